@@ -1,0 +1,1 @@
+"""Text-conditioned image tokenization and generation."""
