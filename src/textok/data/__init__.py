@@ -1,0 +1,27 @@
+"""Captioned pictures: stored samples in, batches out."""
+
+from textok.data.images import decode_image, fit_image, image_to_tensor, tensor_to_image, to_uint8, to_unit
+from textok.data.loading import EvalLoader, TrainLoader
+from textok.data.reading import DataConfig, read_sample
+from textok.data.samples import BadSample, BadSampleError, Batch, RawSample, Sample
+from textok.data.sources import Source, open_source
+
+__all__ = [
+    "BadSample",
+    "BadSampleError",
+    "Batch",
+    "DataConfig",
+    "EvalLoader",
+    "RawSample",
+    "Sample",
+    "Source",
+    "TrainLoader",
+    "decode_image",
+    "fit_image",
+    "image_to_tensor",
+    "open_source",
+    "read_sample",
+    "tensor_to_image",
+    "to_uint8",
+    "to_unit",
+]

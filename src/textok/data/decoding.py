@@ -1,0 +1,117 @@
+"""Decoding ahead of use: jobs of sample numbers go to worker processes, decoded samples come back in order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from textok.data.reading import DataConfig, read_sample
+from textok.data.samples import BadSample, BadSampleError, Sample
+from textok.data.sources import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedJob:
+    """What a worker hands back: all pixels in one tensor (one transfer between processes), and the rest.
+
+    Attributes:
+        pixels: (n, 3, h, w), the pictures of the good samples.
+        heads: for each good sample its number and its other fields, in the order of ``pixels``.
+        bad: the samples that could not be used, by number.
+    """
+
+    pixels: UInt8[Tensor, "n 3 h w"]
+    heads: list[tuple[int, dict[str, Any]]]
+    bad: dict[int, BadSample]
+
+    def samples(self) -> dict[int, Sample | BadSample]:
+        """Every sample of the job by its number."""
+        good = {
+            index: Sample(image=image, **head)
+            for (index, head), image in zip(self.heads, self.pixels, strict=True)
+        }
+        return {**good, **self.bad}
+
+
+class JobDecoder(Dataset):
+    """Reads and decodes a job (a list of sample numbers); runs in worker processes, keeps nothing."""
+
+    def __init__(self, source: Source, config: DataConfig) -> None:
+        self._source, self._config = source, config
+
+    def __getitem__(self, job: list[int]) -> DecodedJob:
+        pixels, heads, bad = [], [], {}
+        for index in job:
+            try:
+                sample = read_sample(self._source, index, self._config)
+            except BadSampleError as error:
+                bad[index] = error.bad
+                continue
+            pixels.append(sample.image)
+            head = {name: value for name, value in vars(sample).items() if name != "image"}
+            heads.append((index, head))
+        empty = torch.empty(0, 3, *self._config.size, dtype=torch.uint8)
+        return DecodedJob(pixels=torch.stack(pixels) if pixels else empty, heads=heads, bad=bad)
+
+
+class _Jobs(Sampler):
+    """Gives jobs to the DataLoader, once."""
+
+    def __init__(self, jobs: Iterator[list[int]]) -> None:
+        self._jobs = jobs
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._jobs
+
+
+def decode_ahead(
+    source: Source, config: DataConfig, jobs: Iterator[list[int]]
+) -> Iterator[dict[int, Sample | BadSample]]:
+    """Decode jobs in order, in ``config.workers`` processes (0: here, when asked for).
+
+    ``jobs`` is read in this process, a few jobs ahead of the results.
+    """
+    loader = DataLoader(
+        JobDecoder(source, config),
+        sampler=_Jobs(jobs),
+        batch_size=None,  # a job is one item: no collation
+        collate_fn=_as_it_is,
+        num_workers=config.workers,
+        generator=torch.Generator(),  # keeps the DataLoader away from the global random state
+    )
+    return (decoded.samples() for decoded in loader)
+
+
+def _as_it_is(item: DecodedJob) -> DecodedJob:
+    return item
+
+
+class DecodedStore:
+    """Decoded samples in memory, so that each is decoded once; off when the whole set is over the limit.
+
+    Args:
+        count: samples in the source.
+        config: picture size and memory limit.
+    """
+
+    def __init__(self, count: int, config: DataConfig) -> None:
+        needed = 3 * count * int(np.prod(config.size))
+        self._enabled = needed <= config.keep_decoded_mb << 20
+        self._samples: dict[int, Sample] = {}
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._samples
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._samples[index]
+
+    def put(self, index: int, sample: Sample) -> None:
+        """Keep a sample, if the store is on."""
+        if self._enabled and index not in self._samples:
+            # a copy of its own: a view would keep the whole job's memory (and its shared file) alive
+            self._samples[index] = Sample(**{**vars(sample), "image": sample.image.clone()})

@@ -1,0 +1,255 @@
+"""Batches for training (endless, shuffled, resumable) and for evaluation (ordered, complete)."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from textok.data.decoding import DecodedStore, decode_ahead
+from textok.data.ordering import draw, epoch_order, rank_block
+from textok.data.reading import BadSampleLedger, DataConfig, read_sample
+from textok.data.samples import BadSample, BadSampleError, Batch, Sample
+from textok.data.sources import Source
+
+_REPLACEMENT_TRIES = 100
+_STATE_VERSION = 1
+
+
+class TrainLoader:
+    """Endless training batches of full size; the position can be saved and restored exactly.
+
+    Everything is a pure function of (seed, epoch, batch): the order, which caption of several is drawn
+    (by key), which pictures are mirrored, what replaces a bad sample. Worker processes change nothing.
+
+    In every epoch all ranks together see each sample at most once: the ``len(source) % (batch_size * world)``
+    samples at the end of the epoch's order make no full batch and are left out of that epoch.
+
+    Args:
+        config: the data.
+        batch_size: samples per batch on each rank.
+        seed: seed of every random choice.
+        rank: this process's number.
+        world: number of processes; together they read ``batch_size * world`` samples a step.
+        source: an open source; None opens the one that ``config`` names.
+
+    Raises:
+        ValueError: when the split is smaller than one batch over all ranks.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        source: Source | None = None,
+    ) -> None:
+        self.config = config
+        self.source = config.open() if source is None else source
+        self.batch_size, self.seed = batch_size, seed
+        self.rank, self.world = _checked_rank(rank, world)
+        self.bad = BadSampleLedger(config=config)
+        self.epoch, self.batch = 0, 0
+        self._store = DecodedStore(len(self.source), config)
+        self._decoded: Iterator[dict[int, Sample | BadSample]] | None = None
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        if batch_size < 1 or self.batches_per_epoch < 1:
+            raise ValueError(
+                f"{config.source} (split {config.split}): {len(self.source)} samples; expected at least "
+                f"batch_size {batch_size} x {world} ranks for one step: lower batch_size or use more data"
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Full batches that each rank gets in an epoch."""
+        return len(self.source) // (self.batch_size * self.world)
+
+    def __iter__(self) -> "TrainLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            BadSampleError: on a bad sample, by the policy of the config.
+        """
+        if self._decoded is None:
+            self._decoded = decode_ahead(self.source, self.config, self._jobs(self.epoch, self.batch))
+        decoded = next(self._decoded)
+        rows = self._rows(self.epoch, self.batch)
+        samples = [self._usable(row, decoded) for row in rows]
+        batch = self._assemble(samples)
+        self.epoch, self.batch = self._after(self.epoch, self.batch)
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position after the batches handed out so far, and the bad samples, as plain JSON values."""
+        return {
+            "version": _STATE_VERSION,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "bad": self.bad.state_dict(),
+            **self._identity(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on right after the batch at which ``state`` was saved.
+
+        Raises:
+            ValueError: when it was saved with other data, seed or samples per step.
+        """
+        expected = {"version": _STATE_VERSION, **self._identity()}
+        for key, value in expected.items():
+            if state.get(key) != value:
+                raise ValueError(
+                    f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; "
+                    "resume with the data, seed and samples per step that it was saved with"
+                )
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.bad.load_state_dict(state["bad"])
+        self.close()
+
+    def close(self) -> None:
+        """Stop the worker processes; the next batch starts new ones."""
+        self._decoded = None
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "data": self.source.fingerprint,
+            "seed": self.seed,
+            "samples_per_step": self.batch_size * self.world,
+            "shuffle_shards": self._window,
+        }
+
+    @property
+    def _window(self) -> int | None:
+        limits = [n for n in (self.config.shuffle_shards, self.source.max_window) if n is not None]
+        return min(limits, default=None)
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        return epoch_order(self.source.shard_lengths, seed=self.seed, epoch=epoch, window=self._window)
+
+    def _after(self, epoch: int, batch: int) -> tuple[int, int]:
+        return (epoch, batch + 1) if batch + 1 < self.batches_per_epoch else (epoch + 1, 0)
+
+    def _rows(self, epoch: int, batch: int) -> list[int]:
+        first = (batch * self.world + self.rank) * self.batch_size
+        return self._order(epoch)[first : first + self.batch_size].tolist()
+
+    def _jobs(self, epoch: int, batch: int) -> Iterator[list[int]]:
+        while True:
+            yield [row for row in self._rows(epoch, batch) if row not in self._store]
+            epoch, batch = self._after(epoch, batch)
+
+    def _usable(self, row: int, decoded: dict[int, Sample | BadSample]) -> Sample:
+        """The sample of this row, or the one that takes its place when it is bad."""
+        order = self._order(self.epoch)
+        for attempt in range(_REPLACEMENT_TRIES):
+            index = row if attempt == 0 else int(order[draw(len(order), self.seed, self.epoch, row, attempt)])
+            sample = self._get(index, decoded)
+            self.bad.seen += 1
+            if isinstance(sample, Sample):
+                self._store.put(index, sample)
+                return sample
+            self.bad.add(sample)
+        reason = f"{sample.reason}; and {_REPLACEMENT_TRIES - 1} replacements in a row were bad too"
+        raise BadSampleError(BadSample(key=sample.key, shard=sample.shard, reason=reason))
+
+    def _get(self, index: int, decoded: dict[int, Sample | BadSample]) -> Sample | BadSample:
+        if index in self._store:
+            return self._store[index]
+        if index in decoded:
+            return decoded[index]
+        try:
+            return read_sample(self.source, index, self.config)
+        except BadSampleError as error:
+            return error.bad
+
+    def _assemble(self, samples: Sequence[Sample]) -> Batch:
+        drawn = (self.seed, self.epoch)
+        images = [
+            s.image.flip(-1) if self.config.flip and draw(2, *drawn, s.shard, s.key, "flip") else s.image
+            for s in samples
+        ]
+        captions = [
+            s.captions[draw(len(s.captions), *drawn, s.shard, s.key, "caption")] if s.captions else ""
+            for s in samples
+        ]
+        return _batch(samples, images, captions)
+
+
+class EvalLoader:
+    """Every sample once, in order, with its first caption; the last batch may be smaller.
+
+    Rank r of w reads the r-th of w contiguous parts: the ranks' batches one after another are the whole
+    split, with nothing dropped or repeated. With ``on_bad="skip"`` bad samples are left out and listed.
+
+    Args:
+        config: the data.
+        batch_size: samples per batch.
+        rank: this process's number.
+        world: number of processes.
+        source: an open source; None opens the one that ``config`` names.
+    """
+
+    def __init__(
+        self,
+        config: DataConfig,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        source: Source | None = None,
+    ) -> None:
+        self.config = config
+        self.source = config.open() if source is None else source
+        self.batch_size = batch_size
+        self.rows = rank_block(len(self.source), rank=rank, world=world)
+        self.bad = BadSampleLedger(config=config)
+
+    def __len__(self) -> int:
+        """Batches on this rank."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from the first; the list of bad samples starts anew.
+
+        Raises:
+            BadSampleError: on a bad sample, by the policy of the config.
+        """
+        self.bad = BadSampleLedger(config=self.config)
+        starts = range(0, len(self.rows), self.batch_size)
+        jobs = (list(self.rows[start : start + self.batch_size]) for start in starts)
+        for decoded in decode_ahead(self.source, self.config, jobs):
+            samples = self._good(decoded)
+            if samples:
+                captions = [s.captions[0] if s.captions else "" for s in samples]
+                yield _batch(samples, [s.image for s in samples], captions)
+
+    def _good(self, decoded: dict[int, Sample | BadSample]) -> list[Sample]:
+        self.bad.seen += len(decoded)
+        for index in sorted(decoded):
+            sample = decoded[index]
+            if isinstance(sample, BadSample):
+                self.bad.add(sample)
+        return [decoded[index] for index in sorted(decoded) if isinstance(decoded[index], Sample)]
+
+
+def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: list[str]) -> Batch:
+    labels = [s.label for s in samples if s.label is not None]
+    return Batch(
+        images=torch.stack(list(images)),
+        captions=captions,
+        keys=[s.key for s in samples],
+        labels=torch.tensor(labels) if len(labels) == len(samples) else None,
+    )
+
+
+def _checked_rank(rank: int, world: int) -> tuple[int, int]:
+    if not 0 <= rank < world:
+        raise ValueError(f"rank is {rank} of {world} ranks; expected 0 <= rank < world")
+    return rank, world

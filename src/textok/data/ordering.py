@@ -1,0 +1,38 @@
+"""In which order samples are seen: a pure function of (seed, epoch), and each rank's part of it."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def epoch_order(
+    shard_lengths: Sequence[int], *, seed: int, epoch: int, window: int | None = None
+) -> np.ndarray:
+    """A permutation of all samples: shards in random order, samples shuffled over ``window`` shards.
+
+    A window of all shards (None) is a full shuffle; a smaller one keeps reads local on large sets.
+
+    Returns:
+        (n,) int64 sample numbers, each once.
+    """
+    random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    starts = np.concatenate([[0], np.cumsum(shard_lengths)])
+    shards = random.permutation(len(shard_lengths))
+    window = len(shards) if window is None else window
+    windows = []
+    for first in range(0, len(shards), max(1, window)):
+        ranges = [np.arange(starts[s], starts[s + 1]) for s in shards[first : first + window]]
+        windows.append(random.permutation(np.concatenate(ranges)))
+    return np.concatenate(windows)
+
+
+def rank_block(count: int, *, rank: int, world: int) -> range:
+    """The contiguous part of ``range(count)`` that belongs to ``rank``; the parts cover it without overlap."""
+    return range(count * rank // world, count * (rank + 1) // world)
+
+
+def draw(count: int, *parts: object) -> int:
+    """A number in ``range(count)`` that depends on ``parts`` only (seed, epoch, key, ...)."""
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % count

@@ -1,0 +1,129 @@
+"""One sample, from its stored bytes to pixels, with every check; and what is kept of bad ones."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
+from textok.data.records import Fields
+from textok.data.samples import BadSample, BadSampleError, Sample
+from textok.data.sources import Source, open_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which samples to read and how.
+
+    Attributes:
+        source: tar file, glob, folder of tars, image folder, parquet file or folder, HF datasets folder.
+        split: part of the source; None when it has only one.
+        size: (height, width) of the pictures.
+        image_field: column (tables) or file ending (tars) of the picture, if not a usual one.
+        caption_field: field with the caption or captions, if not captions, caption or text.
+        label_field: field with the integer class label, if not label or cls.
+        resample: antialiased resize filter.
+        flip: mirror half of the pictures in training; off by default, captions may say left and right.
+        require_captions: a sample without a caption is bad.
+        max_pixels: limit on a stored picture's width x height, checked before decoding.
+        on_bad: "stop" raises at the first bad sample, "skip" counts and replaces it.
+        max_bad_share: with "skip", the run stops when more than this share of the samples seen is bad.
+        bad_grace: so many bad samples are let pass before the share is judged.
+        shuffle_shards: samples are shuffled within windows of so many shards; None = the whole set.
+        keep_decoded_mb: keep decoded pictures in memory when the whole split fits in so many MiB.
+        workers: processes that read and decode ahead; the batches do not depend on it.
+    """
+
+    source: str
+    split: str | None = None
+    size: tuple[int, int] = (128, 128)
+    image_field: str | None = None
+    caption_field: str | None = None
+    label_field: str | None = None
+    resample: Resample = "lanczos"
+    flip: bool = False
+    require_captions: bool = True
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    on_bad: Literal["stop", "skip"] = "stop"
+    max_bad_share: float = 0.01
+    bad_grace: int = 10
+    shuffle_shards: int | None = None
+    keep_decoded_mb: int = 1024
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, "two positive integers", len(self.size) == 2 and min(self.size) > 0)
+        _check("resample", self.resample, "'lanczos' or 'bicubic'", self.resample in ("lanczos", "bicubic"))
+        _check("on_bad", self.on_bad, "'stop' or 'skip'", self.on_bad in ("stop", "skip"))
+        _check("max_pixels", self.max_pixels, "a positive integer", self.max_pixels > 0)
+        _check("max_bad_share", self.max_bad_share, "a share from 0 to 1", 0 <= self.max_bad_share <= 1)
+        _check("shuffle_shards", self.shuffle_shards, "None or at least 1", (self.shuffle_shards or 1) > 0)
+        for name in ("bad_grace", "keep_decoded_mb", "workers"):
+            _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
+
+    def open(self) -> Source:
+        """Open the source with these field names; errors as :func:`textok.data.sources.open_source`."""
+        fields = Fields(image=self.image_field, caption=self.caption_field, label=self.label_field)
+        return open_source(self.source, self.split, fields=fields)
+
+
+def _check(key: str, got: object, expected: str, ok: bool) -> None:
+    if not ok:
+        raise ValueError(f"DataConfig.{key}: got {got!r}; expected {expected}")
+
+
+def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
+    """Read and decode one sample.
+
+    Raises:
+        BadSampleError: when it is unreadable, over the pixel limit, or has no caption where one is needed.
+    """
+    raw = source.read(index)
+    try:
+        if config.require_captions and not raw.captions:
+            raise ImageError("no caption (require_captions)")
+        image = decode_image(raw.image, config.size, max_pixels=config.max_pixels, resample=config.resample)
+    except ImageError as error:
+        raise BadSampleError(BadSample(key=raw.key, shard=raw.shard, reason=str(error))) from error
+    return Sample(key=raw.key, shard=raw.shard, image=image, captions=raw.captions, label=raw.label)
+
+
+@dataclass(kw_only=True)
+class BadSampleLedger:
+    """Counts and lists bad samples, and stops the run by the policy of its config.
+
+    Attributes:
+        seen: samples tried so far, good or bad.
+        count: how often a bad sample was met (again in each epoch).
+        samples: each bad sample once, in order of first meeting.
+    """
+
+    config: DataConfig
+    seen: int = 0
+    count: int = 0
+    samples: list[BadSample] = field(default_factory=list)
+
+    def add(self, bad: BadSample) -> None:
+        """Record one more meeting with a bad sample.
+
+        Raises:
+            BadSampleError: with ``on_bad="stop"``, or when the bad share is over the limit.
+        """
+        if self.config.on_bad == "stop":
+            raise BadSampleError(bad)
+        self.count += 1
+        if bad not in self.samples:
+            self.samples.append(bad)
+        if self.count > self.config.bad_grace and self.count > self.config.max_bad_share * self.seen:
+            reason = (
+                f"{bad.reason}; now {self.count} of {self.seen} samples were bad, over the limit of "
+                f"{self.config.max_bad_share:.2%} (max_bad_share)"
+            )
+            raise BadSampleError(BadSample(key=bad.key, shard=bad.shard, reason=reason))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts and list as plain JSON values."""
+        return {"seen": self.seen, "count": self.count, "samples": [vars(bad) for bad in self.samples]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from saved counts."""
+        self.seen, self.count = state["seen"], state["count"]
+        self.samples = [BadSample(**bad) for bad in state["samples"]]

@@ -1,0 +1,81 @@
+"""Captions and labels out of a sample's record: the JSON of a tar, a metadata line, a table row."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CAPTION_FIELDS = ("captions", "caption", "text")
+LABEL_FIELDS = ("label", "cls")
+IMAGE_FIELDS = ("image", "img", "webp", "png", "jpg", "jpeg")
+
+
+class RecordError(ValueError):
+    """A record whose captions or label cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Which fields to read; None takes the first known name that is there.
+
+    Attributes:
+        image: column with the picture (tables), or the file ending (tars).
+        caption: field with a caption or a list of captions.
+        label: field with an integer class label.
+    """
+
+    image: str | None = None
+    caption: str | None = None
+    label: str | None = None
+
+
+def parse_record(text: bytes) -> dict[str, Any]:
+    """A JSON object from bytes.
+
+    Raises:
+        RecordError: when it is not a JSON object.
+    """
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"metadata is not valid JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise RecordError(f"metadata is a JSON {type(record).__name__}; expected an object")
+    return record
+
+
+def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ...]:
+    """The captions of a record, stripped, empty ones left out.
+
+    Raises:
+        RecordError: when the asked field is missing, or holds anything but a string or strings.
+    """
+    name = _present(record, CAPTION_FIELDS) if field is None else field
+    if name is None:
+        return ()
+    if name not in record:
+        raise RecordError(f"no field '{name}' in the record; found {sorted(record)}")
+    value = record[name]
+    captions = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(captions, list | tuple) or not all(isinstance(c, str) for c in captions):
+        raise RecordError(f"field '{name}' holds {value!r:.80}; expected a string or a list of strings")
+    return tuple(c.strip() for c in captions if c.strip())
+
+
+def read_label(record: Mapping[str, Any], field: str | None) -> int | None:
+    """The integer label of a record; a known field that holds something else counts as no label.
+
+    Raises:
+        RecordError: when a label field was asked for and holds no integer.
+    """
+    name = _present(record, LABEL_FIELDS) if field is None else field
+    value = record.get(name) if name is not None else None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if field is None:
+        return None
+    raise RecordError(f"label field '{field}' holds {value!r:.80}; expected an integer")
+
+
+def _present(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if record.get(name) is not None), None)
