@@ -1,0 +1,368 @@
+"""Caption features on disk: every distinct caption is encoded once, stored without padding in 16 bits.
+
+A folder holds one subfolder per encoder fingerprint, with any number of immutable shards
+``<hash of its index>.safetensors``. A shard is written under a temporary name and renamed, so a reader sees all of
+it or nothing, two processes may warm the same folder, and killing one loses only the shard in the making.
+"""
+
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+_FORMAT = "textok-captions-1"
+_SHARD_CAPTIONS = 2048
+_SHARD_SECONDS = 60.0
+_STALE_SECONDS = 24 * 3600.0
+# float16 keeps 11 significant bits where bfloat16 keeps 8: on MiniLM states its error is 8 times smaller
+# (benchmarks/results/caption_cache.json), and a last hidden state, being normalised, stays far below 65504.
+_STORED = torch.float16
+
+Encode = Callable[[Sequence[str]], Sequence[Float[Tensor, "_ d"]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionCacheReport:
+    """What a caption cache holds.
+
+    Attributes:
+        captions: distinct captions.
+        tokens: tokens of all of them together.
+        shards: files.
+        disk_bytes: size of all files, index included.
+        bytes_per_caption: ``disk_bytes / captions``.
+        padded_bytes_per_caption: the same captions padded to ``max_tokens`` in float32.
+    """
+
+    captions: int
+    tokens: int
+    shards: int
+    disk_bytes: int
+    bytes_per_caption: float
+    padded_bytes_per_caption: int
+
+
+@dataclass
+class _Shard:
+    """One open file: its features stay on disk (memory-mapped) until rows are read."""
+
+    path: Path
+    keys: list[bytes]
+    offsets: list[int]
+    checksums: list[int]
+    features: Float[Tensor, "n d"]
+    verified: set[int] = field(default_factory=set)
+
+    def read(self, row: int) -> Float[Tensor, "_ d"]:
+        """A copy of one caption's token states; compares their checksum the first time."""
+        states = self.features[self.offsets[row] : self.offsets[row + 1]].clone()
+        if row not in self.verified:
+            if _checksum(states) != self.checksums[row]:
+                raise _damaged(self.path, f"the features of caption {row} were altered")
+            self.verified.add(row)
+        return states
+
+
+class CaptionCache:
+    """Features of captions on disk, keyed by the encoder's fingerprint and the caption's SHA-256.
+
+    Blank captions stand for "no caption": they are never stored and read as zero tokens. Opening reads the index
+    (about 50 bytes a caption) and maps the features, which are read, and verified, when asked for.
+
+    Args:
+        folder: may be shared by several encoders; created by the first ``add``.
+        encoder_fingerprint: of the encoder that makes the features.
+        dim: channels of a token state.
+        max_tokens: most tokens a caption may have.
+
+    Raises:
+        ValueError: from any method, when a file is damaged or made for other settings; it names the file.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, encoder_fingerprint: str, dim: int, max_tokens: int
+    ) -> None:
+        if not encoder_fingerprint.isalnum():
+            raise ValueError(
+                f"CaptionCache encoder_fingerprint: got {encoder_fingerprint!r}; expected letters and digits"
+            )
+        self.folder = Path(folder) / encoder_fingerprint
+        self.dim = dim
+        self.max_tokens = max_tokens
+        self._metadata = {
+            "format": _FORMAT, "encoder": encoder_fingerprint, "dim": str(dim), "max_tokens": str(max_tokens),
+        }  # fmt: skip
+        self._shards: dict[str, _Shard] = {}
+        self._index: dict[bytes, tuple[_Shard, int]] = {}
+
+    def missing(self, captions: Iterable[str]) -> list[str]:
+        """The distinct captions, in order, that are not stored yet, by this or any other process."""
+        self._open_new_shards()
+        distinct = dict.fromkeys(
+            caption for caption in captions if not _is_blank(caption)
+        )
+        return [caption for caption in distinct if _key(caption) not in self._index]
+
+    def add(
+        self, captions: Sequence[str], features: Sequence[Float[Tensor, "_ d"]]
+    ) -> None:
+        """Store the token states of captions as one new file; captions that are stored already do no harm.
+
+        Args:
+            captions: distinct captions, none blank.
+            features: one (t_i, d) tensor each, any device and float dtype; stored as float16.
+
+        Raises:
+            ValueError: when counts or shapes disagree, or values do not fit float16.
+        """
+        if len(captions) != len(features):
+            raise ValueError(
+                f"CaptionCache.add: got {len(captions)} captions, {len(features)} feature tensors"
+            )
+        if not captions:
+            return
+        rows = [
+            self._stored(caption, states)
+            for caption, states in zip(captions, features, strict=True)
+        ]
+        tensors = {
+            "keys": _as_bytes_tensor(
+                b"".join(_key(caption) for caption in captions)
+            ).view(-1, 32),
+            "offsets": torch.tensor([0, *(len(row) for row in rows)]).cumsum(0),
+            "checksums": torch.tensor([_checksum(row) for row in rows]),
+            "features": torch.cat(rows),
+        }
+        self._write(tensors)
+        self._open_new_shards()
+
+    def get(self, captions: Sequence[str]) -> list[Float[Tensor, "_ d"]]:
+        """Token states of captions, float16, (t_i, d) each; a blank caption has t_i = 0.
+
+        Raises:
+            ValueError: when a caption is not stored, or a file is damaged.
+        """
+        keys = [b"" if _is_blank(caption) else _key(caption) for caption in captions]
+        if any(key and key not in self._index for key in keys):
+            self._open_new_shards()
+        return [
+            self._read(key, caption)
+            for key, caption in zip(keys, captions, strict=True)
+        ]
+
+    def warm(
+        self,
+        captions: Iterable[str],
+        encoder_factory: Callable[[], Encode],
+        *,
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> int:
+        """Encode and store what is missing; goes on where an earlier, interrupted call stopped.
+
+        Args:
+            captions: all captions that will be needed, repeats allowed.
+            encoder_factory: returns the function that encodes a list of captions to ragged token states; called
+                only when something is missing, so that a warm cache never loads the encoder.
+            batch_size: captions per call of that function; they come sorted by length.
+            progress: show a progress bar.
+
+        Returns:
+            How many captions were encoded.
+        """
+        todo = sorted(self.missing(captions), key=len)
+        if todo:
+            self._remove_stale_files()
+            self._encode(
+                todo, encoder_factory(), batch_size=batch_size, progress=progress
+            )
+        return len(todo)
+
+    @property
+    def bytes_per_caption(self) -> float:
+        """Bytes on disk per distinct caption, index included; 0 when empty."""
+        return self.report().bytes_per_caption
+
+    def report(self) -> CaptionCacheReport:
+        """Counts and sizes of what is stored."""
+        self._open_new_shards()
+        captions = len(self._index)
+        disk_bytes = sum(shard.path.stat().st_size for shard in self._shards.values())
+        return CaptionCacheReport(
+            captions=captions,
+            tokens=sum(
+                shard.offsets[row + 1] - shard.offsets[row]
+                for shard, row in self._index.values()
+            ),
+            shards=len(self._shards),
+            disk_bytes=disk_bytes,
+            bytes_per_caption=disk_bytes / captions if captions else 0.0,
+            padded_bytes_per_caption=self.max_tokens * self.dim * 4,
+        )
+
+    def _encode(
+        self, todo: list[str], encode: Encode, *, batch_size: int, progress: bool
+    ) -> None:
+        from tqdm import tqdm
+
+        pending: list[Tensor] = []
+        done, written_at = 0, time.monotonic()
+        with tqdm(
+            total=len(todo), desc="captions", unit="caption", disable=not progress
+        ) as bar:
+            for start in range(0, len(todo), batch_size):
+                batch = todo[start : start + batch_size]
+                pending.extend(
+                    states.to(device="cpu", dtype=_STORED) for states in encode(batch)
+                )
+                bar.update(len(batch))
+                late = time.monotonic() - written_at > _SHARD_SECONDS
+                if (
+                    late
+                    or len(pending) >= _SHARD_CAPTIONS
+                    or start + batch_size >= len(todo)
+                ):
+                    self.add(todo[done : start + len(batch)], pending)
+                    pending, done, written_at = [], start + len(batch), time.monotonic()
+
+    def _stored(
+        self, caption: str, states: Float[Tensor, "_ d"]
+    ) -> Float[Tensor, "_ d"]:
+        if _is_blank(caption):
+            raise ValueError(
+                "CaptionCache.add: got a blank caption; blank captions are never stored"
+            )
+        if (
+            states.ndim != 2
+            or states.shape[1] != self.dim
+            or not 1 <= len(states) <= self.max_tokens
+        ):
+            raise ValueError(
+                f"CaptionCache.add: features of {caption!r} have shape {tuple(states.shape)}; expected "
+                f"(1 to {self.max_tokens}, {self.dim})"
+            )
+        stored = states.detach().to(device="cpu", dtype=_STORED).contiguous()
+        if not stored.isfinite().all():
+            raise ValueError(
+                f"CaptionCache.add: features of {caption!r} are not finite in float16 (largest "
+                f"{states.abs().max():.3g}); run the encoder in float32, or choose one that ends in a normalisation"
+            )
+        return stored
+
+    def _read(self, key: bytes, caption: str) -> Float[Tensor, "_ d"]:
+        if not key:
+            return torch.empty(0, self.dim, dtype=_STORED)
+        if key not in self._index:
+            raise ValueError(
+                f"caption cache {self.folder}: no features of {caption!r}; warm the cache with all captions first"
+            )
+        shard, row = self._index[key]
+        return shard.read(row)
+
+    def _write(self, tensors: dict[str, Tensor]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        index = _index_digest(tensors["keys"], tensors["offsets"], tensors["checksums"])
+        temporary = self.folder / f".{index}.{uuid4().hex}.tmp"
+        save_file(tensors, temporary, metadata={**self._metadata, "index": index})
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / f"{index}.safetensors")
+
+    def _remove_stale_files(self) -> None:
+        """Drop what killed writers left behind; a live writer's file is younger."""
+        for path in self.folder.glob(".*.tmp"):
+            try:
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+            except FileNotFoundError:  # another process was first
+                continue
+
+    def _open_new_shards(self) -> None:
+        if not self.folder.is_dir():
+            return
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path.name not in self._shards:
+                shard = self._open(path)
+                self._shards[path.name] = shard
+                self._index.update(
+                    (key, (shard, row)) for row, key in enumerate(shard.keys)
+                )
+
+    def _open(self, path: Path) -> _Shard:
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {
+                    name: file.get_tensor(name)
+                    for name in ("keys", "offsets", "checksums", "features")
+                }
+        except (SafetensorError, OSError) as error:
+            raise _damaged(
+                path, f"it is cut off or not a caption shard ({error})"
+            ) from error
+        for name, expected in self._metadata.items():
+            if metadata.get(name) != expected:
+                raise ValueError(
+                    f"caption shard {path}: {name} is {metadata.get(name)}, expected {expected}; use another folder, "
+                    f"or delete this file and its captions are encoded anew"
+                )
+        keys, offsets, checksums = (
+            tensors["keys"],
+            tensors["offsets"],
+            tensors["checksums"],
+        )
+        if metadata.get("index") != _index_digest(keys, offsets, checksums):
+            raise _damaged(path, "its index was altered")
+        packed = keys.numpy().tobytes()
+        return _Shard(
+            path=path,
+            keys=[packed[start : start + 32] for start in range(0, len(packed), 32)],
+            offsets=offsets.tolist(),
+            checksums=checksums.tolist(),
+            features=tensors["features"],
+        )
+
+
+def _damaged(path: Path, what: str) -> ValueError:
+    return ValueError(
+        f"caption shard {path}: {what}. Delete this file and run the same command again: "
+        f"only its captions are encoded anew"
+    )
+
+
+def _is_blank(caption: str) -> bool:
+    return not caption.strip()
+
+
+def _key(caption: str) -> bytes:
+    return hashlib.sha256(caption.encode()).digest()
+
+
+def _checksum(states: Float[Tensor, "_ d"]) -> int:
+    return zlib.crc32(memoryview(states.view(torch.uint8).numpy()))
+
+
+def _as_bytes_tensor(content: bytes) -> UInt8[Tensor, " n"]:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def _index_digest(
+    keys: UInt8[Tensor, "n 32"],
+    offsets: Int[Tensor, " m"],
+    checksums: Int[Tensor, " n"],
+) -> str:
+    """Hash of everything but the features, which have a checksum per caption."""
+    digest = hashlib.sha256()
+    for tensor in (keys, offsets, checksums):
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:32]

