@@ -1,5 +1,6 @@
-"""Decoding ahead of use: jobs of sample numbers go to worker processes, decoded samples come back in order."""
+"""Decoding ahead of use: jobs of sample numbers go to workers, decoded samples come back in order."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,9 +83,15 @@ def decode_ahead(
         batch_size=None,  # a job is one item: no collation
         collate_fn=_as_it_is,
         num_workers=config.workers,
+        worker_init_fn=_leave_interrupts_to_the_parent,
         generator=torch.Generator(),  # keeps the DataLoader away from the global random state
     )
     return (decoded.samples() for decoded in loader)
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the parent must still get its batches while it saves and stops.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(item: DecodedJob) -> DecodedJob:

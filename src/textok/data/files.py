@@ -5,6 +5,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+MAX_IMAGE_BYTES = 256 << 20
+MAX_TEXT_BYTES = 1 << 20
+
 
 def find_files(source: str | Path) -> list[Path]:
     """The file itself, the matches of a glob, or what lies in a folder; sorted by name.

@@ -91,7 +91,7 @@ def check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], *, resample: Resample = "lanczos") -> Image.Image:
-    """Any Pillow image as RGB of ``size`` (height, width): upright, on white, resized to cover, centre crop."""
+    """Any Pillow image as RGB of ``size`` (height, width): upright, on white, covering it, centre crop."""
     height, width = size
     upright = _upright(image)
     return ImageOps.fit(to_rgb(upright), (width, height), method=_FILTERS[resample])

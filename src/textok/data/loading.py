@@ -1,5 +1,6 @@
 """Batches for training (endless, shuffled, resumable) and for evaluation (ordered, complete)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -213,7 +214,7 @@ class EvalLoader:
 
     def __len__(self) -> int:
         """Batches on this rank."""
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the first; the list of bad samples starts anew.

@@ -28,7 +28,7 @@ def epoch_order(
 
 
 def rank_block(count: int, *, rank: int, world: int) -> range:
-    """The contiguous part of ``range(count)`` that belongs to ``rank``; the parts cover it without overlap."""
+    """The contiguous part of ``range(count)`` that belongs to ``rank``; the parts cover it all."""
     return range(count * rank // world, count * (rank + 1) // world)
 
 

@@ -93,13 +93,17 @@ class BadSampleLedger:
     Attributes:
         seen: samples tried so far, good or bad.
         count: how often a bad sample was met (again in each epoch).
-        samples: each bad sample once, in order of first meeting.
     """
 
     config: DataConfig
     seen: int = 0
     count: int = 0
-    samples: list[BadSample] = field(default_factory=list)
+    _samples: dict[BadSample, None] = field(default_factory=dict, init=False)  # an ordered set
+
+    @property
+    def samples(self) -> list[BadSample]:
+        """Each bad sample once, in order of first meeting."""
+        return list(self._samples)
 
     def add(self, bad: BadSample) -> None:
         """Record one more meeting with a bad sample.
@@ -110,8 +114,7 @@ class BadSampleLedger:
         if self.config.on_bad == "stop":
             raise BadSampleError(bad)
         self.count += 1
-        if bad not in self.samples:
-            self.samples.append(bad)
+        self._samples[bad] = None
         if self.count > self.config.bad_grace and self.count > self.config.max_bad_share * self.seen:
             reason = (
                 f"{bad.reason}; now {self.count} of {self.seen} samples were bad, over the limit of "
@@ -126,4 +129,4 @@ class BadSampleLedger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved counts."""
         self.seen, self.count = state["seen"], state["count"]
-        self.samples = [BadSample(**bad) for bad in state["samples"]]
+        self._samples = {BadSample(**bad): None for bad in state["samples"]}

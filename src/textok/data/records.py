@@ -7,6 +7,7 @@ from typing import Any
 
 CAPTION_FIELDS = ("captions", "caption", "text")
 LABEL_FIELDS = ("label", "cls")
+KEY_FIELDS = ("key", "__key__")
 IMAGE_FIELDS = ("image", "img", "webp", "png", "jpg", "jpeg")
 
 

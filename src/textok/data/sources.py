@@ -8,13 +8,16 @@ from typing import Protocol
 from textok.data.files import find_files, listing
 from textok.data.records import Fields
 from textok.data.samples import RawSample
+from textok.data.sources_folder import open_image_folder
+from textok.data.sources_table import ParquetSource, load_dataset_folder, open_saved_dataset
 from textok.data.sources_tar import TarSource
 
-_TAR_SPLIT = re.compile(r"(.+)-\d+\.tar")
+# train-000000.tar, train-00000-of-00002.parquet, train-00000-of-00002-0123abcd.parquet
+_NUMBERED = re.compile(r"(.+?)[-_.]\d+(-of-\d+(-[0-9a-f]+)?)?")
 
 EXPECTED = (
-    "webdataset tars (SPLIT-NNNNNN.tar), a folder of pictures with metadata.jsonl or .txt files, "
-    "parquet files, or a Hugging Face datasets folder"
+    "webdataset tars (SPLIT-NNNNNN.tar), parquet files, a folder of pictures with metadata.jsonl or .txt "
+    "files, or a Hugging Face datasets folder"
 )
 
 
@@ -31,11 +34,17 @@ class Source(Protocol):
     max_window: int | None
     fingerprint: str
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
 
-    def read(self, index: int) -> RawSample: ...
+    def read(self, index: int) -> RawSample:
+        """The sample at ``index``; raises :class:`BadSampleError` when it cannot be read."""
+        ...
 
-    def captions(self) -> Iterator[str]: ...
+    def captions(self) -> Iterator[str]:
+        """Every caption of every sample, without touching the pictures."""
+        ...
 
 
 def open_source(source: str | Path, split: str | None = None, *, fields: Fields | None = None) -> Source:
@@ -43,7 +52,8 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
 
     Args:
         source: a file, a folder or a glob.
-        split: which part of it; may be None when there is only one.
+        split: which part of it, told by file names (``SPLIT-000000.tar``, ``SPLIT-00000-of-00001.parquet``),
+            by folders (``SPLIT/``) or by the data set; None when there is only one, or for all files of a glob.
         fields: names of the image, caption and label fields, where they are not the usual ones.
 
     Raises:
@@ -52,20 +62,52 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
     """
     fields = fields or Fields()
     paths = find_files(source)
-    tars = [path for path in paths if path.suffix == ".tar"]
-    if tars:
-        return TarSource(_of_split(tars, split, source), fields=fields)
+    folder = Path(source)
+    if folder.is_dir() and ((folder / "dataset_dict.json").exists() or (folder / "state.json").exists()):
+        return open_saved_dataset(folder, split, fields=fields)
+    if not folder.is_dir() or _has_shards(paths):
+        return _open_shards(paths, split, source=source, fields=fields)
+    return _open_folder(folder, split, fields=fields)
+
+
+def _open_shards(paths: list[Path], split: str | None, *, source: str | Path, fields: Fields) -> Source:
+    for ending, kind in ((".tar", TarSource), (".parquet", ParquetSource)):
+        shards = [path for path in paths if path.suffix == ending]
+        if shards:
+            return kind(_of_split(shards, split, source), fields=fields)
     raise ValueError(f"{source}: unknown layout: found {listing(paths)}; expected {EXPECTED}")
 
 
-def _of_split(tars: list[Path], split: str | None, source: str | Path) -> list[Path]:
+def _open_folder(folder: Path, split: str | None, *, fields: Fields) -> Source:
+    if split is not None and (folder / split).is_dir() and not (folder / "metadata.jsonl").exists():
+        return open_source(folder / split, fields=fields)
+    inner = folder / "data"  # where data sets on the Hugging Face hub keep their parquet files
+    if inner.is_dir() and _has_shards(inner_paths := sorted(inner.iterdir())):
+        return _open_shards(inner_paths, split, source=inner, fields=fields)
+    source = open_image_folder(folder, split, fields=fields)
+    if source is not None:
+        return source
+    try:
+        return load_dataset_folder(folder, split, fields=fields)
+    except ValueError as error:
+        found = listing(sorted(folder.iterdir()))
+        raise ValueError(f"{folder}: found {found}; expected {EXPECTED} ({error})") from error
+
+
+def _has_shards(paths: Sequence[Path]) -> bool:
+    return any(path.suffix in (".tar", ".parquet") for path in paths)
+
+
+def _of_split(shards: list[Path], split: str | None, source: str | Path) -> list[Path]:
+    """The shards whose name starts with the split; names that are numbers only belong to no split."""
     splits: dict[str | None, list[Path]] = {}
-    for path in tars:
-        match = _TAR_SPLIT.fullmatch(path.name)
-        splits.setdefault(match[1] if match else None, []).append(path)
-    if split is None and len(splits) == 1:
-        return tars
+    for path in shards:
+        match = _NUMBERED.fullmatch(path.stem)
+        name = match[1] if match else None if path.stem.isdigit() else path.stem
+        splits.setdefault(name, []).append(path)
+    if split is None and (len(splits) == 1 or not Path(source).is_dir()):
+        return shards
     if split not in splits:
         names = sorted(name for name in splits if name is not None)
-        raise ValueError(f"{source}: split is {split!r}; expected one of {names}")
+        raise ValueError(f"{source}: split is {split!r}; expected one of {names or [None]}")
     return splits[split]
