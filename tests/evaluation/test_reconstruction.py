@@ -1,0 +1,140 @@
+"""The reconstruction protocol: caption conditions, budgets as prefixes, ranks."""
+
+import math
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textok.data.images import to_uint8, to_unit
+from textok.data.samples import Batch
+from textok.evaluation.captioned import CaptionedPictures, wrong_captions
+from textok.evaluation.metrics import psnr_per_image
+from textok.evaluation.reconstruction import evaluate_reconstruction, reconstruct
+
+
+@given(st.lists(st.sampled_from(["a cat", "a dog", "a hen", ""]), min_size=2, max_size=12))
+def test_a_wrong_caption_is_another_pictures_and_never_reads_the_same(captions):
+    if len(set(captions)) == 1:
+        with pytest.raises(ValueError, match="all the same"):
+            wrong_captions(captions)
+        return
+    wrong = wrong_captions(captions)
+    assert len(wrong) == len(captions) and set(wrong) <= set(captions)
+    assert all(own != other for own, other in zip(captions, wrong, strict=True))
+
+
+def test_wrong_captions_of_different_captions_are_a_rearrangement():
+    captions = [f"caption {i}" for i in range(7)]
+    assert sorted(wrong_captions(captions)) == captions
+
+
+def test_rows_hold_what_the_model_says_at_each_budget_and_caption(model, pictures, text, network):
+    scores = evaluate_reconstruction(
+        model, pictures, text=text, network=network, budgets=(2, 8), batch_size=5
+    )
+    assert [(row["captions"], row["budget"]) for row in scores.rows] == [
+        (caption, k) for caption in ("right", "none", "wrong") for k in (2, 8)
+    ]
+    condition = text(wrong_captions(pictures.captions))
+    with torch.no_grad():
+        latents = model.encode(to_unit(pictures.images), condition, num_tokens=2).latents
+        output = to_uint8(model.decode(latents, condition))
+    expected = psnr_per_image(pictures.images, output)
+    row = next(row for row in scores.rows if (row["captions"], row["budget"]) == ("wrong", 2))
+    assert row["psnr"] == pytest.approx(expected.mean().item(), abs=1e-3)
+    assert row["count"] == 18 and row["split"] == "toy"
+    assert all(math.isfinite(row[f"fd_tiny{suffix}"]) for suffix in ("", "_unpaired", "_floor"))
+    found = [r for r in scores.per_image if (r["captions"], r["budget"]) == ("wrong", 2)]
+    assert [r["key"] for r in found] == list(pictures.keys)
+    torch.testing.assert_close(
+        torch.tensor([r["psnr"] for r in found], dtype=torch.float64), expected, rtol=0, atol=1e-2
+    )
+
+
+def test_conditions_and_budgets_differ_and_batch_size_does_not_matter(model, pictures, text, network):
+    def rows(batch_size):
+        scores = evaluate_reconstruction(
+            model, pictures, text=text, network=network, budgets=(1, 8), batch_size=batch_size
+        )
+        return [row["psnr"] for row in scores.rows]
+
+    assert len({round(value, 6) for value in rows(7)}) == 6
+    assert rows(7) == pytest.approx(rows(18), abs=1e-3)
+
+
+def test_no_caption_calls_no_text_encoder_and_the_mode_is_kept(model, pictures, network):
+    def no_text(captions):
+        raise AssertionError("the text encoder was called")
+
+    model.train()
+    scores = evaluate_reconstruction(
+        model, pictures, text=no_text, network=network, budgets=(8,), captions=("none",)
+    )
+    assert len(scores.rows) == 1 and model.training
+
+
+def test_rectangular_pictures(model, text):
+    images = torch.randint(
+        0, 256, (2, 3, 16, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    outputs = reconstruct(model, images, text(["a", "b"]), budgets=(1, 3))
+    assert {k: tuple(v.shape) for k, v in outputs.items()} == {1: (2, 3, 16, 40), 3: (2, 3, 16, 40)}
+
+
+def test_autocast_comes_close_to_float32(model, pictures, text):
+    condition = text(pictures.captions)
+    exact = reconstruct(model, pictures.images, condition, budgets=(8,))[8]
+    cast = reconstruct(model, pictures.images, condition, budgets=(8,), autocast=torch.bfloat16)[8]
+    assert not torch.equal(cast, exact)
+    assert (cast.float() - exact.float()).abs().mean() < 3
+
+
+@pytest.mark.parametrize("budgets", [(), (0, 2), (2, 9)])
+def test_impossible_budgets_are_refused(model, pictures, text, network, budgets):
+    with pytest.raises(ValueError, match="from 1 to the model's 8 tokens"):
+        evaluate_reconstruction(model, pictures, text=text, network=network, budgets=budgets)
+
+
+def test_collect_and_spread():
+    def batches():
+        for start in range(0, 100, 4):
+            assert start < 12, "read on after the limit"
+            keys = [str(i) for i in range(start, start + 4)]
+            yield Batch(images=torch.full((4, 3, 2, 2), start, dtype=torch.uint8), captions=keys, keys=keys)
+
+    found = CaptionedPictures.collect("val", batches(), limit=10)
+    assert len(found) == 10 and found.keys[-1] == "9" and found.images[-1, 0, 0, 0] == 8
+    assert found.spread(3).keys == ("1", "5", "8")
+    assert found.spread(50).keys == found.keys
+    with pytest.raises(ValueError, match="no picture"):
+        CaptionedPictures.collect("val", [])
+
+
+def _scores_on_rank(rank, world, store, model, pictures, text, network, results):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    scores = evaluate_reconstruction(
+        model, pictures, text=text, network=network, budgets=(2, 8), rank=rank, world_size=world, batch_size=4
+    )
+    results[rank] = scores
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, network, tmp_path):
+    alone = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8), batch_size=4)
+    with mp.Manager() as manager:
+        results = manager.dict()
+        arguments = (2, tmp_path / "store", model, pictures, text, network, results)
+        mp.spawn(_scores_on_rank, args=arguments, nprocs=2)
+        both = dict(results)
+    assert both[0] == both[1]
+    assert [row["key"] for row in both[0].per_image] == [row["key"] for row in alone.per_image]
+    for merged, single in zip(both[0].rows, alone.rows, strict=True):
+        assert merged.keys() == single.keys()
+        for name, value in single.items():
+            assert merged[name] == (
+                value if isinstance(value, str) else pytest.approx(value, rel=2e-3, abs=1e-3)
+            ), name
