@@ -6,7 +6,7 @@ that cost. Axes: b batch, k latent tokens, c latent channels, n codebook entries
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.distributed as dist
@@ -71,11 +71,14 @@ def _mean_over_present(
 class AEConfig:
     """Plain autoencoder latents, as the losses of the paper read: no constraint."""
 
+    kind: ClassVar[str] = "ae"
     latent_dim: int = 8
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1:
-            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
+            raise ValueError(
+                f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1"
+            )
 
     def build(self) -> "AutoencoderBottleneck":
         """The module of this configuration."""
@@ -107,7 +110,9 @@ class AutoencoderBottleneck(_Continuous):
         generator: torch.Generator | None = None,
     ) -> Bottled:
         """Pass the states through."""
-        return Bottled(latents=states.float(), loss=states.new_zeros((), dtype=torch.float32))
+        return Bottled(
+            latents=states.float(), loss=states.new_zeros((), dtype=torch.float32)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +124,20 @@ class KLConfig:
     ``initial_log_variance`` starts the noise near zero, so that early learning is not drowned in it.
     """
 
+    kind: ClassVar[str] = "kl"
     latent_dim: int = 8
     weight: float = 2.5e-4
     initial_log_variance: float = -6.0
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1:
-            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
+            raise ValueError(
+                f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1"
+            )
         if self.weight < 0:
-            raise ValueError(f"bottleneck.weight: got {self.weight}, expected 0 or more")
+            raise ValueError(
+                f"bottleneck.weight: got {self.weight}, expected 0 or more"
+            )
 
     def build(self) -> "GaussianBottleneck":
         """The module of this configuration."""
@@ -160,7 +170,10 @@ class GaussianBottleneck(_Continuous):
             latents = mean + (0.5 * log_variance).exp() * noise
         statistics = {"kl_nats_per_channel": kl.detach()}
         return Bottled(
-            latents=latents, loss=self.config.weight * kl, log_variance=log_variance, statistics=statistics
+            latents=latents,
+            loss=self.config.weight * kl,
+            log_variance=log_variance,
+            statistics=statistics,
         )
 
 
@@ -188,13 +201,18 @@ def _count_codes(
 class FSQConfig:
     """Finite scalar quantization (Mentzer et al. 2024, arXiv 2309.15505): one rounded scalar a channel."""
 
+    kind: ClassVar[str] = "fsq"
     levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
 
     def __post_init__(self) -> None:
         if not self.levels or min(self.levels) < 2:
-            raise ValueError(f"bottleneck.levels: got {self.levels}, expected one or more numbers of at least 2")
+            raise ValueError(
+                f"bottleneck.levels: got {self.levels}, expected one or more numbers of at least 2"
+            )
         if math.prod(self.levels) > 2**24:
-            raise ValueError(f"bottleneck.levels: {self.levels} make over 2^24 codes; use fewer or smaller levels")
+            raise ValueError(
+                f"bottleneck.levels: {self.levels} make over 2^24 codes; use fewer or smaller levels"
+            )
 
     @property
     def latent_dim(self) -> int:
@@ -263,6 +281,7 @@ class VQConfig:
     Codes that fewer than ``revive_below`` of an even share of tokens choose are moved onto encoder outputs.
     """
 
+    kind: ClassVar[str] = "vq"
     codebook_size: int = 4096
     latent_dim: int = 8
     commitment: float = 0.25
@@ -277,7 +296,9 @@ class VQConfig:
                 "expected at least 2 of each"
             )
         if not 0 <= self.usage_decay < 1:
-            raise ValueError(f"bottleneck.usage_decay: got {self.usage_decay}, expected a number in [0, 1)")
+            raise ValueError(
+                f"bottleneck.usage_decay: got {self.usage_decay}, expected a number in [0, 1)"
+            )
 
     def build(self) -> "VectorBottleneck":
         """The module of this configuration."""
@@ -294,8 +315,12 @@ class VectorBottleneck(nn.Module):
         self.config = config
         self.input_dim = self.latent_dim = config.latent_dim
         self.num_codes: int = config.codebook_size
-        self.codebook = nn.Parameter(F.normalize(torch.randn(config.codebook_size, config.latent_dim), dim=-1))
-        self.register_buffer("usage", torch.ones(config.codebook_size))  # 1 = an even share
+        self.codebook = nn.Parameter(
+            F.normalize(torch.randn(config.codebook_size, config.latent_dim), dim=-1)
+        )
+        self.register_buffer(
+            "usage", torch.ones(config.codebook_size)
+        )  # 1 = an even share
 
     def forward(
         self,
@@ -307,7 +332,9 @@ class VectorBottleneck(nn.Module):
         """Quantize in fp32; autocast is off here, since cosines in 16 bits pick wrong neighbours."""
         with torch.autocast(states.device.type, enabled=False):
             z = F.normalize(states.float(), dim=-1)
-            book = F.normalize(self.codebook.float().clone(), dim=-1)  # a copy: revive() writes in place
+            book = F.normalize(
+                self.codebook.float().clone(), dim=-1
+            )  # a copy: revive() writes in place
             codes = (z.detach() @ book.detach().T).argmax(-1)  # (b k)
             quantized = F.embedding(codes, book)
             pull = (quantized - z.detach()).square().sum(-1)
@@ -316,7 +343,10 @@ class VectorBottleneck(nn.Module):
         statistics = {}
         if self.training:
             counts = _count_codes(codes, present, self.num_codes)
-            statistics = {**_code_statistics(counts), "revived": self.revive(z, counts, generator)}
+            statistics = {
+                **_code_statistics(counts),
+                "revived": self.revive(z, counts, generator),
+            }
         return Bottled(
             latents=z + (quantized - z).detach(),
             loss=self.config.weight * loss,
@@ -337,12 +367,19 @@ class VectorBottleneck(nn.Module):
         dead = self.usage < self.config.revive_below
         candidates = z.flatten(0, 1)
         draw = torch.randint(
-            len(candidates), (self.num_codes,), generator=generator, device=None if generator is None else generator.device
+            len(candidates),
+            (self.num_codes,),
+            generator=generator,
+            device=None if generator is None else generator.device,
         )
         fresh = candidates[draw.to(z.device)]
         if dist.is_available() and dist.is_initialized():
-            dist.broadcast(fresh, src=0)  # every rank takes rank 0's vectors, so that replicas stay equal
-        self.codebook.copy_(torch.where(dead[:, None], fresh.to(self.codebook.dtype), self.codebook))
+            dist.broadcast(
+                fresh, src=0
+            )  # every rank takes rank 0's vectors, so that replicas stay equal
+        self.codebook.copy_(
+            torch.where(dead[:, None], fresh.to(self.codebook.dtype), self.codebook)
+        )
         self.usage.masked_fill_(dead, 1.0)
         return dead.sum().float()
 
@@ -360,9 +397,3 @@ def _check_codes(codes: Int[Tensor, "b k"], num_codes: int) -> None:
 
 
 BottleneckConfig = AEConfig | KLConfig | FSQConfig | VQConfig
-BOTTLENECKS: dict[str, type[BottleneckConfig]] = {
-    "ae": AEConfig,
-    "kl": KLConfig,
-    "fsq": FSQConfig,
-    "vq": VQConfig,
-}

@@ -33,10 +33,14 @@ class TextCondition:
             ValueError: when the list is empty.
         """
         if not features:
-            raise ValueError("TextCondition.pad: got no captions; expected at least one")
+            raise ValueError(
+                "TextCondition.pad: got no captions; expected at least one"
+            )
         lengths = torch.tensor([len(f) for f in features], device=features[0].device)
         longest = max(1, int(lengths.max()))
-        embeddings = features[0].new_zeros(len(features), longest, features[0].shape[-1])
+        embeddings = features[0].new_zeros(
+            len(features), longest, features[0].shape[-1]
+        )
         for row, feature in zip(embeddings, features, strict=True):
             row[: len(feature)] = feature
         positions = torch.arange(longest, device=lengths.device)
@@ -44,12 +48,17 @@ class TextCondition:
 
     def dropped(self, rows: Bool[Tensor, "b"]) -> "TextCondition":  # noqa: F821
         """The same text, with the captions of ``rows`` removed."""
-        return TextCondition(embeddings=self.embeddings, mask=self.mask & ~rows[:, None])
+        return TextCondition(
+            embeddings=self.embeddings, mask=self.mask & ~rows[:, None]
+        )
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextCondition":
+    def to(
+        self, device: torch.device | str, dtype: torch.dtype | None = None
+    ) -> "TextCondition":
         """Move to a device and, for the embeddings, a dtype."""
         return TextCondition(
-            embeddings=self.embeddings.to(device=device, dtype=dtype), mask=self.mask.to(device)
+            embeddings=self.embeddings.to(device=device, dtype=dtype),
+            mask=self.mask.to(device),
         )
 
     def __len__(self) -> int:

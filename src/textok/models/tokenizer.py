@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from textok.models.bottleneck import Bottled, BottleneckConfig, KLConfig
+from textok.models.checkpoint import Pretrained
 from textok.models.layers import Keys, Transformer, grid_positions, init_linear
 from textok.models.text import TextCondition
 
@@ -54,14 +55,28 @@ class TexTokConfig:
 
     def __post_init__(self) -> None:
         if self.image_size % self.patch_size:
-            raise ValueError(f"model.image_size: {self.image_size} is no multiple of patch_size {self.patch_size}")
+            raise ValueError(
+                f"model.image_size: {self.image_size} is no multiple of patch_size {self.patch_size}"
+            )
         if self.dim % (4 * self.num_heads):
-            raise ValueError(f"model.dim: got {self.dim}, expected a multiple of 4 * num_heads = {4 * self.num_heads}")
+            raise ValueError(
+                f"model.dim: got {self.dim}, expected a multiple of 4 * num_heads = {4 * self.num_heads}"
+            )
         if self.placement not in ("both", "encoder", "decoder", "none"):
-            raise ValueError(f"model.placement: got {self.placement!r}, expected both, encoder, decoder or none")
-        for name in ("encoder_depth", "decoder_depth", "num_latents", "text_dim", "max_text_tokens"):
+            raise ValueError(
+                f"model.placement: got {self.placement!r}, expected both, encoder, decoder or none"
+            )
+        for name in (
+            "encoder_depth",
+            "decoder_depth",
+            "num_latents",
+            "text_dim",
+            "max_text_tokens",
+        ):
             if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
+                raise ValueError(
+                    f"model.{name}: got {getattr(self, name)}, expected at least 1"
+                )
 
     @property
     def latent_dim(self) -> int:
@@ -109,7 +124,9 @@ class TextTokens(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.text_dim)
         self.project = nn.Linear(config.text_dim, config.dim)
-        self.positions = nn.Parameter(torch.randn(config.max_text_tokens, config.dim) * 0.5)
+        self.positions = nn.Parameter(
+            torch.randn(config.max_text_tokens, config.dim) * 0.5
+        )
         self.null = nn.Parameter(torch.randn(config.dim) * 0.5)
 
     def forward(
@@ -134,11 +151,17 @@ class TextTokens(nn.Module):
         limit, width = self.positions.shape[0], self.norm.normalized_shape[0]
         rows, length, found = text.embeddings.shape
         if rows != batch:
-            raise ValueError(f"text: got {rows} captions for {batch} pictures; pass one caption a picture")
+            raise ValueError(
+                f"text: got {rows} captions for {batch} pictures; pass one caption a picture"
+            )
         if found != width:
-            raise ValueError(f"text: states are {found} wide, expected {width}: use the model's own text encoder")
+            raise ValueError(
+                f"text: states are {found} wide, expected {width}: use the model's own text encoder"
+            )
         if length > limit:
-            raise ValueError(f"text: {length} tokens, expected at most {limit}: encode with max_tokens={limit}")
+            raise ValueError(
+                f"text: {length} tokens, expected at most {limit}: encode with max_tokens={limit}"
+            )
 
 
 class TokenEncoder(nn.Module):
@@ -150,20 +173,28 @@ class TokenEncoder(nn.Module):
         reads_text = config.placement in ("both", "encoder")
         self.patch = nn.Linear(3 * config.patch_size**2, config.dim)
         self.queries = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
-        self.transformer = _transformer(config, depth=config.encoder_depth, reads_text=reads_text)
+        self.transformer = _transformer(
+            config, depth=config.encoder_depth, reads_text=reads_text
+        )
         self.output = nn.Linear(config.dim, output_dim)
         init_linear([self])
         self.text = TextTokens(config) if reads_text else None
 
     def forward(
-        self, images: Float[Tensor, "b 3 h w"], text: TextCondition | None, *, grid: tuple[int, int]
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        text: TextCondition | None,
+        *,
+        grid: tuple[int, int],
     ) -> Float[Tensor, "b K i"]:
         """All K latent states of the pictures."""
         batch, kept = len(images), self.config.num_latents
         positions = _positions(self.config, grid, device=images.device)
         patches = self.patch(patchify(images, grid=grid)) + positions  # (b p d)
         queries = self.queries.expand(batch, -1, -1)  # (b K d)
-        tokens, keys = join_text(torch.cat([queries, patches], dim=1), None, self.text, text)  # (b K+p+t d)
+        tokens, keys = join_text(
+            torch.cat([queries, patches], dim=1), None, self.text, text
+        )  # (b K+p+t d)
         return self.output(self.transformer(tokens, keys, keep=kept))  # (b K i)
 
 
@@ -175,9 +206,13 @@ class TokenDecoder(nn.Module):
         self.config = config
         reads_text = config.placement in ("both", "decoder")
         self.latent = nn.Linear(config.latent_dim, config.dim)
-        self.latent_positions = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
+        self.latent_positions = nn.Parameter(
+            torch.randn(config.num_latents, config.dim) * 0.5
+        )
         self.query = nn.Parameter(torch.zeros(config.dim))
-        self.transformer = _transformer(config, depth=config.decoder_depth, reads_text=reads_text)
+        self.transformer = _transformer(
+            config, depth=config.decoder_depth, reads_text=reads_text
+        )
         self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
         init_linear([self])
         self.text = TextTokens(config) if reads_text else None
@@ -192,13 +227,21 @@ class TokenDecoder(nn.Module):
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures from k latents a row; ``present`` masks the tail of rows with a smaller budget."""
         batch, length, _ = latents.shape
-        queries = (self.query + _positions(self.config, grid, device=latents.device)).expand(batch, -1, -1)
+        queries = (
+            self.query + _positions(self.config, grid, device=latents.device)
+        ).expand(batch, -1, -1)
         tokens = self.latent(latents) + self.latent_positions[:length]  # (b k d)
         valid = None
         if present is not None:
-            valid = torch.cat([present.new_ones(batch, queries.shape[1]), present], dim=1)
-        joined, keys = join_text(torch.cat([queries, tokens], dim=1), valid, self.text, text)
-        patches = self.output(self.transformer(joined, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
+            valid = torch.cat(
+                [present.new_ones(batch, queries.shape[1]), present], dim=1
+            )
+        joined, keys = join_text(
+            torch.cat([queries, tokens], dim=1), valid, self.text, text
+        )
+        patches = self.output(
+            self.transformer(joined, keys, keep=queries.shape[1])
+        )  # (b p 3*patch*patch)
         return unpatchify(patches, grid=grid, patch_size=self.config.patch_size)
 
 
@@ -215,10 +258,14 @@ def join_text(
     joined = torch.cat([tokens, caption.to(tokens.dtype)], dim=1)
     if valid is None:
         valid = present.new_ones(tokens.shape[:2])
-    return joined, Keys(valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1])
+    return joined, Keys(
+        valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1]
+    )
 
 
-def patchify(images: Float[Tensor, "b 3 h w"], *, grid: tuple[int, int]) -> Float[Tensor, "b p i"]:
+def patchify(
+    images: Float[Tensor, "b 3 h w"], *, grid: tuple[int, int]
+) -> Float[Tensor, "b p i"]:
     """Pictures into flat patches, row by row."""
     batch, channels, height, width = images.shape
     rows, columns = grid
@@ -232,10 +279,14 @@ def unpatchify(
     """Flat patches back into pictures."""
     rows, columns = grid
     x = patches.reshape(len(patches), rows, columns, 3, patch_size, patch_size)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), 3, rows * patch_size, columns * patch_size)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(
+        len(patches), 3, rows * patch_size, columns * patch_size
+    )
 
 
-def _positions(config: TexTokConfig, grid: tuple[int, int], *, device: torch.device) -> Float[Tensor, "p d"]:
+def _positions(
+    config: TexTokConfig, grid: tuple[int, int], *, device: torch.device
+) -> Float[Tensor, "p d"]:
     return grid_positions(grid, dim=config.dim, trained_side=config.side, device=device)
 
 
@@ -249,13 +300,15 @@ def _transformer(config: TexTokConfig, *, depth: int, reads_text: bool) -> Trans
     )
 
 
-class TexTok(nn.Module):
+class TexTok(Pretrained):
     """The tokenizer: ``encode`` pictures into few tokens, ``decode`` them back, with the caption or without.
 
     The text encoder is not part of it: both sides read a ``TextCondition``. Latent statistics measured after
     training (``latent_mean``, ``latent_std``) live with the weights, so callers always see unit-scale latents.
     """
 
+    config_class = TexTokConfig
+    config: TexTokConfig
     latent_mean: Tensor
     latent_std: Tensor
 
@@ -287,8 +340,12 @@ class TexTok(nn.Module):
         grid = self.grid_of(images)
         states = self.encoder(images, text, grid=grid)  # (b K i)
         states, present = cut(states, lengths)  # (b k i), (b k)
-        bottled = self.bottleneck(states, present=present, generator=generator)  # (b k c)
-        pictures = self.decoder(bottled.latents, text, grid=grid, present=present)  # (b 3 h w)
+        bottled = self.bottleneck(
+            states, present=present, generator=generator
+        )  # (b k c)
+        pictures = self.decoder(
+            bottled.latents, text, grid=grid, present=present
+        )  # (b 3 h w)
         return Reconstruction(images=pictures.float(), bottled=bottled)
 
     # --- use --------------------------------------------------------------------------------------------
@@ -310,7 +367,9 @@ class TexTok(nn.Module):
         Raises:
             ValueError: for other sizes, budgets, or text of another encoder.
         """
-        states = self.encoder(images, text, grid=self.grid_of(images))[:, : self.budget(num_tokens)]
+        states = self.encoder(images, text, grid=self.grid_of(images))[
+            :, : self.budget(num_tokens)
+        ]
         bottled = self.bottleneck(states)
         log_variance = bottled.log_variance
         if log_variance is not None:
@@ -351,7 +410,9 @@ class TexTok(nn.Module):
         latents, present = cut(latents, lengths)
         dtype = self.decoder.query.dtype
         side = self.config.side
-        return self.decoder(latents.to(dtype), text, grid=grid or (side, side), present=present).float()
+        return self.decoder(
+            latents.to(dtype), text, grid=grid or (side, side), present=present
+        ).float()
 
     # --- checks -----------------------------------------------------------------------------------------
 
@@ -360,7 +421,9 @@ class TexTok(nn.Module):
         height, width = images.shape[-2:]
         patch = self.config.patch_size
         if height % patch or width % patch or not height or not width:
-            raise ValueError(f"images: {height} x {width} pixels, expected multiples of the patch size {patch}")
+            raise ValueError(
+                f"images: {height} x {width} pixels, expected multiples of the patch size {patch}"
+            )
         return height // patch, width // patch
 
     def budget(self, num_tokens: int | None) -> int:
@@ -396,7 +459,9 @@ def cut(
         return states, None
     shortest, longest = int(lengths.min()), int(lengths.max())
     if shortest < 1 or longest > states.shape[1]:
-        raise ValueError(f"lengths: got {shortest} to {longest}, expected within 1 to {states.shape[1]}")
+        raise ValueError(
+            f"lengths: got {shortest} to {longest}, expected within 1 to {states.shape[1]}"
+        )
     if shortest == longest:
         return states[:, :longest], None
     positions = torch.arange(longest, device=states.device)

@@ -1,0 +1,329 @@
+"""Weights on disk: config.json + model.safetensors, from a shipped name, a folder or a hub id."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+import types
+import typing
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = 1
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+SHIPPED = {"icons-128": "icons-128-tokenizer"}
+
+
+def shipped_folder(name: str) -> Path:
+    """Folder ``name`` of what travels with the package: in a wheel beside the code, in a checkout at the top.
+
+    Raises:
+        FileNotFoundError: when neither has it.
+    """
+    package = Path(__file__).resolve().parents[1]
+    places = [
+        package / "_shipped" / name,
+        *(package.parents[1] / top / name for top in ("weights", "datasets")),
+    ]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(
+        f"{name} does not travel with this installation; looked in {', '.join(map(str, places))}"
+    )
+
+
+class Pretrained(nn.Module):
+    """Loading and saving for a model that is built from one frozen config dataclass."""
+
+    config_class: ClassVar[type]
+    config: Any
+    made_by: dict[str, Any]  # what trained the weights; free-form JSON values
+    _name: str = "untrained"
+    _model_id: str | None = None
+
+    @property
+    def model_id(self) -> str:
+        """Name and a short hash of configuration and weights (at 16 bits); token files carry it."""
+        return self._model_id or identify(
+            self._name, encode_config(self.config), self.state_dict()
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, *, revision: str | None = None
+    ) -> Self:
+        """Load weights, in fp32 and evaluation mode.
+
+        Args:
+            name_or_folder: a shipped name, a folder, or a hub id such as ``someone/model``.
+            revision: branch, tag or commit of a hub id.
+
+        Raises:
+            FileNotFoundError: when there is no such folder or hub entry.
+            ValueError: when the files are damaged, or of another configuration or a newer format.
+        """
+        folder = _resolve(str(name_or_folder), revision=revision)
+        data = _read_config(folder / CONFIG_FILE)
+        model = cls(
+            decode_config(
+                cls.config_class, data["model"], where=str(folder / CONFIG_FILE)
+            )
+        )
+        model.made_by = data.get("made_by", {})
+        model._name = data.get("name", folder.name)
+        load_weights(model, folder / WEIGHTS_FILE)
+        model._model_id = identify(model._name, data["model"], model.state_dict())
+        return model.eval()
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        name: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        made_by: dict[str, Any] | None = None,
+    ) -> str:
+        """Write config.json and model.safetensors; returns the model id.
+
+        Args:
+            folder: is created; files in it are replaced whole or not at all.
+            name: first part of the model id; default the current one.
+            dtype: of the floating-point weights on disk.
+            made_by: what trained the weights, as JSON values.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = name or self._name
+        weights = {
+            key: _stored(value, dtype, key) for key, value in self.state_dict().items()
+        }
+        made_by = getattr(self, "made_by", {}) if made_by is None else made_by
+        config = encode_config(self.config)
+        data = {
+            "format": FORMAT,
+            "library": f"open-textok {version('open-textok')}",
+            "name": name,
+            "model": config,
+            "made_by": made_by,
+        }
+        temporary = folder / (WEIGHTS_FILE + ".tmp")
+        save_file(weights, temporary)
+        os.replace(temporary, folder / WEIGHTS_FILE)
+        write_json(folder / CONFIG_FILE, data)
+        return identify(name, config, weights)
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32
+    ) -> str:
+        """Upload to the Hugging Face hub; returns the address of the commit."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
+            return str(
+                api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message="Upload weights"
+                )
+            )
+
+
+def _stored(value: Tensor, dtype: torch.dtype, key: str) -> Tensor:
+    """Weights in the asked type; latent statistics and other buffers of a few numbers stay in fp32."""
+    narrow = value.is_floating_point() and not key.startswith("latent_")
+    return value.detach().to(device="cpu", dtype=dtype if narrow else None).contiguous()
+
+
+def identify(name: str, config: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    """``NAME-xxxxxxxx``: the hash covers the configuration and the weights rounded to 16 bits.
+
+    Rounding first makes the id of a model the same before saving at 16 bits and after loading.
+    """
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for key in sorted(weights):
+        value = weights[key].detach().cpu()
+        value = value.to(torch.float16) if value.is_floating_point() else value
+        digest.update(key.encode() + value.contiguous().numpy().tobytes())
+    return f"{name}-{digest.hexdigest()[:8]}"
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON under a temporary name, then rename, so that no reader sees half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(data, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def _resolve(name: str, *, revision: str | None) -> Path:
+    if name in SHIPPED:
+        return shipped_folder(SHIPPED[name])
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name, revision=revision)
+    near = difflib.get_close_matches(name, SHIPPED, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise FileNotFoundError(
+        f"{name}: no such folder, and no shipped model (those are: {', '.join(SHIPPED)}){hint}"
+    )
+
+
+def _from_hub(name: str, *, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]
+        )
+    except (OSError, ValueError) as error:  # the hub's errors derive from these
+        raise FileNotFoundError(
+            f"{name}: no such folder, and the hub did not answer with it ({type(error).__name__}); "
+            "check the name and the network, or pass a folder"
+        ) from error
+    return Path(found)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
+        )
+    try:
+        data = json.loads(path.read_text())
+        found = data["format"]
+        assert isinstance(data["model"], dict) and isinstance(found, int)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"{path}: no model configuration of open-textok; expected the file save_pretrained writes"
+        ) from error
+    if found > FORMAT:
+        raise ValueError(
+            f"{path}: format {found}, written by {data.get('library', 'a newer version')}; "
+            f"this version reads up to {FORMAT}: upgrade open-textok"
+        )
+    return data
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Copy a safetensors file into the model; every tensor must be there, with its shape.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged or of another model; the first few differences are named.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
+        )
+    expected = model.state_dict()
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {
+                key: tuple(file.get_slice(key).get_shape()) for key in file.keys()
+            }  # noqa: SIM118
+            wrong = _differences(
+                {k: tuple(v.shape) for k, v in expected.items()}, shapes
+            )
+            if wrong:
+                raise ValueError(
+                    f"{path}: does not fit the configuration beside it: {'; '.join(wrong[:4])}"
+                )
+            model.load_state_dict(
+                {key: file.get_tensor(key).to(expected[key].dtype) for key in shapes}
+            )
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path}: cut off or no safetensors file ({error}); fetch it again"
+        ) from error
+
+
+def _differences(
+    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]
+) -> list[str]:
+    missing = [f"{key} is missing" for key in expected if key not in found]
+    unknown = [f"{key} is unknown" for key in found if key not in expected]
+    shaped = [
+        f"{key} has shape {found[key]}, expected {shape}"
+        for key, shape in expected.items()
+        if key in found and found[key] != shape
+    ]
+    return shaped + missing + unknown
+
+
+# --- configurations as JSON -----------------------------------------------------------------------------
+
+
+def encode_config(config: Any) -> dict[str, Any]:
+    """A config dataclass as JSON values; a class with a ``kind`` says it, so that unions can be told apart."""
+    data: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        data[field.name] = (
+            encode_config(value) if dataclasses.is_dataclass(value) else _plain(value)
+        )
+    return data
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
+    """The config dataclass that ``encode_config`` wrote.
+
+    Raises:
+        ValueError: for keys or kinds this version does not know, naming the nearest one it does.
+    """
+    hints = typing.get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls)}
+    unknown = [key for key in data if key not in names and key != "kind"]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f" (nearest: {near[0]})" if near else ""
+        raise ValueError(
+            f"{where}: unknown setting {unknown[0]!r} of {cls.__name__}{hint}; "
+            "the file is from a newer version or another model"
+        )
+    values = {
+        k: _decode_value(hints[k], v, where=where)
+        for k, v in data.items()
+        if k != "kind"
+    }
+    return cls(**values)
+
+
+def _decode_value(hint: Any, value: Any, *, where: str) -> Any:
+    if isinstance(value, dict):
+        return decode_config(_choose(hint, value, where=where), value, where=where)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
+    options = (
+        typing.get_args(hint)
+        if typing.get_origin(hint) in (types.UnionType, typing.Union)
+        else (hint,)
+    )
+    classes = [option for option in options if dataclasses.is_dataclass(option)]
+    if "kind" not in value and len(classes) == 1:
+        return classes[0]
+    kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
+    if value.get("kind") not in kinds:
+        raise ValueError(
+            f"{where}: kind {value.get('kind')!r}, expected one of {', '.join(sorted(kinds))}"
+        )
+    return kinds[value["kind"]]
