@@ -61,6 +61,7 @@ class _Shard:
     offsets: list[int]
     checksums: list[int]
     features: Float[Tensor, "n d"]
+    disk_bytes: int
     verified: set[int] = field(default_factory=set)
 
     def read(self, row: int) -> Float[Tensor, "_ d"]:
@@ -89,9 +90,7 @@ class CaptionCache:
         ValueError: from any method, when a file is damaged or made for other settings; it names the file.
     """
 
-    def __init__(
-        self, folder: str | Path, *, encoder_fingerprint: str, dim: int, max_tokens: int
-    ) -> None:
+    def __init__(self, folder: str | Path, *, encoder_fingerprint: str, dim: int, max_tokens: int) -> None:
         if not encoder_fingerprint.isalnum():
             raise ValueError(
                 f"CaptionCache encoder_fingerprint: got {encoder_fingerprint!r}; expected letters and digits"
@@ -108,14 +107,10 @@ class CaptionCache:
     def missing(self, captions: Iterable[str]) -> list[str]:
         """The distinct captions, in order, that are not stored yet, by this or any other process."""
         self._open_new_shards()
-        distinct = dict.fromkeys(
-            caption for caption in captions if not _is_blank(caption)
-        )
+        distinct = dict.fromkeys(caption for caption in captions if not _is_blank(caption))
         return [caption for caption in distinct if _key(caption) not in self._index]
 
-    def add(
-        self, captions: Sequence[str], features: Sequence[Float[Tensor, "_ d"]]
-    ) -> None:
+    def add(self, captions: Sequence[str], features: Sequence[Float[Tensor, "_ d"]]) -> None:
         """Store the token states of captions as one new file; captions that are stored already do no harm.
 
         Args:
@@ -131,14 +126,9 @@ class CaptionCache:
             )
         if not captions:
             return
-        rows = [
-            self._stored(caption, states)
-            for caption, states in zip(captions, features, strict=True)
-        ]
+        rows = [self._stored(caption, states) for caption, states in zip(captions, features, strict=True)]
         tensors = {
-            "keys": _as_bytes_tensor(
-                b"".join(_key(caption) for caption in captions)
-            ).view(-1, 32),
+            "keys": _as_bytes_tensor(b"".join(_key(caption) for caption in captions)).view(-1, 32),
             "offsets": torch.tensor([0, *(len(row) for row in rows)]).cumsum(0),
             "checksums": torch.tensor([_checksum(row) for row in rows]),
             "features": torch.cat(rows),
@@ -155,10 +145,7 @@ class CaptionCache:
         keys = [b"" if _is_blank(caption) else _key(caption) for caption in captions]
         if any(key and key not in self._index for key in keys):
             self._open_new_shards()
-        return [
-            self._read(key, caption)
-            for key, caption in zip(keys, captions, strict=True)
-        ]
+        return [self._read(key, caption) for key, caption in zip(keys, captions, strict=True)]
 
     def warm(
         self,
@@ -183,9 +170,7 @@ class CaptionCache:
         todo = sorted(self.missing(captions), key=len)
         if todo:
             self._remove_stale_files()
-            self._encode(
-                todo, encoder_factory(), batch_size=batch_size, progress=progress
-            )
+            self._encode(todo, encoder_factory(), batch_size=batch_size, progress=progress)
         return len(todo)
 
     @property
@@ -197,59 +182,38 @@ class CaptionCache:
         """Counts and sizes of what is stored."""
         self._open_new_shards()
         captions = len(self._index)
-        disk_bytes = sum(shard.path.stat().st_size for shard in self._shards.values())
+        disk_bytes = sum(shard.disk_bytes for shard in self._shards.values())
         return CaptionCacheReport(
             captions=captions,
-            tokens=sum(
-                shard.offsets[row + 1] - shard.offsets[row]
-                for shard, row in self._index.values()
-            ),
+            tokens=sum(shard.offsets[row + 1] - shard.offsets[row] for shard, row in self._index.values()),
             shards=len(self._shards),
             disk_bytes=disk_bytes,
             bytes_per_caption=disk_bytes / captions if captions else 0.0,
             padded_bytes_per_caption=self.max_tokens * self.dim * 4,
         )
 
-    def _encode(
-        self, todo: list[str], encode: Encode, *, batch_size: int, progress: bool
-    ) -> None:
+    def _encode(self, todo: list[str], encode: Encode, *, batch_size: int, progress: bool) -> None:
         from tqdm import tqdm
 
         pending: list[Tensor] = []
         done, written_at = 0, time.monotonic()
-        with tqdm(
-            total=len(todo), desc="captions", unit="caption", disable=not progress
-        ) as bar:
+        with tqdm(total=len(todo), desc="captions", unit="caption", disable=not progress) as bar:
             for start in range(0, len(todo), batch_size):
                 batch = todo[start : start + batch_size]
-                pending.extend(
-                    states.to(device="cpu", dtype=_STORED) for states in encode(batch)
-                )
+                pending.extend(states.to(device="cpu", dtype=_STORED) for states in encode(batch))
                 bar.update(len(batch))
                 late = time.monotonic() - written_at > _SHARD_SECONDS
-                if (
-                    late
-                    or len(pending) >= _SHARD_CAPTIONS
-                    or start + batch_size >= len(todo)
-                ):
+                if late or len(pending) >= _SHARD_CAPTIONS or start + batch_size >= len(todo):
                     self.add(todo[done : start + len(batch)], pending)
                     pending, done, written_at = [], start + len(batch), time.monotonic()
 
-    def _stored(
-        self, caption: str, states: Float[Tensor, "_ d"]
-    ) -> Float[Tensor, "_ d"]:
+    def _stored(self, caption: str, states: Float[Tensor, "_ d"]) -> Float[Tensor, "_ d"]:
         if _is_blank(caption):
-            raise ValueError(
-                "CaptionCache.add: got a blank caption; blank captions are never stored"
-            )
-        if (
-            states.ndim != 2
-            or states.shape[1] != self.dim
-            or not 1 <= len(states) <= self.max_tokens
-        ):
+            raise ValueError("CaptionCache.add: got a blank caption; blank captions are never stored")
+        if states.ndim != 2 or states.shape[1] != self.dim or len(states) > self.max_tokens:
             raise ValueError(
                 f"CaptionCache.add: features of {caption!r} have shape {tuple(states.shape)}; expected "
-                f"(1 to {self.max_tokens}, {self.dim})"
+                f"(at most {self.max_tokens}, {self.dim})"
             )
         stored = states.detach().to(device="cpu", dtype=_STORED).contiguous()
         if not stored.isfinite().all():
@@ -294,33 +258,24 @@ class CaptionCache:
             if path.name not in self._shards:
                 shard = self._open(path)
                 self._shards[path.name] = shard
-                self._index.update(
-                    (key, (shard, row)) for row, key in enumerate(shard.keys)
-                )
+                self._index.update((key, (shard, row)) for row, key in enumerate(shard.keys))
 
     def _open(self, path: Path) -> _Shard:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {
-                    name: file.get_tensor(name)
-                    for name in ("keys", "offsets", "checksums", "features")
+                    name: file.get_tensor(name) for name in ("keys", "offsets", "checksums", "features")
                 }
         except (SafetensorError, OSError) as error:
-            raise _damaged(
-                path, f"it is cut off or not a caption shard ({error})"
-            ) from error
+            raise _damaged(path, f"it is cut off or not a caption shard ({error})") from error
         for name, expected in self._metadata.items():
             if metadata.get(name) != expected:
                 raise ValueError(
                     f"caption shard {path}: {name} is {metadata.get(name)}, expected {expected}; use another folder, "
                     f"or delete this file and its captions are encoded anew"
                 )
-        keys, offsets, checksums = (
-            tensors["keys"],
-            tensors["offsets"],
-            tensors["checksums"],
-        )
+        keys, offsets, checksums = (tensors["keys"], tensors["offsets"], tensors["checksums"])
         if metadata.get("index") != _index_digest(keys, offsets, checksums):
             raise _damaged(path, "its index was altered")
         packed = keys.numpy().tobytes()
@@ -330,6 +285,7 @@ class CaptionCache:
             offsets=offsets.tolist(),
             checksums=checksums.tolist(),
             features=tensors["features"],
+            disk_bytes=path.stat().st_size,
         )
 
 
@@ -357,9 +313,7 @@ def _as_bytes_tensor(content: bytes) -> UInt8[Tensor, " n"]:
 
 
 def _index_digest(
-    keys: UInt8[Tensor, "n 32"],
-    offsets: Int[Tensor, " m"],
-    checksums: Int[Tensor, " n"],
+    keys: UInt8[Tensor, "n 32"], offsets: Int[Tensor, " m"], checksums: Int[Tensor, " n"]
 ) -> str:
     """Hash of everything but the features, which have a checksum per caption."""
     digest = hashlib.sha256()
