@@ -316,6 +316,9 @@ def test_folders_that_do_not_fit_are_refused(folders: dict[str, Path], tmp_path:
     weights.write_bytes(content[:-100])
     with pytest.raises(ValueError, match="cut off"):
         TextEncoder.from_pretrained(folder, max_tokens=20)
+    weights.write_bytes(b"version https://git-lfs.github.com/spec/v1")  # a clone without its large files
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        TextEncoder.from_pretrained(folder, max_tokens=20)
     weights.rename(folder / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match="no model.safetensors"):
         TextEncoder.from_pretrained(folder, max_tokens=20)

@@ -49,13 +49,9 @@ class TextEncoderInfo:
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
-            raise ValueError(
-                f"text encoder dtype: got {self.dtype!r}; expected one of {', '.join(_DTYPES)}"
-            )
+            raise ValueError(f"text encoder dtype: got {self.dtype!r}; expected one of {', '.join(_DTYPES)}")
         if self.max_tokens < 1:
-            raise ValueError(
-                f"text encoder max_tokens: got {self.max_tokens}; expected at least 1"
-            )
+            raise ValueError(f"text encoder max_tokens: got {self.max_tokens}; expected at least 1")
 
 
 class TextEncoder:
@@ -68,9 +64,7 @@ class TextEncoder:
         info: name, width, limits and fingerprint.
     """
 
-    def __init__(
-        self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any
-    ) -> None:
+    def __init__(self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any) -> None:
         specials = tokenizer.num_special_tokens_to_add()
         if info.max_tokens <= specials:
             raise ValueError(
@@ -168,24 +162,18 @@ class TextEncoder:
         if isinstance(captions, str):
             raise TypeError("TextEncoder: got one string; expected a list of captions")
         device, dtype = self._model.device, _DTYPES[self.info.dtype]
-        features = [
-            torch.empty(0, self.dim, device=device, dtype=dtype) for _ in captions
-        ]
+        features = [torch.empty(0, self.dim, device=device, dtype=dtype) for _ in captions]
         tokens = self._tokenize(captions)
         rows = sorted(tokens, key=lambda row: len(tokens[row]))
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
-            for row, states in zip(
-                batch, self._token_states([tokens[row] for row in batch]), strict=True
-            ):
+            for row, states in zip(batch, self._token_states([tokens[row] for row in batch]), strict=True):
                 features[row] = states
         return features
 
     def _tokenize(self, captions: Sequence[str | None]) -> dict[int, list[int]]:
         """Token ids of the captions that have any, by row."""
-        rows = [
-            row for row, caption in enumerate(captions) if caption and caption.strip()
-        ]
+        rows = [row for row, caption in enumerate(captions) if caption and caption.strip()]
         if not rows:
             return {}
         ids = self._tokenizer(
@@ -194,45 +182,30 @@ class TextEncoder:
             max_length=self.max_tokens,
             padding=False,
         )["input_ids"]
-        return {
-            row: token_ids
-            for row, token_ids in zip(rows, ids, strict=True)
-            if token_ids
-        }
+        return {row: token_ids for row, token_ids in zip(rows, ids, strict=True) if token_ids}
 
     def _token_states(self, tokens: list[list[int]]) -> list[Float[Tensor, "_ d"]]:
         ids, mask = self._pad(tokens)
         # Off, or the features would depend on whether the caller happens to train under autocast.
         with torch.autocast(ids.device.type, enabled=False):
             states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return [
-            row[: len(token_ids)].clone()
-            for row, token_ids in zip(states, tokens, strict=True)
-        ]
+        return [row[: len(token_ids)].clone() for row, token_ids in zip(states, tokens, strict=True)]
 
-    def _pad(
-        self, tokens: list[list[int]]
-    ) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
+    def _pad(self, tokens: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
         longest = max(len(token_ids) for token_ids in tokens)
         pad_id = self._tokenizer.pad_token_id or 0
-        ids = torch.tensor(
-            [token_ids + [pad_id] * (longest - len(token_ids)) for token_ids in tokens]
-        )
+        ids = torch.tensor([token_ids + [pad_id] * (longest - len(token_ids)) for token_ids in tokens])
         lengths = torch.tensor([len(token_ids) for token_ids in tokens])
         mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
         return ids.to(self._model.device), mask.to(self._model.device)
 
 
-def _describe(
-    name: str, folder: Path, *, max_tokens: int, dtype: str
-) -> TextEncoderInfo:
+def _describe(name: str, folder: Path, *, max_tokens: int, dtype: str) -> TextEncoderInfo:
     config = _load_config(folder)
     text_config = getattr(config, "text_config", None) or config
     limit = getattr(text_config, "max_position_embeddings", None)
     if limit is not None and max_tokens > limit:
-        raise ValueError(
-            f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens"
-        )
+        raise ValueError(f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens")
     return TextEncoderInfo(
         name=name,
         dim=text_config.hidden_size,
@@ -255,10 +228,7 @@ def _load_config(folder: Path) -> Any:
         raise ValueError(
             f"text encoder {folder}: config.json is not readable by transformers: {error}"
         ) from error
-    if (
-        getattr(config, "text_config", None) is not None
-        and config.model_type not in _TEXT_CLASSES
-    ):
+    if getattr(config, "text_config", None) is not None and config.model_type not in _TEXT_CLASSES:
         raise ValueError(
             f"text encoder {folder}: model type {config.model_type!r} mixes text with something else; "
             f"expected a text encoder, T5 or CLIP: save its text half to a folder of its own and pass that"
@@ -270,9 +240,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     import transformers
 
     config = _load_config(folder)
-    model_class = getattr(
-        transformers, _TEXT_CLASSES.get(config.model_type, "AutoModel")
-    )
+    model_class = getattr(transformers, _TEXT_CLASSES.get(config.model_type, "AutoModel"))
     with _quiet_transformers():
         model, report = model_class.from_pretrained(
             folder,
@@ -288,11 +256,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
             f"text encoder {folder}: its weights lack {len(missing)} tensors that config.json asks for, first "
             f"{missing[0]}; the two files belong to different models: fetch the folder again"
         )
-    return (
-        model.get_encoder()
-        if config.is_encoder_decoder and hasattr(model, "decoder")
-        else model
-    )
+    return model.get_encoder() if config.is_encoder_decoder and hasattr(model, "decoder") else model
 
 
 def _load_tokenizer(folder: Path) -> Any:

@@ -21,11 +21,7 @@ def resolve(name: str) -> Path:
     if folder.is_dir():
         return folder
     repo = name.partition("@")[0]
-    if (
-        folder.is_absolute()
-        or name.startswith(("./", "../", "~"))
-        or repo.count("/") > 1
-    ):
+    if folder.is_absolute() or name.startswith(("./", "../", "~")) or repo.count("/") > 1:
         raise FileNotFoundError(
             f"text encoder {name}: no such folder; expected a folder with config.json, tokenizer files and "
             f'model.safetensors, a hub id, or "minilm"'
@@ -83,9 +79,7 @@ def files_fingerprint(folder: Path, *, settings: str) -> str:
         if path.is_file():
             digest.update(f"{path.name} {_content_digest(path)}\n".encode())
     for path in _weight_files(folder):
-        digest.update(
-            f"{path.name} {path.stat().st_size} {_weights_digest(path)}\n".encode()
-        )
+        digest.update(f"{path.name} {path.stat().st_size} {_weights_digest(path)}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -101,15 +95,10 @@ def _weight_files(folder: Path) -> list[Path]:
             f"text encoder {folder}: no model.safetensors; other formats are not read because they can run code. "
             f"Load it once with transformers where you trust it, `save_pretrained` it to a folder, and pass that"
         )
-    shards = [
-        folder / name
-        for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    ]
+    shards = [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
     for shard in shards:
         if not shard.is_file():
-            raise FileNotFoundError(
-                f"text encoder {folder}: {shard.name} is missing; fetch the folder again"
-            )
+            raise FileNotFoundError(f"text encoder {folder}: {shard.name} is missing; fetch the folder again")
     return shards
 
 
@@ -117,11 +106,7 @@ def _content_digest(path: Path) -> str:
     """Hash of a file; of a settings file, of its content without where and by what it was saved."""
     content = path.read_bytes()
     if path.name in ("config.json", "tokenizer_config.json"):
-        settings = {
-            key: value
-            for key, value in json.loads(content).items()
-            if key not in _VOLATILE_KEYS
-        }
+        settings = {key: value for key, value in json.loads(content).items() if key not in _VOLATILE_KEYS}
         content = json.dumps(settings, sort_keys=True).encode()
     return hashlib.sha256(content).hexdigest()
 
@@ -134,21 +119,14 @@ def _weights_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if not 0 < size < path.stat().st_size:
-            raise ValueError(
-                f"text encoder {path}: not a safetensors file; fetch it again"
-            )
-        header = file.read(size)
-        tensors = {
-            name: entry
-            for name, entry in json.loads(header).items()
-            if name != "__metadata__"
-        }
-        spans = sorted(tuple(entry["data_offsets"]) for entry in tensors.values())
-        if path.stat().st_size != 8 + size + spans[-1][1]:
-            raise ValueError(
-                f"text encoder {path}: cut off or overlong; fetch it again"
-            )
+        header = file.read(min(size, path.stat().st_size))
+        try:
+            entries = json.loads(header)
+            spans = sorted(tuple(entries[name]["data_offsets"]) for name in entries if name != "__metadata__")
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"text encoder {path}: not a safetensors file; fetch it again") from error
+        if not spans or path.stat().st_size != 8 + size + spans[-1][1]:
+            raise ValueError(f"text encoder {path}: cut off, empty or overlong; fetch it again")
         digest = hashlib.sha256(header)
         for begin, end in spans:
             for offset in (begin, (begin + end) // 2, max(begin, end - _SAMPLE_BYTES)):
