@@ -35,6 +35,7 @@ The full texts are in `licences/`; they travel with every copy of the pictures.
 | licence | text | note |
 |---|---|---|
 | MIT (SPDX `MIT`) | [licences/MIT-Microsoft.txt](licences/MIT-Microsoft.txt) | with the copyright line of its holder here, Microsoft Corporation; https://opensource.org/license/mit |
+| MIT, emojibase-data | [licences/MIT-emojibase.txt](licences/MIT-emojibase.txt) | emoji names and keywords |
 | Apache-2.0 | [licences/Apache-2.0.txt](licences/Apache-2.0.txt) | https://www.apache.org/licenses/LICENSE-2.0 |
 | CC-BY-4.0 | [licences/CC-BY-4.0.txt](licences/CC-BY-4.0.txt) | credit is given here and in the field `source`; https://creativecommons.org/licenses/by/4.0/ |
 | CC0-1.0 | [licences/CC0-1.0.txt](licences/CC0-1.0.txt) | https://creativecommons.org/publicdomain/zero/1.0/ |
