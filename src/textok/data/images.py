@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 Resample = Literal["lanczos", "bicubic"]
@@ -75,6 +75,8 @@ def decode_image(
             return image_to_tensor(fit_image(image, size, resample=resample))
     except ImageError:
         raise
+    except UnidentifiedImageError as error:  # its message holds a memory address
+        raise ImageError(f"unreadable picture: none of the formats {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"too many pixels for Pillow: {error}") from error
     except Exception as error:  # decoders raise nearly anything on broken bytes

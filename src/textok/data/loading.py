@@ -195,6 +195,9 @@ class EvalLoader:
         rank: this process's number.
         world: number of processes.
         source: an open source; None opens the one that ``config`` names.
+
+    Raises:
+        ValueError: when the batch size or the rank is out of range.
     """
 
     def __init__(
@@ -209,6 +212,9 @@ class EvalLoader:
         self.config = config
         self.source = config.open() if source is None else source
         self.batch_size = batch_size
+        if batch_size < 1:
+            raise ValueError(f"EvalLoader: batch_size is {batch_size}; expected at least 1")
+        rank, world = _checked_rank(rank, world)
         self.rows = rank_block(len(self.source), rank=rank, world=world)
         self.bad = BadSampleLedger(config=config)
 

@@ -55,7 +55,12 @@ class DataConfig:
         _check("on_bad", self.on_bad, "'stop' or 'skip'", self.on_bad in ("stop", "skip"))
         _check("max_pixels", self.max_pixels, "a positive integer", self.max_pixels > 0)
         _check("max_bad_share", self.max_bad_share, "a share from 0 to 1", 0 <= self.max_bad_share <= 1)
-        _check("shuffle_shards", self.shuffle_shards, "None or at least 1", (self.shuffle_shards or 1) > 0)
+        _check(
+            "shuffle_shards",
+            self.shuffle_shards,
+            "None or at least 1",
+            self.shuffle_shards is None or self.shuffle_shards > 0,
+        )
         for name in ("bad_grace", "keep_decoded_mb", "workers"):
             _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
 
@@ -98,12 +103,12 @@ class BadSampleLedger:
     config: DataConfig
     seen: int = 0
     count: int = 0
-    _samples: dict[BadSample, None] = field(default_factory=dict, init=False)  # an ordered set
+    _samples: dict[tuple[str, str], BadSample] = field(default_factory=dict, init=False)
 
     @property
     def samples(self) -> list[BadSample]:
         """Each bad sample once, in order of first meeting."""
-        return list(self._samples)
+        return list(self._samples.values())
 
     def add(self, bad: BadSample) -> None:
         """Record one more meeting with a bad sample.
@@ -114,7 +119,7 @@ class BadSampleLedger:
         if self.config.on_bad == "stop":
             raise BadSampleError(bad)
         self.count += 1
-        self._samples[bad] = None
+        self._samples.setdefault((bad.shard, bad.key), bad)
         if self.count > self.config.bad_grace and self.count > self.config.max_bad_share * self.seen:
             reason = (
                 f"{bad.reason}; now {self.count} of {self.seen} samples were bad, over the limit of "
@@ -129,4 +134,4 @@ class BadSampleLedger:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved counts."""
         self.seen, self.count = state["seen"], state["count"]
-        self._samples = {BadSample(**bad): None for bad in state["samples"]}
+        self._samples = {(bad["shard"], bad["key"]): BadSample(**bad) for bad in state["samples"]}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from textok.data.files import find_files, listing
 from textok.data.records import Fields
@@ -21,6 +21,7 @@ EXPECTED = (
 )
 
 
+@runtime_checkable
 class Source(Protocol):
     """Stored samples by number. Reading decodes nothing; the same number always gives the same sample.
 
@@ -53,7 +54,7 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
     Args:
         source: a file, a folder or a glob.
         split: which part of it, told by file names (``SPLIT-000000.tar``, ``SPLIT-00000-of-00001.parquet``),
-            by folders (``SPLIT/``) or by the data set; None when there is only one, or for all files of a glob.
+            by folders (``SPLIT/``) or by the data set; None when there is only one, or for a whole glob.
         fields: names of the image, caption and label fields, where they are not the usual ones.
 
     Raises:

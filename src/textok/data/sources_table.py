@@ -27,7 +27,7 @@ from textok.data.sources_folder import read_image_file
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow as pa
+    import pyarrow
 
 # Row groups kept in memory; a window of shuffling holds as many as fit.
 CACHE_BYTES = 256 << 20
@@ -109,7 +109,7 @@ class ParquetSource:
         self.shard_lengths = [rows for _, _, rows, _ in groups]
         self.max_window = max(1, CACHE_BYTES // max(size for *_, size in groups))
         self._ends = np.cumsum(self.shard_lengths)
-        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
+        self._cache: OrderedDict[int, pyarrow.Table] = OrderedDict()
         self.fingerprint = fingerprint_files(paths, len(self))
 
     def __len__(self) -> int:
@@ -150,7 +150,7 @@ class ParquetSource:
             raise ValueError(f"{path}: no rows; expected at least one captioned picture")
         return groups
 
-    def _table(self, group: int) -> "pa.Table":
+    def _table(self, group: int) -> "pyarrow.Table":
         if group not in self._cache:
             self._cache[group] = self._read(group, self._columns.names())
             while len(self._cache) > self.max_window:
@@ -158,7 +158,7 @@ class ParquetSource:
         self._cache.move_to_end(group)
         return self._cache[group]
 
-    def _read(self, group: int, columns: list[str]) -> "pa.Table":
+    def _read(self, group: int, columns: list[str]) -> "pyarrow.Table":
         import pyarrow.parquet as pq
 
         file, number = self._groups[group]

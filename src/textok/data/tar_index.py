@@ -115,7 +115,7 @@ def _load(kept: Path, *, limit: int) -> TarIndex | None:
         content = json.loads(kept.read_text())
         keys = np.array([key.encode() for key in content["keys"]])
         spans = np.array(content["spans"], dtype=np.int64).reshape(len(keys), len(PARTS), 2)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     return TarIndex(keys=keys, spans=spans) if len(keys) and spans.sum(-1).max() <= limit else None
 

@@ -1,0 +1,208 @@
+import json
+import multiprocessing
+import os
+import signal
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from textok.data import Batch, DataConfig, EvalLoader, TrainLoader
+from textok.data.reading import read_sample
+
+SETTINGS = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
+)
+
+
+def config(root, **changes) -> DataConfig:
+    return DataConfig(source=str(root), split="train", size=(8, 8), **changes)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return a.keys == b.keys and a.captions == b.captions and torch.equal(a.images, b.images)
+
+
+def take(loader: TrainLoader, count: int) -> list[Batch]:
+    return [next(loader) for _ in range(count)]
+
+
+def test_a_batch(make_tars):
+    batch = next(TrainLoader(config(make_tars(9)), batch_size=4))
+    assert batch.images.shape == (4, 3, 8, 8) and batch.images.dtype == torch.uint8
+    assert batch.images.is_contiguous() and len(batch) == 4
+    numbers = [int(key[1:]) for key in batch.keys]
+    assert batch.images[:, 0, 0, 0].tolist() == numbers
+    assert [int(caption.split()[0]) for caption in batch.captions] == numbers
+    assert batch.labels.tolist() == [number % 5 for number in numbers]
+
+
+@SETTINGS
+@given(batch=st.integers(1, 4), world=st.integers(1, 3), seed=st.integers(0, 99), window=st.integers(1, 4))
+def test_ranks_share_each_epoch_without_overlap(make_tars, batch, world, seed, window):
+    root = make_tars(7, 5, 8, 4)
+    loaders = [
+        TrainLoader(config(root, shuffle_shards=window), batch_size=batch, seed=seed, rank=rank, world=world)
+        for rank in range(world)
+    ]
+    for _ in range(2):
+        keys = [
+            key for loader in loaders for some in take(loader, loader.batches_per_epoch) for key in some.keys
+        ]
+        assert len(keys) == len(set(keys)) == 24 // (batch * world) * batch * world
+    assert all(loader.epoch == 2 and loader.batch == 0 for loader in loaders)
+
+
+def test_one_process_reads_what_two_ranks_read_together(make_tars):
+    root = make_tars(24)
+    one = take(TrainLoader(config(root), batch_size=4, seed=5), 8)
+    two = [take(TrainLoader(config(root), batch_size=2, seed=5, rank=r, world=2), 8) for r in range(2)]
+    for whole, first, second in zip(one, *two, strict=True):
+        assert whole.keys == first.keys + second.keys and whole.captions == first.captions + second.captions
+
+
+@SETTINGS
+@given(position=st.integers(0, 17), keep=st.sampled_from([0, 100]))
+def test_resuming_at_any_position_goes_on_exactly(make_tars, position, keep):
+    setup = config(make_tars(13, 9), flip=True, keep_decoded_mb=keep)
+    loader = TrainLoader(setup, batch_size=4, seed=3)
+    take(loader, position)
+    state = json.loads(json.dumps(loader.state_dict()))
+    resumed = TrainLoader(setup, batch_size=4, seed=3)
+    resumed.load_state_dict(state)
+    assert all(same(a, b) for a, b in zip(take(loader, 8), take(resumed, 8), strict=True))
+    assert loader.state_dict() == resumed.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("keep", [0, 100])
+def test_workers_change_nothing_and_prefetching_is_not_counted(make_tars, keep):
+    root = make_tars(13, 9, broken=(4,))
+    options = {"flip": True, "on_bad": "skip", "keep_decoded_mb": keep}
+    plain = TrainLoader(config(root, **options), batch_size=4, seed=3)
+    ahead = TrainLoader(config(root, **options, workers=2), batch_size=4, seed=3)
+    assert all(same(a, b) for a, b in zip(take(plain, 7), take(ahead, 7), strict=True))
+    state = ahead.state_dict()
+    assert state == plain.state_dict()
+    expected = take(ahead, 6)
+    ahead.load_state_dict(state)
+    plain.load_state_dict(state)
+    for loader in (ahead, plain):
+        assert all(same(a, b) for a, b in zip(take(loader, 6), expected, strict=True))
+    ahead.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_an_interrupt_leaves_the_workers_alive(make_tars):
+    loader = TrainLoader(config(make_tars(12), workers=1), batch_size=4)
+    next(loader)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(take(loader, 9)) == 9
+    loader.close()
+
+
+def test_the_global_random_state_is_left_alone(make_tars):
+    before = torch.get_rng_state()
+    take(TrainLoader(config(make_tars(9), flip=True), batch_size=4), 3)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_resuming_with_other_ranks_keeps_the_samples(make_tars):
+    root = make_tars(24)
+    one = TrainLoader(config(root), batch_size=4)
+    take(one, 3)
+    ranks = [TrainLoader(config(root), batch_size=2, rank=r, world=2) for r in range(2)]
+    for rank in ranks:
+        rank.load_state_dict(one.state_dict())
+    assert next(one).keys == [key for rank in ranks for key in next(rank).keys]
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"seed": 1}, "seed"), ({"batch_size": 3}, "samples_per_step"), ({"more": 1}, "data")],
+)
+def test_a_state_of_another_run_is_refused(make_tars, changes, key):
+    state = TrainLoader(config(make_tars(9)), batch_size=2, seed=0).state_dict()
+    other = make_tars(9, *([4] if changes.pop("more", None) else []))
+    loader = TrainLoader(config(other), **{"batch_size": 2, "seed": 0, **changes})
+    with pytest.raises(ValueError, match=f"loader state: {key} is"):
+        loader.load_state_dict(state)
+
+
+def test_captions_are_drawn_anew_each_epoch(make_tars):
+    loader = TrainLoader(config(make_tars(20)), batch_size=20, seed=0)
+    drawn = [dict(zip(batch.keys, batch.captions, strict=True)) for batch in take(loader, 30)]
+    counts = Counter(caption for epoch in drawn for caption in epoch.values())
+    assert len(counts) == 60 and max(counts.values()) < 25
+    other = next(TrainLoader(config(make_tars(20)), batch_size=20, seed=0, rank=0))
+    assert drawn[0] == dict(zip(other.keys, other.captions, strict=True))
+
+
+def test_flip_mirrors_about_half_and_only_when_asked(make_tars, monkeypatch):
+    ramp = torch.arange(8, dtype=torch.uint8).expand(3, 8, 8)
+    monkeypatch.setattr("textok.data.reading.decode_image", lambda *a, **k: ramp)
+    root = make_tars(60)
+    plain = next(TrainLoader(config(root), batch_size=60)).images
+    assert (plain == ramp).all()
+    flipped = next(TrainLoader(config(root, flip=True), batch_size=60)).images[:, 0, 0, 0] == 7
+    assert 15 < int(flipped.sum()) < 45
+
+
+@pytest.mark.parametrize(("keep", "times"), [(100, 1), (0, 3)])
+def test_decoded_pictures_are_kept_when_they_fit(make_tars, monkeypatch, keep, times):
+    seen = Counter()
+
+    def count(source, index, setup):
+        seen[index] += 1
+        return read_sample(source, index, setup)
+
+    monkeypatch.setattr("textok.data.decoding.read_sample", count)
+    take(TrainLoader(config(make_tars(12), keep_decoded_mb=keep), batch_size=4), 9)
+    assert set(seen.values()) == {times} and len(seen) == 12
+
+
+def test_too_few_samples_for_one_step(make_tars):
+    with pytest.raises(ValueError, match="9 samples; expected at least batch_size 4 x 3 ranks"):
+        TrainLoader(config(make_tars(9)), batch_size=4, world=3)
+    with pytest.raises(ValueError, match="rank is 2 of 2 ranks"):
+        TrainLoader(config(make_tars(9)), batch_size=1, rank=2, world=2)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        EvalLoader(config(make_tars(9)), batch_size=0)
+
+
+@SETTINGS
+@given(batch=st.integers(1, 30), world=st.integers(1, 4))
+def test_evaluation_sees_every_sample_once_in_order(make_tars, batch, world):
+    root = make_tars(11, 12)
+    loaders = [EvalLoader(config(root), batch_size=batch, rank=rank, world=world) for rank in range(world)]
+    batches = [[len(some) for some in loader] for loader in loaders]
+    assert [len(sizes) for sizes in batches] == [len(loader) for loader in loaders]
+    assert all(size == batch for sizes in batches for size in sizes[:-1])
+    found = [some for loader in loaders for some in loader]
+    assert [key for some in found for key in some.keys] == [f"s{i:05d}" for i in range(23)]
+    assert [caption for some in found for caption in some.captions] == [f"{i} a" for i in range(23)]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_evaluation_with_workers(make_tars):
+    root = make_tars(11)
+    plain, ahead = EvalLoader(config(root), batch_size=4), EvalLoader(config(root, workers=2), batch_size=4)
+    assert all(same(a, b) for a, b in zip(plain, ahead, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("size", (0, 8)),
+        ("max_pixels", 0),
+        ("max_bad_share", 1.5),
+        ("shuffle_shards", 0),
+        ("workers", -1),
+    ],
+)
+def test_a_config_names_the_wrong_key(key, value):
+    with pytest.raises(ValueError, match=rf"DataConfig\.{key}: got .*expected"):
+        DataConfig(**{"source": "x", key: value})
