@@ -1,0 +1,1 @@
+"""Pictures and captions in, tokens and pictures out: the trained models, ready to use."""

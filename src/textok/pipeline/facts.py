@@ -1,0 +1,63 @@
+"""What a tokenizer's configuration amounts to: parameters, sequence lengths, arithmetic, bytes."""
+
+import math
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from textok.models.text import TextCondition
+from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters
+
+
+def model_facts(config: TexTokConfig) -> dict[str, Any]:
+    """Sizes of a tokenizer, found without allocating it (any size takes well under a second).
+
+    Returns:
+        ``parameters`` (total, encoder, decoder), ``image`` size, ``grid`` of patches, ``tokens`` (K),
+        ``channels`` (c), ``codes`` (vocabulary of a discrete tokenizer, else None), ``bytes_per_image`` at K
+        tokens (16-bit latents, or whole bits of codes), and with the longest caption the ``sequence`` lengths
+        and ``gmacs_per_image`` (matrix products and attention) of encoder and decoder.
+    """
+    with FakeTensorMode():  # tensors with a shape and no memory
+        model = TexTok(config).eval()
+        gmacs = _gmacs(model)
+    reads = {"both": (1, 1), "encoder": (1, 0), "decoder": (0, 1), "none": (0, 0)}[config.placement]
+    own = config.num_patches + config.num_latents
+    sequence = [own + text * config.max_text_tokens for text in reads]
+    return {
+        "parameters": {
+            "total": count_parameters(model),
+            "encoder": count_parameters(model.encoder),
+            "decoder": count_parameters(model.decoder),
+        },
+        "image": config.image_size,
+        "grid": [config.side, config.side],
+        "tokens": config.num_latents,
+        "channels": config.latent_dim,
+        "codes": model.num_codes,
+        "bytes_per_image": _bytes_per_image(config, model.num_codes),
+        "sequence": dict(zip(("encoder", "decoder"), sequence, strict=True)),
+        "gmacs_per_image": gmacs,
+    }
+
+
+def _bytes_per_image(config: TexTokConfig, codes: int | None) -> int:
+    bits = 16 * config.latent_dim if codes is None else math.ceil(math.log2(codes))
+    return math.ceil(config.num_latents * bits / 8)
+
+
+@torch.no_grad()
+def _gmacs(model: TexTok) -> dict[str, float]:
+    config = model.config
+    images = torch.empty(1, 3, config.image_size, config.image_size)
+    tokens = torch.empty(1, config.num_latents, config.latent_dim)
+    mask = torch.ones(1, config.max_text_tokens, dtype=torch.bool)
+    text = TextCondition(embeddings=torch.empty(*mask.shape, config.text_dim), mask=mask)
+    with FlopCounterMode(display=False) as encoding:
+        model.encode(images, text)
+    with FlopCounterMode(display=False) as decoding:
+        model.decode(tokens, text)
+    counters = {"encode": encoding, "decode": decoding}
+    return {name: round(counter.get_total_flops() / 2e9, 4) for name, counter in counters.items()}

@@ -1,0 +1,139 @@
+"""Token files: safetensors with the captions, keys, model id and settings inside.
+
+One tensor, ``latents`` (b, k, c) or ``codes`` (b, k); all else is one JSON object in the file's metadata.
+Nothing in such a file is executed or trusted: ``load_tokens`` checks all of it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from textok.pipeline.tokens import Tokens
+
+FORMAT = "textok-tokens"
+VERSION = 1
+FIELDS = {"model_id", "grid", "keys", "captions", "settings"}
+Precision = Literal["float16", "float32"]
+STORED_TYPES = {
+    "latents": (torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    "codes": (torch.uint8, torch.int16, torch.int32, torch.int64),
+}
+
+
+def save_tokens(
+    tokens: Tokens, path: str | Path, *, captions: bool = True, precision: Precision = "float16"
+) -> Path:
+    """Write a token file, complete or not at all.
+
+    Args:
+        tokens: what to write.
+        path: the file; its folder is made when missing.
+        captions: False leaves the captions out; decoding then asks for them or does without.
+        precision: number type of latents (of unit scale: 16 bits cost little); codes take the smallest.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path)
+    header = {
+        "model_id": tokens.model_id,
+        "grid": list(tokens.grid),
+        "keys": list(tokens.keys),
+        "captions": list(tokens.captions) if captions and tokens.captions is not None else None,
+        "settings": dict(tokens.settings),
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "tokens": json.dumps(header, ensure_ascii=False)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(_stored(tokens, precision), partial, metadata=metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _stored(tokens: Tokens, precision: Precision) -> dict[str, Tensor]:
+    if tokens.latents is not None:
+        dtype = {"float16": torch.float16, "float32": torch.float32}[precision]
+        return {"latents": tokens.latents.to("cpu", dtype).contiguous()}
+    largest = int(tokens.codes.max())
+    dtype = next(
+        d for d in (torch.uint8, torch.int16, torch.int32, torch.int64) if largest <= torch.iinfo(d).max
+    )
+    return {"codes": tokens.codes.to("cpu", dtype).contiguous()}
+
+
+def load_tokens(path: str | Path) -> Tokens:
+    """Read a token file and check everything in it.
+
+    Returns:
+        The tokens, in the number type of the file.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a complete and consistent token file; says what was found.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such token file")
+    try:
+        name, values, metadata = _read(path)
+        header = _header(metadata)
+        return Tokens(
+            model_id=header["model_id"],
+            grid=tuple(header["grid"]),
+            keys=tuple(header["keys"]),
+            captions=None if header["captions"] is None else tuple(header["captions"]),
+            settings=header["settings"],
+            **{name: values},
+        )
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: not a good token file: {error}; write it again with textok encode"
+        ) from error
+
+
+def _read(path: Path) -> tuple[str, Tensor, dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"format: got {metadata.get('format')!r}; expected {FORMAT!r}")
+        names = list(file.keys())
+        if len(names) != 1 or names[0] not in STORED_TYPES:
+            raise ValueError(f"tensors: got {names[:5]}; expected one, latents or codes")
+        values = file.get_tensor(names[0])
+    if values.dtype not in STORED_TYPES[names[0]]:
+        raise ValueError(f"{names[0]}: got {values.dtype}; expected one of {STORED_TYPES[names[0]]}")
+    return names[0], values, metadata
+
+
+def _header(metadata: dict[str, str]) -> dict[str, Any]:
+    version = metadata.get("version", "")
+    if version != str(VERSION):
+        raise ValueError(f"version: got {version!r}; this release reads {VERSION}")
+    header = json.loads(metadata.get("tokens", ""))
+    if not isinstance(header, dict) or set(header) != FIELDS:
+        found = sorted(header) if isinstance(header, dict) else type(header).__name__
+        raise ValueError(f"metadata: got {found}; expected {sorted(FIELDS)}")
+    checks = {
+        "model_id": isinstance(header["model_id"], str),
+        "grid": _is_list(header["grid"], int) and len(header["grid"]) == 2,
+        "keys": _is_list(header["keys"], str),
+        "captions": header["captions"] is None or _is_list(header["captions"], str),
+        "settings": isinstance(header["settings"], dict),
+    }
+    for name, good in checks.items():
+        if not good:
+            raise ValueError(f"{name}: got {str(header[name])[:60]!r}, of the wrong kind")
+    return header
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)
