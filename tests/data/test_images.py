@@ -2,7 +2,6 @@ import io
 import struct
 import warnings
 
-import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import torch
@@ -28,17 +27,14 @@ def color(data: bytes) -> list[int]:
     return pixels[:, 0, 0].tolist()
 
 
-@settings(deadline=None)
-@given(arrays.arrays(np.uint8, (3, 5, 7)))
-def test_unit_range_and_back_is_exact(values):
-    pixels = torch.from_numpy(values)
+def test_unit_range_and_back_is_exact():
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(3, 1, 1)
     unit = to_unit(pixels)
-    assert unit.min() >= -1 and unit.max() <= 1
+    assert unit.min() == -1 and unit.max() == 1
     assert torch.equal(to_uint8(unit), pixels)
 
 
-def test_unit_range_ends_and_clamping():
-    assert to_unit(torch.tensor([0, 255], dtype=torch.uint8).expand(3, 1, 2))[0, 0].tolist() == [-1, 1]
+def test_values_outside_are_clamped():
     assert to_uint8(torch.tensor([-7.0, 0.0, 7.0]).expand(3, 1, 3))[0, 0].tolist() == [0, 128, 255]
 
 

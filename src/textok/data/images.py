@@ -33,7 +33,7 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 # A JPEG is decoded at a reduced scale only while that leaves this many times the asked pixels a side.
-_DRAFT_MARGIN = 3
+_DRAFT_MARGIN = 2
 
 
 class ImageError(ValueError):
