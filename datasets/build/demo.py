@@ -1,4 +1,4 @@
-"""Copy a handful of test pictures into ../demo: what `textok demo` shows and the wheel carries.
+"""Copy a handful of test pictures into ../demo-pictures: what `textok demo` shows and the wheel carries.
 
     python demo.py --data ..
 
@@ -67,9 +67,9 @@ def main() -> None:
     data = parser.parse_args().data
     for split, named in (("test-drawing", DRAWINGS), ("test-concept", CONCEPTS)):
         samples = read_raw(data / "icons-128" / f"{split}-000000.tar")
-        write(data / "demo" / f"{split}-000000.tar", [drawing(samples, *name) for name in named])
+        write(data / "demo-pictures" / f"{split}-000000.tar", [drawing(samples, *name) for name in named])
     samples = read_raw(data / "photos-256" / "test-000000.tar")
-    write(data / "demo" / "photos-000000.tar", [photo(samples, name) for name in PHOTOS])
+    write(data / "demo-pictures" / "photos-000000.tar", [photo(samples, name) for name in PHOTOS])
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_every_licence_named_in_the_data_has_its_full_text() -> None:
     [("test-drawing", "icons-128", 12), ("test-concept", "icons-128", 12), ("photos", "photos-256", 8)],
 )
 def test_demo_pictures_are_samples_of_the_test_splits(split: str, folder: str, count: int) -> None:
-    chosen = read_fields("demo", split)
+    chosen = read_fields("demo-pictures", split)
     whole = read_fields(folder, "test" if folder == "photos-256" else split)
     assert len(chosen) == count
     assert all(fields in whole for fields in chosen)
