@@ -55,7 +55,8 @@ def test_outputs_agree(tokenizer: ImageTokenizer) -> None:
     assert floats.shape == (3, 3, 32, 32) and float(floats.abs().max()) <= 1
     torch.testing.assert_close(to_unit(bytes_), floats, atol=1 / 255 + 1e-6, rtol=0)
     assert [image.size for image in images] == [(32, 32)] * 3
-    assert torch.equal(tokenizer.reconstruct(pictures(3), "abc", output="uint8"), bytes_)
+    again = tokenizer.reconstruct(pictures(3), "abc")
+    assert [image.tobytes() for image in again] == [image.tobytes() for image in images]
 
 
 def test_any_grid_with_keep_size(tokenizer: ImageTokenizer) -> None:

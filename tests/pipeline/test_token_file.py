@@ -2,6 +2,7 @@
 
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def some_tokens(count: int = 3, **changes: object) -> Tokens:
         "grid": (4, 4),
         "keys": tuple(f"key{i}" for i in range(count)),
         "captions": tuple(f"caption {i}" for i in range(count)),
-        "latents": torch.randn(count, 2, 4, generator=torch.Generator().manual_seed(0)),
+        "values": torch.randn(count, 2, 4, generator=torch.Generator().manual_seed(0)),
         "settings": {"text_encoder": "minilm"},
     }
     return Tokens(**values | changes)
@@ -40,8 +41,9 @@ def test_round_trip(
         count,
         keys=tuple(data.draw(words) for _ in range(count)),
         captions=data.draw(st.one_of(st.none(), st.just(tuple(data.draw(words) for _ in range(count))))),
-        latents=None if codes else torch.randn(count, k, 3, generator=generator),
-        codes=torch.randint(0, top + 1, (count, k), generator=generator) if codes else None,
+        values=torch.randint(0, top + 1, (count, k), generator=generator)
+        if codes
+        else torch.randn(count, k, 3, generator=generator),
     )
     path = tmp_path_factory.mktemp("tokens") / "t.safetensors"
     found = load_tokens(save_tokens(tokens, path, precision="float32"))
@@ -54,7 +56,7 @@ def test_round_trip(
 
 @pytest.mark.parametrize(("top", "size"), [(255, 1), (256, 2), (40_000, 4), (2**31, 8)])
 def test_codes_take_the_smallest_type(tmp_path: Path, top: int, size: int) -> None:
-    tokens = some_tokens(2, latents=None, codes=torch.tensor([[0, 1, 2], [3, 4, top]]))
+    tokens = some_tokens(2, values=torch.tensor([[0, 1, 2], [3, 4, top]]))
     found = load_tokens(save_tokens(tokens, tmp_path / "t"))
     assert found.bytes_per_image == 3 * size and int(found.codes.max()) == top
 
@@ -168,10 +170,8 @@ def test_a_changed_byte_is_refused_or_harmless(
     content = bytearray(save_tokens(some_tokens(), path).read_bytes())
     content[place % len(content)] = byte
     path.write_bytes(content)
-    try:
-        load_tokens(path)
-    except ValueError as error:
-        assert str(path) in str(error)
+    with suppress(ValueError):  # anything else is a failure
+        assert len(load_tokens(path)) == 3
 
 
 def test_no_such_file(tmp_path: Path) -> None:

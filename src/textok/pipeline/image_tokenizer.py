@@ -1,7 +1,8 @@
 """Pictures and captions to tokens and back: a trained TexTok with its text encoder and its image handling."""
 
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Literal, overload
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,7 +13,7 @@ from textok import __version__
 from textok.data.images import tensor_to_image, to_uint8, to_unit
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
-from textok.models.tokenizer import Encoding, TexTok
+from textok.models.tokenizer import TexTok
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.tokens import Tokens
@@ -41,7 +42,7 @@ class ImageTokenizer:
         self,
         model: TexTok,
         *,
-        text_encoder: TextEncoder | str | None = None,
+        text_encoder: TextEncoder | str | Path | None = None,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
     ) -> None:
@@ -54,9 +55,9 @@ class ImageTokenizer:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_folder: str = "icons-128",
+        name_or_folder: str | Path = "icons-128",
         *,
-        text_encoder: TextEncoder | str | None = None,
+        text_encoder: TextEncoder | str | Path | None = None,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
     ) -> "ImageTokenizer":
@@ -77,7 +78,7 @@ class ImageTokenizer:
     @property
     def text_encoder(self) -> TextEncoder:
         """The frozen text encoder, loaded when first asked for."""
-        if isinstance(self._text_encoder, str):
+        if not isinstance(self._text_encoder, TextEncoder):
             self._text_encoder = TextEncoder.from_pretrained(
                 self._text_encoder, max_tokens=self.model.config.max_text_tokens, device=self.device
             )
@@ -109,24 +110,39 @@ class ImageTokenizer:
         Raises:
             ValueError: for pictures, captions, keys or sizes that do not fit; says what was expected.
         """
+        num_tokens = self.model.budget(num_tokens)
         side, patch = self.model.config.image_size, self.model.config.patch_size
         pixels = as_pictures(images, size=None if keep_size else (side, side))
         texts = _captions(captions, len(pixels))
-        parts: list[Encoding] = []
+        parts = []
         for start in range(0, len(pixels), batch_size):
             rows = slice(start, start + batch_size)
             batch = to_unit(pixels[rows].to(self.device)).to(self.dtype)
-            parts.append(self.model.encode(batch, self._text(texts[rows]), num_tokens=num_tokens))
-        discrete = parts[0].codes is not None
+            encoding = self.model.encode(batch, self._text(texts[rows]), num_tokens=num_tokens)
+            parts.append(encoding.latents.float() if encoding.codes is None else encoding.codes)
         return Tokens(
+            values=torch.cat(parts).cpu(),
             model_id=self.model_id,
             grid=(pixels.shape[2] // patch, pixels.shape[3] // patch),
             keys=tuple(str(place) for place in range(len(pixels))) if keys is None else tuple(keys),
             captions=texts,
-            latents=None if discrete else torch.cat([part.latents for part in parts]).float().cpu(),
-            codes=torch.cat([part.codes for part in parts]).cpu() if discrete else None,
             settings=self._settings(),
         )
+
+    @overload
+    def decode(
+        self, tokens: Tokens, captions: Captions = ..., *, output: Literal["pil"] = ..., batch_size: int = ...
+    ) -> list[Image.Image]: ...
+
+    @overload
+    def decode(
+        self,
+        tokens: Tokens,
+        captions: Captions = ...,
+        *,
+        output: Literal["uint8", "float"],
+        batch_size: int = ...,
+    ) -> Tensor: ...
 
     @torch.inference_mode()
     def decode(
@@ -149,7 +165,7 @@ class ImageTokenizer:
         for start in range(0, len(tokens), batch_size):
             rows = slice(start, start + batch_size)
             values = tokens.values[rows].to(self.device)
-            values = values.float() if tokens.codes is None else values.long()
+            values = values.float() if values.is_floating_point() else values.long()
             parts.append(self.model.decode(values, self._text(texts[rows]), grid=tokens.grid).float().cpu())
         pixels = torch.cat(parts).clamp(-1, 1)
         if output == "float":
@@ -164,14 +180,13 @@ class ImageTokenizer:
         *,
         num_tokens: int | None = None,
         keep_size: bool = False,
-        output: Output = "pil",
         batch_size: int = 32,
-    ) -> Pictures:
+    ) -> list[Image.Image]:
         """Encode and decode; the arguments are those of the two."""
         tokens = self.encode(
             images, captions, num_tokens=num_tokens, keep_size=keep_size, batch_size=batch_size
         )
-        return self.decode(tokens, output=output, batch_size=batch_size)
+        return self.decode(tokens, batch_size=batch_size)
 
     def check_made_here(self, tokens: Tokens) -> None:
         """Refuse tokens that another model made.
@@ -193,7 +208,7 @@ class ImageTokenizer:
     def _settings(self) -> dict[str, str]:
         encoder = self._text_encoder
         return {
-            "text_encoder": encoder if isinstance(encoder, str) else encoder.name,
+            "text_encoder": encoder.name if isinstance(encoder, TextEncoder) else str(encoder),
             "precision": str(self.dtype).removeprefix("torch."),
             "textok": __version__,
         }

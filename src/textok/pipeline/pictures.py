@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -82,7 +82,7 @@ def _from_tensor(picture: Tensor, place: int) -> UInt8[Tensor, "3 h w"]:
     return to_uint8(picture.cpu())
 
 
-def _from_array(array: np.ndarray, place: int) -> Image.Image:
+def _from_array(array: object, place: int) -> Image.Image:
     if not isinstance(array, np.ndarray):
         raise ValueError(
             f"images[{place}]: got {type(array).__name__}; expected a PIL image, an array or a tensor"
@@ -101,7 +101,7 @@ def _from_array(array: np.ndarray, place: int) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _check_range(picture: Float[Tensor, "3 h w"], place: int) -> None:
+def _check_range(picture: Tensor, place: int) -> None:
     if not picture.is_floating_point():
         raise ValueError(f"images[{place}]: got {picture.dtype}; expected uint8, or floats in [-1, 1]")
     if not bool(torch.isfinite(picture).all()):

@@ -60,14 +60,14 @@ def save_tokens(
 
 
 def _stored(tokens: Tokens, precision: Precision) -> dict[str, Tensor]:
-    if tokens.latents is not None:
+    if tokens.values.is_floating_point():
         dtype = {"float16": torch.float16, "float32": torch.float32}[precision]
-        return {"latents": tokens.latents.to("cpu", dtype).contiguous()}
-    largest = int(tokens.codes.max())
+        return {"latents": tokens.values.to("cpu", dtype).contiguous()}
+    largest = int(tokens.values.max())
     dtype = next(
         d for d in (torch.uint8, torch.int16, torch.int32, torch.int64) if largest <= torch.iinfo(d).max
     )
-    return {"codes": tokens.codes.to("cpu", dtype).contiguous()}
+    return {"codes": tokens.values.to("cpu", dtype).contiguous()}
 
 
 def load_tokens(path: str | Path) -> Tokens:
@@ -84,15 +84,15 @@ def load_tokens(path: str | Path) -> Tokens:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such token file")
     try:
-        name, values, metadata = _read(path)
+        values, metadata = _read(path)
         header = _header(metadata)
         return Tokens(
+            values=values,
             model_id=header["model_id"],
             grid=tuple(header["grid"]),
             keys=tuple(header["keys"]),
             captions=None if header["captions"] is None else tuple(header["captions"]),
             settings=header["settings"],
-            **{name: values},
         )
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
@@ -100,7 +100,7 @@ def load_tokens(path: str | Path) -> Tokens:
         ) from error
 
 
-def _read(path: Path) -> tuple[str, Tensor, dict[str, str]]:
+def _read(path: Path) -> tuple[Tensor, dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
@@ -111,7 +111,10 @@ def _read(path: Path) -> tuple[str, Tensor, dict[str, str]]:
         values = file.get_tensor(names[0])
     if values.dtype not in STORED_TYPES[names[0]]:
         raise ValueError(f"{names[0]}: got {values.dtype}; expected one of {STORED_TYPES[names[0]]}")
-    return names[0], values, metadata
+    dims = 3 if names[0] == "latents" else 2
+    if values.ndim != dims:
+        raise ValueError(f"{names[0]}: got shape {tuple(values.shape)}; expected {dims} axes")
+    return values, metadata
 
 
 def _header(metadata: dict[str, str]) -> dict[str, Any]:

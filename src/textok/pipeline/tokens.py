@@ -16,29 +16,31 @@ MAX_PATCHES = 65_536
 class Tokens:
     """The tokens of some pictures, with what is needed to decode them.
 
-    Exactly one of ``latents`` (continuous bottlenecks) and ``codes`` (discrete ones) is there.
-
     Attributes:
+        values: latents (b, k, c) of about unit scale from a continuous tokenizer, or integer codes (b, k)
+            from a discrete one.
         model_id: the tokenizer that made them, ``TexTok.model_id``; no other can decode them.
         grid: (rows, columns) of patches of the decoded pictures.
         keys: a name for each picture.
         captions: a caption for each picture, "" where it was encoded without one; None when the captions
             were not kept.
-        latents: (b, k, c), about unit scale.
-        codes: (b, k), from zero.
         settings: how they were made (plain JSON values), for the record only.
     """
 
+    values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"]
     model_id: str
     grid: tuple[int, int]
     keys: tuple[str, ...]
     captions: tuple[str, ...] | None = None
-    latents: Float[Tensor, "b k c"] | None = None
-    codes: Integer[Tensor, "b k"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._check_values()
+        if 0 in self.values.shape:
+            raise ValueError(f"tokens: got shape {tuple(self.values.shape)}; expected no axis of length zero")
+        if self.latents is not None and not bool(torch.isfinite(self.latents).all()):
+            raise ValueError("latents: found NaN or infinite values")
+        if self.codes is not None and int(self.codes.min()) < 0:
+            raise ValueError(f"codes: found {int(self.codes.min())}; expected zero or more")
         rows, columns = self.grid
         if rows < 1 or columns < 1 or rows * columns > MAX_PATCHES:
             raise ValueError(f"grid: got {rows} x {columns} patches; expected 1 to {MAX_PATCHES} in all")
@@ -48,22 +50,15 @@ class Tokens:
                     f"{name}: got {len(names)}; expected one for each of the {len(self)} pictures"
                 )
 
-    def _check_values(self) -> None:
-        if (self.latents is None) == (self.codes is None):
-            raise ValueError("tokens: expected either latents or codes, not both and not neither")
-        values, dims = (self.codes, 2) if self.latents is None else (self.latents, 3)
-        if values.ndim != dims or 0 in values.shape:
-            wanted = "(pictures, tokens, channels)" if dims == 3 else "(pictures, tokens)"
-            raise ValueError(f"tokens: got shape {tuple(values.shape)}; expected {wanted}, none of them zero")
-        if self.latents is not None and not bool(torch.isfinite(self.latents).all()):
-            raise ValueError("latents: found NaN or infinite values")
-        if self.codes is not None and int(self.codes.min()) < 0:
-            raise ValueError(f"codes: found {int(self.codes.min())}; expected zero or more")
+    @property
+    def latents(self) -> Float[Tensor, "b k c"] | None:
+        """The values of a continuous tokenizer, else None."""
+        return self.values if self.values.is_floating_point() else None
 
     @property
-    def values(self) -> Float[Tensor, "b k c"] | Integer[Tensor, "b k"]:
-        """The latents or the codes, whichever there are."""
-        return self.codes if self.latents is None else self.latents
+    def codes(self) -> Integer[Tensor, "b k"] | None:
+        """The values of a discrete tokenizer, else None."""
+        return None if self.values.is_floating_point() else self.values
 
     @property
     def num_tokens(self) -> int:
@@ -79,13 +74,8 @@ class Tokens:
         return len(self.values)
 
     def __getitem__(self, rows: slice) -> "Tokens":
-        return replace(
-            self,
-            keys=self.keys[rows],
-            captions=None if self.captions is None else self.captions[rows],
-            latents=None if self.latents is None else self.latents[rows],
-            codes=None if self.codes is None else self.codes[rows],
-        )
+        captions = None if self.captions is None else self.captions[rows]
+        return replace(self, values=self.values[rows], keys=self.keys[rows], captions=captions)
 
     def first(self, num_tokens: int) -> "Tokens":
         """The first tokens of every picture: what encoding to that smaller budget gives.
@@ -95,26 +85,21 @@ class Tokens:
         """
         if not 1 <= num_tokens <= self.num_tokens:
             raise ValueError(f"num_tokens: got {num_tokens}; expected 1 to {self.num_tokens}")
-        return replace(
-            self,
-            latents=None if self.latents is None else self.latents[:, :num_tokens],
-            codes=None if self.codes is None else self.codes[:, :num_tokens],
-        )
+        return replace(self, values=self.values[:, :num_tokens])
 
     @classmethod
     def concat(cls, parts: Sequence["Tokens"]) -> "Tokens":
-        """One after another.
+        """One after another; the captions are kept when every part has them.
 
         Raises:
             ValueError: when they are not of one model and one grid.
         """
         if len({(part.model_id, part.grid) for part in parts}) != 1:
             raise ValueError(f"tokens: got {len(parts)} parts, of different models or grids, or none")
-        captions = [part.captions for part in parts]
+        kept = [part.captions for part in parts if part.captions is not None]
         return replace(
             parts[0],
+            values=torch.cat([part.values for part in parts]),
             keys=tuple(key for part in parts for key in part.keys),
-            captions=None if None in captions else tuple(text for part in captions for text in part),
-            latents=None if parts[0].latents is None else torch.cat([part.latents for part in parts]),
-            codes=None if parts[0].codes is None else torch.cat([part.codes for part in parts]),
+            captions=tuple(text for texts in kept for text in texts) if len(kept) == len(parts) else None,
         )

@@ -1,0 +1,84 @@
+"""The command line: one module a command, and ``main``, which turns users' mistakes into one line.
+
+No module here imports torch before its command runs, so that ``textok --help`` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+from tyro.extras import SubcommandApp
+
+from textok import __version__
+from textok.cli.demo import demo
+from textok.cli.info import info
+from textok.cli.recipes import recipes
+from textok.cli.reconstruct import reconstruct
+from textok.cli.tokens import decode, encode
+from textok.cli.train import tokenizer, train_tokenizer
+
+DESCRIPTION = """Text-conditioned image tokenization: captioned pictures in, a few tokens each out, and back.
+
+First steps: textok demo; textok recipes; textok COMMAND --help. textok --version tells the version."""
+
+USERS_MISTAKES = (
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``textok``; those of the process when None.
+
+    Returns:
+        The exit code: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except USERS_MISTAKES as error:
+        message = " ".join(str(error).split())
+        print(f"textok: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("textok: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # tyro's way out after --help (0) and after a wrong option (2)
+        return stop.code if isinstance(stop.code, int) else 1
+
+
+def _run(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"open-textok {__version__}")
+        return 0
+    if words[:2] == ["train", "tokenizer"] and len(words) > 2 and not words[2].startswith("-"):
+        train_tokenizer(words[2], words[3:])
+        return 0
+    _app().cli(
+        args=words or ["--help"],
+        prog="textok",
+        description=DESCRIPTION,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
+    )
+    return 0
+
+
+def _app() -> SubcommandApp:
+    app, train = SubcommandApp(), SubcommandApp()
+    train.__doc__ = "Train a model by a recipe; the same command resumes."
+    train.command(tokenizer)
+    app.command(demo)
+    app.command(encode)
+    app.command(decode)
+    app.command(reconstruct)
+    app.command(train, name="train")
+    app.command(info)
+    app.command(recipes)
+    return app

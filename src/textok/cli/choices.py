@@ -1,0 +1,121 @@
+"""Options that several commands share: which model, which pictures."""
+
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from textok.data import Batch, EvalLoader
+    from textok.pipeline.image_tokenizer import ImageTokenizer
+
+SOURCE_HELP = (
+    "a picture file, or captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures "
+    "with metadata.jsonl or .txt files, parquet, a Hugging Face datasets folder"
+)
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """Which tokenizer, and how it runs."""
+
+    model: str = "icons-128"
+    """a shipped name, a folder with config.json and model.safetensors, or a hub id"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes cuda where there is one"""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """number type of the weights; auto takes bfloat16 where the processor has it"""
+    batch_size: int = 32
+    """pictures at a time"""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: got {self.batch_size}; expected at least 1")
+
+    def load(self) -> "ImageTokenizer":
+        """The tokenizer, ready to use."""
+        import torch
+
+        from textok.pipeline.image_tokenizer import ImageTokenizer
+
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(automatic if self.device == "auto" else self.device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device: got {self.device!r}; expected auto, cpu, cuda, cuda:1 or mps"
+            ) from error
+        return ImageTokenizer.from_pretrained(self.model, device=device, precision=self.precision)
+
+
+DEFAULT_MODEL = ModelChoice()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureChoice:
+    """Which pictures, at which size."""
+
+    source: Annotated[Positional[str], arg(metavar="SOURCE", help=SOURCE_HELP)]
+    caption: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None
+    """one caption for every picture, instead of those of the source"""
+    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """which part of the source, such as test-drawing; not needed when it has only one"""
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """take only so many pictures, from the first"""
+    size: Annotated[
+        tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")
+    ] = None
+    """height and width to resize and crop to, divisible by the patch size"""
+    on_bad: Literal["stop", "skip"] = "stop"
+    """what to do with an unreadable picture: stop and name it, or leave it out and say so"""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: got {self.limit}; expected at least 1")
+
+    def batches(self, tokenizer: "ImageTokenizer", *, batch_size: int) -> Generator["Batch", None, None]:
+        """The pictures in order, with a progress bar on stderr; bad ones left out are counted there."""
+        from tqdm import tqdm
+
+        side = tokenizer.model.config.image_size
+        size = self.size or (side, side)
+        if Path(self.source).suffix.lower() in PICTURE_ENDINGS:
+            yield _one_picture(Path(self.source), size, caption=self.caption or "")
+            return
+        loader = self._loader(size, batch_size=batch_size)
+        count = min(len(loader.source), self.limit or len(loader.source))
+        with tqdm(total=count, unit="image") as bar:
+            for batch in loader:
+                batch = self._asked(batch, count - bar.n)
+                yield batch
+                bar.update(len(batch))
+                if bar.n >= count:
+                    break
+        for bad in loader.bad.samples:
+            print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
+
+    def _loader(self, size: tuple[int, int], *, batch_size: int) -> "EvalLoader":
+        from textok.data import DataConfig, EvalLoader
+
+        config = DataConfig(
+            source=self.source, split=self.split, size=size, require_captions=False, on_bad=self.on_bad
+        )
+        return EvalLoader(config, batch_size=batch_size)
+
+    def _asked(self, batch: "Batch", count: int) -> "Batch":
+        captions = batch.captions if self.caption is None else [self.caption] * len(batch)
+        return replace(batch, images=batch.images[:count], captions=captions[:count], keys=batch.keys[:count])
+
+
+def _one_picture(path: Path, size: tuple[int, int], *, caption: str) -> "Batch":
+    from textok.data import Batch, decode_image
+
+    try:
+        image = decode_image(path.read_bytes(), size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Batch(images=image[None], captions=[caption], keys=[path.stem])

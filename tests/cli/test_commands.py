@@ -1,0 +1,204 @@
+"""The commands, run in this process as ``main`` runs them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from textok.cli import main
+from textok.pipeline.token_file import load_tokens, save_tokens
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def tokens(model_folder: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tokens") / "t.safetensors"
+    assert run("encode", pictures, "--model", model_folder, "--out", out, "--num-tokens", 3) == 0
+    return out
+
+
+def test_encode_writes_all_pictures(tokens: Path) -> None:
+    found = load_tokens(tokens)
+    assert found.latents.shape == (4, 3, 4) and found.bytes_per_image == 24
+    assert found.captions == ("a red square", "a green square", "", "a blue square")
+    assert [Path(key).stem for key in found.keys] == [f"square-{i}" for i in range(4)]
+
+
+def test_encode_options(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "t.safetensors"
+    options = [
+        "--limit",
+        3,
+        "--batch-size",
+        2,
+        "--no-captions",
+        "--size",
+        16,
+        48,
+        "--stored",
+        "float32",
+        "--json",
+    ]
+    assert run("encode", pictures, "--model", model_folder, "--out", out, *options) == 0
+    result = json.loads(capsys.readouterr().out)
+    found = load_tokens(out)
+    assert result["pictures"] == len(found) == 3 and result["model_id"] == found.model_id
+    assert result["bytes_per_image"] == 4 * 4 * 4
+    assert found.captions is None and found.grid == (2, 6)
+
+
+def test_one_picture_with_a_caption(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    words = [
+        "encode",
+        pictures / "square-1.png",
+        "--caption",
+        "a square",
+        "--model",
+        model_folder,
+        "--out",
+        out,
+    ]
+    assert run(*words) == 0
+    assert load_tokens(out).captions == ("a square",)
+
+
+def test_decode_names_pictures_by_key(tokens: Path, model_folder: Path, tmp_path: Path) -> None:
+    assert run("decode", tokens, "--model", model_folder, "--out", tmp_path) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{key}.png" for key in load_tokens(tokens).keys
+    )
+    with Image.open(next(tmp_path.iterdir())) as picture:
+        assert picture.size == (32, 32)
+
+
+def test_decode_never_leaves_its_folder(tokens: Path, model_folder: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    hostile = replace(load_tokens(tokens), keys=("../../out", "/etc/passwd", "a/b", "A/b"))
+    file = save_tokens(hostile, tmp_path / "t.safetensors")
+    assert run("decode", file, "--model", model_folder, "--out", tmp_path / "deep" / "out") == 0
+    names = sorted(path.name for path in (tmp_path / "deep" / "out").iterdir())
+    assert len(names) == 4 and len({name.lower() for name in names}) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "t.safetensors"]
+
+
+def test_decode_takes_captions_from_a_file(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def decoded(name: str, *options: object) -> bytes:
+        assert run("decode", file, "--model", model_folder, "--out", tmp_path / name, *options) == 0
+        return b"".join(path.read_bytes() for path in sorted((tmp_path / name).iterdir()))
+
+    file, captions = tmp_path / "t.safetensors", tmp_path / "captions.json"
+    assert run("encode", pictures, "--model", model_folder, "--out", file, "--no-captions") == 0
+    keys = load_tokens(file).keys
+    capsys.readouterr()
+    without = decoded("without")
+    assert "holds no captions" in capsys.readouterr().err
+    captions.write_text(json.dumps(dict.fromkeys(keys, "a red square")))
+    assert decoded("with", "--captions", captions) != without
+    assert decoded("none", "--no-captions") == without
+    captions.write_text(json.dumps({keys[0]: "a red square"}))
+    assert run("decode", file, "--model", model_folder, "--out", tmp_path / "x", "--captions", captions) == 2
+    assert "no caption for 3 of 4 keys" in capsys.readouterr().err
+
+
+def test_reconstruct_lays_out_grids(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reconstruct", pictures, "--model", model_folder, "--out", tmp_path, "--budgets", 1, 4, "--json"]
+    assert run(*words) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {(row["captions"], row["budget"]) for row in rows} == {
+        (condition, k) for condition in ("right", "none") for k in (1, 4)
+    }
+    assert all(0 < row["psnr"] < 100 and row["pictures"] == 4 for row in rows)
+    sheets = sorted(tmp_path.glob("*.png"))
+    assert len(sheets) == 4
+    with Image.open(sheets[0]) as sheet:  # the original and two conditions at two budgets, each 128 wide
+        assert sheet.width > 5 * 128
+
+
+def test_info_of_a_token_file(tokens: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", tokens, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)["tokens"]
+    assert facts["pictures"] == 4 and facts["captions"] == 3 and facts["bytes_per_image"] == 24
+    assert facts["model_id"].startswith("tiny-") and facts["stored_as"] == "float16"
+    assert run("info", tokens) == 0
+    assert "24" in capsys.readouterr().out
+
+
+def test_info_of_a_model(model_folder: Path, tokens: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", model_folder, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)["model"]
+    assert facts["model_id"] == load_tokens(tokens).model_id
+    assert facts["made_by"] == {"recipe": "none", "steps": 0}
+    assert facts["sequence"] == {"encoder": 16 + 4 + 40, "decoder": 16 + 4 + 40}
+    parameters = facts["parameters"]
+    assert parameters["total"] >= parameters["encoder"] + parameters["decoder"] > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["encode", "nowhere", "--out", "t"], "nowhere"),
+        (["encode", "{pictures}", "--out", "t", "--num-tokens", "5"], "num_tokens: got 5"),
+        (["encode", "{pictures}", "--out", "t", "--size", "30", "32"], "multiples of the patch size"),
+        (["encode", "{pictures}", "--out", "t", "--batch-size", "0"], "batch_size: got 0"),
+        (["encode", "{pictures}", "--out", "t", "--limit", "0"], "limit: got 0"),
+        (["encode", "{pictures}/metadata.jsonl", "--out", "t"], "metadata.jsonl"),
+        (["decode", "nothing.safetensors", "--out", "d"], "no such token file"),
+        (["decode", "{pictures}/square-0.png", "--out", "d"], "not a good token file"),
+        (["decode", "{tokens}", "--out", "d", "--num-tokens", "9"], "num_tokens: got 9; expected 1 to 3"),
+        (["decode", "{tokens}", "--out", "d", "--no-captions", "--captions", "c"], "got both"),
+        (["reconstruct", "{pictures}", "--out", "d", "--budgets", "9"], "budgets: got"),
+        (["encode", "{pictures}", "--out", "t", "--device", "abacus"], "device: got 'abacus'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: list[str],
+    message: str,
+    model_folder: Path,
+    pictures: Path,
+    tokens: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    words = [word.format(pictures=pictures, tokens=tokens) for word in words]
+    assert run(*words, "--model", model_folder) == 2
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("textok: error:")]
+    assert len(errors) == 1 and message in errors[0]
+    assert captured.out == "" and "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_models_token_file_is_refused(
+    tokens: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    file = save_tokens(replace(load_tokens(tokens), model_id="other-12345678"), tmp_path / "t.safetensors")
+    assert run("decode", file, "--model", model_folder, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "'other-12345678'" in error and "'tiny-" in error and "load the model that made them" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textok.pipeline.token_file.load_tokens", interrupted)
+    assert run("decode", "t.safetensors", "--out", "d") == 130
+    assert capsys.readouterr().err == "textok: interrupted\n"

@@ -1,0 +1,52 @@
+"""The command as a user starts it: a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import textok
+
+
+def textok_command(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "textok.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False)
+
+
+def test_version_and_help() -> None:
+    assert textok_command("--version").stdout == f"open-textok {textok.__version__}\n"
+    bare = textok_command()
+    assert bare.returncode == 0
+    for command in ("demo", "encode", "decode", "reconstruct", "train", "info", "recipes"):
+        assert f"• {command}" in bare.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["encode", "--help"], ["train", "--help"], ["--version"]])
+def test_help_needs_no_torch(words: list[str]) -> None:
+    code = f"import sys, textok.cli; textok.cli.main({words!r}); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_round_trip(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    model = ["--model", str(model_folder)]
+    done = textok_command("encode", str(pictures), *model, "--out", "t.safetensors", folder=tmp_path)
+    assert done.returncode == 0 and "4 pictures, 4 tokens = 32 bytes each" in done.stdout
+    done = textok_command("decode", "t.safetensors", *model, "--out", "back", folder=tmp_path)
+    assert done.returncode == 0 and done.stdout == "back: 4 pictures from 4 tokens each\n"
+    assert len(list((tmp_path / "back").glob("*.png"))) == 4
+
+
+def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
+    done = textok_command("decode", "none.safetensors", "--out", "d", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "textok: error: none.safetensors: no such token file\n"
+
+
+def test_public_names_load_when_asked() -> None:
+    assert set(textok.__all__) <= set(dir(textok))
+    for name in textok.__all__:
+        assert getattr(textok, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = textok.Nothing

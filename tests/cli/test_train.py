@@ -1,0 +1,80 @@
+"""Recipes on the command line: every value is an option, and a misspelt one is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from textok.cli import main
+from textok.models.bottleneck import FSQConfig
+from textok.recipes import RECIPES
+from textok.training.tokenizer_run import TokenizerRun
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenizerRun, Path]]:
+    """What training was called with; nothing is trained."""
+    calls: list[tuple[TokenizerRun, Path]] = []
+
+    def train(run: TokenizerRun, out: Path) -> Path:
+        calls.append((run, out))
+        return out / "weights"
+
+    monkeypatch.setattr("textok.training.tokenizer.train_tokenizer", train)
+    return calls
+
+
+def test_a_recipe_as_it_is(trained: list, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "tokenizer", "icons-128", "--out", "run"]) == 0
+    assert trained == [(RECIPES["icons-128"](), Path("run"))]
+    assert capsys.readouterr().out.strip() == str(Path("run/weights"))
+
+
+def test_values_are_options(trained: list) -> None:
+    words = ["--steps", "7", "--data.source", "here", "--model.dim", "64", "--validation.budgets", "1", "2"]
+    assert main(["train", "tokenizer", "icons-128", *words, "--out", "run"]) == 0
+    run, _ = trained[0]
+    assert (run.steps, run.data.source, run.model.dim, run.validation.budgets) == (7, "here", 64, (1, 2))
+    assert run.data.split == RECIPES["icons-128"]().data.split
+
+
+def test_another_bottleneck_is_a_word(trained: list) -> None:
+    words = ["--out", "run", "model.bottleneck:fsq-config", "--model.bottleneck.levels", "8", "5"]
+    assert main(["train", "tokenizer", "icons-128", *words]) == 0
+    assert trained[0][0].model.bottleneck == FSQConfig(levels=(8, 5))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["icons-12", "--out", "run"], "did you mean 'icons-128'?"),
+        (["icons-128", "--out", "run", "--stepz", "3"], "--steps"),
+        (["icons-128", "--out", "run", "--model.dmi", "3"], "--model.dim"),
+        (["icons-128", "--out", "run", "--steps", "many"], "invalid literal"),
+        (["icons-128", "--out", "run", "--steps", "0"], "steps: got 0"),
+        (["icons-128"], "--out"),
+        (["--out", "run"], "RECIPE"),
+    ],
+)
+def test_a_mistake_is_told(
+    words: list[str], message: str, trained: list, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "tokenizer", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert trained == []
+
+
+def test_every_recipe_is_listed_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == set(RECIPES) and all(line.endswith(".") for line in listed.values())
+    for name in ("icons-128", list(RECIPES)[-1]):
+        assert main(["info", name, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)["recipe"]
+        assert facts["parameters"]["total"] > 1000 and facts["settings"]["steps"] == RECIPES[name]().steps
+
+
+def test_an_unknown_name_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "icons-182"]) == 2
+    assert "did you mean 'icons-128'?" in capsys.readouterr().err
