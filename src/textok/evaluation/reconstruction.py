@@ -26,6 +26,9 @@ BUDGETS = (2, 4, 8, 16, 32)
 TextSource = Callable[[Sequence[str]], TextCondition]
 """Captions to their token embeddings: a TextEncoder or a caption cache. "" is no caption."""
 
+Reconstructions = dict[tuple[Caption, int], UInt8[Tensor, "n 3 h w"]]
+"""uint8 pictures by caption condition and budget."""
+
 Row = dict[str, str | int | float]
 """One flat record of a table."""
 
@@ -123,6 +126,34 @@ def reconstruct(
     with context:
         latents = model.encode(to_unit(images).to(weights.dtype), text).latents
         return {k: to_uint8(model.decode(latents[:, :k], text, grid=grid).float()) for k in budgets}
+
+
+def reconstruct_all(
+    model: TexTok,
+    pictures: CaptionedPictures,
+    *,
+    text: TextSource,
+    budgets: Sequence[int],
+    captions: Sequence[Caption] = CAPTIONS,
+    batch_size: int = 32,
+    autocast: torch.dtype | None = None,
+) -> Reconstructions:
+    """The reconstructions themselves, for every caption condition and budget: few pictures, to be looked at.
+
+    The arguments are those of :func:`evaluate_reconstruction`.
+    """
+    parts: dict[tuple[Caption, int], list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
+    device = next(model.parameters()).device
+    with eval_mode(model):
+        for caption in captions:
+            texts = pictures.captions_under(caption)
+            for indices in torch.arange(len(pictures)).split(batch_size):
+                condition = text_for(texts, indices, text=text)
+                images = pictures.images[indices].to(device)
+                outputs = reconstruct(model, images, condition, budgets=budgets, autocast=autocast)
+                for k, output in outputs.items():
+                    parts[caption, k].append(output.cpu())
+    return {cell: torch.cat(found) for cell, found in parts.items()}
 
 
 @contextmanager

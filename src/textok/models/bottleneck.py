@@ -76,9 +76,7 @@ class AEConfig:
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1:
-            raise ValueError(
-                f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1"
-            )
+            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
 
     def build(self) -> "AutoencoderBottleneck":
         """The module of this configuration."""
@@ -110,9 +108,7 @@ class AutoencoderBottleneck(_Continuous):
         generator: torch.Generator | None = None,
     ) -> Bottled:
         """Pass the states through."""
-        return Bottled(
-            latents=states.float(), loss=states.new_zeros((), dtype=torch.float32)
-        )
+        return Bottled(latents=states.float(), loss=states.new_zeros((), dtype=torch.float32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +127,9 @@ class KLConfig:
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1:
-            raise ValueError(
-                f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1"
-            )
+            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
         if self.weight < 0:
-            raise ValueError(
-                f"bottleneck.weight: got {self.weight}, expected 0 or more"
-            )
+            raise ValueError(f"bottleneck.weight: got {self.weight}, expected 0 or more")
 
     def build(self) -> "GaussianBottleneck":
         """The module of this configuration."""
@@ -296,9 +288,7 @@ class VQConfig:
                 "expected at least 2 of each"
             )
         if not 0 <= self.usage_decay < 1:
-            raise ValueError(
-                f"bottleneck.usage_decay: got {self.usage_decay}, expected a number in [0, 1)"
-            )
+            raise ValueError(f"bottleneck.usage_decay: got {self.usage_decay}, expected a number in [0, 1)")
 
     def build(self) -> "VectorBottleneck":
         """The module of this configuration."""
@@ -318,9 +308,7 @@ class VectorBottleneck(nn.Module):
         self.codebook = nn.Parameter(
             F.normalize(torch.randn(config.codebook_size, config.latent_dim), dim=-1)
         )
-        self.register_buffer(
-            "usage", torch.ones(config.codebook_size)
-        )  # 1 = an even share
+        self.register_buffer("usage", torch.ones(config.codebook_size))  # 1 = an even share
 
     def forward(
         self,
@@ -332,9 +320,7 @@ class VectorBottleneck(nn.Module):
         """Quantize in fp32; autocast is off here, since cosines in 16 bits pick wrong neighbours."""
         with torch.autocast(states.device.type, enabled=False):
             z = F.normalize(states.float(), dim=-1)
-            book = F.normalize(
-                self.codebook.float().clone(), dim=-1
-            )  # a copy: revive() writes in place
+            book = F.normalize(self.codebook.float().clone(), dim=-1)  # a copy: revive() writes in place
             codes = (z.detach() @ book.detach().T).argmax(-1)  # (b k)
             quantized = F.embedding(codes, book)
             pull = (quantized - z.detach()).square().sum(-1)
@@ -374,12 +360,8 @@ class VectorBottleneck(nn.Module):
         )
         fresh = candidates[draw.to(z.device)]
         if dist.is_available() and dist.is_initialized():
-            dist.broadcast(
-                fresh, src=0
-            )  # every rank takes rank 0's vectors, so that replicas stay equal
-        self.codebook.copy_(
-            torch.where(dead[:, None], fresh.to(self.codebook.dtype), self.codebook)
-        )
+            dist.broadcast(fresh, src=0)  # every rank takes rank 0's vectors, so that replicas stay equal
+        self.codebook.copy_(torch.where(dead[:, None], fresh.to(self.codebook.dtype), self.codebook))
         self.usage.masked_fill_(dead, 1.0)
         return dead.sum().float()
 

@@ -52,14 +52,10 @@ class Pretrained(nn.Module):
     @property
     def model_id(self) -> str:
         """Name and a short hash of configuration and weights (at 16 bits); token files carry it."""
-        return self._model_id or identify(
-            self._name, encode_config(self.config), self.state_dict()
-        )
+        return self._model_id or identify(self._name, encode_config(self.config), self.state_dict())
 
     @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | Path, *, revision: str | None = None
-    ) -> Self:
+    def from_pretrained(cls, name_or_folder: str | Path, *, revision: str | None = None) -> Self:
         """Load weights, in fp32 and evaluation mode.
 
         Args:
@@ -72,11 +68,7 @@ class Pretrained(nn.Module):
         """
         folder = _resolve(str(name_or_folder), revision=revision)
         data = _read_config(folder / CONFIG_FILE)
-        model = cls(
-            decode_config(
-                cls.config_class, data["model"], where=str(folder / CONFIG_FILE)
-            )
-        )
+        model = cls(decode_config(cls.config_class, data["model"], where=str(folder / CONFIG_FILE)))
         model.made_by = data.get("made_by", {})
         model._name = data.get("name", folder.name)
         load_weights(model, folder / WEIGHTS_FILE)
@@ -102,9 +94,7 @@ class Pretrained(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         name = name or self._name
-        weights = {
-            key: _stored(value, dtype, key) for key, value in self.state_dict().items()
-        }
+        weights = {key: _stored(value, dtype, key) for key, value in self.state_dict().items()}
         made_by = getattr(self, "made_by", {}) if made_by is None else made_by
         config = encode_config(self.config)
         data = {
@@ -120,9 +110,7 @@ class Pretrained(nn.Module):
         write_json(folder / CONFIG_FILE, data)
         return identify(name, config, weights)
 
-    def push_to_hub(
-        self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32
-    ) -> str:
+    def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32) -> str:
         """Upload to the Hugging Face hub; returns the address of the commit."""
         import tempfile
 
@@ -133,9 +121,7 @@ class Pretrained(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
             return str(
-                api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, commit_message="Upload weights"
-                )
+                api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload weights")
             )
 
 
@@ -186,9 +172,7 @@ def _from_hub(name: str, *, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
-            name, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]
-        )
+        found = snapshot_download(name, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE])
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         raise FileNotFoundError(
             f"{name}: no such folder, and the hub did not answer with it ({type(error).__name__}); "
@@ -199,9 +183,7 @@ def _from_hub(name: str, *, revision: str | None) -> Path:
 
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
-        )
+        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
         data = json.loads(path.read_text())
         found = data["format"]
@@ -226,34 +208,20 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ValueError: when it is damaged or of another model; the first few differences are named.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}"
-        )
+        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     expected = model.state_dict()
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {
-                key: tuple(file.get_slice(key).get_shape()) for key in file.keys()
-            }  # noqa: SIM118
-            wrong = _differences(
-                {k: tuple(v.shape) for k, v in expected.items()}, shapes
-            )
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            wrong = _differences({k: tuple(v.shape) for k, v in expected.items()}, shapes)
             if wrong:
-                raise ValueError(
-                    f"{path}: does not fit the configuration beside it: {'; '.join(wrong[:4])}"
-                )
-            model.load_state_dict(
-                {key: file.get_tensor(key).to(expected[key].dtype) for key in shapes}
-            )
+                raise ValueError(f"{path}: does not fit the configuration beside it: {'; '.join(wrong[:4])}")
+            model.load_state_dict({key: file.get_tensor(key).to(expected[key].dtype) for key in shapes})
     except SafetensorError as error:
-        raise ValueError(
-            f"{path}: cut off or no safetensors file ({error}); fetch it again"
-        ) from error
+        raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
 
 
-def _differences(
-    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]
-) -> list[str]:
+def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
     missing = [f"{key} is missing" for key in expected if key not in found]
     unknown = [f"{key} is unknown" for key in found if key not in expected]
     shaped = [
@@ -272,9 +240,7 @@ def encode_config(config: Any) -> dict[str, Any]:
     data: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        data[field.name] = (
-            encode_config(value) if dataclasses.is_dataclass(value) else _plain(value)
-        )
+        data[field.name] = encode_config(value) if dataclasses.is_dataclass(value) else _plain(value)
     return data
 
 
@@ -298,11 +264,7 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
             f"{where}: unknown setting {unknown[0]!r} of {cls.__name__}{hint}; "
             "the file is from a newer version or another model"
         )
-    values = {
-        k: _decode_value(hints[k], v, where=where)
-        for k, v in data.items()
-        if k != "kind"
-    }
+    values = {k: _decode_value(hints[k], v, where=where) for k, v in data.items() if k != "kind"}
     return cls(**values)
 
 
@@ -313,17 +275,11 @@ def _decode_value(hint: Any, value: Any, *, where: str) -> Any:
 
 
 def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
-    options = (
-        typing.get_args(hint)
-        if typing.get_origin(hint) in (types.UnionType, typing.Union)
-        else (hint,)
-    )
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if "kind" not in value and len(classes) == 1:
         return classes[0]
     kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
     if value.get("kind") not in kinds:
-        raise ValueError(
-            f"{where}: kind {value.get('kind')!r}, expected one of {', '.join(sorted(kinds))}"
-        )
+        raise ValueError(f"{where}: kind {value.get('kind')!r}, expected one of {', '.join(sorted(kinds))}")
     return kinds[value["kind"]]

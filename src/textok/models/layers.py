@@ -91,21 +91,13 @@ class Block(nn.Module):
     the block opens it as the captions prove useful (docs/log.md, "text start-up").
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = Attention(dim, num_heads)
         hidden = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim)
-        )
-        self.text_bias = (
-            None
-            if text_bias is None
-            else nn.Parameter(torch.full((num_heads,), text_bias))
-        )
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.text_bias = None if text_bias is None else nn.Parameter(torch.full((num_heads,), text_bias))
 
     def forward(
         self, x: Float[Tensor, "b s d"], keys: Keys, *, keep: int | None = None
@@ -119,20 +111,12 @@ class Block(nn.Module):
         """Additive attention bias: minus infinity on absent keys, the learned bias on caption keys."""
         bias = None
         if self.text_bias is not None and keys.num_text:
-            pictures = self.text_bias.new_zeros(
-                len(self.text_bias), length - keys.num_text
-            )
+            pictures = self.text_bias.new_zeros(len(self.text_bias), length - keys.num_text)
             captions = self.text_bias[:, None].expand(-1, keys.num_text)
             bias = torch.cat([pictures, captions], dim=1)[None, :, None, :]  # (1 h 1 s)
         if keys.valid is not None:
-            absent = torch.zeros_like(keys.valid, dtype=torch.float32).masked_fill(
-                ~keys.valid, -math.inf
-            )
-            bias = (
-                absent[:, None, None, :]
-                if bias is None
-                else bias + absent[:, None, None, :]
-            )
+            absent = torch.zeros_like(keys.valid, dtype=torch.float32).masked_fill(~keys.valid, -math.inf)
+            bias = absent[:, None, None, :] if bias is None else bias + absent[:, None, None, :]
         return bias
 
 
@@ -149,21 +133,14 @@ class Transformer(nn.Module):
         text_bias: float | None = None,
     ) -> None:
         super().__init__()
-        blocks = [
-            Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias)
-            for _ in range(depth)
-        ]
+        blocks = [Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim)
         self.activation_checkpointing = False
 
-    def forward(
-        self, x: Float[Tensor, "b s d"], keys: Keys, *, keep: int
-    ) -> Float[Tensor, "b q d"]:
+    def forward(self, x: Float[Tensor, "b s d"], keys: Keys, *, keep: int) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions."""
-        if torch.is_autocast_enabled(
-            x.device.type
-        ):  # the residual stream too: half the memory traffic
+        if torch.is_autocast_enabled(x.device.type):  # the residual stream too: half the memory traffic
             x = x.to(torch.get_autocast_dtype(x.device.type))
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
@@ -199,20 +176,13 @@ def grid_positions(
     rows, columns = grid
     step = trained_side / max(rows, columns)
     y = (torch.arange(rows, device=device, dtype=torch.float32) - (rows - 1) / 2) * step
-    x = (
-        torch.arange(columns, device=device, dtype=torch.float32) - (columns - 1) / 2
-    ) * step
+    x = (torch.arange(columns, device=device, dtype=torch.float32) - (columns - 1) / 2) * step
     ys, xs = torch.meshgrid(y, x, indexing="ij")
-    half = [
-        _sine_cosine(c.flatten(), dim // 2, longest=4.0 * trained_side)
-        for c in (ys, xs)
-    ]
+    half = [_sine_cosine(c.flatten(), dim // 2, longest=4.0 * trained_side) for c in (ys, xs)]
     return torch.cat(half, dim=1)
 
 
-def _sine_cosine(
-    positions: Float[Tensor, "p"], dim: int, *, longest: float
-) -> Float[Tensor, "p d"]:  # noqa: F821
+def _sine_cosine(positions: Float[Tensor, "p"], dim: int, *, longest: float) -> Float[Tensor, "p d"]:  # noqa: F821
     """Waves with periods from 2 patches to ``longest`` patches, scaled to unit variance."""
     exponents = torch.linspace(0, 1, dim // 2, device=positions.device)
     frequencies = math.pi * (2.0 / longest) ** exponents

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -33,14 +33,10 @@ class TextCondition:
             ValueError: when the list is empty.
         """
         if not features:
-            raise ValueError(
-                "TextCondition.pad: got no captions; expected at least one"
-            )
+            raise ValueError("TextCondition.pad: got no captions; expected at least one")
         lengths = torch.tensor([len(f) for f in features], device=features[0].device)
         longest = max(1, int(lengths.max()))
-        embeddings = features[0].new_zeros(
-            len(features), longest, features[0].shape[-1]
-        )
+        embeddings = features[0].new_zeros(len(features), longest, features[0].shape[-1])
         for row, feature in zip(embeddings, features, strict=True):
             row[: len(feature)] = feature
         positions = torch.arange(longest, device=lengths.device)
@@ -48,13 +44,9 @@ class TextCondition:
 
     def dropped(self, rows: Bool[Tensor, "b"]) -> "TextCondition":  # noqa: F821
         """The same text, with the captions of ``rows`` removed."""
-        return TextCondition(
-            embeddings=self.embeddings, mask=self.mask & ~rows[:, None]
-        )
+        return TextCondition(embeddings=self.embeddings, mask=self.mask & ~rows[:, None])
 
-    def to(
-        self, device: torch.device | str, dtype: torch.dtype | None = None
-    ) -> "TextCondition":
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextCondition":
         """Move to a device and, for the embeddings, a dtype."""
         return TextCondition(
             embeddings=self.embeddings.to(device=device, dtype=dtype),
@@ -64,5 +56,8 @@ class TextCondition:
     def __len__(self) -> int:
         return len(self.mask)
 
-    def __getitem__(self, rows: slice) -> "TextCondition":
-        return TextCondition(embeddings=self.embeddings[rows], mask=self.mask[rows])
+    def __getitem__(self, rows: slice | Int[Tensor, "r"]) -> "TextCondition":  # noqa: F821
+        """Some rows, cut to the longest of them: padding is never carried along."""
+        mask = self.mask[rows]
+        longest = max(1, int(mask.sum(dim=1).max())) if len(mask) else 1
+        return TextCondition(embeddings=self.embeddings[rows, :longest], mask=mask[:, :longest])

@@ -74,9 +74,7 @@ class TexTokConfig:
             "max_text_tokens",
         ):
             if getattr(self, name) < 1:
-                raise ValueError(
-                    f"model.{name}: got {getattr(self, name)}, expected at least 1"
-                )
+                raise ValueError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
 
     @property
     def latent_dim(self) -> int:
@@ -124,9 +122,7 @@ class TextTokens(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(config.text_dim)
         self.project = nn.Linear(config.text_dim, config.dim)
-        self.positions = nn.Parameter(
-            torch.randn(config.max_text_tokens, config.dim) * 0.5
-        )
+        self.positions = nn.Parameter(torch.randn(config.max_text_tokens, config.dim) * 0.5)
         self.null = nn.Parameter(torch.randn(config.dim) * 0.5)
 
     def forward(
@@ -151,9 +147,7 @@ class TextTokens(nn.Module):
         limit, width = self.positions.shape[0], self.norm.normalized_shape[0]
         rows, length, found = text.embeddings.shape
         if rows != batch:
-            raise ValueError(
-                f"text: got {rows} captions for {batch} pictures; pass one caption a picture"
-            )
+            raise ValueError(f"text: got {rows} captions for {batch} pictures; pass one caption a picture")
         if found != width:
             raise ValueError(
                 f"text: states are {found} wide, expected {width}: use the model's own text encoder"
@@ -173,9 +167,7 @@ class TokenEncoder(nn.Module):
         reads_text = config.placement in ("both", "encoder")
         self.patch = nn.Linear(3 * config.patch_size**2, config.dim)
         self.queries = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
-        self.transformer = _transformer(
-            config, depth=config.encoder_depth, reads_text=reads_text
-        )
+        self.transformer = _transformer(config, depth=config.encoder_depth, reads_text=reads_text)
         self.output = nn.Linear(config.dim, output_dim)
         init_linear([self])
         self.text = TextTokens(config) if reads_text else None
@@ -192,9 +184,7 @@ class TokenEncoder(nn.Module):
         positions = _positions(self.config, grid, device=images.device)
         patches = self.patch(patchify(images, grid=grid)) + positions  # (b p d)
         queries = self.queries.expand(batch, -1, -1)  # (b K d)
-        tokens, keys = join_text(
-            torch.cat([queries, patches], dim=1), None, self.text, text
-        )  # (b K+p+t d)
+        tokens, keys = join_text(torch.cat([queries, patches], dim=1), None, self.text, text)  # (b K+p+t d)
         return self.output(self.transformer(tokens, keys, keep=kept))  # (b K i)
 
 
@@ -206,13 +196,9 @@ class TokenDecoder(nn.Module):
         self.config = config
         reads_text = config.placement in ("both", "decoder")
         self.latent = nn.Linear(config.latent_dim, config.dim)
-        self.latent_positions = nn.Parameter(
-            torch.randn(config.num_latents, config.dim) * 0.5
-        )
+        self.latent_positions = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
         self.query = nn.Parameter(torch.zeros(config.dim))
-        self.transformer = _transformer(
-            config, depth=config.decoder_depth, reads_text=reads_text
-        )
+        self.transformer = _transformer(config, depth=config.decoder_depth, reads_text=reads_text)
         self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
         init_linear([self])
         self.text = TextTokens(config) if reads_text else None
@@ -227,21 +213,13 @@ class TokenDecoder(nn.Module):
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures from k latents a row; ``present`` masks the tail of rows with a smaller budget."""
         batch, length, _ = latents.shape
-        queries = (
-            self.query + _positions(self.config, grid, device=latents.device)
-        ).expand(batch, -1, -1)
+        queries = (self.query + _positions(self.config, grid, device=latents.device)).expand(batch, -1, -1)
         tokens = self.latent(latents) + self.latent_positions[:length]  # (b k d)
         valid = None
         if present is not None:
-            valid = torch.cat(
-                [present.new_ones(batch, queries.shape[1]), present], dim=1
-            )
-        joined, keys = join_text(
-            torch.cat([queries, tokens], dim=1), valid, self.text, text
-        )
-        patches = self.output(
-            self.transformer(joined, keys, keep=queries.shape[1])
-        )  # (b p 3*patch*patch)
+            valid = torch.cat([present.new_ones(batch, queries.shape[1]), present], dim=1)
+        joined, keys = join_text(torch.cat([queries, tokens], dim=1), valid, self.text, text)
+        patches = self.output(self.transformer(joined, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
         return unpatchify(patches, grid=grid, patch_size=self.config.patch_size)
 
 
@@ -258,14 +236,10 @@ def join_text(
     joined = torch.cat([tokens, caption.to(tokens.dtype)], dim=1)
     if valid is None:
         valid = present.new_ones(tokens.shape[:2])
-    return joined, Keys(
-        valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1]
-    )
+    return joined, Keys(valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1])
 
 
-def patchify(
-    images: Float[Tensor, "b 3 h w"], *, grid: tuple[int, int]
-) -> Float[Tensor, "b p i"]:
+def patchify(images: Float[Tensor, "b 3 h w"], *, grid: tuple[int, int]) -> Float[Tensor, "b p i"]:
     """Pictures into flat patches, row by row."""
     batch, channels, height, width = images.shape
     rows, columns = grid
@@ -279,14 +253,10 @@ def unpatchify(
     """Flat patches back into pictures."""
     rows, columns = grid
     x = patches.reshape(len(patches), rows, columns, 3, patch_size, patch_size)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(
-        len(patches), 3, rows * patch_size, columns * patch_size
-    )
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), 3, rows * patch_size, columns * patch_size)
 
 
-def _positions(
-    config: TexTokConfig, grid: tuple[int, int], *, device: torch.device
-) -> Float[Tensor, "p d"]:
+def _positions(config: TexTokConfig, grid: tuple[int, int], *, device: torch.device) -> Float[Tensor, "p d"]:
     return grid_positions(grid, dim=config.dim, trained_side=config.side, device=device)
 
 
@@ -326,6 +296,11 @@ class TexTok(Pretrained):
         """Size of the vocabulary of a discrete tokenizer; None for a continuous one."""
         return self.bottleneck.num_codes
 
+    def checkpoint_activations(self, *, enabled: bool) -> None:
+        """Recompute activations in the backward pass: less memory for about a third more time."""
+        self.encoder.transformer.activation_checkpointing = enabled
+        self.decoder.transformer.activation_checkpointing = enabled
+
     # --- training ---------------------------------------------------------------------------------------
 
     def forward(
@@ -340,12 +315,8 @@ class TexTok(Pretrained):
         grid = self.grid_of(images)
         states = self.encoder(images, text, grid=grid)  # (b K i)
         states, present = cut(states, lengths)  # (b k i), (b k)
-        bottled = self.bottleneck(
-            states, present=present, generator=generator
-        )  # (b k c)
-        pictures = self.decoder(
-            bottled.latents, text, grid=grid, present=present
-        )  # (b 3 h w)
+        bottled = self.bottleneck(states, present=present, generator=generator)  # (b k c)
+        pictures = self.decoder(bottled.latents, text, grid=grid, present=present)  # (b 3 h w)
         return Reconstruction(images=pictures.float(), bottled=bottled)
 
     # --- use --------------------------------------------------------------------------------------------
@@ -367,9 +338,7 @@ class TexTok(Pretrained):
         Raises:
             ValueError: for other sizes, budgets, or text of another encoder.
         """
-        states = self.encoder(images, text, grid=self.grid_of(images))[
-            :, : self.budget(num_tokens)
-        ]
+        states = self.encoder(images, text, grid=self.grid_of(images))[:, : self.budget(num_tokens)]
         bottled = self.bottleneck(states)
         log_variance = bottled.log_variance
         if log_variance is not None:
@@ -410,9 +379,7 @@ class TexTok(Pretrained):
         latents, present = cut(latents, lengths)
         dtype = self.decoder.query.dtype
         side = self.config.side
-        return self.decoder(
-            latents.to(dtype), text, grid=grid or (side, side), present=present
-        ).float()
+        return self.decoder(latents.to(dtype), text, grid=grid or (side, side), present=present).float()
 
     # --- checks -----------------------------------------------------------------------------------------
 
@@ -459,9 +426,7 @@ def cut(
         return states, None
     shortest, longest = int(lengths.min()), int(lengths.max())
     if shortest < 1 or longest > states.shape[1]:
-        raise ValueError(
-            f"lengths: got {shortest} to {longest}, expected within 1 to {states.shape[1]}"
-        )
+        raise ValueError(f"lengths: got {shortest} to {longest}, expected within 1 to {states.shape[1]}")
     if shortest == longest:
         return states[:, :longest], None
     positions = torch.arange(longest, device=states.device)

@@ -80,7 +80,7 @@ class _DistancesWithGradient(torch.autograd.Function):
 def distances_in_chunks(
     distances: Callable[[Tensor, Tensor], Tensor],
     images: Float[Tensor, "b 3 h w"],
-    targets: Float[Tensor, "b 3 h w"],
+    targets: Float[Tensor, "..."],
     *,
     chunk: int,
 ) -> Float[Tensor, "b"]:

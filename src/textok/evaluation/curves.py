@@ -1,0 +1,100 @@
+"""Line charts as inline SVG: a metric over token budgets, one line a caption condition."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from textok.evaluation.captioned import Caption
+from textok.evaluation.grids import CAPTION_LABELS
+
+_WIDTH, _HEIGHT = 460, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 104, 14, 44
+_LABEL_GAP = 16  # least distance between the names at the ends of the lines
+
+
+def curve_chart(lines: Mapping[Caption, Mapping[int, float]], *, title: str, unit: str) -> str:
+    """An SVG of one metric: budgets on a log axis, a marked line a condition, named at its end.
+
+    Colours come from the page's CSS (``--right``, ``--none``, ``--wrong``, ``--ink``, ``--rule``).
+
+    Args:
+        lines: condition -> budget -> value; finite values.
+        title: what is drawn, for readers of the page without pictures.
+        unit: written at the top of the value axis.
+    """
+    budgets = sorted({k for line in lines.values() for k in line})
+    ticks = value_ticks([value for line in lines.values() for value in line.values()])
+    x = {k: _across(k, budgets) for k in budgets}
+    y = {c: {k: _down(value, ticks) for k, value in line.items()} for c, line in lines.items()}
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
+        *_axes(x, ticks, unit=unit),
+        *(_line(condition, [(x[k], line[k]) for k in sorted(line)]) for condition, line in y.items()),
+        *_names({condition: line[max(line)] for condition, line in y.items()}),
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+def value_ticks(values: Sequence[float], *, most: int = 6) -> list[float]:
+    """Round numbers at even steps (1, 2 or 5 times a power of ten) whose range holds all values."""
+    low, high = min(values), max(values)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    power = 10 ** math.floor(math.log10((high - low) / (most - 1)))
+    for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first < most:
+            break
+    return [round(i * step, 10) for i in range(first, last + 1)]
+
+
+def _across(budget: int, budgets: Sequence[int]) -> float:
+    span = math.log2(budgets[-1] / budgets[0]) or 1.0
+    return _LEFT + 10 + math.log2(budget / budgets[0]) / span * (_WIDTH - _LEFT - _RIGHT - 20)
+
+
+def _down(value: float, ticks: Sequence[float]) -> float:
+    share = (value - ticks[0]) / (ticks[-1] - ticks[0])
+    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM - 16)
+
+
+def _axes(x: Mapping[int, float], ticks: Sequence[float], *, unit: str) -> list[str]:
+    right, base = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+    decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    parts = [f'<text class="unit" x="{_LEFT}" y="{_TOP}">{escape(unit)}</text>']
+    for tick in ticks:
+        height = _down(tick, ticks)
+        parts.append(f'<line class="rule" x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{tick:.{decimals}f}</text>')
+    parts += [f'<text x="{left:.1f}" y="{base + 18}" text-anchor="middle">{k}</text>' for k, left in x.items()]
+    parts.append(f'<text class="unit" x="{(_LEFT + right) / 2}" y="{base + 37}" text-anchor="middle">tokens</text>')
+    return parts
+
+
+def _line(condition: Caption, points: Sequence[tuple[float, float]]) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    marks = "".join(_mark(condition, x, y) for x, y in points)
+    return f'<g class="{condition}"><polyline points="{path}"/>{marks}</g>'
+
+
+def _mark(condition: Caption, x: float, y: float) -> str:
+    """A shape of its own for every condition, so that colour is not the only difference."""
+    if condition == "right":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+    if condition == "none":
+        return f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7"/>'
+    return f'<path d="M{x:.1f} {y - 4.6:.1f} l4.6 8.2 h-9.2 z"/>'
+
+
+def _names(ends: Mapping[Caption, float]) -> list[str]:
+    """The conditions' names beside the ends of their lines, pushed apart where these are close."""
+    parts, last = [], -math.inf
+    floor = _HEIGHT - _BOTTOM - _LABEL_GAP * (len(ends) - 1)
+    for place, (condition, height) in enumerate(sorted(ends.items(), key=lambda item: item[1])):
+        # Never so low that the names still to come would leave the chart.
+        last = max(min(height, floor + _LABEL_GAP * place), last + _LABEL_GAP)
+        left = _WIDTH - _RIGHT + 4
+        label = escape(CAPTION_LABELS[condition])
+        parts.append(f'<text class="name {condition}" x="{left}" y="{last + 4:.1f}">{label}</text>')
+    return parts

@@ -1,0 +1,231 @@
+"""``textok demo``: run a tokenizer on test pictures and write the report about it."""
+
+import io
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textok.data import DataConfig, EvalLoader, to_unit
+from textok.data.images import tensor_to_image
+from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
+from textok.evaluation.features import EffNetLite2, FeatureNetwork
+from textok.evaluation.gallery import Scores, Section
+from textok.evaluation.metrics import perceptual_per_image, psnr_per_image, ssim_per_image
+from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstruct_all
+from textok.evaluation.report import Report, render_report
+from textok.models.checkpoint import shipped_folder
+from textok.pipeline.facts import model_facts
+from textok.pipeline.image_tokenizer import ImageTokenizer
+
+SHIPPED_PICTURES = "demo-pictures"
+KINDS = {
+    "test-drawing": (
+        "Known things, new drawings",
+        "Drawings held out of training, of things that training has seen drawn by other hands.",
+    ),
+    "test-concept": ("Unknown things", "Drawings of things that occur in no training picture and no training caption."),
+    "photos": ("Photographs", "Natural photographs, out of the domain of a tokenizer trained on drawings."),
+}
+CREDIT = (
+    "Drawings: Fluent Emoji by Microsoft (MIT), Noto Emoji by Google and FxEmoji by Mozilla (Apache-2.0), Twemoji by"
+    " Twitter and contributors and Emoji One 2.x by its contributors (CC-BY-4.0), Open Clip Art Library (public domain);"
+    " resized and some put on a colored background. Photographs: public domain or CC0-1.0, from scikit-image and"
+    " GCompris. Names of authors and full licence texts: ATTRIBUTION.md beside the pictures."
+)
+_TIMED_SECONDS = 2.0
+
+
+def write_demo(
+    out_dir: str | Path,
+    *,
+    model: str | Path = "icons-128",
+    pictures: str | Path | None = None,
+    split: str | None = None,
+    limit: int = 24,
+    device: torch.device | str = "cpu",
+) -> Path:
+    """Reconstruct test pictures at every budget and caption condition, and write it all into one HTML file.
+
+    Args:
+        out_dir: folder for ``report.html``; made if missing.
+        model: a shipped name, a folder or a hub id.
+        pictures: any source of captioned pictures; None takes the test pictures that travel with the package.
+        split: part of ``pictures``.
+        limit: at most so many pictures of ``pictures``.
+        device: where the models run.
+
+    Returns:
+        The file.
+    """
+    tokenizer = ImageTokenizer.from_pretrained(str(model), device=device)
+    network = EffNetLite2().to(device)
+    kinds = load_pictures(pictures, split=split, limit=limit, size=tokenizer.model.config.image_size)
+    sections = [make_section(tokenizer, found, network) for found in kinds]
+    report = Report(
+        model_id=tokenizer.model_id,
+        perceptual=f"perceptual_{network.name}",
+        sections=sections,
+        token_bytes=_token_bytes(tokenizer, sections[0].budgets),
+        file_bytes=_file_bytes(kinds),
+        caption_bytes=statistics.mean(len(c.encode()) for found in kinds for c in found.captions),
+        speed=measure_speed(tokenizer, kinds[0]),
+        facts=_facts(tokenizer),
+        details=flatten(tokenizer.model.made_by),
+        credit=CREDIT if pictures is None else "",
+    )
+    return _write(Path(out_dir) / "report.html", render_report(report))
+
+
+def load_pictures(
+    source: str | Path | None, *, split: str | None, limit: int, size: int
+) -> list[CaptionedPictures]:
+    """The pictures by kind: those that travel with the package, or one kind from ``source``."""
+    if source is None:
+        folder = str(shipped_folder(SHIPPED_PICTURES))
+        return [_read(folder, name, split=name, limit=None, size=size) for name in KINDS]
+    return [_read(str(source), split or Path(source).stem, split=split, limit=limit, size=size)]
+
+
+def _read(source: str, name: str, *, split: str | None, limit: int | None, size: int) -> CaptionedPictures:
+    config = DataConfig(source=source, split=split, size=(size, size))
+    return CaptionedPictures.collect(name, EvalLoader(config, batch_size=limit or 32), limit=limit)
+
+
+def make_section(tokenizer: ImageTokenizer, pictures: CaptionedPictures, network: FeatureNetwork) -> Section:
+    """Reconstruct and score pictures of one kind, at the usual budgets that the model has and at its longest."""
+    config = tokenizer.model.config
+    budgets = sorted({k for k in BUDGETS if k < config.num_latents} | {config.num_latents})
+    reads_captions = config.placement != "none"
+    varied = len(set(pictures.captions)) > 1  # else nobody has a wrong caption to lend
+    conditions = [c for c in CAPTIONS if c == "none" or (reads_captions and (c == "right" or varied))]
+    outputs = reconstruct_all(
+        tokenizer.model,
+        pictures,
+        text=lambda captions: tokenizer.text_encoder(captions),
+        budgets=budgets,
+        captions=conditions,
+    )
+    title, note = KINDS.get(pictures.split, (pictures.split, ""))
+    return Section(
+        title=title, note=note, pictures=pictures, outputs=outputs, scores=score(pictures, outputs, network)
+    )
+
+
+@torch.no_grad()
+def score(pictures: CaptionedPictures, outputs: Reconstructions, network: FeatureNetwork) -> Scores:
+    """PSNR, SSIM and perceptual distance of every reconstruction."""
+    features = network(pictures.images)
+    scores: Scores = {}
+    for cell, images in outputs.items():
+        columns = {
+            "psnr": psnr_per_image(pictures.images, images),
+            "ssim": ssim_per_image(pictures.images, images),
+            f"perceptual_{network.name}": perceptual_per_image(features, network(images)),
+        }
+        scores[cell] = {name: column.tolist() for name, column in columns.items()}
+    return scores
+
+
+@torch.inference_mode()
+def measure_speed(tokenizer: ImageTokenizer, pictures: CaptionedPictures) -> dict[str, float]:
+    """Pictures a second of encoding and of decoding all tokens, in batches of 32, captions already encoded."""
+    places = [i % len(pictures) for i in range(32)]
+    images = to_unit(pictures.images[places].to(tokenizer.device)).to(tokenizer.dtype)
+    text = None
+    if tokenizer.model.config.placement != "none":
+        captions = [pictures.captions[i] for i in places]
+        text = tokenizer.text_encoder(captions).to(tokenizer.device, tokenizer.dtype)
+    latents = tokenizer.model.encode(images, text).latents
+    return {
+        "encode": len(places) / _seconds(lambda: tokenizer.model.encode(images, text)),
+        "decode": len(places) / _seconds(lambda: tokenizer.model.decode(latents, text)),
+    }
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """Median time of a call, after one to warm up."""
+    call()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < _TIMED_SECONDS:
+        _synchronize()
+        start = time.perf_counter()
+        call()
+        _synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _token_bytes(tokenizer: ImageTokenizer, budgets: Sequence[int]) -> dict[int, int]:
+    channels, codes = tokenizer.model.config.latent_dim, tokenizer.model.num_codes
+    bits = 16 * channels if codes is None else (codes - 1).bit_length()
+    return {k: -(-k * bits // 8) for k in budgets}
+
+
+def _file_bytes(kinds: Sequence[CaptionedPictures]) -> dict[str, float]:
+    formats = {"PNG": {"format": "PNG", "optimize": True}, "WebP, quality 75": {"format": "WEBP", "quality": 75}}
+    images = [tensor_to_image(pixels) for pictures in kinds for pixels in pictures.images]
+    return {name: statistics.mean(_size(image, **options) for image in images) for name, options in formats.items()}
+
+
+def _size(image: Any, **options: Any) -> int:
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    return buffer.tell()
+
+
+def _facts(tokenizer: ImageTokenizer) -> dict[str, str]:
+    config, facts = tokenizer.model.config, model_facts(tokenizer.model.config)
+    parameters = {name: f"{count / 1e6:.1f} M" for name, count in facts["parameters"].items()}
+    longest = f"{config.num_latents} tokens of {config.latent_dim} channels"
+    codes = "" if facts["codes"] is None else f", a vocabulary of {facts['codes']:,} codes"
+    where = {"both": "encoder and decoder", "none": "neither side"}.get(config.placement, f"the {config.placement} only")
+    gmacs = facts["gmacs_per_image"]
+    return {
+        "Model": tokenizer.model_id,
+        "Parameters": f"{parameters['total']} ({parameters['encoder']} encoder, {parameters['decoder']} decoder)",
+        "Picture": f"{config.image_size} x {config.image_size} pixels, patches of {config.patch_size}",
+        "Tokens": f"up to {longest}{codes}; bottleneck {config.bottleneck.kind}",
+        "Caption": f"read by {where}, from {config.text_encoder}, at most {config.max_text_tokens} word pieces",
+        "Arithmetic": f"{gmacs['encode']:.2f} G multiply-adds to encode a picture, {gmacs['decode']:.2f} G to decode it",
+        "Timed on": _machine(tokenizer),
+        "Licence of the weights": str(tokenizer.model.made_by.get("licence", "see the model card")),
+    }
+
+
+def _machine(tokenizer: ImageTokenizer) -> str:
+    dtype = str(tokenizer.dtype).removeprefix("torch.")
+    if tokenizer.device.type == "cuda":
+        place = torch.cuda.get_device_name(tokenizer.device)
+    else:
+        place = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads"
+    return f"{place}; {dtype}, batches of 32, torch {torch.__version__}; captions already encoded"
+
+
+def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
+    """Nested JSON values as ``a.b.c`` -> text."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, prefix=f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def _write(path: Path, page: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path

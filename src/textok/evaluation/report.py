@@ -1,0 +1,229 @@
+"""The report as one self-contained HTML page: no external resource, readable without JavaScript."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+
+from textok.evaluation.captioned import Caption
+from textok.evaluation.curves import curve_chart
+from textok.evaluation.gallery import Section, gallery
+from textok.evaluation.grids import CAPTION_LABELS
+from textok.evaluation.reconstruction import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page says.
+
+    Attributes:
+        model_id: the tokenizer.
+        perceptual: name of the perceptual metric in the sections' scores.
+        sections: pictures by kind.
+        token_bytes: bytes of one picture's tokens by budget.
+        file_bytes: mean bytes of one original, by file format.
+        caption_bytes: mean bytes of a caption.
+        speed: what was timed -> pictures a second.
+        facts: about the model and the machine, in order.
+        details: what trained the weights, flat.
+        credit: whose pictures these are; "" when not known.
+    """
+
+    model_id: str
+    perceptual: str
+    sections: Sequence[Section]
+    token_bytes: Mapping[int, int]
+    file_bytes: Mapping[str, float]
+    caption_bytes: float
+    speed: Mapping[str, float]
+    facts: Mapping[str, str]
+    details: Mapping[str, str]
+    credit: str = ""
+
+
+def render_report(report: Report) -> str:
+    """The whole page."""
+    style = files("textok.evaluation").joinpath("report.css").read_text()
+    body = "\n".join(
+        [
+            _introduction(report),
+            _tiles(report),
+            *(_section(section, report.perceptual) for section in report.sections),
+            _sizes(report),
+            _about(report),
+            _full_table(report),
+        ]
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>TexTok {escape(report.model_id)}: pictures in a few tokens</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def table_rows(report: Report) -> list[Row]:
+    """The means of every section, caption condition and budget: what the full table shows."""
+    return [
+        {"split": section.pictures.split, "captions": condition, "budget": k, "count": len(section.pictures)}
+        | {metric: section.mean(condition, k, metric) for metric in section.scores[condition, k]}
+        for section in report.sections
+        for condition in section.conditions
+        for k in section.budgets
+    ]
+
+
+def _introduction(report: Report) -> str:
+    budgets = [str(k) for k in report.token_bytes]
+    listed = f"{', '.join(budgets[:-1])} or {budgets[-1]}" if len(budgets) > 1 else budgets[0]
+    return f"""<header>
+<p class="eyebrow">TexTok · {escape(report.model_id)}</p>
+<h1>Captioned pictures in a few tokens</h1>
+<p class="lead">Each picture was encoded once to a short row of tokens, vectors of a few numbers that come in order of
+importance, and is drawn again here from only the first {listed} of them.
+The caption is read by encoder and decoder alike: it says what is in the picture, which leaves the tokens free for how it
+looks; “without” and “wrong caption” show what that is worth, and how far a false caption leads astray.
+{_where_it_fails(report)}</p>
+</header>"""
+
+
+def _where_it_fails(report: Report) -> str:
+    """One sentence, from the numbers: the kind of picture and the picture that come out worst."""
+    budget = max(report.token_bytes)
+    condition = report.sections[0].conditions[0]
+    worst = min(report.sections, key=lambda section: section.mean(condition, budget, "psnr"))
+    psnr, place = min((value, i) for i, value in enumerate(worst.scores[condition, budget]["psnr"]))
+    return (
+        "Few tokens keep colour and layout and lose detail, lettering and faces; even with "
+        f"{budget} the kind that comes out worst is “{escape(worst.title.lower())}”, and in it "
+        f"“{escape(worst.pictures.captions[place])}” at {psnr:.1f} dB."
+    )
+
+
+def _tiles(report: Report) -> str:
+    tiles = [(f"{speed:,.0f}", f"pictures a second to {escape(name)}") for name, speed in report.speed.items()]
+    budget = min(report.token_bytes, key=lambda k: abs(k - 8))
+    smallest = min(report.file_bytes.values())
+    ratio = smallest / report.token_bytes[budget]
+    tiles.insert(0, (f"{report.token_bytes[budget]} B", f"a picture in {budget} tokens: 1/{ratio:.0f} of its WebP file"))
+    if {"right", "none"} <= set(report.sections[0].conditions):
+        tiles.insert(1, _caption_gain(report.sections[0], min(report.token_bytes)))
+    cells = "".join(f"<li><strong>{value}</strong><span>{label}</span></li>" for value, label in tiles)
+    return f'<ul class="tiles">{cells}</ul>'
+
+
+def _caption_gain(section: Section, budget: int) -> tuple[str, str]:
+    gain = section.mean("right", budget, "psnr") - section.mean("none", budget, "psnr")
+    return f"{gain:+.1f} dB", f"from the caption at {budget} tokens ({escape(section.title.lower())})"
+
+
+def _section(section: Section, perceptual: str) -> str:
+    charts = "".join(
+        f"<figure>{_chart(section, metric, title, unit)}<figcaption>{title}</figcaption></figure>"
+        for metric, title, unit in (
+            ("psnr", "PSNR: higher is better", "dB"),
+            (perceptual, "Perceptual distance: lower is better", "distance"),
+        )
+    )
+    return f"""<section>
+<h2>{escape(section.title)}</h2>
+<p class="note">{escape(section.note)} Means over {len(section.pictures)} pictures:</p>
+<div class="charts">{charts}</div>
+{_means(section, perceptual)}
+<p class="legend">Under each picture: PSNR in dB (more is better) and perceptual distance (less is better). The best of the
+captions at each budget is framed.</p>
+{gallery(section, perceptual=perceptual)}
+</section>"""
+
+
+def _chart(section: Section, metric: str, title: str, unit: str) -> str:
+    lines = {c: {k: section.mean(c, k, metric) for k in section.budgets} for c in section.conditions}
+    return curve_chart(lines, title=f"{section.title}. {title}", unit=unit)
+
+
+def _means(section: Section, perceptual: str) -> str:
+    heads = "".join(f"<th>{k} tokens</th>" for k in section.budgets)
+    rows = "\n".join(
+        f'<tr class="{c}"><th scope="row">{CAPTION_LABELS[c]}</th>'
+        + "".join(_mean_cell(section, c, k, perceptual) for k in section.budgets)
+        + "</tr>"
+        for c in section.conditions
+    )
+    return f"""<div class="wide"><table class="means">
+<thead><tr><th></th>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody></table></div>"""
+
+
+def _mean_cell(section: Section, condition: Caption, budget: int, perceptual: str) -> str:
+    marked = []
+    for metric, form, best in (("psnr", "{:.2f}", max), (perceptual, "{:.3f}", min)):
+        values = {c: section.mean(c, budget, metric) for c in section.conditions}
+        text = form.format(values[condition])
+        leads = len(values) > 1 and values[condition] == best(values.values())
+        marked.append(f"<b>{text}</b>" if leads else text)
+    return f"<td>{marked[0]}<br><i>{marked[1]}</i></td>"
+
+
+def _sizes(report: Report) -> str:
+    smallest = min(report.file_bytes.values())
+    rows = [
+        (f"{k} tokens", f"{size:,} B", f"1/{smallest / size:.0f}") for k, size in report.token_bytes.items()
+    ]
+    rows += [
+        (f"the original as {name}", f"{size:,.0f} B", f"{size / smallest:.1f}")
+        for name, size in report.file_bytes.items()
+    ]
+    rows.append(("its caption, as text", f"{report.caption_bytes:,.0f} B", ""))
+    return f"""<section>
+<h2>Bytes per picture</h2>
+<p class="note">Tokens count as stored, 16 bits a number or whole bits of codes. The decoder needs the caption too: where it
+does not travel with the picture anyway, add its bytes.</p>
+<div class="wide"><table class="plain">
+<thead><tr><th></th><th>mean size</th><th>of the smallest file</th></tr></thead>
+<tbody>{_rows(rows)}</tbody></table></div>
+</section>"""
+
+
+def _about(report: Report) -> str:
+    details = ""
+    if report.details:
+        details = (
+            "<details><summary>What trained the weights</summary>"
+            f'<div class="wide"><table class="plain"><tbody>{_rows(report.details.items())}</tbody></table></div></details>'
+        )
+    credit = f'<p class="note">{escape(report.credit)}</p>' if report.credit else ""
+    return f"""<section>
+<h2>About this run</h2>
+<div class="wide"><table class="plain"><tbody>{_rows(report.facts.items())}</tbody></table></div>
+{details}
+<p class="note">All metrics read 8-bit pictures, as shown here without loss. PSNR has data range 255 and is averaged over
+pictures. The perceptual distance ({escape(report.perceptual)}) compares stage features of EfficientNet-lite2, scaled to
+unit length over channels; it is not LPIPS, and that network took no part in training. A wrong caption is that of another
+picture of the same kind.</p>
+{credit}
+</section>"""
+
+
+def _full_table(report: Report) -> str:
+    rows = table_rows(report)
+    heads = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    body = _rows([f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)
+    return f"""<details class="full"><summary>All numbers</summary>
+<div class="wide"><table class="plain"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>
+</details>"""
+
+
+def _rows(rows: Iterable[Iterable[str]]) -> str:
+    return "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)

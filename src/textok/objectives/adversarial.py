@@ -1,0 +1,194 @@
+"""The GAN loss of tokenizer training: losses, R1, an adaptive weight, and the object that puts them together.
+
+Weights as known of TexTok: adversarial 0.1, LeCam 1e-4, gradient penalty 10.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from textok.objectives.lecam import LeCam
+
+Critic = Callable[[Tensor], Tensor]
+R1_REFERENCE_PIXELS = 256 * 256
+
+
+def generator_non_saturating(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
+    """Mean softplus(-logit) over the batch (Goodfellow et al., 2014); one logit an image at any resolution."""
+    return F.softplus(-fake_logits.float()).mean()
+
+
+def discriminator_non_saturating(real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Mean softplus(-real) plus mean softplus(fake): 2 log 2 for a critic that always answers 0."""
+    return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+
+
+def generator_hinge(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
+    """Minus the mean logit (Lim and Ye, 2017, arXiv 1705.02894)."""
+    return -fake_logits.float().mean()
+
+
+def discriminator_hinge(real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Mean relu(1 - real) plus mean relu(1 + fake): 2 for a critic that always answers 0."""
+    return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
+
+
+LOSSES = {
+    "non_saturating": (generator_non_saturating, discriminator_non_saturating),
+    "hinge": (generator_hinge, discriminator_hinge),
+}
+
+
+def r1_penalty(critic: Critic, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    """Half the squared norm of the critic's gradient at real images (R1, Mescheder et al., 2018), in fp32.
+
+    Published: 1/2 E |grad|^2, summed over pixels. Of the same critic at twice the resolution each pixel's gradient is a
+    quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied here by
+    pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over the batch.
+
+    Args:
+        critic: images to one logit each.
+        images: real images, [-1, 1].
+    """
+    with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
+        images = images.detach().float().requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
+    pixels = images.shape[2] * images.shape[3]
+    return gradient.square().sum(dim=(1, 2, 3)).mean() * (0.5 * pixels / R1_REFERENCE_PIXELS)
+
+
+def adaptive_weight(
+    reconstruction_loss: Float[Tensor, ""],
+    adversarial_loss: Float[Tensor, ""],
+    *,
+    last_layer: Tensor,
+    maximum: float = 1e4,
+) -> Float[Tensor, ""]:
+    """Ratio of the two losses' gradient norms at the decoder's last layer (VQGAN, Esser et al., 2021, equation 7).
+
+    A ratio: scaling both losses by resolution or batch leaves it as it is. Detached; both graphs are kept for backward.
+
+    Args:
+        reconstruction_loss: pixel and perceptual terms.
+        adversarial_loss: the generator's GAN loss.
+        last_layer: the weight that makes the pixels.
+        maximum: upper limit of the ratio.
+    """
+    (wanted,) = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)
+    (given,) = torch.autograd.grad(adversarial_loss, last_layer, retain_graph=True)
+    return (wanted.float().norm() / (given.float().norm() + 1e-4)).clamp(max=maximum).detach()
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Within, `module` runs without gradients to its parameters, which also spares their cost; inputs still get theirs."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def _without_ddp(critic: nn.Module) -> nn.Module:
+    """The critic itself. A pass that is not followed by a synchronised backward must not go through the wrapper."""
+    return critic.module if isinstance(critic, DistributedDataParallel) else critic
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """The GAN terms and when they act.
+
+    Attributes:
+        loss: "non_saturating" or "hinge".
+        weight: of the generator's GAN loss, beside a reconstruction weight of 1.
+        lecam_weight: of the LeCam term in the discriminator's loss; 0 turns it off.
+        r1_weight: of the R1 term in the discriminator's loss (gamma); 0 turns it off.
+        r1_every: R1 is computed every so many steps, then multiplied by that number: the same on average.
+        start_step: the discriminator trains from this step on.
+        discriminator_warmup_steps: so many steps later its judgement counts in the generator's loss.
+        adaptive: multiply `weight` by `adaptive_weight`.
+    """
+
+    loss: Literal["non_saturating", "hinge"] = "non_saturating"
+    weight: float = 0.1
+    lecam_weight: float = 1e-4
+    r1_weight: float = 10.0
+    r1_every: int = 16
+    start_step: int = 80_000
+    discriminator_warmup_steps: int = 0
+    adaptive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
+        for key in ("weight", "lecam_weight", "r1_weight", "start_step", "discriminator_warmup_steps"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: expected a number >= 0, got {getattr(self, key)}")
+        if self.r1_every < 1:
+            raise ValueError(f"r1_every: expected at least 1, got {self.r1_every}")
+
+    def trains_discriminator(self, step: int) -> bool:
+        """Whether the discriminator takes a training step at `step` (counted from 0)."""
+        return step >= self.start_step
+
+    def counts_in_generator(self, step: int) -> bool:
+        """Whether the generator's loss has its GAN term at `step`."""
+        return step >= self.start_step + self.discriminator_warmup_steps
+
+    def computes_r1(self, step: int) -> bool:
+        """Whether the discriminator's loss has its R1 term at `step`."""
+        return self.r1_weight > 0 and self.trains_discriminator(step) and (step - self.start_step) % self.r1_every == 0
+
+
+class AdversarialObjective(nn.Module):
+    """Both sides of the GAN loss for one step; its state is LeCam's anchors."""
+
+    def __init__(self, config: AdversarialConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lecam = LeCam()
+
+    def generator_loss(self, critic: nn.Module, fakes: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """The generator's GAN loss, not weighted; no gradients to the critic's parameters."""
+        generator_side, _ = LOSSES[self.config.loss]
+        critic = _without_ddp(critic)
+        with frozen(critic):
+            return generator_side(critic(fakes))
+
+    def generator_weight(
+        self, reconstruction_loss: Float[Tensor, ""], adversarial_loss: Float[Tensor, ""], *, last_layer: Tensor
+    ) -> Float[Tensor, ""]:
+        """What the generator's GAN loss is multiplied with: `config.weight`, times the adaptive ratio if asked for."""
+        if not self.config.adaptive:
+            return adversarial_loss.new_tensor(self.config.weight)
+        return self.config.weight * adaptive_weight(reconstruction_loss, adversarial_loss, last_layer=last_layer)
+
+    def discriminator_terms(
+        self, critic: nn.Module, reals: Float[Tensor, "b 3 h w"], fakes: Float[Tensor, "b 3 h w"], *, step: int
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The weighted terms of the discriminator's loss at `step`: their sum is what to minimise.
+
+        Each is a mean over images of one number a picture, and R1 is scaled by pixels (see `r1_penalty`), so the weights
+        keep their meaning at any resolution and batch size.
+
+        Returns:
+            "discriminator", "lecam" and, at steps where it is due, "r1" (already times `r1_every`).
+        """
+        _, discriminator_side = LOSSES[self.config.loss]
+        real_logits, fake_logits = critic(reals), critic(fakes.detach())
+        terms = {"discriminator": discriminator_side(real_logits, fake_logits)}
+        if self.config.lecam_weight > 0:
+            terms["lecam"] = self.config.lecam_weight * self.lecam(real_logits, fake_logits)
+        if self.config.computes_r1(step):
+            terms["r1"] = self.config.r1_weight * self.config.r1_every * r1_penalty(_without_ddp(critic), reals)
+        return terms

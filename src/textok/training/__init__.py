@@ -1,0 +1,1 @@
+"""Training: a visible loop, its run folder, and what it draws at random."""

@@ -1,0 +1,63 @@
+"""What a training step draws at random: a pure function of seed, step and rank, so a resume needs no saved state."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+def step_generator(seed: int, *, step: int, stream: str) -> torch.Generator:
+    """A CPU generator for one stream of random numbers of one step."""
+    digest = hashlib.sha256(f"{seed}/{step}/{stream}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetDraw:
+    """How many latents a training picture keeps (nested dropout, Rippel et al. 2014, arXiv 1402.0915).
+
+    Attributes:
+        kind: "fixed" keeps all K always; "uniform" draws 1..K; "log_uniform" draws 2^u with u uniform on
+            [0, log2 K], rounded; "powers" draws among the powers of two up to K.
+        full_share: share of draws that keep all K whatever the kind says.
+        per_sample: every picture draws its own length; else the batch shares one (cheaper: the tail is cut).
+    """
+
+    kind: Literal["fixed", "uniform", "log_uniform", "powers"] = "log_uniform"
+    full_share: float = 0.25
+    per_sample: bool = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("fixed", "uniform", "log_uniform", "powers"):
+            raise ValueError(
+                f"budgets.kind: got {self.kind!r}, expected fixed, uniform, log_uniform or powers"
+            )
+        if not 0 <= self.full_share <= 1:
+            raise ValueError(f"budgets.full_share: got {self.full_share}, expected a share in [0, 1]")
+
+    def lengths(self, batch: int, *, most: int, generator: torch.Generator) -> Int[Tensor, "b"] | None:  # noqa: F821
+        """A length in 1..``most`` for each row; None when all rows keep everything."""
+        if self.kind == "fixed" or most == 1:
+            return None
+        count = batch if self.per_sample else 1
+        u = torch.rand(count, generator=generator)
+        drawn = self._quantile(u, most).clamp(1, most)
+        full = torch.rand(count, generator=generator) < self.full_share
+        return torch.where(full, most, drawn).expand(batch).contiguous()
+
+    def _quantile(self, u: Tensor, most: int) -> Tensor:
+        """The drawn length at quantile ``u`` of [0, 1)."""
+        if self.kind == "uniform":
+            return (u * most).long() + 1
+        bits = torch.log2(torch.tensor(float(most)))
+        if self.kind == "powers":
+            return 2 ** (u * (int(bits) + 1)).long()
+        return (2 ** (u * bits)).round().long()
+
+
+def drop_rows(batch: int, share: float, *, generator: torch.Generator) -> Bool[Tensor, "b"]:  # noqa: F821
+    """Rows whose caption is dropped, each with probability ``share``."""
+    return torch.rand(batch, generator=generator) < share

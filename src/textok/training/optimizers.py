@@ -1,0 +1,95 @@
+"""Optimizers and the learning-rate schedule, as functions of the step."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import Adam, AdamW, Muon, Optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How weights move.
+
+    Attributes:
+        kind: "muon" (orthogonalised momentum for the blocks' matrices, AdamW for the rest), "adamw", or
+            "adam" with the betas of the paper's table.
+        lr: peak learning rate, used as it is: never scaled by batch size.
+        betas, weight_decay: of Adam(W); Muon decays too.
+        warmup_steps: linear from 0 to ``lr``.
+        final_lr: share of ``lr`` at the last step, reached by a cosine.
+        clip_norm: gradients are scaled to at most this norm; also the critic's.
+    """
+
+    kind: Literal["muon", "adamw", "adam"] = "muon"
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.05
+    warmup_steps: int = 200
+    final_lr: float = 0.02
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("muon", "adamw", "adam"):
+            raise ValueError(f"optimizer.kind: got {self.kind!r}, expected muon, adamw or adam")
+        for name in ("lr", "clip_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"optimizer.{name}: got {getattr(self, name)}, expected above 0")
+        if not 0 <= self.final_lr <= 1:
+            raise ValueError(f"optimizer.final_lr: got {self.final_lr}, expected a share of lr in [0, 1]")
+
+
+def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+    """One or two optimizers that together move every trainable parameter once."""
+    parameters = dict(model.named_parameters())
+    if config.kind == "adam":
+        return [Adam(parameters.values(), lr=config.lr, betas=config.betas)]
+    blocks = {name: p for name, p in parameters.items() if ".blocks." in name and p.ndim == 2}
+    matrices = blocks if config.kind == "muon" else {}
+    rest = [(name, p) for name, p in parameters.items() if name not in matrices]
+    decayed = [p for name, p in rest if p.ndim == 2 and name.endswith("weight")]
+    free = [p for name, p in rest if not (p.ndim == 2 and name.endswith("weight"))]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    optimizers: list[Optimizer] = [AdamW(groups, lr=config.lr, betas=config.betas, fused=True)]
+    if matrices:
+        optimizers.append(
+            Muon(
+                list(matrices.values()),
+                lr=config.lr,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",  # steps of AdamW's size, so that one learning rate serves both
+            )
+        )
+    return optimizers
+
+
+def learning_rate(config: OptimizerConfig, *, step: int, steps: int) -> float:
+    """Rate of step ``step`` (from 0) of ``steps``: linear warm-up, then a cosine to ``final_lr * lr``."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    return config.lr * (config.final_lr + (1 - config.final_lr) * cosine)
+
+
+def set_learning_rate(optimizers: list[Optimizer], lr: float) -> None:
+    """Give every group of every optimizer the same rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+
+def ema_average(decay: float) -> Any:
+    """Exponential moving average for ``AveragedModel``; the first steps average over what there is."""
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
+        n = float(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update

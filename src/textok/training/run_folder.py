@@ -1,0 +1,179 @@
+"""The folder of a run: what was asked, with what code and data, what came out, and where to go on."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textok.models.checkpoint import encode_config, write_json
+from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
+
+_LIBRARIES = (
+    "open-textok",
+    "torch",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "transformers",
+    "accelerate",
+    "datasets",
+)
+
+
+class RunFolder:
+    """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._tensorboard: Any = None
+
+    # --- what was asked ---------------------------------------------------------------------------------
+
+    def start(self, config: Any, *, facts: dict[str, Any]) -> None:
+        """Write run.json in a new folder; in an old one make sure that it is the same run.
+
+        Raises:
+            ValueError: when the folder holds another run, naming the settings or data that differ.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        asked = {"config": encode_config(config), "facts": facts}
+        file = self.path / "run.json"
+        if file.exists():
+            self._check_same(json.loads(file.read_text()), json.loads(json.dumps(asked)))
+            return
+        if any(self.path.iterdir()):
+            raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
+        write_json(file, {**asked, "environment": environment()})
+
+    def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        for part in ("config", "facts"):
+            changed = _changes(before[part], now[part])
+            if changed:
+                raise ValueError(
+                    f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
+                    "Use the same settings, or another --out"
+                )
+
+    # --- what came out ----------------------------------------------------------------------------------
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Append a line to metrics.jsonl and the same numbers to tensorboard."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self.tensorboard(step).add_scalar(name, value, step)
+
+    def append(self, name: str, records: list[dict[str, Any]]) -> None:
+        """Append records to a .jsonl file of the folder."""
+        if records:
+            with (self.path / name).open("a") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+
+    def replace_records(self, name: str, records: list[dict[str, Any]]) -> None:
+        """Write a .jsonl file anew."""
+        self._replace(self.path / name, [json.dumps(record) + "\n" for record in records])
+
+    def tensorboard(self, step: int) -> Any:
+        """The event writer; events past ``step`` of an interrupted run are hidden."""
+        if self._tensorboard is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
+        return self._tensorboard
+
+    def forget_after(self, step: int) -> None:
+        """Drop log lines past ``step``: they will be written again."""
+        for file in self.path.glob("*.jsonl"):
+            kept = []
+            for line in file.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line + "\n")
+                except (ValueError, KeyError):  # a line cut off by a kill
+                    continue
+            self._replace(file, kept)
+
+    @staticmethod
+    def _replace(file: Path, lines: list[str]) -> None:
+        temporary = file.with_name(file.name + ".tmp")
+        temporary.write_text("".join(lines))
+        os.replace(temporary, file)
+
+    # --- where to go on ---------------------------------------------------------------------------------
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint; the last two are kept."""
+        save_snapshot(self.checkpoints, step=step, state=state)
+
+    def latest(self) -> dict[str, Any] | None:
+        """State of the newest checkpoint, or None in a fresh run."""
+        found = snapshots(self.checkpoints)
+        return load_snapshot(found[-1]) if found else None
+
+
+def environment() -> dict[str, Any]:
+    """Code, library versions and machine."""
+    return {
+        "command": " ".join(sys.argv),
+        "code": code_version(),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "machine": {
+            "platform": platform.platform(),
+            "cpu": _cpu_name(),
+            "cpu_capabilities": sorted(k for k, v in torch.cpu.get_capabilities().items() if v is True),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+    }
+
+
+def code_version() -> str:
+    """Version of the package, with the git commit when it runs from a checkout."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "describe", "--always", "--dirty"]
+    found = (
+        subprocess.run(command, cwd=here, capture_output=True, text=True, check=False) if _has_git() else None
+    )
+    commit = f" ({found.stdout.strip()})" if found is not None and found.returncode == 0 else ""
+    return _version("open-textok") + commit
+
+
+def _has_git() -> bool:
+    import shutil
+
+    return shutil.which("git") is not None
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _changes(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = dict.fromkeys([*before, *now])
+        return [
+            c for key in keys for c in _changes(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if before == now else [f"{path} was {before!r}, is {now!r}"]
