@@ -1,24 +1,33 @@
 """Named runs: each function returns one whole configuration; variants are small changes of another.
 
-A recipe is chosen by name (``textok train tokenizer icons-128 --out RUN``) and its fields can be overridden.
+A recipe is chosen by name: ``textok train tokenizer icons-128 --out RUN``; its fields can be overridden.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
 from textok.data import DataConfig
 from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.tokenizer import TexTokConfig
+from textok.objectives.adversarial import AdversarialConfig
+from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
 from textok.training.tokenizer_run import LossConfig, TokenizerRun, ValidationConfig
 
 ICONS = DataConfig(source="datasets/icons-128", split="train")
+IMAGENET = DataConfig(source="data/imagenet-captioned", split="train", workers=8, keep_decoded_mb=0)
+
+# width, heads, blocks on either side
+SIZES = {"S": (512, 8, 8), "B": (768, 12, 12), "L": (1024, 16, 24)}
+T5_XL, T5_XXL = ("google/t5-v1_1-xl", 2048), ("google/t5-v1_1-xxl", 4096)
+
+
+# --- small, on the pictures of this repository ----------------------------------------------------------
 
 
 def icons_128() -> TokenizerRun:
-    """The small default: 128 px drawings, K = 32 elastic tokens of 8 channels, MiniLM text, 10M parameters."""
+    """The small default: 128 px drawings, K = 32 elastic kl tokens, MiniLM text, 10M parameters."""
     return TokenizerRun(
         name="icons-128",
         model=TexTokConfig(),
@@ -31,3 +40,129 @@ def icons_128() -> TokenizerRun:
         micro_batch=64,
         validation=ValidationConfig(every=1000),
     )
+
+
+def icons_128_gan() -> TokenizerRun:
+    """A GAN phase on top of the shipped icons-128 weights, with a small critic."""
+    run = icons_128()
+    return replace(
+        run,
+        name="icons-128-gan",
+        init_from="icons-128",
+        adversarial=AdversarialConfig(weight=0.01, start_step=0, discriminator_warmup_steps=200),
+        discriminator=DiscriminatorConfig.small(128),
+        optimizer=replace(run.optimizer, lr=1e-4, warmup_steps=50),
+        steps=1000,
+        validation=replace(run.validation, every=250, best_by="fd_effnet_lite2"),
+    )
+
+
+def icons_128_ae() -> TokenizerRun:
+    """icons-128 with plain autoencoder latents."""
+    return _with_bottleneck("ae", AEConfig())
+
+
+def icons_128_fsq() -> TokenizerRun:
+    """icons-128 with finite scalar quantization: 64,000 codes, 16 bits a token."""
+    return _with_bottleneck("fsq", FSQConfig())
+
+
+def icons_128_vq() -> TokenizerRun:
+    """icons-128 with vector quantization: 4,096 codes, 12 bits a token."""
+    return _with_bottleneck("vq", VQConfig())
+
+
+def _with_bottleneck(kind: str, bottleneck: AEConfig | FSQConfig | VQConfig) -> TokenizerRun:
+    run = icons_128()
+    return replace(run, name=f"icons-128-{kind}", model=replace(run.model, bottleneck=bottleneck))
+
+
+def toy() -> TokenizerRun:
+    """A few seconds on any machine: 32 px, two blocks a side; shows that the chain works, no more."""
+    return TokenizerRun(
+        name="toy",
+        model=TexTokConfig(
+            image_size=32,
+            patch_size=8,
+            dim=64,
+            encoder_depth=2,
+            decoder_depth=2,
+            num_heads=2,
+            num_latents=8,
+        ),
+        data=replace(ICONS, split="val"),
+        loss=LossConfig(perceptual=0.0),
+        optimizer=OptimizerConfig(warmup_steps=5),
+        steps=20,
+        batch_size=16,
+        validation=ValidationConfig(count=32, every=20, budgets=(1, 4, 8)),
+        log_every=5,
+        checkpoint_every=10,
+    )
+
+
+# --- the paper's rows -----------------------------------------------------------------------------------
+
+
+def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> TokenizerRun:
+    """A row of the paper's tables: TexTok-N at 256 px (patch 8, T5-XL) or 512 px (patch 16, T5-XXL).
+
+    Weights, optimizer and schedule follow what is known of the paper (Zha et al. 2025, section 4); its batch
+    size is not known, 256 is ours. 270 epochs of 1,281,167 pictures.
+    """
+    width, heads, depth = SIZES[size]
+    encoder, text_dim = T5_XL if resolution == 256 else T5_XXL
+    steps = 270 * 1_281_167 // 256
+    return TokenizerRun(
+        name=f"imagenet-{resolution}-{size}-{num_latents}".lower(),
+        model=TexTokConfig(
+            image_size=resolution,
+            patch_size=resolution // 32,
+            dim=width,
+            num_heads=heads,
+            encoder_depth=depth,
+            decoder_depth=depth,
+            num_latents=num_latents,
+            bottleneck=AEConfig(latent_dim=8),
+            text_encoder=encoder,
+            text_dim=text_dim,
+            max_text_tokens=128,
+        ),
+        data=IMAGENET,
+        loss=LossConfig(l2=1.0, perceptual=0.1),
+        optimizer=OptimizerConfig(kind="adam", lr=1e-4, betas=(0.0, 0.99), warmup_steps=4000, final_lr=0.0),
+        critic_optimizer=OptimizerConfig(kind="adamw", lr=1e-4, betas=(0.0, 0.99), warmup_steps=0),
+        adversarial=AdversarialConfig(),
+        budgets=BudgetDraw(kind="fixed"),
+        steps=steps,
+        batch_size=256,
+        micro_batch=32,
+        validation=ValidationConfig(count=5000, every=10_000, budgets=(num_latents,)),
+        log_every=100,
+        checkpoint_every=2000,
+    )
+
+
+def _imagenet_recipe(resolution: int, num_latents: int, size: str) -> Callable[[], TokenizerRun]:
+    def recipe() -> TokenizerRun:
+        return imagenet(resolution, num_latents, size=size)
+
+    text = "T5-XL" if resolution == 256 else "T5-XXL"
+    where = f"{resolution} px, patch {resolution // 32}, {text}"
+    recipe.__doc__ = f"TexTok-{size}, {num_latents} tokens, {where}; needs GPUs."
+    return recipe
+
+
+RECIPES: dict[str, Callable[[], TokenizerRun]] = {
+    "icons-128": icons_128,
+    "icons-128-gan": icons_128_gan,
+    "icons-128-ae": icons_128_ae,
+    "icons-128-fsq": icons_128_fsq,
+    "icons-128-vq": icons_128_vq,
+    "toy": toy,
+} | {
+    f"imagenet-{resolution}-{size}-{k}".lower(): _imagenet_recipe(resolution, k, size)
+    for resolution in (256, 512)
+    for size, budgets in (("B", (32, 64, 128, 256)), ("S", (128,)), ("L", (128,)))
+    for k in budgets
+}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from textok.data.captions import CaptionCache
+from textok.data.captions import CaptionCache, Encode
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTokConfig
@@ -38,7 +38,7 @@ class CachedText:
         """Encode what the cache lacks; returns how many captions that were."""
         return self.cache.warm(captions, self._encoder, progress=progress)
 
-    def _encoder(self):  # noqa: ANN202
+    def _encoder(self) -> Encode:
         encoder = TextEncoder.from_pretrained(self.name, max_tokens=self.max_tokens, device=self.device)
         return encoder.encode_ragged
 

@@ -1,4 +1,4 @@
-"""What a training step draws at random: a pure function of seed, step and rank, so a resume needs no saved state."""
+"""What a training step draws at random: a pure function of seed, step and rank, with no state to save."""
 
 import hashlib
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class BudgetDraw:
         if not 0 <= self.full_share <= 1:
             raise ValueError(f"budgets.full_share: got {self.full_share}, expected a share in [0, 1]")
 
-    def lengths(self, batch: int, *, most: int, generator: torch.Generator) -> Int[Tensor, "b"] | None:  # noqa: F821
+    def lengths(self, batch: int, *, most: int, generator: torch.Generator) -> Int[Tensor, "b"] | None:
         """A length in 1..``most`` for each row; None when all rows keep everything."""
         if self.kind == "fixed" or most == 1:
             return None
@@ -58,6 +58,6 @@ class BudgetDraw:
         return (2 ** (u * bits)).round().long()
 
 
-def drop_rows(batch: int, share: float, *, generator: torch.Generator) -> Bool[Tensor, "b"]:  # noqa: F821
+def drop_rows(batch: int, share: float, *, generator: torch.Generator) -> Bool[Tensor, "b"]:
     """Rows whose caption is dropped, each with probability ``share``."""
     return torch.rand(batch, generator=generator) < share

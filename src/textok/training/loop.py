@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 import torch
+import torch.distributed as dist
+from accelerate import Accelerator
 from torch import Tensor
 
 
@@ -56,7 +58,7 @@ class NonFiniteGuard:
         self.skipped += 1
         if self.skipped > self.limit:
             raise FloatingPointError(
-                f"step {step}: the gradient is not finite, and {self.limit} steps were skipped for that before; "
+                f"step {step}: the gradient is not finite, as in {self.limit} steps before; "
                 f"stopped. Keys of this batch: {', '.join(keys[:8])}... (all in skipped.jsonl). "
                 "Try a lower optimizer.lr, or start from the checkpoint before"
             )
@@ -95,3 +97,12 @@ class Clock:
         now = time.perf_counter()
         elapsed, self._last = now - self._last, now
         return elapsed
+
+
+def agreed(stop: StopRequest, accelerator: Accelerator) -> bool:
+    """Whether any rank was asked to stop, so that all leave at the same step."""
+    if accelerator.num_processes == 1:
+        return stop.asked
+    flag = torch.tensor([float(stop.asked)], device=accelerator.device)
+    dist.all_reduce(flag)
+    return bool(flag.item() > 0)

@@ -62,7 +62,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
                 list(matrices.values()),
                 lr=config.lr,
                 weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",  # steps of AdamW's size, so that one learning rate serves both
+                adjust_lr_fn="match_rms_adamw",  # steps of AdamW's size: one rate serves both
             )
         )
     return optimizers

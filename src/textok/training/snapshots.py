@@ -16,7 +16,7 @@ _STATE, _TENSORS = "state.json", "tensors.safetensors"
 
 
 def save_snapshot(folder: Path, *, step: int, state: dict[str, Any]) -> Path:
-    """Write ``folder/step-NNNNNNNN`` (a kill at any moment leaves the older ones usable); keep the last two."""
+    """Write ``folder/step-NNNNNNNN`` (a kill leaves the older ones usable) and keep the last two."""
     tensors: dict[str, Tensor] = {}
     tree = _flatten(state, "state", tensors)
     final = folder / f"step-{step:08d}"

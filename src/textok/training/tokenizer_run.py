@@ -5,6 +5,8 @@ from typing import ClassVar, Literal
 
 from textok.data import DataConfig
 from textok.models.tokenizer import TexTokConfig
+from textok.objectives.adversarial import AdversarialConfig
+from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
 
@@ -76,6 +78,9 @@ class TokenizerRun:
     Attributes:
         name: of the weights that come out.
         model, data, loss, optimizer, budgets, validation: see their classes.
+        adversarial: the GAN terms, or None for none.
+        discriminator: its widths; None takes the published ones for the resolution.
+        critic_optimizer: how the discriminator moves (AdamW).
         caption_dropout: share of training pictures whose caption is replaced by the null token.
         steps: optimizer steps of the whole run; the schedule depends on it.
         batch_size: pictures a step over all ranks and micro-batches.
@@ -99,6 +104,11 @@ class TokenizerRun:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budgets: BudgetDraw = field(default_factory=BudgetDraw)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    adversarial: AdversarialConfig | None = None
+    discriminator: DiscriminatorConfig | None = None
+    critic_optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(kind="adamw", lr=2e-4, betas=(0.0, 0.99), warmup_steps=0)
+    )
     caption_dropout: float = 0.1
     steps: int = 10_000
     batch_size: int = 64
@@ -125,5 +135,7 @@ class TokenizerRun:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
         if not 0 <= self.caption_dropout <= 1:
             raise ValueError(f"caption_dropout: got {self.caption_dropout}, expected a share in [0, 1]")
+        if self.critic_optimizer.kind != "adamw":
+            raise ValueError(f"critic_optimizer.kind: got {self.critic_optimizer.kind!r}, expected adamw")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: got {self.ema_decay}, expected a number in [0, 1)")

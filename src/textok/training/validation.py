@@ -1,4 +1,4 @@
-"""What a training run shows of itself: scores and picture grids of the EMA weights, and the exported model."""
+"""What a training run shows of itself: scores and pictures of the EMA weights, and the exported model."""
 
 from pathlib import Path
 from typing import Any
