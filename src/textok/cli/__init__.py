@@ -21,14 +21,8 @@ DESCRIPTION = """Text-conditioned image tokenization: captioned pictures in, a f
 
 First steps: textok demo; textok recipes; textok COMMAND --help. textok --version tells the version."""
 
-USERS_MISTAKES = (
-    ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    IsADirectoryError,
-    PermissionError,
-)
+# Wrong values, missing files, a full disk, a diverged training. All else is a bug and shows its traceback.
+TOLD_IN_A_LINE = (ValueError, OSError, FloatingPointError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(words)
-    except USERS_MISTAKES as error:
+    except TOLD_IN_A_LINE as error:
         message = " ".join(str(error).split())
         print(f"textok: error: {message}", file=sys.stderr)
         return 2

@@ -34,7 +34,11 @@ def describe(name: str) -> dict[str, Any]:
 
     sections = {"recipe": _recipe(name)} if name in RECIPES else {}
     if (path / CONFIG_FILE).is_file() or name in SHIPPED:
-        sections["model"] = _model(name)
+        try:
+            sections["model"] = _model(name)
+        except FileNotFoundError:  # a recipe whose weights do not travel with this installation
+            if not sections:
+                raise
     if not sections:
         hint = nearest(name, [*RECIPES, *SHIPPED])
         raise ValueError(
@@ -106,11 +110,7 @@ def _is_group(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list):
-        return (
-            " x ".join(map(str, value))
-            if all(isinstance(v, int) for v in value)
-            else ", ".join(map(str, value))
-        )
+        return ", ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
 """``textok train tokenizer RECIPE``: the recipe's run configuration becomes the options."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -41,14 +41,13 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
     class Command:
         out: Path
         """the run folder; when it exists, its training goes on"""
-        run: Annotated[TokenizerRun, arg(name="")]
+        run: Annotated[TokenizerRun, arg(name="")] = field(default_factory=made)
 
     command = tyro.cli(
         Command,
         args=options,
         prog=f"textok train tokenizer {recipe}",
         description=summary(made),
-        default=Command(out=tyro.MISSING, run=made()),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
     )
     print(training.train_tokenizer(command.run, command.out))
