@@ -9,7 +9,7 @@ import types
 import typing
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,9 @@ from torch import Tensor, nn
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 SHIPPED = {"icons-128": "icons-128-tokenizer"}
+
+# Not typing.Self, which the run-time type checks of the tests cannot read.
+PretrainedT = TypeVar("PretrainedT", bound="Pretrained")
 
 
 def shipped_folder(name: str) -> Path:
@@ -55,7 +58,9 @@ class Pretrained(nn.Module):
         return self._model_id or identify(self._name, encode_config(self.config), self.state_dict())
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path, *, revision: str | None = None) -> Self:
+    def from_pretrained(
+        cls: type[PretrainedT], name_or_folder: str | Path, *, revision: str | None = None
+    ) -> PretrainedT:
         """Load weights, in fp32 and evaluation mode.
 
         Args:
