@@ -44,11 +44,10 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         raise ValueError(f"batch_size: {run.batch_size} pictures do not split evenly over {world} ranks")
 
     # --- data and captions --------------------------------------------------------------------------------
-    data = replace(run.data, size=(run.model.image_size, run.model.image_size))
-    loader = TrainLoader(data, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
+    loader = TrainLoader(run.data, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
     held_out = CaptionedPictures.collect(
         run.validation.split,
-        EvalLoader(replace(data, split=run.validation.split, flip=False), batch_size=64),
+        EvalLoader(replace(run.data, split=run.validation.split, flip=False), batch_size=64),
         limit=run.validation.count,
     )
     text = None

@@ -133,6 +133,9 @@ class TokenizerRun:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        side = self.model.image_size
+        if tuple(self.data.size) != (side, side):
+            raise ValueError(f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}")
         if not 0 <= self.caption_dropout <= 1:
             raise ValueError(f"caption_dropout: got {self.caption_dropout}, expected a share in [0, 1]")
         if self.critic_optimizer.kind != "adamw":
