@@ -1,0 +1,136 @@
+"""How captions should enter: short trainings that differ in one thing each, at equal samples and at equal time.
+
+    python benchmarks/text_startup.py --runs RUNS
+
+Arms (64 px, patch 8, 4 + 4 blocks, l2 only): no text; text in plain attention; text under a learned attention bias
+that starts at -3; the latter with AdamW instead of Muon. Every arm is a normal run folder under RUNS, so the command
+goes on where it was stopped. Seconds per step are taken A B A B over the arms before training, on an idle machine.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from textok.models.text import TextCondition
+from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.recipes import icons_128
+from textok.training.optimizers import build_optimizers
+from textok.training.run_folder import environment
+from textok.training.tokenizer import train_tokenizer
+from textok.training.tokenizer_run import LossConfig, TokenizerRun
+
+OUT = Path(__file__).resolve().parent / "results" / "text_startup.json"
+
+
+def arms(*, steps: int, seed: int) -> dict[str, TokenizerRun]:
+    """The runs by name."""
+    base = icons_128()
+    shape = {
+        "image_size": 64,
+        "patch_size": 8,
+        "dim": 192,
+        "encoder_depth": 4,
+        "decoder_depth": 4,
+        "num_heads": 3,
+    }
+    base = replace(
+        base,
+        model=TexTokConfig(**shape),
+        data=replace(base.data, size=(64, 64)),
+        loss=LossConfig(l2=1.0, perceptual=0.0),
+        steps=steps,
+        batch_size=32,
+        micro_batch=32,
+        seed=seed,
+        checkpoint_every=200,
+        validation=replace(base.validation, every=max(1, steps // 5), budgets=(2, 8, 32), pictures=4),
+    )
+    none = replace(base, name="none", model=replace(base.model, placement="none"))
+    plain = replace(base, name="text", model=replace(base.model, text_bias=None))
+    biased = replace(base, name="text-bias")
+    adamw = replace(base, name="text-bias-adamw", optimizer=replace(base.optimizer, kind="adamw"))
+    return {run.name: run for run in (none, plain, biased, adamw)}
+
+
+def main() -> None:
+    """Time the arms, train them one after another, and collect their validation scores."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", default=["none", "text", "text-bias", "text-bias-adamw"])
+    options = parser.parse_args()
+    chosen = {name: run for name, run in arms(steps=options.steps, seed=0).items() if name in options.arms}
+    times = step_seconds(chosen)
+    rows = []
+    for seed in options.seeds:
+        for name in chosen:
+            run = arms(steps=options.steps, seed=seed)[name]
+            folder = options.runs / f"{name}-seed{seed}"
+            train_tokenizer(run, folder)
+            rows += [{"arm": name, "seed": seed, **row} for row in scores(folder, run)]
+    settings = {"steps": options.steps, "batch_size": 32, "seeds": options.seeds}
+    result = {"settings": settings, "made_by": environment(), "step_seconds": times, "rows": rows}
+    OUT.write_text(json.dumps(result, indent=2) + "\n")
+    for row in rows:
+        print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+
+
+def step_seconds(runs: dict[str, TokenizerRun], *, rounds: int = 7) -> dict[str, float]:
+    """Median seconds of a forward, backward and optimizer step of each arm, taken in turn."""
+    works = {name: train_step(run) for name, run in runs.items()}
+    found: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            if turn:
+                found[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def train_step(run: TokenizerRun) -> Callable[[], None]:
+    """A step on random pictures and captions of the usual length."""
+    generator = torch.Generator().manual_seed(0)
+    model = TexTok(run.model)
+    optimizers = build_optimizers(model, run.optimizer)
+    images = torch.rand(run.batch_size, 3, 64, 64, generator=generator) * 2 - 1
+    mask = torch.arange(32)[None] < torch.randint(16, 33, (run.batch_size, 1), generator=generator)
+    text = TextCondition(torch.randn(run.batch_size, 32, 384, generator=generator), mask)
+
+    def step() -> None:
+        lengths = run.budgets.lengths(run.batch_size, most=32, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            made = model(images, text, lengths=lengths, generator=generator)
+        (made.images - images).square().mean().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def scores(folder: Path, run: TokenizerRun) -> list[dict[str, object]]:
+    """PSNR by step, caption condition and budget, from the run's log."""
+    rows: list[dict[str, object]] = []
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        for name, value in values.items():
+            if name.startswith("val/") and name.endswith("/psnr"):
+                _, captions, budget, _ = name.split("/")
+                step = values["step"]
+                rows.append({"step": step, "samples": step * run.batch_size, "captions": captions,
+                             "budget": int(budget), "psnr": value})  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    main()
