@@ -21,11 +21,13 @@ R1_REFERENCE_PIXELS = 256 * 256
 
 
 def generator_non_saturating(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
-    """Mean softplus(-logit) over the batch (Goodfellow et al., 2014); one logit an image at any resolution."""
+    """Mean softplus(-logit) over the batch (Goodfellow et al., 2014), one logit an image at any size."""
     return F.softplus(-fake_logits.float()).mean()
 
 
-def discriminator_non_saturating(real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+def discriminator_non_saturating(
+    real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]
+) -> Float[Tensor, ""]:
     """Mean softplus(-real) plus mean softplus(fake): 2 log 2 for a critic that always answers 0."""
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
 
@@ -35,7 +37,9 @@ def generator_hinge(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
     return -fake_logits.float().mean()
 
 
-def discriminator_hinge(real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+def discriminator_hinge(
+    real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]
+) -> Float[Tensor, ""]:
     """Mean relu(1 - real) plus mean relu(1 + fake): 2 for a critic that always answers 0."""
     return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
 
@@ -49,9 +53,10 @@ LOSSES = {
 def r1_penalty(critic: Critic, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
     """Half the squared norm of the critic's gradient at real images (R1, Mescheder et al., 2018), in fp32.
 
-    Published: 1/2 E |grad|^2, summed over pixels. Of the same critic at twice the resolution each pixel's gradient is a
-    quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied here by
-    pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over the batch.
+    Published: 1/2 E |grad|^2, summed over pixels. Of the same critic at twice the resolution each pixel's
+    gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied
+    here by pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over
+    the batch.
 
     Args:
         critic: images to one logit each.
@@ -71,9 +76,11 @@ def adaptive_weight(
     last_layer: Tensor,
     maximum: float = 1e4,
 ) -> Float[Tensor, ""]:
-    """Ratio of the two losses' gradient norms at the decoder's last layer (VQGAN, Esser et al., 2021, equation 7).
+    """Ratio of the two losses' gradient norms at the decoder's last layer (VQGAN, Esser et al., 2021,
+    equation 7).
 
-    A ratio: scaling both losses by resolution or batch leaves it as it is. Detached; both graphs are kept for backward.
+    A ratio: scaling both losses by resolution or batch leaves it as it is. Detached; both graphs are kept for
+    backward.
 
     Args:
         reconstruction_loss: pixel and perceptual terms.
@@ -88,7 +95,7 @@ def adaptive_weight(
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within, `module` runs without gradients to its parameters, which also spares their cost; inputs still get theirs."""
+    """Within, `module` runs without gradients to its parameters, nor their cost; inputs get theirs."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
@@ -100,7 +107,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def _without_ddp(critic: nn.Module) -> nn.Module:
-    """The critic itself. A pass that is not followed by a synchronised backward must not go through the wrapper."""
+    """The critic itself: a pass without a synchronised backward must not go through the wrapper."""
     return critic.module if isinstance(critic, DistributedDataParallel) else critic
 
 
@@ -147,7 +154,11 @@ class AdversarialConfig:
 
     def computes_r1(self, step: int) -> bool:
         """Whether the discriminator's loss has its R1 term at `step`."""
-        return self.r1_weight > 0 and self.trains_discriminator(step) and (step - self.start_step) % self.r1_every == 0
+        return (
+            self.r1_weight > 0
+            and self.trains_discriminator(step)
+            and (step - self.start_step) % self.r1_every == 0
+        )
 
 
 class AdversarialObjective(nn.Module):
@@ -166,20 +177,33 @@ class AdversarialObjective(nn.Module):
             return generator_side(critic(fakes))
 
     def generator_weight(
-        self, reconstruction_loss: Float[Tensor, ""], adversarial_loss: Float[Tensor, ""], *, last_layer: Tensor
+        self,
+        reconstruction_loss: Float[Tensor, ""],
+        adversarial_loss: Float[Tensor, ""],
+        *,
+        last_layer: Tensor,
     ) -> Float[Tensor, ""]:
-        """What the generator's GAN loss is multiplied with: `config.weight`, times the adaptive ratio if asked for."""
+        """What the generator's GAN loss is multiplied with: `config.weight`, times the adaptive ratio if
+        asked for.
+        """
         if not self.config.adaptive:
             return adversarial_loss.new_tensor(self.config.weight)
-        return self.config.weight * adaptive_weight(reconstruction_loss, adversarial_loss, last_layer=last_layer)
+        return self.config.weight * adaptive_weight(
+            reconstruction_loss, adversarial_loss, last_layer=last_layer
+        )
 
     def discriminator_terms(
-        self, critic: nn.Module, reals: Float[Tensor, "b 3 h w"], fakes: Float[Tensor, "b 3 h w"], *, step: int
+        self,
+        critic: nn.Module,
+        reals: Float[Tensor, "b 3 h w"],
+        fakes: Float[Tensor, "b 3 h w"],
+        *,
+        step: int,
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted terms of the discriminator's loss at `step`: their sum is what to minimise.
 
-        Each is a mean over images of one number a picture, and R1 is scaled by pixels (see `r1_penalty`), so the weights
-        keep their meaning at any resolution and batch size.
+        Each is a mean over images of one number a picture, and R1 is scaled by pixels (see `r1_penalty`), so
+        the weights keep their meaning at any resolution and batch size.
 
         Returns:
             "discriminator", "lecam" and, at steps where it is due, "r1" (already times `r1_every`).
@@ -190,5 +214,7 @@ class AdversarialObjective(nn.Module):
         if self.config.lecam_weight > 0:
             terms["lecam"] = self.config.lecam_weight * self.lecam(real_logits, fake_logits)
         if self.config.computes_r1(step):
-            terms["r1"] = self.config.r1_weight * self.config.r1_every * r1_penalty(_without_ddp(critic), reals)
+            terms["r1"] = (
+                self.config.r1_weight * self.config.r1_every * r1_penalty(_without_ddp(critic), reals)
+            )
         return terms

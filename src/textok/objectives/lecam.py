@@ -15,10 +15,12 @@ def mean_over_processes(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 class LeCam(nn.Module):
-    """Mean squared distance of real logits to the running mean of fake ones, and of fake logits to that of real ones.
+    """Mean squared distance of real logits to the running mean of fake ones, and of fake logits to that of
+    real ones.
 
-    The anchors are running means over batches and processes, kept in the state dict; the first batch sets them. A mean
-    over the batch of one logit an image: resolution, batch size and number of processes do not change the scale.
+    The anchors are running means over batches and processes, kept in the state dict; the first batch sets
+    them. A mean over the batch of one logit an image: resolution, batch size and number of processes do not
+    change the scale.
 
     Args:
         decay: share of an anchor that stays at each call.

@@ -1,8 +1,9 @@
 """LPIPS with the published weights, read from a safetensors file that the user provides (Zhang et al., 2018).
 
-The file holds the convolutions of torchvision's VGG16 or AlexNet, named `features.N.weight` and `features.N.bias`, and
-the five linear heads of LPIPS v0.1, named `lin0` to `lin4`, each with one weight a channel (any shape with so many
-elements, such as (1, channels, 1, 1)); `lin0.model.1.weight`, the name in the published files, is understood as well.
+The file holds the convolutions of torchvision's VGG16 or AlexNet, named `features.N.weight` and
+`features.N.bias`, and the five linear heads of LPIPS v0.1, named `lin0` to `lin4`, each with one weight a
+channel (any shape with so many elements, such as (1, channels, 1, 1)); `lin0.model.1.weight`, the name in the
+published files, is understood as well.
 """
 
 from collections.abc import Mapping
@@ -85,7 +86,12 @@ def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for number, specs in enumerate(backbone.slices):
         for spec in specs:
-            shapes[f"features.{spec.index}.weight"] = (spec.out_channels, spec.in_channels, spec.kernel, spec.kernel)
+            shapes[f"features.{spec.index}.weight"] = (
+                spec.out_channels,
+                spec.in_channels,
+                spec.kernel,
+                spec.kernel,
+            )
             shapes[f"features.{spec.index}.bias"] = (spec.out_channels,)
         shapes[f"lin{number}"] = (specs[-1].out_channels,)
     return shapes
@@ -104,7 +110,9 @@ def read_weights(path: str | Path, *, backbone: Backbone) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path}: expected a safetensors file with LPIPS weights, could not read it ({error})") from error
+        raise ValueError(
+            f"{path}: expected a safetensors file with LPIPS weights, could not read it ({error})"
+        ) from error
     return {name: _checked(tensors, name, shape, path) for name, shape in expected_shapes(backbone).items()}
 
 
@@ -113,7 +121,9 @@ def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], p
     keys = (name, f"{name}.weight", f"{name}.model.1.weight") if is_head else (name,)
     tensor = next((tensors[key] for key in keys if key in tensors), None)
     if tensor is None:
-        raise ValueError(f"{path}: tensor {name} is missing; expected shape {shape} (names as in textok.objectives.lpips)")
+        raise ValueError(
+            f"{path}: tensor {name} is missing; expected shape {shape} (names as in textok.objectives.lpips)"
+        )
     if tensor.numel() != prod(shape) if is_head else tuple(tensor.shape) != shape:
         raise ValueError(f"{path}: tensor {name}: expected shape {shape}, got {tuple(tensor.shape)}")
     return tensor.float().reshape(shape)
@@ -129,10 +139,11 @@ def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) ->
 class LPIPS(nn.Module):
     """Learned perceptual image patch similarity, frozen; gradients flow to the images only.
 
-    `name` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with others.
+    `name` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with
+    others.
 
-    As published, the five slices are summed and the mean runs over positions and batch, so a weight keeps its meaning
-    at any resolution and batch size (a position sees the same number of pixels at any resolution).
+    As published, the five slices are summed and the mean runs over positions and batch, so a weight keeps its
+    meaning at any resolution and batch size (a position sees the same number of pixels at any resolution).
 
     Args:
         path: safetensors file with the published weights (see the head of this module).
@@ -168,11 +179,15 @@ class LPIPS(nn.Module):
         self.register_buffer("shift", torch.tensor(SHIFT)[:, None, None], persistent=False)
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None], persistent=False)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, ""]:
         """Mean LPIPS over the batch; images and targets in [-1, 1]."""
         return self.distances(images, targets).mean()
 
-    def distances(self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
+    def distances(
+        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b"]:
         """LPIPS of each image to its target; gradients flow to `images` only, first order.
 
         Raises:

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 def l2_loss(images: Float[Tensor, "b ch h w"], targets: Float[Tensor, "b ch h w"]) -> Float[Tensor, ""]:
     """Mean squared error per element, computed in fp32.
 
-    The mean runs over batch, channels and pixels, so a weight keeps its meaning at any resolution and batch size.
+    The mean runs over batch, channels and pixels, so a weight keeps its meaning at any resolution and batch
+    size.
 
     Args:
         images: reconstructions, [-1, 1] (not clamped).
