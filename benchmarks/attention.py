@@ -1,9 +1,9 @@
-"""Attention on this machine: PyTorch's fused kernel against two matrix products, forward and forward + backward.
+"""Attention here: PyTorch's fused kernel against two matrix products, forward and forward + backward.
 
     python benchmarks/attention.py
 
-decides which path ``textok.models.layers.attend`` takes on a device. Pairs are timed in turn (A B A B); the figure
-is the median of the ratios, since single times drift on shared machines.
+decides which path ``textok.models.layers.attend`` takes on a device. Pairs are timed in turn (A B A B); the
+figure is the median of the ratios, since single times drift on shared machines.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/caption_cache.py --sample 0
 
-encodes every distinct training caption of icons-128 with the packaged MiniLM into a throw-away folder (--sample N: N of
-them, drawn at random) and writes benchmarks/results/caption_cache.json. Token counts are always those of all captions.
+encodes every distinct training caption of icons-128 with the packaged MiniLM into a throw-away folder
+(--sample N: N of them, drawn at random) and writes benchmarks/results/caption_cache.json. Token counts are
+always those of all captions.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""How captions should enter: short trainings that differ in one thing each, at equal samples and at equal time.
+"""How captions should enter: short trainings that differ in one thing, at equal samples and equal time.
 
     python benchmarks/text_startup.py --runs RUNS
 
-Arms (64 px, patch 8, 4 + 4 blocks, l2 only): no text; text in plain attention; text under a learned attention bias
-that starts at -3; the latter with AdamW instead of Muon. Every arm is a normal run folder under RUNS, so the command
-goes on where it was stopped. Seconds per step are taken A B A B over the arms before training, on an idle machine.
+Arms (64 px, patch 8, 4 + 4 blocks, l2 only): no text; text in plain attention; text under a learned
+attention bias that starts at -3; the latter with AdamW instead of Muon. Every arm is a normal run folder
+under RUNS, so the command goes on where it was stopped. Seconds per step are taken A B A B over the arms
+before training, on an idle machine.
 """
 
 import argparse

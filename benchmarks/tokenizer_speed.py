@@ -1,9 +1,10 @@
-"""Speed of the icons-128 tokenizer: encode, decode and train step, and their share of the matrix-product rate.
+"""Speed of the icons-128 tokenizer: encode, decode, train step, as shares of the matrix-product rate.
 
     python benchmarks/tokenizer_speed.py
 
-Run it on an otherwise idle machine. Work is counted by ``FlopCounterMode`` (multiply-adds times two); the rate it is
-compared with is that of one large bfloat16 matrix product, measured in the same sitting between the rounds.
+Run it on an otherwise idle machine. Work is counted by ``FlopCounterMode`` (multiply-adds times two); the
+rate it is compared with is that of one large bfloat16 matrix product, measured in the same sitting between
+the rounds.
 """
 
 import argparse
@@ -46,8 +47,15 @@ def main() -> None:
         share = statistics.median(
             flops[name] / r[name] * r["matrix product"] / flops["matrix product"] for r in rounds
         )
-        rows.append({"work": name, "seconds": took, "images_per_second": options.batch / took, "gflop": flops[name] / 1e9,
-                     "share_of_matrix_product_rate": share})  # fmt: skip
+        rows.append(
+            {
+                "work": name,
+                "seconds": took,
+                "images_per_second": options.batch / took,
+                "gflop": flops[name] / 1e9,
+                "share_of_matrix_product_rate": share,
+            }
+        )
     settings = {"batch": options.batch, "rounds": options.rounds, "text_tokens": TEXT_TOKENS, "seed": 0}
     result = {
         "settings": settings,

@@ -1,0 +1,104 @@
+"""Score a tokenizer on every test split, at every budget, with the right caption, none and a wrong one.
+
+    python benchmarks/reconstruction.py --model icons-128
+
+writes benchmarks/results/reconstruction_MODEL.json and prints two tables: PSNR, and what must hold (a
+budget is never worse than half of it; the right caption beats none and wrong).
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from textok.data import DataConfig, EvalLoader
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.features import EffNetLite2
+from textok.evaluation.reconstruction import Row, evaluate_reconstruction
+from textok.models.text_encoder import TextEncoder
+from textok.models.tokenizer import TexTok
+from textok.pipeline.precision import inference_dtype
+from textok.training.run_folder import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+BUDGETS = (1, 2, 4, 8, 16, 32)
+SETS = {
+    "test-drawing": ("icons-128", "test-drawing"),
+    "test-concept": ("icons-128", "test-concept"),
+    "photos": ("photos-256", None),
+}
+
+
+def main() -> None:
+    """Score, write, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="icons-128", help="shipped name, folder or hub id")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    model = TexTok.from_pretrained(options.model)
+    dtype = inference_dtype("cpu")
+    text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
+    network = EffNetLite2()
+    rows: list[Row] = []
+    for name in SETS:
+        found = evaluate_reconstruction(
+            model,
+            pictures(name, size=model.config.image_size),
+            text=text,
+            network=network,
+            budgets=[k for k in BUDGETS if k <= model.config.num_latents],
+            batch_size=50,
+            autocast=None if dtype == torch.float32 else dtype,
+        )
+        rows += found.rows
+        show(name, found.rows)
+    settings = {
+        "model": model.model_id,
+        "crop": "short side resized, centre crop",
+        "filter": "lanczos",
+        "uint8": "round(clamp((x + 1) * 127.5, 0, 255))",
+        "autocast": str(dtype),
+        "wrong caption": "that of the picture half the split further on",
+    }
+    out = options.out or ROOT / "benchmarks" / "results" / f"reconstruction_{Path(options.model).name}.json"
+    result = {"settings": settings, "made_by": environment(), "checks": checks(rows), "rows": rows}
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result["checks"], indent=2))
+
+
+def pictures(name: str, *, size: int) -> CaptionedPictures:
+    """A test set by name."""
+    folder, split = SETS[name]
+    config = DataConfig(source=str(ROOT / "datasets" / folder), split=split, size=(size, size))
+    return CaptionedPictures.collect(name, EvalLoader(config, batch_size=64))
+
+
+def show(name: str, rows: list[Row]) -> None:
+    """PSNR and perceptual distance, one line a caption condition."""
+    for metric in ("psnr", "perceptual_effnet_lite2", "fd_effnet_lite2"):
+        for captions in ("right", "none", "wrong"):
+            line = [f"{float(row[metric]):8.3f}" for row in rows if row["captions"] == captions]
+            print(f"{name:13} {metric:24} {captions:6}", *line)
+
+
+def checks(rows: list[Row]) -> dict[str, object]:
+    """What must hold of a released tokenizer, with the cells where it does not."""
+    psnr = {(r["split"], r["captions"], r["budget"]): float(r["psnr"]) for r in rows}
+    worse_than_half = [
+        cell for cell, value in psnr.items() if psnr.get((cell[0], cell[1], int(cell[2]) // 2), -1.0) > value
+    ]
+    right_not_best = [
+        (split, budget, other)
+        for (split, captions, budget), value in psnr.items()
+        if captions == "right"
+        for other in ("none", "wrong")
+        if psnr[split, other, budget] >= value
+    ]
+    return {"budgets_worse_than_half": worse_than_half, "right_caption_not_best": right_not_best}
+
+
+if __name__ == "__main__":
+    main()
