@@ -1,8 +1,8 @@
 """Ship a trained tokenizer: its weights at 16 bits, and a model card made from recorded results.
 
-    python weights/release.py RUN --to weights/icons-128-tokenizer
+    python runs/release.py RUN --to weights/icons-128-tokenizer
     python benchmarks/reconstruction.py --model icons-128
-    python weights/release.py RUN --to weights/icons-128-tokenizer
+    python runs/release.py RUN --to weights/icons-128-tokenizer
 
 The first call writes the weights; the second scores them; the third puts the scores into the card.
 """
