@@ -81,6 +81,16 @@ def test_lazy_r1_is_the_same_on_average():
     assert sum(given) / 12 == pytest.approx(config.r1_weight * r1_penalty(critic, reals).item())
 
 
+def test_r1_stays_in_fp32_under_a_patched_forward():
+    critic, reals = Discriminator(TINY), torch.rand(2, 3, 16, 16)
+    config = AdversarialConfig(start_step=0, r1_every=1, r1_weight=1.0)
+    expected = r1_penalty(critic, reals)
+    critic.forward = torch.autocast("cpu", torch.bfloat16)(critic.forward)  # as accelerate's prepare does
+    terms = AdversarialObjective(config).discriminator_terms(critic, reals, reals, step=0)
+    assert torch.equal(terms["r1"], expected)
+    assert not torch.equal(r1_penalty(critic, reals), expected)  # the patch does reach a plain call
+
+
 def test_generator_gradients_reach_images_not_the_critic():
     critic, fakes = Discriminator(TINY), torch.rand(2, 3, 16, 16, requires_grad=True)
     AdversarialObjective(AdversarialConfig()).generator_loss(critic, fakes).backward()

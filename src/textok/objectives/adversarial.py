@@ -6,6 +6,7 @@ Weights as known of TexTok: adversarial 0.1, LeCam 1e-4, gradient penalty 10.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -109,6 +110,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def _without_ddp(critic: nn.Module) -> nn.Module:
     """The critic itself: a pass without a synchronised backward must not go through the wrapper."""
     return critic.module if isinstance(critic, DistributedDataParallel) else critic
+
+
+def _plain_forward(critic: nn.Module) -> Critic:
+    """The forward that the class defines: accelerate puts autocast into the instance's, and R1 is in fp32."""
+    critic = _without_ddp(critic)
+    return partial(type(critic).forward, critic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +222,6 @@ class AdversarialObjective(nn.Module):
             terms["lecam"] = self.config.lecam_weight * self.lecam(real_logits, fake_logits)
         if self.config.computes_r1(step):
             terms["r1"] = (
-                self.config.r1_weight * self.config.r1_every * r1_penalty(_without_ddp(critic), reals)
+                self.config.r1_weight * self.config.r1_every * r1_penalty(_plain_forward(critic), reals)
             )
         return terms
