@@ -1,6 +1,6 @@
 """How captions should enter: short trainings that differ in one thing, at equal samples and equal time.
 
-    python benchmarks/text_startup.py --runs RUNS
+    python benchmarks/text_startup.py --runs runs-out/text-startup
 
 Arms (64 px, patch 8, 4 + 4 blocks, l2 only): no text; text in plain attention; text under a learned
 attention bias that starts at -3; the latter with AdamW instead of Muon. Every arm is a normal run folder
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs-out/text-startup"))
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", default=["none", "text", "text-bias", "text-bias-adamw"])
