@@ -7,6 +7,8 @@ import json
 import os
 import types
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -56,6 +58,13 @@ class Pretrained(nn.Module):
     def model_id(self) -> str:
         """Name and a short hash of configuration and weights (at 16 bits); token files carry it."""
         return self._model_id or identify(self._name, encode_config(self.config), self.state_dict())
+
+    def train(self: PretrainedT, mode: bool = True) -> PretrainedT:  # noqa: FBT001, FBT002 (torch's signature)
+        """Switch to training mode, where weights are going to change: a loaded model loses its kept id."""
+        if mode:
+            self._model_id = None
+        super().train(mode)
+        return self
 
     @classmethod
     def from_pretrained(
@@ -109,10 +118,9 @@ class Pretrained(nn.Module):
             "model": config,
             "made_by": made_by,
         }
-        temporary = folder / (WEIGHTS_FILE + ".tmp")
-        save_file(weights, temporary)
-        os.replace(temporary, folder / WEIGHTS_FILE)
-        write_json(folder / CONFIG_FILE, data)
+        with replacing(folder / CONFIG_FILE) as config_file, replacing(folder / WEIGHTS_FILE) as weights_file:
+            config_file.write_text(json.dumps(data, indent=2) + "\n")
+            save_file(weights, weights_file)
         return identify(name, config, weights)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32) -> str:
@@ -149,11 +157,21 @@ def identify(name: str, config: dict[str, Any], weights: dict[str, Tensor]) -> s
     return f"{name}-{digest.hexdigest()[:8]}"
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to: becomes ``path`` when the block ends well, goes when it fails."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON under a temporary name, then rename, so that no reader sees half a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(data, indent=2) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -191,17 +209,19 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
         data = json.loads(path.read_text())
-        found = data["format"]
-        assert isinstance(data["model"], dict) and isinstance(found, int)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise ValueError(
             f"{path}: no model configuration of open-textok; expected the file save_pretrained writes"
-        ) from error
-    if found > FORMAT:
+        )
+    if data["format"] > FORMAT:
         raise ValueError(
-            f"{path}: format {found}, written by {data.get('library', 'a newer version')}; "
+            f"{path}: format {data['format']}, written by {data.get('library', 'a newer version')}; "
             f"this version reads up to {FORMAT}: upgrade open-textok"
         )
+    if not isinstance(data.get("model"), dict):
+        raise ValueError(f"{path}: has no 'model' settings; expected the file save_pretrained writes")
     return data
 
 
@@ -241,7 +261,7 @@ def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[in
 
 
 def encode_config(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON values; a class with a ``kind`` says it, so that unions can be told apart."""
+    """A config dataclass as JSON values; a class with a ``kind`` says it, which tells unions apart."""
     data: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -257,7 +277,8 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
     """The config dataclass that ``encode_config`` wrote.
 
     Raises:
-        ValueError: for keys or kinds this version does not know, naming the nearest one it does.
+        ValueError: for keys or kinds this version does not know, naming the nearest one it does, and for
+            values that the config refuses.
     """
     hints = typing.get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}
@@ -270,7 +291,10 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
             "the file is from a newer version or another model"
         )
     values = {k: _decode_value(hints[k], v, where=where) for k, v in data.items() if k != "kind"}
-    return cls(**values)
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _decode_value(hint: Any, value: Any, *, where: str) -> Any:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+from textok.models.layers import Keys
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,13 @@ class TextCondition:
 
     embeddings: Float[Tensor, "b t d"]
     mask: Bool[Tensor, "b t"]
+
+    def __post_init__(self) -> None:
+        if self.embeddings.shape[:-1] != self.mask.shape or self.mask.shape[1] < 1:
+            raise ValueError(
+                f"text: got embeddings {tuple(self.embeddings.shape)} and mask {tuple(self.mask.shape)}, "
+                "expected (b, t, d) and (b, t) with t at least 1"
+            )
 
     @classmethod
     def pad(cls, features: Sequence[Float[Tensor, "_ d"]]) -> "TextCondition":
@@ -42,7 +51,7 @@ class TextCondition:
         positions = torch.arange(longest, device=lengths.device)
         return cls(embeddings=embeddings, mask=positions[None, :] < lengths[:, None])
 
-    def dropped(self, rows: Bool[Tensor, "b"]) -> "TextCondition":  # noqa: F821
+    def dropped(self, rows: Bool[Tensor, "b"]) -> "TextCondition":
         """The same text, with the captions of ``rows`` removed."""
         return TextCondition(embeddings=self.embeddings, mask=self.mask & ~rows[:, None])
 
@@ -56,8 +65,68 @@ class TextCondition:
     def __len__(self) -> int:
         return len(self.mask)
 
-    def __getitem__(self, rows: slice | Int[Tensor, "r"]) -> "TextCondition":  # noqa: F821
-        """Some rows, cut to the longest of them: padding is never carried along."""
+    def __getitem__(self, rows: slice | Int[Tensor, "r"]) -> "TextCondition":
+        """Some rows, cut to the last position that any of them uses: padding is never carried along."""
         mask = self.mask[rows]
-        longest = max(1, int(mask.sum(dim=1).max())) if len(mask) else 1
+        used = mask.any(dim=0).nonzero()
+        longest = int(used.max()) + 1 if len(used) else 1
         return TextCondition(embeddings=self.embeddings[rows, :longest], mask=mask[:, :longest])
+
+
+class TextTokens(nn.Module):
+    """Caption states to transformer tokens; a row without a caption becomes one learned null token."""
+
+    def __init__(self, *, text_dim: int, dim: int, max_tokens: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(text_dim)
+        self.project = nn.Linear(text_dim, dim)
+        self.positions = nn.Parameter(torch.randn(max_tokens, dim) * 0.5)
+        self.null = nn.Parameter(torch.randn(dim) * 0.5)
+
+    def forward(
+        self, text: TextCondition | None, *, batch: int
+    ) -> tuple[Float[Tensor, "b t d"], Bool[Tensor, "b t"]]:
+        """Tokens (b, t, d) and which of them are present."""
+        if text is None:
+            tokens = self.null.expand(batch, 1, -1)
+            return tokens, torch.ones(batch, 1, dtype=torch.bool, device=tokens.device)
+        self.check(text, batch=batch)
+        length = text.mask.shape[1]
+        states = text.embeddings.to(self.norm.weight.dtype).masked_fill(~text.mask[..., None], 0.0)
+        tokens = self.project(self.norm(states)) + self.positions[:length]  # (b t d)
+        empty = ~text.mask.any(dim=1)
+        first = torch.zeros_like(text.mask)
+        first[:, 0] = empty
+        tokens = torch.where(first[..., None], self.null.to(tokens.dtype), tokens)
+        return tokens, text.mask | first
+
+    def check(self, text: TextCondition, *, batch: int) -> None:
+        """Raise ``ValueError`` for text of another batch, width or length."""
+        limit, width = self.positions.shape[0], self.norm.normalized_shape[0]
+        rows, length, found = text.embeddings.shape
+        if rows != batch:
+            raise ValueError(f"text: got {rows} captions for {batch} pictures; pass one caption a picture")
+        if found != width:
+            raise ValueError(
+                f"text: states are {found} wide, expected {width}: use the model's own text encoder"
+            )
+        if length > limit:
+            raise ValueError(
+                f"text: {length} tokens, expected at most {limit}: encode with max_tokens={limit}"
+            )
+
+
+def join_text(
+    tokens: Float[Tensor, "b s d"],
+    valid: Bool[Tensor, "b s"] | None,
+    embed: TextTokens | None,
+    text: TextCondition | None,
+) -> tuple[Float[Tensor, "b r d"], Keys]:
+    """Append the caption tokens, if this side reads them, and say which keys are present."""
+    if embed is None:
+        return tokens, Keys(valid=valid)
+    caption, present = embed(text, batch=len(tokens))
+    joined = torch.cat([tokens, caption.to(tokens.dtype)], dim=1)
+    if valid is None:
+        valid = present.new_ones(tokens.shape[:2])
+    return joined, Keys(valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1])

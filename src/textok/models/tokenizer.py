@@ -5,91 +5,28 @@ c latent channels.
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from textok.models.bottleneck import Bottled, BottleneckConfig, KLConfig
+from textok.models.bottleneck import Bottled
 from textok.models.checkpoint import Pretrained
-from textok.models.layers import Keys, Transformer, grid_positions, init_linear
 from textok.models.text import TextCondition
+from textok.models.vit import Placement, TexTokConfig, TokenDecoder, TokenEncoder
 
-Placement = Literal["both", "encoder", "decoder", "none"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TexTokConfig:
-    """Everything that fixes a tokenizer's shape.
-
-    Attributes:
-        image_size: side in pixels of the training pictures; other sizes and shapes run too.
-        patch_size: side in pixels of a patch.
-        dim: width d of both transformers.
-        encoder_depth, decoder_depth, num_heads, mlp_ratio: their blocks.
-        num_latents: K, the largest token budget.
-        bottleneck: what sits between them, with the number of latent channels c.
-        placement: which side reads the caption.
-        text_encoder: name, folder or hub id of the frozen text encoder whose states the model was trained on.
-        text_dim: its width.
-        max_text_tokens: captions are cut to this many tokens.
-        text_bias: where the learned attention bias on caption keys starts; None leaves the bias out.
-    """
-
-    image_size: int = 128
-    patch_size: int = 16
-    dim: int = 256
-    encoder_depth: int = 6
-    decoder_depth: int = 6
-    num_heads: int = 4
-    mlp_ratio: float = 4.0
-    num_latents: int = 32
-    bottleneck: BottleneckConfig = field(default_factory=KLConfig)
-    placement: Placement = "both"
-    text_encoder: str = "minilm"
-    text_dim: int = 384
-    max_text_tokens: int = 40
-    text_bias: float | None = -3.0
-
-    def __post_init__(self) -> None:
-        if self.image_size % self.patch_size:
-            raise ValueError(
-                f"model.image_size: {self.image_size} is no multiple of patch_size {self.patch_size}"
-            )
-        if self.dim % (4 * self.num_heads):
-            raise ValueError(
-                f"model.dim: got {self.dim}, expected a multiple of 4 * num_heads = {4 * self.num_heads}"
-            )
-        if self.placement not in ("both", "encoder", "decoder", "none"):
-            raise ValueError(
-                f"model.placement: got {self.placement!r}, expected both, encoder, decoder or none"
-            )
-        for name in (
-            "encoder_depth",
-            "decoder_depth",
-            "num_latents",
-            "text_dim",
-            "max_text_tokens",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
-
-    @property
-    def latent_dim(self) -> int:
-        """Latent channels c."""
-        return self.bottleneck.latent_dim
-
-    @property
-    def side(self) -> int:
-        """Patches along a side of a training picture."""
-        return self.image_size // self.patch_size
-
-    @property
-    def num_patches(self) -> int:
-        """Patch tokens p of a training picture."""
-        return self.side**2
+__all__ = [
+    "Encoding",
+    "Placement",
+    "Reconstruction",
+    "TexTok",
+    "TexTokConfig",
+    "TokenDecoder",
+    "TokenEncoder",
+    "count_parameters",
+    "cut",
+]
 
 
 @dataclass(frozen=True)
@@ -109,172 +46,18 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the training pass returns: pictures (b, 3, h, w) on [-1, 1], not clamped, and the bottleneck's part."""
+    """What the training pass returns: pictures on the scale [-1, 1], not clamped, and the bottleneck's."""
 
     images: Float[Tensor, "b 3 h w"]
     bottled: Bottled
 
 
-class TextTokens(nn.Module):
-    """Caption states to transformer tokens; a row without a caption becomes one learned null token."""
-
-    def __init__(self, config: TexTokConfig) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(config.text_dim)
-        self.project = nn.Linear(config.text_dim, config.dim)
-        self.positions = nn.Parameter(torch.randn(config.max_text_tokens, config.dim) * 0.5)
-        self.null = nn.Parameter(torch.randn(config.dim) * 0.5)
-
-    def forward(
-        self, text: TextCondition | None, *, batch: int
-    ) -> tuple[Float[Tensor, "b t d"], Bool[Tensor, "b t"]]:
-        """Tokens (b, t, d) and which of them are present."""
-        if text is None:
-            tokens = self.null.expand(batch, 1, -1)
-            return tokens, torch.ones(batch, 1, dtype=torch.bool, device=tokens.device)
-        self.check(text, batch=batch)
-        length = text.mask.shape[1]
-        states = text.embeddings.masked_fill(~text.mask[..., None], 0.0)
-        tokens = self.project(self.norm(states)) + self.positions[:length]  # (b t d)
-        empty = ~text.mask.any(dim=1)
-        first = torch.zeros_like(text.mask)
-        first[:, 0] = empty
-        tokens = torch.where(first[..., None], self.null.to(tokens.dtype), tokens)
-        return tokens, text.mask | first
-
-    def check(self, text: TextCondition, *, batch: int) -> None:
-        """Raise ``ValueError`` for text of another batch, width or length."""
-        limit, width = self.positions.shape[0], self.norm.normalized_shape[0]
-        rows, length, found = text.embeddings.shape
-        if rows != batch:
-            raise ValueError(f"text: got {rows} captions for {batch} pictures; pass one caption a picture")
-        if found != width:
-            raise ValueError(
-                f"text: states are {found} wide, expected {width}: use the model's own text encoder"
-            )
-        if length > limit:
-            raise ValueError(
-                f"text: {length} tokens, expected at most {limit}: encode with max_tokens={limit}"
-            )
-
-
-class TokenEncoder(nn.Module):
-    """[latent queries ; patches ; text] -> ViT -> keep the latents -> linear."""
-
-    def __init__(self, config: TexTokConfig, *, output_dim: int) -> None:
-        super().__init__()
-        self.config = config
-        reads_text = config.placement in ("both", "encoder")
-        self.patch = nn.Linear(3 * config.patch_size**2, config.dim)
-        self.queries = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
-        self.transformer = _transformer(config, depth=config.encoder_depth, reads_text=reads_text)
-        self.output = nn.Linear(config.dim, output_dim)
-        init_linear([self])
-        self.text = TextTokens(config) if reads_text else None
-
-    def forward(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextCondition | None,
-        *,
-        grid: tuple[int, int],
-    ) -> Float[Tensor, "b K i"]:
-        """All K latent states of the pictures."""
-        batch, kept = len(images), self.config.num_latents
-        positions = _positions(self.config, grid, device=images.device)
-        patches = self.patch(patchify(images, grid=grid)) + positions  # (b p d)
-        queries = self.queries.expand(batch, -1, -1)  # (b K d)
-        tokens, keys = join_text(torch.cat([queries, patches], dim=1), None, self.text, text)  # (b K+p+t d)
-        return self.output(self.transformer(tokens, keys, keep=kept))  # (b K i)
-
-
-class TokenDecoder(nn.Module):
-    """[patch queries ; latents ; text] -> ViT -> keep the patches -> linear -> pixels."""
-
-    def __init__(self, config: TexTokConfig) -> None:
-        super().__init__()
-        self.config = config
-        reads_text = config.placement in ("both", "decoder")
-        self.latent = nn.Linear(config.latent_dim, config.dim)
-        self.latent_positions = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
-        self.query = nn.Parameter(torch.zeros(config.dim))
-        self.transformer = _transformer(config, depth=config.decoder_depth, reads_text=reads_text)
-        self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
-        init_linear([self])
-        self.text = TextTokens(config) if reads_text else None
-
-    def forward(
-        self,
-        latents: Float[Tensor, "b k c"],
-        text: TextCondition | None,
-        *,
-        grid: tuple[int, int],
-        present: Bool[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Pictures from k latents a row; ``present`` masks the tail of rows with a smaller budget."""
-        batch, length, _ = latents.shape
-        queries = (self.query + _positions(self.config, grid, device=latents.device)).expand(batch, -1, -1)
-        tokens = self.latent(latents) + self.latent_positions[:length]  # (b k d)
-        valid = None
-        if present is not None:
-            valid = torch.cat([present.new_ones(batch, queries.shape[1]), present], dim=1)
-        joined, keys = join_text(torch.cat([queries, tokens], dim=1), valid, self.text, text)
-        patches = self.output(self.transformer(joined, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
-        return unpatchify(patches, grid=grid, patch_size=self.config.patch_size)
-
-
-def join_text(
-    tokens: Float[Tensor, "b s d"],
-    valid: Bool[Tensor, "b s"] | None,
-    embed: TextTokens | None,
-    text: TextCondition | None,
-) -> tuple[Float[Tensor, "b r d"], Keys]:
-    """Append the caption tokens, if this side reads them, and say which keys are present."""
-    if embed is None:
-        return tokens, Keys(valid=valid)
-    caption, present = embed(text, batch=len(tokens))
-    joined = torch.cat([tokens, caption.to(tokens.dtype)], dim=1)
-    if valid is None:
-        valid = present.new_ones(tokens.shape[:2])
-    return joined, Keys(valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1])
-
-
-def patchify(images: Float[Tensor, "b 3 h w"], *, grid: tuple[int, int]) -> Float[Tensor, "b p i"]:
-    """Pictures into flat patches, row by row."""
-    batch, channels, height, width = images.shape
-    rows, columns = grid
-    x = images.reshape(batch, channels, rows, height // rows, columns, width // columns)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, -1)
-
-
-def unpatchify(
-    patches: Float[Tensor, "b p i"], *, grid: tuple[int, int], patch_size: int
-) -> Float[Tensor, "b 3 h w"]:
-    """Flat patches back into pictures."""
-    rows, columns = grid
-    x = patches.reshape(len(patches), rows, columns, 3, patch_size, patch_size)
-    return x.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), 3, rows * patch_size, columns * patch_size)
-
-
-def _positions(config: TexTokConfig, grid: tuple[int, int], *, device: torch.device) -> Float[Tensor, "p d"]:
-    return grid_positions(grid, dim=config.dim, trained_side=config.side, device=device)
-
-
-def _transformer(config: TexTokConfig, *, depth: int, reads_text: bool) -> Transformer:
-    return Transformer(
-        config.dim,
-        config.num_heads,
-        depth=depth,
-        mlp_ratio=config.mlp_ratio,
-        text_bias=config.text_bias if reads_text else None,
-    )
-
-
 class TexTok(Pretrained):
     """The tokenizer: ``encode`` pictures into few tokens, ``decode`` them back, with the caption or without.
 
-    The text encoder is not part of it: both sides read a ``TextCondition``. Latent statistics measured after
-    training (``latent_mean``, ``latent_std``) live with the weights, so callers always see unit-scale latents.
+    The text encoder is not part of it: both sides read a ``TextCondition``. Latent statistics measured
+    after training (``latent_mean``, ``latent_std``) live with the weights, so callers always see unit-scale
+    latents.
     """
 
     config_class = TexTokConfig
@@ -308,7 +91,7 @@ class TexTok(Pretrained):
         images: Float[Tensor, "b 3 h w"],
         text: TextCondition | None = None,
         *,
-        lengths: Int[Tensor, "b"] | None = None,  # noqa: F821
+        lengths: Int[Tensor, "b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Reconstruction:
         """Encode, squeeze, cut row i to its first ``lengths[i]`` latents (nested dropout), decode."""
@@ -328,7 +111,10 @@ class TexTok(Pretrained):
         *,
         num_tokens: int | None = None,
     ) -> Encoding:
-        """Pictures to the first ``num_tokens`` latents (default all K). A smaller budget is a prefix of a larger.
+        """Pictures to the first ``num_tokens`` latents (default all K); a smaller budget is a prefix.
+
+        In training mode the bottleneck does as it does in training (``kl`` draws noise, ``vq`` counts and
+        moves codes): call ``eval()`` first.
 
         Args:
             images: values in [-1, 1]; height and width multiples of the patch size.
@@ -338,7 +124,8 @@ class TexTok(Pretrained):
         Raises:
             ValueError: for other sizes, budgets, or text of another encoder.
         """
-        states = self.encoder(images, text, grid=self.grid_of(images))[:, : self.budget(num_tokens)]
+        budget = self.budget(num_tokens)
+        states = self.encoder(images, text, grid=self.grid_of(images))[:, :budget]
         bottled = self.bottleneck(states)
         log_variance = bottled.log_variance
         if log_variance is not None:
@@ -355,7 +142,7 @@ class TexTok(Pretrained):
         text: TextCondition | None = None,
         *,
         grid: tuple[int, int] | None = None,
-        lengths: Int[Tensor, "b"] | None = None,  # noqa: F821
+        lengths: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Latents, or codes of a discrete tokenizer, to pictures.
 
@@ -377,14 +164,17 @@ class TexTok(Pretrained):
         else:
             latents = self.bottleneck.latents_of(tokens)
         latents, present = cut(latents, lengths)
-        dtype = self.decoder.query.dtype
-        side = self.config.side
-        return self.decoder(latents.to(dtype), text, grid=grid or (side, side), present=present).float()
+        grid = grid or (self.config.side, self.config.side)
+        if min(grid) < 1:
+            raise ValueError(f"grid: got {grid}, expected at least one row and one column of patches")
+        return self.decoder(latents, text, grid=grid, present=present).float()
 
     # --- checks -----------------------------------------------------------------------------------------
 
     def grid_of(self, images: Float[Tensor, "b 3 h w"]) -> tuple[int, int]:
         """(rows, columns) of patches; raises ``ValueError`` when the sides are no multiples of the patch."""
+        if images.dim() != 4 or images.shape[1] != 3:
+            raise ValueError(f"images: got shape {tuple(images.shape)}, expected (b, 3, h, w)")
         height, width = images.shape[-2:]
         patch = self.config.patch_size
         if height % patch or width % patch or not height or not width:
@@ -415,15 +205,22 @@ class TexTok(Pretrained):
 
 def cut(
     states: Float[Tensor, "b K i"],
-    lengths: Int[Tensor, "b"] | None,  # noqa: F821
+    lengths: Int[Tensor, "b"] | None,
 ) -> tuple[Float[Tensor, "b k i"], Bool[Tensor, "b k"] | None]:
     """Cut the sequence to the longest of ``lengths`` and mask what lies past each row's own.
 
+    Under ``torch.compile`` it only masks, unchecked: neither a shape nor an error can depend on values there.
+
     Raises:
-        ValueError: when a length is below 1 or above the sequence.
+        ValueError: when a length is below 1 or above the sequence, or there is not one a row.
     """
     if lengths is None:
         return states, None
+    if lengths.shape != states.shape[:1]:
+        raise ValueError(f"lengths: got shape {tuple(lengths.shape)}, expected ({len(states)},)")
+    if torch.compiler.is_compiling():
+        positions = torch.arange(states.shape[1], device=states.device)
+        return states, positions[None, :] < lengths.to(states.device)[:, None]
     shortest, longest = int(lengths.min()), int(lengths.max())
     if shortest < 1 or longest > states.shape[1]:
         raise ValueError(f"lengths: got {shortest} to {longest}, expected within 1 to {states.shape[1]}")

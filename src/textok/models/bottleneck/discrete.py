@@ -1,189 +1,42 @@
-"""What sits between encoder and decoder: plain (ae), Gaussian (kl), finite scalar (fsq) or vector (vq).
-
-Every bottleneck maps encoder outputs (b, k, ``input_dim``) to latents (b, k, ``latent_dim``) and says what
-that cost. Axes: b batch, k latent tokens, c latent channels, n codebook entries.
-"""
+"""Integer codes: finite scalars (fsq) and a codebook of vectors (vq)."""
 
 import math
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Bottled:
-    """What a bottleneck returns.
-
-    Attributes:
-        latents: (b, k, c), what the decoder reads.
-        loss: scalar, weighted; averaged over tokens that are present (kl: see ``KLConfig``).
-        codes: (b, k) integers of a discrete bottleneck, else None.
-        log_variance: (b, k, c) of a Gaussian bottleneck, else None.
-        statistics: scalars for the log.
-    """
-
-    latents: Float[Tensor, "b k c"]
-    loss: Float[Tensor, ""]
-    codes: Int[Tensor, "b k"] | None = None
-    log_variance: Float[Tensor, "b k c"] | None = None
-    statistics: dict[str, Tensor] = field(default_factory=dict)
+from textok.models.bottleneck.protocol import Bottled, mean_over_present
 
 
-class Bottleneck(Protocol):
-    """The protocol that the four forms share."""
-
-    input_dim: int
-    latent_dim: int
-    num_codes: int | None
-
-    def __call__(
-        self,
-        states: Float[Tensor, "b k i"],
-        *,
-        present: Bool[Tensor, "b k"] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Bottled:
-        """Squeeze the states; in training mode this may draw noise from ``generator``."""
-        ...
-
-    def latents_of(self, codes: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:
-        """Latents of integer codes; a continuous bottleneck has none and raises ``ValueError``."""
-        ...
-
-
-def _mean_over_present(
-    values: Float[Tensor, "b k"], present: Bool[Tensor, "b k"] | None
-) -> Float[Tensor, ""]:
-    if present is None:
-        return values.mean()
-    return (values * present).sum() / present.sum().clamp(min=1)
-
-
-# --- continuous -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class AEConfig:
-    """Plain autoencoder latents, as the losses of the paper read: no constraint."""
-
-    kind: ClassVar[str] = "ae"
-    latent_dim: int = 8
-
-    def __post_init__(self) -> None:
-        if self.latent_dim < 1:
-            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
-
-    def build(self) -> "AutoencoderBottleneck":
-        """The module of this configuration."""
-        return AutoencoderBottleneck(self)
-
-
-class _Continuous(nn.Module):
-    num_codes: int | None = None
-
-    def latents_of(self, codes: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:
-        raise ValueError(
-            f"got integer codes of shape {tuple(codes.shape)}, but this tokenizer is continuous: "
-            "pass float latents (b, k, c)"
-        )
-
-
-class AutoencoderBottleneck(_Continuous):
-    """Latents as they come."""
-
-    def __init__(self, config: AEConfig) -> None:
-        super().__init__()
-        self.input_dim = self.latent_dim = config.latent_dim
-
-    def forward(
-        self,
-        states: Float[Tensor, "b k i"],
-        *,
-        present: Bool[Tensor, "b k"] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Bottled:
-        """Pass the states through."""
-        return Bottled(latents=states.float(), loss=states.new_zeros((), dtype=torch.float32))
-
-
-@dataclass(frozen=True, kw_only=True)
-class KLConfig:
-    """Diagonal Gaussian latents (Kingma and Welling 2014).
-
-    ``weight`` is the price, in squared error per pixel value, of one nat per token channel present and
-    averaged over the batch; a mean, so it keeps its meaning when resolution, k or batch change.
-    ``initial_log_variance`` starts the noise near zero, so that early learning is not drowned in it.
-    """
-
-    kind: ClassVar[str] = "kl"
-    latent_dim: int = 8
-    weight: float = 2.5e-4
-    initial_log_variance: float = -6.0
-
-    def __post_init__(self) -> None:
-        if self.latent_dim < 1:
-            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
-        if self.weight < 0:
-            raise ValueError(f"bottleneck.weight: got {self.weight}, expected 0 or more")
-
-    def build(self) -> "GaussianBottleneck":
-        """The module of this configuration."""
-        return GaussianBottleneck(self)
-
-
-class GaussianBottleneck(_Continuous):
-    """Mean and log-variance; a sample in training, the mean in evaluation."""
-
-    def __init__(self, config: KLConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.latent_dim, self.input_dim = config.latent_dim, 2 * config.latent_dim
-
-    def forward(
-        self,
-        states: Float[Tensor, "b k i"],
-        *,
-        present: Bool[Tensor, "b k"] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Bottled:
-        """Sample (training) or take the mean; the maths is in fp32."""
-        mean, log_variance = states.float().chunk(2, dim=-1)
-        log_variance = (log_variance + self.config.initial_log_variance).clamp(-20, 10)
-        nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)  # (b k c)
-        kl = _mean_over_present(nats.mean(-1), present)
-        latents = mean
-        if self.training:
-            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-            latents = mean + (0.5 * log_variance).exp() * noise
-        statistics = {"kl_nats_per_channel": kl.detach()}
-        return Bottled(
-            latents=latents,
-            loss=self.config.weight * kl,
-            log_variance=log_variance,
-            statistics=statistics,
-        )
-
-
-# --- discrete -------------------------------------------------------------------------------------------
-
-
-def _code_statistics(counts: Float[Tensor, "n"]) -> dict[str, Tensor]:  # noqa: F821
+def _code_statistics(counts: Float[Tensor, "n"]) -> dict[str, Tensor]:
     """Perplexity and share of codes used, from how often each code was chosen in the batch of all ranks."""
     shares = counts / counts.sum().clamp(min=1)
     perplexity = (-(shares * shares.clamp(min=1e-12).log()).sum()).exp()
     return {"perplexity": perplexity, "batch_usage": (counts > 0).float().mean()}
 
 
+def _straight_through(
+    value: Float[Tensor, "b k c"], carrier: Float[Tensor, "b k c"]
+) -> Float[Tensor, "b k c"]:
+    """Exactly ``value``, with the gradient of ``carrier``."""
+    return value.detach() + (carrier - carrier.detach())
+
+
+def _present_only(
+    values: Shaped[Tensor, "b k *c"], present: Bool[Tensor, "b k"] | None
+) -> Shaped[Tensor, "m *c"]:
+    return values.flatten(0, 1) if present is None else values[present]
+
+
 def _count_codes(
     codes: Int[Tensor, "b k"], present: Bool[Tensor, "b k"] | None, num_codes: int
-) -> Float[Tensor, "n"]:  # noqa: F821
-    chosen = codes if present is None else codes[present]
-    counts = torch.bincount(chosen.flatten(), minlength=num_codes).float()
+) -> Float[Tensor, "n"]:
+    counts = torch.bincount(_present_only(codes, present), minlength=num_codes).float()
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(counts)
     return counts
@@ -197,9 +50,9 @@ class FSQConfig:
     levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
 
     def __post_init__(self) -> None:
-        if not self.levels or min(self.levels) < 2:
+        if not self.levels or min(self.levels) < 3 or max(self.levels) > 1000:
             raise ValueError(
-                f"bottleneck.levels: got {self.levels}, expected one or more numbers of at least 2"
+                f"bottleneck.levels: got {self.levels}, expected one or more numbers from 3 to 1000"
             )
         if math.prod(self.levels) > 2**24:
             raise ValueError(
@@ -241,18 +94,21 @@ class FiniteScalarBottleneck(nn.Module):
         """Round in fp32; latents lie in [-1, 1] per channel."""
         bounded = self.bound(states.float())
         digits = bounded.round()
-        rounded = bounded + (digits - bounded).detach()
         codes = ((digits + self.levels // 2).long() * self.strides).sum(-1)
         counts = _count_codes(codes, present, self.num_codes) if self.training else None
         return Bottled(
-            latents=rounded / (self.levels // 2),
+            latents=_straight_through(digits, bounded) / (self.levels // 2),
             loss=states.new_zeros((), dtype=torch.float32),
             codes=codes,
             statistics={} if counts is None else _code_statistics(counts),
         )
 
     def bound(self, z: Float[Tensor, "b k c"]) -> Float[Tensor, "b k c"]:
-        """Squash channel i into the span whose roundings are exactly ``levels[i]`` integers."""
+        """Squash channel i into the span whose roundings are exactly ``levels[i]`` integers.
+
+        As in the paper's appendix, but for the shift of even levels: the inverse of tanh, where the listing
+        has the tangent, so that 0 stays 0.
+        """
         half = (self.levels - 1) * (1 - 1e-3) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
         shift = (offset / half).atanh()
@@ -268,7 +124,7 @@ class FiniteScalarBottleneck(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class VQConfig:
-    """Vector quantization in the ViT-VQGAN form (Yu et al. 2022, arXiv 2110.04627): low-dimensional, l2-normalised.
+    """Vector quantization with low-dimensional, l2-normalised codes (Yu et al. 2022, arXiv 2110.04627).
 
     Codes that fewer than ``revive_below`` of an even share of tokens choose are moved onto encoder outputs.
     """
@@ -286,6 +142,11 @@ class VQConfig:
             raise ValueError(
                 f"bottleneck: got codebook_size {self.codebook_size} and latent_dim {self.latent_dim}, "
                 "expected at least 2 of each"
+            )
+        if min(self.commitment, self.weight, self.revive_below) < 0:
+            raise ValueError(
+                f"bottleneck: got commitment {self.commitment}, weight {self.weight}, "
+                f"revive_below {self.revive_below}, expected 0 or more"
             )
         if not 0 <= self.usage_decay < 1:
             raise ValueError(f"bottleneck.usage_decay: got {self.usage_decay}, expected a number in [0, 1)")
@@ -325,16 +186,16 @@ class VectorBottleneck(nn.Module):
             quantized = F.embedding(codes, book)
             pull = (quantized - z.detach()).square().sum(-1)
             commit = (quantized.detach() - z).square().sum(-1)
-            loss = _mean_over_present(pull + self.config.commitment * commit, present)
+            loss = mean_over_present(pull + self.config.commitment * commit, present)
         statistics = {}
         if self.training:
             counts = _count_codes(codes, present, self.num_codes)
             statistics = {
                 **_code_statistics(counts),
-                "revived": self.revive(z, counts, generator),
+                "revived": self.revive(_present_only(z.detach(), present), counts, generator=generator),
             }
         return Bottled(
-            latents=z + (quantized - z).detach(),
+            latents=_straight_through(quantized, z),
             loss=self.config.weight * loss,
             codes=codes,
             statistics=statistics,
@@ -343,22 +204,22 @@ class VectorBottleneck(nn.Module):
     @torch.no_grad()
     def revive(
         self,
-        z: Float[Tensor, "b k c"],
-        counts: Float[Tensor, "n"],  # noqa: F821
+        candidates: Float[Tensor, "m c"],
+        counts: Float[Tensor, "n"],
+        *,
         generator: torch.Generator | None,
     ) -> Float[Tensor, ""]:
-        """Track usage and move dead codes onto encoder outputs drawn from this batch; returns how many."""
+        """Track usage and move dead codes onto ``candidates``, outputs of the encoder; returns how many."""
         share = counts / counts.sum().clamp(min=1) * self.num_codes
         self.usage.lerp_(share, 1 - self.config.usage_decay)
         dead = self.usage < self.config.revive_below
-        candidates = z.flatten(0, 1)
         draw = torch.randint(
             len(candidates),
             (self.num_codes,),
             generator=generator,
             device=None if generator is None else generator.device,
         )
-        fresh = candidates[draw.to(z.device)]
+        fresh = candidates[draw.to(candidates.device)]
         if dist.is_available() and dist.is_initialized():
             dist.broadcast(fresh, src=0)  # every rank takes rank 0's vectors, so that replicas stay equal
         self.codebook.copy_(torch.where(dead[:, None], fresh.to(self.codebook.dtype), self.codebook))
@@ -372,10 +233,9 @@ class VectorBottleneck(nn.Module):
 
 
 def _check_codes(codes: Int[Tensor, "b k"], num_codes: int) -> None:
+    if torch.compiler.is_compiling():  # an error cannot depend on values there
+        return
     if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= num_codes):
         raise ValueError(
             f"codes: got values in [{int(codes.min())}, {int(codes.max())}], expected [0, {num_codes - 1}]"
         )
-
-
-BottleneckConfig = AEConfig | KLConfig | FSQConfig | VQConfig

@@ -1,0 +1,25 @@
+"""What sits between encoder and decoder: plain (ae), Gaussian (kl), finite scalar (fsq) or vector (vq).
+
+Every bottleneck maps encoder outputs (b, k, ``input_dim``) to latents (b, k, ``latent_dim``) and says what
+that cost. Axes: b batch, k latent tokens, c latent channels, n codebook entries.
+"""
+
+from textok.models.bottleneck.continuous import AEConfig, AutoencoderBottleneck, GaussianBottleneck, KLConfig
+from textok.models.bottleneck.discrete import FiniteScalarBottleneck, FSQConfig, VectorBottleneck, VQConfig
+from textok.models.bottleneck.protocol import Bottled, Bottleneck
+
+BottleneckConfig = AEConfig | KLConfig | FSQConfig | VQConfig
+
+__all__ = [
+    "AEConfig",
+    "AutoencoderBottleneck",
+    "Bottled",
+    "Bottleneck",
+    "BottleneckConfig",
+    "FSQConfig",
+    "FiniteScalarBottleneck",
+    "GaussianBottleneck",
+    "KLConfig",
+    "VQConfig",
+    "VectorBottleneck",
+]

@@ -1,0 +1,112 @@
+"""Continuous latents: plain (ae) and Gaussian (kl)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from textok.models.bottleneck.protocol import Bottled, mean_over_present
+
+
+@dataclass(frozen=True, kw_only=True)
+class AEConfig:
+    """Plain autoencoder latents, as the losses of the paper read: no constraint."""
+
+    kind: ClassVar[str] = "ae"
+    latent_dim: int = 8
+
+    def __post_init__(self) -> None:
+        if self.latent_dim < 1:
+            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
+
+    def build(self) -> "AutoencoderBottleneck":
+        """The module of this configuration."""
+        return AutoencoderBottleneck(self)
+
+
+class _Continuous(nn.Module):
+    num_codes: int | None = None
+
+    def latents_of(self, codes: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:
+        raise ValueError(
+            f"got integer codes of shape {tuple(codes.shape)}, but this tokenizer is continuous: "
+            "pass float latents (b, k, c)"
+        )
+
+
+class AutoencoderBottleneck(_Continuous):
+    """Latents as they come."""
+
+    def __init__(self, config: AEConfig) -> None:
+        super().__init__()
+        self.input_dim = self.latent_dim = config.latent_dim
+
+    def forward(
+        self,
+        states: Float[Tensor, "b k i"],
+        *,
+        present: Bool[Tensor, "b k"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Bottled:
+        """Pass the states through."""
+        return Bottled(latents=states.float(), loss=states.new_zeros((), dtype=torch.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLConfig:
+    """Diagonal Gaussian latents (Kingma and Welling 2014).
+
+    ``weight`` is the price, in squared error per pixel value, of one nat per token channel present and
+    averaged over the batch; a mean, so it keeps its meaning when resolution, k or batch change.
+    ``initial_log_variance`` starts the noise near zero, so that early learning is not drowned in it.
+    """
+
+    kind: ClassVar[str] = "kl"
+    latent_dim: int = 8
+    weight: float = 2.5e-4
+    initial_log_variance: float = -6.0
+
+    def __post_init__(self) -> None:
+        if self.latent_dim < 1:
+            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
+        if self.weight < 0:
+            raise ValueError(f"bottleneck.weight: got {self.weight}, expected 0 or more")
+
+    def build(self) -> "GaussianBottleneck":
+        """The module of this configuration."""
+        return GaussianBottleneck(self)
+
+
+class GaussianBottleneck(_Continuous):
+    """Mean and log-variance; a sample in training, the mean in evaluation."""
+
+    def __init__(self, config: KLConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_dim, self.input_dim = config.latent_dim, 2 * config.latent_dim
+
+    def forward(
+        self,
+        states: Float[Tensor, "b k i"],
+        *,
+        present: Bool[Tensor, "b k"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Bottled:
+        """Sample (training) or take the mean; the maths is in fp32."""
+        mean, log_variance = states.float().chunk(2, dim=-1)
+        log_variance = (log_variance + self.config.initial_log_variance).clamp(-20, 10)
+        nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)  # (b k c)
+        kl = mean_over_present(nats.mean(-1), present)
+        latents = mean
+        if self.training:
+            noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+            latents = mean + (0.5 * log_variance).exp() * noise
+        statistics = {"kl_nats_per_channel": kl.detach()}
+        return Bottled(
+            latents=latents,
+            loss=self.config.weight * kl,
+            log_variance=log_variance,
+            statistics=statistics,
+        )
