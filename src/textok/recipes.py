@@ -113,6 +113,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
     width, heads, depth = SIZES[size]
     encoder, text_dim = T5_XL if resolution == 256 else T5_XXL
     steps = 270 * 1_281_167 // 256
+    adam = OptimizerConfig(kind="adamw", lr=1e-4, betas=(0.0, 0.99), weight_decay=0.0, warmup_steps=0)
     return TokenizerRun(
         name=f"imagenet-{resolution}-{size}-{num_latents}".lower(),
         model=TexTokConfig(
@@ -130,8 +131,8 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
         ),
         data=replace(IMAGENET, size=(resolution, resolution)),
         loss=LossConfig(l2=1.0, perceptual=0.1),
-        optimizer=OptimizerConfig(kind="adam", lr=1e-4, betas=(0.0, 0.99), warmup_steps=4000, final_lr=0.0),
-        critic_optimizer=OptimizerConfig(kind="adamw", lr=1e-4, betas=(0.0, 0.99), warmup_steps=0),
+        optimizer=replace(adam, kind="adam", warmup_steps=4000, final_lr=0.0),
+        critic_optimizer=adam,
         adversarial=AdversarialConfig(),
         budgets=BudgetDraw(kind="fixed"),
         steps=steps,

@@ -49,7 +49,9 @@ class LeCam(nn.Module):
 
     @torch.no_grad()
     def update(self, real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> None:
-        """Move the anchors towards the means of these logits, over all processes."""
+        """Move the anchors towards the means of these logits, over all processes; not by NaN or infinity."""
         means = mean_over_processes(torch.stack([real_logits.float().mean(), fake_logits.float().mean()]))
-        self.anchors.copy_(torch.where(self.updates == 0, means, torch.lerp(means, self.anchors, self.decay)))
-        self.updates += 1
+        finite = means.isfinite().all()
+        moved = torch.where(self.updates == 0, means, torch.lerp(means, self.anchors, self.decay))
+        self.anchors.copy_(torch.where(finite, moved, self.anchors))
+        self.updates += finite

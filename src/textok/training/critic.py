@@ -38,8 +38,13 @@ class Critic:
         self.discriminator = Discriminator(network).to(accelerator.device)
         self.objective = AdversarialObjective(config).to(accelerator.device)
         self.network = accelerator.prepare(self.discriminator)
-        groups = self.discriminator.parameters()
-        self.optimizer = AdamW(groups, lr=optimizer.lr, betas=optimizer.betas, weight_decay=0.0, fused=True)
+        self.optimizer = AdamW(
+            self.discriminator.parameters(),
+            lr=optimizer.lr,
+            betas=optimizer.betas,
+            weight_decay=optimizer.weight_decay,
+            fused=True,
+        )
 
     def generator_term(
         self,

@@ -5,21 +5,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from jaxtyping import Float
 from torch import Tensor
 
 
 class StopRequest:
-    """Set by the first SIGINT or SIGTERM: the loop saves and leaves; a second one interrupts at once."""
+    """Set by SIGINT or SIGTERM: the loop saves and leaves; a second SIGINT interrupts at once.
+
+    torchrun answers a Ctrl-C by a SIGTERM to processes that got the SIGINT already: that stays polite.
+    """
 
     def __init__(self) -> None:
         self.asked = False
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
 
@@ -41,32 +46,34 @@ def polite_stop() -> Iterator[StopRequest]:
 
 
 class NonFiniteGuard:
-    """Counts steps whose gradient was not finite; such a step changes nothing."""
+    """Counts steps whose loss or gradient was not finite; such a step changes nothing."""
 
     def __init__(self, *, limit: int) -> None:
         self.limit = limit
         self.skipped = 0
 
-    def admits(self, norm: Tensor, *, step: int, keys: list[str]) -> bool:
-        """Whether the step may be taken.
+    def admits(self, health: Float[Tensor, ""]) -> bool:
+        """Whether the step may be taken: ``health`` is finite when all losses and gradients are."""
+        admitted = bool(torch.isfinite(health))
+        self.skipped += not admitted
+        return admitted
+
+    def check(self, *, step: int, keys: list[str]) -> None:
+        """Stop the run when too many steps were skipped.
 
         Raises:
             FloatingPointError: when more than ``limit`` steps were skipped.
         """
-        if bool(torch.isfinite(norm)):
-            return True
-        self.skipped += 1
         if self.skipped > self.limit:
             raise FloatingPointError(
-                f"step {step}: the gradient is not finite, as in {self.limit} steps before; "
-                f"stopped. Keys of this batch: {', '.join(keys[:8])}... (all in skipped.jsonl). "
-                "Try a lower optimizer.lr, or start from the checkpoint before"
+                f"step {step}: loss or gradient is not finite, as in {self.limit} steps before "
+                f"(max_skipped_steps); stopped. First keys of this batch: {', '.join(keys[:8])}; all are in "
+                "skipped.jsonl. Look at these pictures, or start anew with a lower optimizer.lr"
             )
-        return False
 
 
 class Means:
-    """Running means of named scalars between two log lines; reads the device only when asked."""
+    """Running means of named scalars between two log lines; the device is read only when they are taken."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -79,24 +86,44 @@ class Means:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def take(self) -> dict[str, float]:
-        """The means since the last call."""
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+    def take(self, accelerator: Accelerator) -> dict[str, float]:
+        """The means since the last call, over all ranks; every rank must call, with the same names."""
+        if not self._sums:
+            return {}
+        means = [total.to(accelerator.device) / self._counts[name] for name, total in self._sums.items()]
+        values = accelerator.reduce(torch.stack(means), reduction="mean").tolist()
+        taken = dict(zip(self._sums, values, strict=True))
         self._sums, self._counts = {}, {}
-        return means
+        return taken
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was added since the last line."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from saved sums."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
 
-class Clock:
-    """Seconds since the last call."""
+class Throughput:
+    """Images per second since it was last read or restarted."""
 
     def __init__(self) -> None:
-        self._last = time.perf_counter()
+        self.restart()
 
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        now = time.perf_counter()
-        elapsed, self._last = now - self._last, now
-        return elapsed
+    def restart(self) -> None:
+        """Forget what was counted, so that an evaluation does not slow the numbers down."""
+        self._images, self._since = 0, time.perf_counter()
+
+    def add(self, images: int) -> None:
+        """Count images of all ranks."""
+        self._images += images
+
+    def take(self) -> float:
+        """The rate; counting starts anew."""
+        rate = self._images / (time.perf_counter() - self._since)
+        self.restart()
+        return rate
 
 
 def agreed(stop: StopRequest, accelerator: Accelerator) -> bool:

@@ -17,9 +17,10 @@ class OptimizerConfig:
         kind: "muon" (orthogonalised momentum for the blocks' matrices, AdamW for the rest), "adamw", or
             "adam" with the betas of the paper's table.
         lr: peak learning rate, used as it is: never scaled by batch size.
-        betas, weight_decay: of Adam(W); Muon decays too.
+        betas: of Adam(W).
+        weight_decay: of matrices, decoupled, for muon and adamw; for adam it is added to every gradient.
         warmup_steps: linear from 0 to ``lr``.
-        final_lr: share of ``lr`` at the last step, reached by a cosine.
+        final_lr: share of ``lr`` that a cosine falls to by the end.
         clip_norm: gradients are scaled to at most this norm; also the critic's.
     """
 
@@ -45,7 +46,8 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
     """One or two optimizers that together move every trainable parameter once."""
     parameters = dict(model.named_parameters())
     if config.kind == "adam":
-        return [Adam(parameters.values(), lr=config.lr, betas=config.betas)]
+        decay = config.weight_decay
+        return [Adam(parameters.values(), lr=config.lr, betas=config.betas, weight_decay=decay)]
     blocks = {name: p for name, p in parameters.items() if ".blocks." in name and p.ndim == 2}
     matrices = blocks if config.kind == "muon" else {}
     rest = [(name, p) for name, p in parameters.items() if name not in matrices]

@@ -47,7 +47,8 @@ class RunFolder:
         if file.exists():
             self._check_same(json.loads(file.read_text()), json.loads(json.dumps(asked)))
             return
-        if any(self.path.iterdir()):
+        leftover = file.name + ".tmp"  # of a start that was killed
+        if any(path.name != leftover for path in self.path.iterdir()):
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
         write_json(file, {**asked, "environment": environment()})
 
@@ -87,16 +88,22 @@ class RunFolder:
             self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
         return self._tensorboard
 
+    def close(self) -> None:
+        """Write out the events that are still buffered."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
     def forget_after(self, step: int) -> None:
-        """Drop log lines past ``step``: they will be written again."""
+        """Drop log lines past ``step``, which will be written again, and a line that a kill cut off."""
         for file in self.path.glob("*.jsonl"):
             kept = []
             for line in file.read_text().splitlines():
                 try:
-                    if json.loads(line)["step"] <= step:
-                        kept.append(line + "\n")
-                except (ValueError, KeyError):  # a line cut off by a kill
+                    record = json.loads(line)
+                except ValueError:
                     continue
+                if record.get("step", 0) <= step:
+                    kept.append(line + "\n")
             self._replace(file, kept)
 
     @staticmethod

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,10 +15,15 @@ _STATE, _TENSORS = "state.json", "tensors.safetensors"
 
 
 def save_snapshot(folder: Path, *, step: int, state: dict[str, Any]) -> Path:
-    """Write ``folder/step-NNNNNNNN`` (a kill leaves the older ones usable) and keep the last two."""
+    """Write ``folder/step-NNNNNNNN`` and keep the last two; a kill leaves the older ones as they are.
+
+    A run is deterministic, so a finished checkpoint of this step holds this state already and stays.
+    """
+    final = folder / f"step-{step:08d}"
+    if final.exists():
+        return final
     tensors: dict[str, Tensor] = {}
     tree = _flatten(state, "state", tensors)
-    final = folder / f"step-{step:08d}"
     temporary = folder / f".step-{step:08d}.tmp"
     for stale in folder.glob(".step-*.tmp"):
         shutil.rmtree(stale)
@@ -28,8 +32,6 @@ def save_snapshot(folder: Path, *, step: int, state: dict[str, Any]) -> Path:
     (temporary / _STATE).write_text(json.dumps(tree))
     for file in temporary.iterdir():
         _sync(file)
-    if final.exists():
-        shutil.rmtree(final)
     os.replace(temporary, final)
     _sync(folder)
     for old in snapshots(folder)[:-KEPT]:
@@ -90,8 +92,3 @@ def _unflatten(tree: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
         items = [_unflatten(item, tensors) for item in value]
         return tuple(items) if kind == "tuple" else items
     return value
-
-
-def to_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict on the CPU."""
-    return {key: value.detach().to(torch.device("cpu")) for key, value in state.items()}

@@ -6,6 +6,7 @@ The same command starts and resumes: everything needed to go on lies in the run 
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -16,12 +17,12 @@ from textok.data import EvalLoader, TrainLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.training.captions import CachedText
-from textok.training.loop import Clock, Means, NonFiniteGuard, agreed, polite_stop
+from textok.training.loop import Means, NonFiniteGuard, Throughput, agreed, polite_stop
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer_parts import Parts, build_critic, build_perceptual, mixed_precision, start_from
 from textok.training.tokenizer_run import TokenizerRun
-from textok.training.tokenizer_step import loss_terms, micro_batches
+from textok.training.tokenizer_step import loss_terms, micro_batches, total
 from textok.training.validation import Validation, export, first_batches
 
 
@@ -35,7 +36,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
 
     Raises:
         ValueError: for settings that do not fit, or a folder with another run.
-        FloatingPointError: when too many gradients were not finite.
+        FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
     accelerator = Accelerator(mixed_precision=mixed_precision(run), cpu=not torch.cuda.is_available())
@@ -64,6 +65,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         start_from(model, run.init_from)
     model.checkpoint_activations(enabled=run.activation_checkpointing)
     ema = AveragedModel(model.to(device), multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
+    averaged = cast(TexTok, ema.module)
     optimizers = build_optimizers(model, run.optimizer)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     perceptual = build_perceptual(run.loss, device=device, dtype=dtype)
@@ -76,17 +78,17 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
         folder.start(run, facts=facts)
     accelerator.wait_for_everyone()
-    guard = NonFiniteGuard(limit=run.max_skipped_steps)
-    validation = Validation(run, held_out, text, autocast=dtype)
-    parts = Parts(model, ema, optimizers, loader, guard, validation, critic)
+    guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
+    validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
+    parts = Parts(model, ema, optimizers, loader, guard, means, validation, critic)
     step = parts.resume(folder, rank=rank)
     if accelerator.is_main_process:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
 
     # --- the loop -----------------------------------------------------------------------------------------
-    last = min(run.steps, stop_at or run.steps)
-    means, clock, shown = Means(), Clock(), accelerator.is_main_process
+    last = run.steps if stop_at is None else min(run.steps, stop_at)
+    throughput, shown = Throughput(), accelerator.is_main_process
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
     with polite_stop() as stop, bar:
         while step < last and not agreed(stop, accelerator):
@@ -94,55 +96,59 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
             batch = next(loader)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
+            health = torch.zeros((), device=device)
+            notes: list[dict[str, torch.Tensor]] = []
             for part in micro_batches(batch, run, text, step=step, rank=rank, device=device):
                 with nullcontext() if part.last else accelerator.no_sync(network):
                     made = network(part.images, part.text, lengths=part.lengths, generator=part.noise)
                     terms = loss_terms(made, part.images, run.loss, perceptual)
                     if critic is not None:
-                        judged = sum(terms.values())
+                        judged = total(terms)
                         last_layer = model.decoder.output.weight
                         terms |= critic.generator_term(made.images, judged, step=step, last_layer=last_layer)
-                    accelerator.backward(sum(terms.values()) * part.share)
+                    accelerator.backward(total(terms) * part.share)
                 if critic is not None:
                     terms |= critic.accumulate(
                         part.images, made.images, step=step, share=part.share, last=part.last
                     )
-                means.add({**{f"loss/{k}": v for k, v in terms.items()}, **made.bottled.statistics})
+                losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
+                notes.append(losses | made.bottled.statistics)
+                health = health + sum(losses.values())
             norm = accelerator.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
             norms = {"grad_norm": torch.as_tensor(norm)}
             if critic is not None:
                 norms["critic_grad_norm"] = critic.gradient_norm(step=step)
-            if guard.admits(sum(norms.values()), step=step + 1, keys=batch.keys):
+            health = accelerator.reduce(health + sum(norms.values()))  # a rank's trouble is everyone's
+            if guard.admits(health):
                 for optimizer in optimizers:
                     optimizer.step()
                 ema.update_parameters(model)
                 if critic is not None:
                     critic.step(step=step)
-                means.add(norms)
+                for values in (*notes, norms):
+                    means.add(values)
             else:
                 folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": batch.keys}])
+                guard.check(step=step + 1, keys=batch.keys)
             model.zero_grad(set_to_none=True)
             if critic is not None:
                 critic.zero_grad()
             step += 1
+            throughput.add(run.batch_size)
             bar.update()
 
             # --- log, evaluate, save ------------------------------------------------------------------------
             if step % run.log_every == 0:
-                speed = run.log_every * run.batch_size / clock.lap()
-                values = {
-                    **means.take(),
-                    "lr": lr,
-                    "images_per_second": speed,
-                    "skipped_steps": guard.skipped,
-                }
-                values["bad_samples"] = loader.bad.count
-                bar.set_postfix_str(f"loss {values['loss/pixels']:.4f}, {speed:.0f} images/s")
+                values = means.take(accelerator)  # empty when every step since the last line was skipped
+                values |= {"lr": lr, "images_per_second": throughput.take()}
+                values |= {"skipped_steps": guard.skipped, "bad_samples": loader.bad.count}
+                loss, speed = values.get("loss/pixels", float("nan")), values["images_per_second"]
+                bar.set_postfix_str(f"loss {loss:.4f}, {speed:.0f} images/s")
                 if shown:
                     folder.log(step, values)
             if step % run.validation.every == 0 or step == run.steps:
-                validation.run(ema.module, folder, step=step, accelerator=accelerator)
-                clock.lap()
+                validation.run(averaged, folder, step=step, accelerator=accelerator)
+                throughput.restart()
             if step % run.checkpoint_every == 0 or step == last:
                 parts.save(folder, step=step, rank=rank)
         if step < last:  # asked to stop
@@ -153,6 +159,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     if shown:
         if step < run.steps:
             print(f"stopped at step {step} of {run.steps}; the same command goes on")
-        export(ema.module, run, folder, step=step, text=text, batches=first_batches(loader))
+        export(averaged, run, folder, step=step, text=text, batches=first_batches(loader))
+    folder.close()
     accelerator.wait_for_everyone()
     return folder.path / "weights"

@@ -15,7 +15,7 @@ from textok.objectives.lpips import LPIPS
 from textok.objectives.perceptual import EfficientNetPerceptualLoss, PerceptualLoss
 from textok.pipeline.precision import inference_dtype
 from textok.training.critic import Critic
-from textok.training.loop import NonFiniteGuard
+from textok.training.loop import Means, NonFiniteGuard
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer_run import LossConfig, TokenizerRun
 from textok.training.validation import Validation
@@ -65,6 +65,7 @@ class Parts:
     optimizers: list[Optimizer]
     loader: TrainLoader
     guard: NonFiniteGuard
+    means: Means
     validation: Validation
     critic: Critic | None
 
@@ -80,6 +81,7 @@ class Parts:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "loaders": loaders,
             "skipped": self.guard.skipped,
+            "means": self.means.state_dict(),
             "best": self.validation.best,
             "critic": None if self.critic is None else self.critic.state_dict(),
         }
@@ -100,6 +102,7 @@ class Parts:
             optimizer.load_state_dict(saved)
         self.loader.load_state_dict(state["loaders"][rank])
         self.guard.skipped = state["skipped"]
+        self.means.load_state_dict(state["means"])
         self.validation.best = state["best"]
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])

@@ -92,7 +92,7 @@ class TokenizerRun:
         precision: "auto" trains in bfloat16 where the hardware multiplies it natively.
         activation_checkpointing: recompute activations in the backward pass; saves memory, costs a third.
         log_every, checkpoint_every: in steps.
-        max_skipped_steps: the run stops when more steps than this had a gradient that was not finite.
+        max_skipped_steps: the run stops when more steps than this had a loss or gradient that was not finite.
     """
 
     kind: ClassVar[str] = "tokenizer"
@@ -107,7 +107,9 @@ class TokenizerRun:
     adversarial: AdversarialConfig | None = None
     discriminator: DiscriminatorConfig | None = None
     critic_optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(kind="adamw", lr=2e-4, betas=(0.0, 0.99), warmup_steps=0)
+        default_factory=lambda: OptimizerConfig(
+            kind="adamw", lr=2e-4, betas=(0.0, 0.99), weight_decay=0.0, warmup_steps=0
+        )
     )
     caption_dropout: float = 0.1
     steps: int = 10_000

@@ -60,6 +60,11 @@ def micro_batches(
         )
 
 
+def total(terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
+    """The sum of named scalars."""
+    return torch.stack([term.float() for term in terms.values()]).sum()
+
+
 def loss_terms(
     made: Reconstruction,
     images: Float[Tensor, "b 3 h w"],

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from textok.data import EvalLoader, TrainLoader, to_unit
 from textok.data.samples import Batch
-from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
 from textok.evaluation.features import EffNetLite2
 from textok.evaluation.grids import reconstruction_grid, save_picture
 from textok.evaluation.reconstruction import Row, evaluate_reconstruction, reconstruct_all
@@ -30,16 +30,13 @@ class Validation:
         pictures: CaptionedPictures,
         text: CachedText | None,
         *,
+        loader: TrainLoader,
         autocast: torch.dtype,
     ) -> None:
-        self.config, self.pictures, self.text, self.autocast = (
-            run.validation,
-            pictures,
-            text,
-            autocast,
-        )
+        self.config, self.pictures, self.text = run.validation, pictures, text
+        self.loader, self.autocast = loader, autocast
         self.name = run.name
-        self.captions = ("right", "none", "wrong") if text is not None else ("none",)
+        self.captions: tuple[Caption, ...] = CAPTIONS if text is not None else ("none",)
         self.budgets = tuple(k for k in run.validation.budgets if k <= run.model.num_latents)
         self.budgets = self.budgets or (run.model.num_latents,)
         self.network: EffNetLite2 | None = None
@@ -86,6 +83,7 @@ class Validation:
         sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
         if not self.best or sign * value > sign * self.best["value"]:
             self.best = {"step": step, "value": value}
+            measure_latents(model, first_batches(self.loader), self.text)
             model.save_pretrained(
                 folder.path / "best",
                 name=self.name,
@@ -108,10 +106,9 @@ def measure_latents(
     model: TexTok,
     batches: list[Batch],
     text: CachedText | None,
-    *,
-    device: torch.device,
 ) -> None:
     """Set the latent mean and standard deviation per channel from training pictures with their captions."""
+    device = next(model.parameters()).device
     model.eval()
     model.latent_mean.zero_()
     model.latent_std.fill_(1.0)
@@ -134,8 +131,7 @@ def export(
     batches: list[Batch],
 ) -> Path:
     """Write the EMA weights, with latent statistics, to the run's ``weights`` folder."""
-    device = next(model.parameters()).device
-    measure_latents(model, batches, text, device=device)
+    measure_latents(model, batches, text)
     made_by = {"run": encode_config(run), "step": step, "environment": environment()}
     model.save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
     return folder.path / "weights"

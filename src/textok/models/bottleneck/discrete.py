@@ -212,7 +212,6 @@ class VectorBottleneck(nn.Module):
         """Track usage and move dead codes onto ``candidates``, outputs of the encoder; returns how many."""
         share = counts / counts.sum().clamp(min=1) * self.num_codes
         self.usage.lerp_(share, 1 - self.config.usage_decay)
-        dead = self.usage < self.config.revive_below
         draw = torch.randint(
             len(candidates),
             (self.num_codes,),
@@ -222,6 +221,8 @@ class VectorBottleneck(nn.Module):
         fresh = candidates[draw.to(candidates.device)]
         if dist.is_available() and dist.is_initialized():
             dist.broadcast(fresh, src=0)  # every rank takes rank 0's vectors, so that replicas stay equal
+        # A code must never become NaN: the step that brought it is skipped, the codebook stays.
+        dead = (self.usage < self.config.revive_below) & fresh.isfinite().all(dim=-1)
         self.codebook.copy_(torch.where(dead[:, None], fresh.to(self.codebook.dtype), self.codebook))
         self.usage.masked_fill_(dead, 1.0)
         return dead.sum().float()
