@@ -92,7 +92,8 @@ def count_bytes(captions: list[str]) -> dict[str, Any]:
 
     from textok.models.text_encoder_files import resolve
 
-    tokens = AutoTokenizer.from_pretrained(resolve("minilm"))(captions, truncation=True, max_length=40)
+    tokenizer: Any = AutoTokenizer.from_pretrained(resolve("minilm"))
+    tokens = tokenizer(captions, truncation=True, max_length=40)
     lengths = [len(ids) for ids in tokens["input_ids"]]
     mean = statistics.fmean(lengths)
     return {

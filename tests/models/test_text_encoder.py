@@ -320,7 +320,7 @@ def test_folders_that_do_not_fit_are_refused(folders: dict[str, Path], tmp_path:
     with pytest.raises(ValueError, match="not a safetensors file"):
         TextEncoder.from_pretrained(folder, max_tokens=20)
     weights.rename(folder / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match="no model.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"no model\.safetensors"):
         TextEncoder.from_pretrained(folder, max_tokens=20)
     shutil.copy(folders["clip"] / "model.safetensors", weights)
     with pytest.raises(ValueError, match="its weights lack"):

@@ -305,7 +305,7 @@ def _key(caption: str) -> bytes:
 
 
 def _checksum(states: Float[Tensor, "_ d"]) -> int:
-    return zlib.crc32(memoryview(states.view(torch.uint8).numpy()))
+    return zlib.crc32(states.view(torch.uint8).numpy().data)
 
 
 def _as_bytes_tensor(content: bytes) -> UInt8[Tensor, " n"]:

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def _leave_interrupts_to_the_parent(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _as_it_is(item: DecodedJob) -> DecodedJob:
+def _as_it_is(item: Any) -> Any:
     return item
 
 
@@ -121,4 +121,4 @@ class DecodedStore:
         """Keep a sample, if the store is on."""
         if self._enabled and index not in self._samples:
             # a copy of its own: a view would keep the whole job's memory (and its shared file) alive
-            self._samples[index] = Sample(**{**vars(sample), "image": sample.image.clone()})
+            self._samples[index] = replace(sample, image=sample.image.clone())

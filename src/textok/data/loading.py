@@ -239,11 +239,11 @@ class EvalLoader:
 
     def _good(self, decoded: dict[int, Sample | BadSample]) -> list[Sample]:
         self.bad.seen += len(decoded)
-        for index in sorted(decoded):
-            sample = decoded[index]
+        ordered = [decoded[index] for index in sorted(decoded)]
+        for sample in ordered:
             if isinstance(sample, BadSample):
                 self.bad.add(sample)
-        return [decoded[index] for index in sorted(decoded) if isinstance(decoded[index], Sample)]
+        return [sample for sample in ordered if isinstance(sample, Sample)]
 
 
 def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: list[str]) -> Batch:

@@ -70,7 +70,7 @@ class DataConfig:
         return open_source(self.source, self.split, fields=fields)
 
 
-def _check(key: str, got: object, expected: str, ok: bool) -> None:
+def _check(key: str, got: object, expected: str, ok: bool) -> None:  # noqa: FBT001 (reads as a sentence)
     if not ok:
         raise ValueError(f"DataConfig.{key}: got {got!r}; expected {expected}")
 

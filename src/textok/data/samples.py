@@ -50,7 +50,7 @@ class Batch:
     images: UInt8[Tensor, "b 3 h w"]
     captions: list[str]
     keys: list[str]
-    labels: Int[Tensor, "b"] | None = None  # noqa: F821
+    labels: Int[Tensor, "b"] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -31,9 +31,14 @@ class Source(Protocol):
         fingerprint: hash of file names, sizes and the sample count.
     """
 
-    shard_lengths: Sequence[int]
-    max_window: int | None
-    fingerprint: str
+    @property
+    def shard_lengths(self) -> Sequence[int]: ...
+
+    @property
+    def max_window(self) -> int | None: ...
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def __len__(self) -> int:
         """How many samples there are."""

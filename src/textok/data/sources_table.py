@@ -132,7 +132,9 @@ class ParquetSource:
     def captions(self) -> Iterator[str]:
         """Every caption of every row, in order; malformed ones are passed over."""
         column = self._columns.caption
-        for group in range(len(self._groups) if column is not None else 0):
+        if column is None:
+            return
+        for group in range(len(self._groups)):
             yield from _all_captions(self._read(group, [column]).to_pylist(), self._fields)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -188,12 +190,12 @@ class DatasetSource:
             raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
         self._folder, self._fields = folder, fields
         self._columns = Columns.choose(dataset.column_names, fields=fields, where=str(folder))
-        dataset = dataset.select_columns(self._columns.names()).with_format(None)
-        if isinstance(dataset.features[self._columns.image], datasets.Image):
-            dataset = dataset.cast_column(self._columns.image, datasets.Image(decode=False))
-        self._dataset = dataset
-        self.shard_lengths = [len(dataset)]
-        self.fingerprint = fingerprint_files(_files_below(folder), len(dataset))
+        chosen: Any = dataset.select_columns(list(self._columns.names())).with_format(None)
+        if isinstance(chosen.features[self._columns.image], datasets.Image):
+            chosen = chosen.cast_column(self._columns.image, datasets.Image(decode=False))
+        self._dataset: Any = chosen
+        self.shard_lengths = [len(chosen)]
+        self.fingerprint = fingerprint_files(_files_below(folder), len(chosen))
 
     def __len__(self) -> int:
         return len(self._dataset)

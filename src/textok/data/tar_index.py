@@ -80,7 +80,7 @@ def _members(path: Path) -> Iterator[tuple[str, int, int]]:
                     raise tarfile.ReadError(f"member '{member.name}' has a negative size")
                 if member.isreg() and not member.issparse():
                     yield member.name, member.offset_data, member.size
-                tar.members = []  # keep no second copy of the list
+                tar.members = []  # pyrefly: ignore[missing-attribute]  keeps no second copy of the list
             _check_end(path, tar.offset)
     except tarfile.TarError as error:
         raise ValueError(

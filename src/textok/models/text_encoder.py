@@ -72,7 +72,7 @@ class TextEncoder:
                 f"adds {specials} special tokens, so at least {specials + 1} are needed"
             )
         self.info = info
-        self._model = model.eval().requires_grad_(False)
+        self._model: Any = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
 
     @classmethod
