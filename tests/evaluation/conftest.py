@@ -60,7 +60,7 @@ def model() -> TexTok:
         text_dim=12,
     )
     model = TexTok(config)
-    # The last layer starts at zero in some initialisations; a gray picture for every budget would prove nothing.
+    # Larger outputs than at the start of training, so that budgets and captions show in 8 bits.
     nn.init.normal_(model.decoder.output.weight, std=0.2)
     return model.eval()
 

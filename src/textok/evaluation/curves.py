@@ -7,8 +7,8 @@ from html import escape
 from textok.evaluation.captioned import Caption
 from textok.evaluation.grids import CAPTION_LABELS
 
-_WIDTH, _HEIGHT = 460, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 104, 14, 44
+_WIDTH, _HEIGHT = 480, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 126, 14, 44
 _LABEL_GAP = 16  # least distance between the names at the ends of the lines
 
 
@@ -36,12 +36,12 @@ def curve_chart(lines: Mapping[Caption, Mapping[int, float]], *, title: str, uni
     return "\n".join(parts)
 
 
-def value_ticks(values: Sequence[float], *, most: int = 6) -> list[float]:
+def value_ticks(values: Sequence[float], *, most: int = 8) -> list[float]:
     """Round numbers at even steps (1, 2 or 5 times a power of ten) whose range holds all values."""
     low, high = min(values), max(values)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    power = 10 ** math.floor(math.log10((high - low) / (most - 1)))
+    power = 10.0 ** math.floor(math.log10((high - low) / (most - 1)))
     for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         if last - first < most:
@@ -66,9 +66,15 @@ def _axes(x: Mapping[int, float], ticks: Sequence[float], *, unit: str) -> list[
     for tick in ticks:
         height = _down(tick, ticks)
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{tick:.{decimals}f}</text>')
-    parts += [f'<text x="{left:.1f}" y="{base + 18}" text-anchor="middle">{k}</text>' for k, left in x.items()]
-    parts.append(f'<text class="unit" x="{(_LEFT + right) / 2}" y="{base + 37}" text-anchor="middle">tokens</text>')
+        parts.append(
+            f'<text x="{_LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{tick:.{decimals}f}</text>'
+        )
+    parts += [
+        f'<text x="{left:.1f}" y="{base + 18}" text-anchor="middle">{k}</text>' for k, left in x.items()
+    ]
+    parts.append(
+        f'<text class="unit" x="{(_LEFT + right) / 2}" y="{base + 37}" text-anchor="middle">tokens</text>'
+    )
     return parts
 
 

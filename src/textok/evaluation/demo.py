@@ -27,16 +27,25 @@ SHIPPED_PICTURES = "demo-pictures"
 KINDS = {
     "test-drawing": (
         "Known things, new drawings",
-        "Drawings held out of training, of things that training has seen drawn by other hands.",
+        "Test drawings of things that the training split shows drawn by other hands.",
     ),
-    "test-concept": ("Unknown things", "Drawings of things that occur in no training picture and no training caption."),
-    "photos": ("Photographs", "Natural photographs, out of the domain of a tokenizer trained on drawings."),
+    "test-concept": (
+        "Unknown things",
+        "Test drawings of things that occur in no picture and no caption of the training split.",
+    ),
+    "photos": ("Photographs", "Natural photographs: out of domain for a tokenizer trained on drawings."),
+}
+PLACES = {
+    "both": "encoder and decoder",
+    "encoder": "the encoder only",
+    "decoder": "the decoder only",
+    "none": "neither side",
 }
 CREDIT = (
-    "Drawings: Fluent Emoji by Microsoft (MIT), Noto Emoji by Google and FxEmoji by Mozilla (Apache-2.0), Twemoji by"
-    " Twitter and contributors and Emoji One 2.x by its contributors (CC-BY-4.0), Open Clip Art Library (public domain);"
-    " resized and some put on a colored background. Photographs: public domain or CC0-1.0, from scikit-image and"
-    " GCompris. Names of authors and full licence texts: ATTRIBUTION.md beside the pictures."
+    "Drawings: Fluent Emoji by Microsoft (MIT), Noto Emoji by Google and FxEmoji by Mozilla (Apache-2.0),"
+    " Twemoji by Twitter and contributors and Emoji One 2.x by its contributors (CC-BY-4.0), Open Clip Art"
+    " Library (public domain); resized, some on a colored background. Photographs: public domain or CC0-1.0,"
+    " from scikit-image and GCompris. Authors and full licence texts: ATTRIBUTION.md beside the pictures."
 )
 _TIMED_SECONDS = 2.0
 
@@ -98,7 +107,7 @@ def _read(source: str, name: str, *, split: str | None, limit: int | None, size:
 
 
 def make_section(tokenizer: ImageTokenizer, pictures: CaptionedPictures, network: FeatureNetwork) -> Section:
-    """Reconstruct and score pictures of one kind, at the usual budgets that the model has and at its longest."""
+    """Reconstruct and score pictures of one kind, at the usual budgets and the model's longest."""
     config = tokenizer.model.config
     budgets = sorted({k for k in BUDGETS if k < config.num_latents} | {config.num_latents})
     reads_captions = config.placement != "none"
@@ -134,7 +143,7 @@ def score(pictures: CaptionedPictures, outputs: Reconstructions, network: Featur
 
 @torch.inference_mode()
 def measure_speed(tokenizer: ImageTokenizer, pictures: CaptionedPictures) -> dict[str, float]:
-    """Pictures a second of encoding and of decoding all tokens, in batches of 32, captions already encoded."""
+    """Pictures a second to and from all K tokens, in batches of 32, captions already encoded."""
     places = [i % len(pictures) for i in range(32)]
     images = to_unit(pictures.images[places].to(tokenizer.device)).to(tokenizer.dtype)
     text = None
@@ -173,9 +182,15 @@ def _token_bytes(tokenizer: ImageTokenizer, budgets: Sequence[int]) -> dict[int,
 
 
 def _file_bytes(kinds: Sequence[CaptionedPictures]) -> dict[str, float]:
-    formats = {"PNG": {"format": "PNG", "optimize": True}, "WebP, quality 75": {"format": "WEBP", "quality": 75}}
+    formats = {
+        "PNG": {"format": "PNG", "optimize": True},
+        "WebP, quality 75": {"format": "WEBP", "quality": 75},
+    }
     images = [tensor_to_image(pixels) for pictures in kinds for pixels in pictures.images]
-    return {name: statistics.mean(_size(image, **options) for image in images) for name, options in formats.items()}
+    return {
+        name: statistics.mean(_size(image, **options) for image in images)
+        for name, options in formats.items()
+    }
 
 
 def _size(image: Any, **options: Any) -> int:
@@ -186,18 +201,20 @@ def _size(image: Any, **options: Any) -> int:
 
 def _facts(tokenizer: ImageTokenizer) -> dict[str, str]:
     config, facts = tokenizer.model.config, model_facts(tokenizer.model.config)
-    parameters = {name: f"{count / 1e6:.1f} M" for name, count in facts["parameters"].items()}
+    total, encoder, decoder = (
+        f"{facts['parameters'][part] / 1e6:.1f} M" for part in ("total", "encoder", "decoder")
+    )
     longest = f"{config.num_latents} tokens of {config.latent_dim} channels"
     codes = "" if facts["codes"] is None else f", a vocabulary of {facts['codes']:,} codes"
-    where = {"both": "encoder and decoder", "none": "neither side"}.get(config.placement, f"the {config.placement} only")
     gmacs = facts["gmacs_per_image"]
     return {
         "Model": tokenizer.model_id,
-        "Parameters": f"{parameters['total']} ({parameters['encoder']} encoder, {parameters['decoder']} decoder)",
+        "Parameters": f"{total} ({encoder} encoder, {decoder} decoder)",
         "Picture": f"{config.image_size} x {config.image_size} pixels, patches of {config.patch_size}",
         "Tokens": f"up to {longest}{codes}; bottleneck {config.bottleneck.kind}",
-        "Caption": f"read by {where}, from {config.text_encoder}, at most {config.max_text_tokens} word pieces",
-        "Arithmetic": f"{gmacs['encode']:.2f} G multiply-adds to encode a picture, {gmacs['decode']:.2f} G to decode it",
+        "Caption": f"read by {PLACES[config.placement]}; states of {config.text_encoder},"
+        f" at most {config.max_text_tokens} word pieces",
+        "Multiply-adds": f"{gmacs['encode']:.2f} G to encode a picture, {gmacs['decode']:.2f} G to decode it",
         "Timed on": _machine(tokenizer),
         "Licence of the weights": str(tokenizer.model.made_by.get("licence", "see the model card")),
     }
@@ -208,7 +225,8 @@ def _machine(tokenizer: ImageTokenizer) -> str:
     if tokenizer.device.type == "cuda":
         place = torch.cuda.get_device_name(tokenizer.device)
     else:
-        place = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads"
+        processor = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
+        place = f"{processor}, {torch.get_num_threads()} threads"
     return f"{place}; {dtype}, batches of 32, torch {torch.__version__}; captions already encoded"
 
 

@@ -1,4 +1,4 @@
-"""Feature networks of the metrics. Never the network of the perceptual loss (that one is EfficientNet-lite0)."""
+"""Feature networks of the metrics; never the network of the perceptual loss (that is EfficientNet-lite0)."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -29,7 +29,9 @@ class FeatureNetwork(Protocol):
     name: str
     dim: int
 
-    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures: ...
+    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        """Features of uint8 pictures."""
+        ...
 
 
 class EffNetLite2(nn.Module):
@@ -53,7 +55,7 @@ class EffNetLite2(nn.Module):
         self.activation = nn.ReLU6()
         self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
-    def train(self, mode: bool = True) -> "EffNetLite2":
+    def train(self, mode: bool = True) -> "EffNetLite2":  # noqa: FBT001, FBT002 (nn.Module has it so)
         """Stay in evaluation mode: the network is frozen."""
         return super().train(False)
 

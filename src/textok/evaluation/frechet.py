@@ -19,7 +19,7 @@ class FeatureStatistics:
     """
 
     count: int
-    total: Float64[Tensor, "d"]  # noqa: F821
+    total: Float64[Tensor, "d"]
     outer: Float64[Tensor, "d d"]
 
     @classmethod
@@ -34,7 +34,7 @@ class FeatureStatistics:
         )
 
     @cached_property
-    def mean(self) -> Float64[Tensor, "d"]:  # noqa: F821
+    def mean(self) -> Float64[Tensor, "d"]:
         """Mean vector (d,)."""
         return self.total / self.count
 
@@ -85,7 +85,7 @@ class SplitStatistics:
         return cls(even=nothing, odd=nothing)
 
     @classmethod
-    def of(cls, features: Float[Tensor, "b d"], indices: Int[Tensor, "b"]) -> "SplitStatistics":  # noqa: F821
+    def of(cls, features: Float[Tensor, "b d"], indices: Int[Tensor, "b"]) -> "SplitStatistics":
         """Statistics of the vectors of the pictures at the positions ``indices``; kept in main memory."""
         vectors, odd = features.cpu(), indices.cpu() % 2 == 1
         return cls(even=FeatureStatistics.of(vectors[~odd]), odd=FeatureStatistics.of(vectors[odd]))
@@ -97,7 +97,7 @@ class SplitStatistics:
 
     @cached_property
     def floor(self) -> float:
-        """Fréchet distance between the two halves: what pictures of the same kind score against each other."""
+        """Fréchet distance between the two halves: what pictures of one kind score by themselves."""
         return frechet_distance(self.odd, self.even)
 
     def __add__(self, other: "SplitStatistics") -> "SplitStatistics":

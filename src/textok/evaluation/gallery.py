@@ -72,13 +72,16 @@ def gallery(section: Section, *, perceptual: str, open_cards: int = 6) -> str:
 def _card(section: Section, place: int, *, perceptual: str) -> str:
     pictures = section.pictures
     caption = pictures.captions[place]
-    rows = "\n".join(_row(section, condition, place, perceptual=perceptual) for condition in section.conditions)
+    rows = "\n".join(
+        _row(section, condition, place, perceptual=perceptual) for condition in section.conditions
+    )
     heads = "".join(f"<th>{k}</th>" for k in section.budgets)
     wrong = ""
     if "wrong" in section.conditions:
         wrong = f'<p class="other">Wrong caption: “{escape(pictures.captions_under("wrong")[place])}”</p>'
     return f"""<article class="card">
-<div class="original"><img src="{data_uri(pictures.images[place])}" alt="original: {escape(caption)}" width="128">
+<div class="original">
+<img src="{data_uri(pictures.images[place])}" alt="original: {escape(caption)}" width="128">
 <div><h4>{escape(caption)}</h4>{wrong}</div></div>
 <table class="matrix"><thead><tr><th class="corner">tokens</th>{heads}</tr></thead>
 <tbody>

@@ -1,7 +1,7 @@
 """Metrics of reconstructions against their originals: PSNR, SSIM, perceptual distance, Fréchet distance.
 
-All of them read uint8 pictures, after this project's rule round(clamp((x + 1) * 127.5, 0, 255)): what a viewer
-sees is what is measured. Per-image values are averaged over pictures.
+All of them read uint8 pictures, after this project's rule round(clamp((x + 1) * 127.5, 0, 255)): what a
+viewer sees is what is measured. Per-image values are averaged over pictures.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ SSIM_WINDOW = 11
 
 def psnr_per_image(
     originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:  # noqa: F821
+) -> Float64[Tensor, "b"]:
     """Peak signal-to-noise ratio in dB of each picture, data range 255, at most ``MAX_PSNR``."""
     squared_error = (originals.double() - reconstructions.double()).square().mean(dim=(1, 2, 3))
     return (10 * torch.log10(255**2 / squared_error)).clamp(max=MAX_PSNR)
@@ -33,12 +33,12 @@ def psnr_per_image(
 
 def ssim_per_image(
     originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:  # noqa: F821
+) -> Float64[Tensor, "b"]:
     """Structural similarity of each picture (Wang et al. 2004), over windows that lie inside the picture.
 
-    Gaussian window of 11 px, sigma 1.5, population covariance, data range 255, mean over channels: the values of
-    scikit-image with these settings. torchmetrics also counts windows over a mirrored border, so its values differ,
-    and it is some ten times slower on a CPU.
+    Gaussian window of 11 px, sigma 1.5, population covariance, data range 255, mean over channels: the values
+    of scikit-image with these settings. torchmetrics also counts windows over a mirrored border: its values
+    differ, and it is some ten times slower on a CPU.
 
     Raises:
         ValueError: when a side is shorter than the window.
@@ -71,7 +71,7 @@ def _window_matrix(size: int, *, device: torch.device) -> Float64[Tensor, "posit
     return matrix
 
 
-def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeatures) -> Float64[Tensor, "b"]:  # noqa: F821
+def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeatures) -> Float64[Tensor, "b"]:
     """Distance of the feature maps of each pair, 0 for identical pictures.
 
     At every stage both maps are scaled to unit length over channels; squared differences are summed over
@@ -115,7 +115,7 @@ class PairedMetrics:
         originals: UInt8[Tensor, "b 3 h w"],
         reconstructions: UInt8[Tensor, "b 3 h w"],
         *,
-        indices: Int[Tensor, "b"],  # noqa: F821
+        indices: Int[Tensor, "b"],
         original_features: ImageFeatures,
     ) -> None:
         """Add pairs of pictures that stand at the positions ``indices`` of the set."""
@@ -140,12 +140,12 @@ class PairedMetrics:
         )
 
     def compute(self, originals: SplitStatistics) -> dict[str, float]:
-        """Means over pictures, and Fréchet distances to the originals when there are ``MIN_FRECHET`` pictures.
+        """Means over pictures, and Fréchet distances to the originals with ``MIN_FRECHET`` pictures or more.
 
-        ``fd_NETWORK`` compares all reconstructions with all originals. ``fd_NETWORK_unpaired`` compares one half
-        of the reconstructions with the other half of the originals, and is to be read beside
-        ``fd_NETWORK_floor``, one half of the originals against the other: the same number of pictures, none of
-        them on both sides.
+        ``fd_NETWORK`` compares all reconstructions with all originals. ``fd_NETWORK_unpaired`` compares
+        one half of the reconstructions with the other half of the originals, and is to be read beside
+        ``fd_NETWORK_floor``, one half of the originals against the other: the same number of pictures, none
+        of them on both sides.
         """
         row = {name: sum(column) / len(column) for name, column in self.per_image.items()}
         if len(self.indices) >= MIN_FRECHET:

@@ -1,7 +1,8 @@
 """How well a tokenizer reconstructs: every metric per split, caption condition and token budget.
 
 Protocol: a picture is encoded once per caption condition to all K latents; a budget of k keeps the first k of
-them; the decoder gets the same caption as the encoder. The same code runs inside training and on the command line.
+them; the decoder gets the same caption as the encoder. The same code runs inside training and on the command
+line.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,7 @@ def evaluate_reconstruction(
     return _scores(pictures, metrics, originals)
 
 
-def text_for(captions: Sequence[str], indices: Int[Tensor, "b"], *, text: TextSource) -> TextCondition | None:  # noqa: F821
+def text_for(captions: Sequence[str], indices: Int[Tensor, "b"], *, text: TextSource) -> TextCondition | None:
     """The text of the pictures at ``indices``; None, without calling ``text``, when none has a caption."""
     chosen = [captions[i] for i in indices.tolist()]
     return text(chosen) if any(chosen) else None
@@ -142,7 +143,9 @@ def reconstruct_all(
 
     The arguments are those of :func:`evaluate_reconstruction`.
     """
-    parts: dict[tuple[Caption, int], list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
+    parts: dict[tuple[Caption, int], list[Tensor]] = {
+        (caption, k): [] for caption in captions for k in budgets
+    }
     device = next(model.parameters()).device
     with eval_mode(model):
         for caption in captions:

@@ -89,35 +89,35 @@ def _introduction(report: Report) -> str:
     return f"""<header>
 <p class="eyebrow">TexTok · {escape(report.model_id)}</p>
 <h1>Captioned pictures in a few tokens</h1>
-<p class="lead">Each picture was encoded once to a short row of tokens, vectors of a few numbers that come in order of
-importance, and is drawn again here from only the first {listed} of them.
-The caption is read by encoder and decoder alike: it says what is in the picture, which leaves the tokens free for how it
-looks; “without” and “wrong caption” show what that is worth, and how far a false caption leads astray.
-{_where_it_fails(report)}</p>
+<p class="lead">Each picture was encoded once to a short row of tokens, each a few numbers, and is drawn
+again here from only the first {listed} of them.</p>
+<p class="lead">The caption is read beside the picture and again beside the tokens: it says what is shown,
+which leaves the tokens free for how it looks. “Without” and “wrong caption” show what that is worth.</p>
+<p class="lead">{_where_it_fails(report)}</p>
 </header>"""
 
 
 def _where_it_fails(report: Report) -> str:
-    """One sentence, from the numbers: the kind of picture and the picture that come out worst."""
+    """From the numbers: the kind of picture and the picture that come out worst."""
     budget = max(report.token_bytes)
     condition = report.sections[0].conditions[0]
     worst = min(report.sections, key=lambda section: section.mean(condition, budget, "psnr"))
     psnr, place = min((value, i) for i, value in enumerate(worst.scores[condition, budget]["psnr"]))
     return (
-        "Few tokens keep colour and layout and lose detail, lettering and faces; even with "
-        f"{budget} the kind that comes out worst is “{escape(worst.title.lower())}”, and in it "
-        f"“{escape(worst.pictures.captions[place])}” at {psnr:.1f} dB."
+        "Few tokens keep colours and layout and lose detail, lettering and faces; hardest here, even with"
+        f" {budget} tokens, is “{escape(worst.title)}”, and in it “{escape(worst.pictures.captions[place])}”"
+        f" ({psnr:.1f} dB)."
     )
 
 
 def _tiles(report: Report) -> str:
-    tiles = [(f"{speed:,.0f}", f"pictures a second to {escape(name)}") for name, speed in report.speed.items()]
     budget = min(report.token_bytes, key=lambda k: abs(k - 8))
-    smallest = min(report.file_bytes.values())
-    ratio = smallest / report.token_bytes[budget]
-    tiles.insert(0, (f"{report.token_bytes[budget]} B", f"a picture in {budget} tokens: 1/{ratio:.0f} of its WebP file"))
+    size = report.token_bytes[budget]
+    ratio = min(report.file_bytes.values()) / size
+    tiles = [(f"{size} B", f"a picture in {budget} tokens: 1/{ratio:.0f} of its smallest file")]
     if {"right", "none"} <= set(report.sections[0].conditions):
-        tiles.insert(1, _caption_gain(report.sections[0], min(report.token_bytes)))
+        tiles.append(_caption_gain(report.sections[0], min(report.token_bytes)))
+    tiles += [(f"{rate:,.0f}", f"pictures a second to {escape(name)}") for name, rate in report.speed.items()]
     cells = "".join(f"<li><strong>{value}</strong><span>{label}</span></li>" for value, label in tiles)
     return f'<ul class="tiles">{cells}</ul>'
 
@@ -129,7 +129,7 @@ def _caption_gain(section: Section, budget: int) -> tuple[str, str]:
 
 def _section(section: Section, perceptual: str) -> str:
     charts = "".join(
-        f"<figure>{_chart(section, metric, title, unit)}<figcaption>{title}</figcaption></figure>"
+        f"<figure><figcaption>{title}</figcaption>{_chart(section, metric, title, unit)}</figure>"
         for metric, title, unit in (
             ("psnr", "PSNR: higher is better", "dB"),
             (perceptual, "Perceptual distance: lower is better", "distance"),
@@ -137,11 +137,12 @@ def _section(section: Section, perceptual: str) -> str:
     )
     return f"""<section>
 <h2>{escape(section.title)}</h2>
-<p class="note">{escape(section.note)} Means over {len(section.pictures)} pictures:</p>
+<p class="note">{escape(section.note)} Means over {len(section.pictures)} pictures; in the table the PSNR
+stands over the perceptual distance, and the best of each column is bold.</p>
 <div class="charts">{charts}</div>
 {_means(section, perceptual)}
-<p class="legend">Under each picture: PSNR in dB (more is better) and perceptual distance (less is better). The best of the
-captions at each budget is framed.</p>
+<p class="legend">Under each picture: PSNR in dB (more is better) and perceptual distance (less is better).
+At each budget the picture with the best PSNR is framed.</p>
 {gallery(section, perceptual=perceptual)}
 </section>"""
 
@@ -152,7 +153,7 @@ def _chart(section: Section, metric: str, title: str, unit: str) -> str:
 
 
 def _means(section: Section, perceptual: str) -> str:
-    heads = "".join(f"<th>{k} tokens</th>" for k in section.budgets)
+    heads = "".join(f"<th>{k}<span> tokens</span></th>" for k in section.budgets)
     rows = "\n".join(
         f'<tr class="{c}"><th scope="row">{CAPTION_LABELS[c]}</th>'
         + "".join(_mean_cell(section, c, k, perceptual) for k in section.budgets)
@@ -188,42 +189,39 @@ def _sizes(report: Report) -> str:
     rows.append(("its caption, as text", f"{report.caption_bytes:,.0f} B", ""))
     return f"""<section>
 <h2>Bytes per picture</h2>
-<p class="note">Tokens count as stored, 16 bits a number or whole bits of codes. The decoder needs the caption too: where it
-does not travel with the picture anyway, add its bytes.</p>
-<div class="wide"><table class="plain">
-<thead><tr><th></th><th>mean size</th><th>of the smallest file</th></tr></thead>
-<tbody>{_rows(rows)}</tbody></table></div>
+<p class="note">Tokens count as stored, 16 bits a number or whole bits of codes. The decoder needs the
+caption too: where it does not travel with the picture anyway, add its bytes.</p>
+{_plain_table(rows, heads=("", "mean size", "of the smallest file"))}
 </section>"""
 
 
 def _about(report: Report) -> str:
     details = ""
     if report.details:
-        details = (
-            "<details><summary>What trained the weights</summary>"
-            f'<div class="wide"><table class="plain"><tbody>{_rows(report.details.items())}</tbody></table></div></details>'
-        )
+        table = _plain_table(report.details.items())
+        details = f"<details><summary>What trained the weights</summary>{table}</details>"
     credit = f'<p class="note">{escape(report.credit)}</p>' if report.credit else ""
     return f"""<section>
 <h2>About this run</h2>
-<div class="wide"><table class="plain"><tbody>{_rows(report.facts.items())}</tbody></table></div>
+{_plain_table(report.facts.items())}
 {details}
-<p class="note">All metrics read 8-bit pictures, as shown here without loss. PSNR has data range 255 and is averaged over
-pictures. The perceptual distance ({escape(report.perceptual)}) compares stage features of EfficientNet-lite2, scaled to
-unit length over channels; it is not LPIPS, and that network took no part in training. A wrong caption is that of another
-picture of the same kind.</p>
+<p class="note">All metrics read 8-bit pictures, as shown here without loss. PSNR has data range 255 and is
+averaged over pictures. The perceptual distance ({escape(report.perceptual)}) compares stage features of
+EfficientNet-lite2, scaled to unit length over channels; it is not LPIPS, and that network took no part in
+training. A wrong caption is that of another picture of the same kind.</p>
 {credit}
 </section>"""
 
 
 def _full_table(report: Report) -> str:
     rows = table_rows(report)
-    heads = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = _rows([f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)
-    return f"""<details class="full"><summary>All numbers</summary>
-<div class="wide"><table class="plain"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>
-</details>"""
+    cells = ([f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)
+    table = _plain_table(cells, heads=list(rows[0]))
+    return f'<details class="full"><summary>All numbers</summary>{table}</details>'
 
 
-def _rows(rows: Iterable[Iterable[str]]) -> str:
-    return "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+def _plain_table(rows: Iterable[Iterable[str]], *, heads: Sequence[str] = ()) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"""<div class="wide"><table class="plain"><thead><tr>{head}</tr></thead>
+<tbody>{body}</tbody></table></div>"""
