@@ -32,13 +32,19 @@ class Source(Protocol):
     """
 
     @property
-    def shard_lengths(self) -> Sequence[int]: ...
+    def shard_lengths(self) -> Sequence[int]:
+        """Samples in each shard."""
+        ...
 
     @property
-    def max_window(self) -> int | None: ...
+    def max_window(self) -> int | None:
+        """Shards it can serve in mixed order."""
+        ...
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Hash of the data."""
+        ...
 
     def __len__(self) -> int:
         """How many samples there are."""
