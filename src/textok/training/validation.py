@@ -34,7 +34,7 @@ class Validation:
         autocast: torch.dtype,
     ) -> None:
         self.config, self.pictures, self.text = run.validation, pictures, text
-        self.loader, self.autocast = loader, autocast
+        self.loader, self.autocast = loader, None if autocast == torch.float32 else autocast
         self.name = run.name
         self.captions: tuple[Caption, ...] = CAPTIONS if text is not None else ("none",)
         self.budgets = tuple(k for k in run.validation.budgets if k <= run.model.num_latents)

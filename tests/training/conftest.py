@@ -1,0 +1,126 @@
+"""Forty-eight pictures, a caption cache of invented features, and a run that takes a second."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+from torch import Tensor
+
+from textok.data import DataConfig
+from textok.models.tokenizer import TexTokConfig
+from textok.recipes import toy
+from textok.training.captions import CachedText
+from textok.training.tokenizer_run import TokenizerRun, ValidationConfig
+
+VAL = Path(__file__).parents[2] / "datasets/icons-128/val-000000.tar"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The same sums on any machine, and no precision left over from another test."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _members(first: int, count: int) -> dict[str, bytes]:
+    with tarfile.open(VAL) as tar:
+        names = [f"val-{i:06d}.{ending}" for i in range(first, first + count) for ending in ("webp", "json")]
+        return {name: tar.extractfile(name).read() for name in names}
+
+
+def _write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Splits: train of 48 pictures, torn of the same and a file that is none, val of 16 others."""
+    folder = tmp_path_factory.mktemp("pictures")
+    train = _members(0, 48)
+    _write_tar(folder / "train-000000.tar", train)
+    torn = {"bad.webp": b"not a picture", "bad.json": json.dumps({"caption": "torn"}).encode()}
+    _write_tar(folder / "torn-000000.tar", train | torn)
+    _write_tar(folder / "val-000000.tar", _members(48, 16))
+    return folder
+
+
+def invented_states(captions: Sequence[str]) -> list[Tensor]:
+    """Three to ten token states a caption that depend on nothing but the caption."""
+    found = []
+    for caption in captions:
+        seed = int.from_bytes(hashlib.sha256(caption.encode()).digest()[:6], "big")
+        random = torch.Generator().manual_seed(seed)
+        found.append(torch.randn(3 + seed % 8, 384, generator=random))
+    return found
+
+
+@pytest.fixture(scope="session")
+def text_cache(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A caption cache that is warm for all pictures: no test here loads a text encoder."""
+    folder = tmp_path_factory.mktemp("captions")
+    captions = [
+        c
+        for split in ("torn", "val")
+        for c in DataConfig(source=str(pictures), split=split).open().captions()
+    ]
+    cache = CachedText(TexTokConfig(), folder=str(folder)).cache
+    cache.warm(captions, lambda: invented_states)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(pictures: Path, text_cache: Path) -> TokenizerRun:
+    """The toy recipe with one block a side; steps are logged by threes and saved by twos."""
+    run = toy()
+    model = replace(run.model, dim=32, encoder_depth=1, decoder_depth=1, num_latents=4)
+    return replace(
+        run,
+        name="tiny",
+        model=model,
+        data=DataConfig(source=str(pictures), split="train", size=(32, 32)),
+        text_cache=str(text_cache),
+        precision="float32",
+        steps=12,
+        batch_size=8,
+        log_every=3,
+        checkpoint_every=2,
+        validation=ValidationConfig(count=16, every=12, budgets=(1, 4), batch_size=8, pictures=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def read_checkpoint() -> Callable[[Path, int], tuple[dict[str, Tensor], dict[str, Any]]]:
+    """The tensors and the other state of a run's checkpoint, as they lie on disk."""
+
+    def read(run: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        folder = run / "checkpoints" / f"step-{step:08d}"
+        return load_file(folder / "tensors.safetensors"), json.loads((folder / "state.json").read_text())
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def read_metrics() -> Callable[[Path], list[dict[str, float]]]:
+    """The lines of metrics.jsonl without the speed, which no two runs share."""
+
+    def read(run: Path) -> list[dict[str, float]]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+    return read

@@ -1,0 +1,267 @@
+"""A run that stops, however it stops, ends in the same bits as one that did not."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from textok.data import TrainLoader
+from textok.models.bottleneck import VQConfig
+from textok.objectives.adversarial import AdversarialConfig
+from textok.objectives.discriminator import DiscriminatorConfig
+from textok.training.tokenizer import train_tokenizer
+from textok.training.tokenizer_run import TokenizerRun
+
+STEPS = 8
+Reader = Callable[[Path, int], tuple[dict[str, torch.Tensor], dict[str, Any]]]
+
+
+def break_step(patch: pytest.MonkeyPatch, wanted: int) -> None:
+    """Make the loss of step ``wanted`` (from 0) NaN."""
+    from textok.training import tokenizer
+
+    whole = tokenizer.micro_batches
+
+    def broken(*args: Any, step: int, **kwargs: Any) -> Any:
+        for part in whole(*args, step=step, **kwargs):
+            yield replace(part, images=part.images * torch.nan) if step == wanted else part
+
+    patch.setattr(tokenizer, "micro_batches", broken)
+
+
+@pytest.fixture(scope="module")
+def lossy(tiny: TokenizerRun) -> TokenizerRun:
+    """With a torn picture, several micro-batches, captions and budgets drawn at random, kl noise, Muon."""
+    return replace(tiny, data=replace(tiny.data, split="torn", on_bad="skip"), micro_batch=3)
+
+
+@pytest.fixture(scope="module")
+def adversarial(tiny: TokenizerRun) -> TokenizerRun:
+    """With a codebook that is revived and a critic that starts, counts and is regularised on the way."""
+    return replace(
+        tiny,
+        model=replace(tiny.model, bottleneck=VQConfig(codebook_size=32, revive_below=0.9, usage_decay=0.5)),
+        adversarial=AdversarialConfig(start_step=1, discriminator_warmup_steps=2, r1_every=2),
+        discriminator=DiscriminatorConfig(base=8, multipliers=(1.0, 1.0), stem_stride=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(lossy: TokenizerRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight steps of ``lossy`` at one go; the second has a NaN."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("straight")
+    with pytest.MonkeyPatch.context() as patch:
+        break_step(patch, 1)
+        train_tokenizer(lossy, out, stop_at=STEPS)
+    return out
+
+
+def assert_same_state(read: Reader, one: Path, other: Path, step: int = STEPS) -> None:
+    (tensors, state), (others, other_state) = read(one, step), read(other, step)
+    assert tensors.keys() == others.keys() and state == other_state
+    different = [name for name, value in tensors.items() if not torch.equal(value, others[name])]
+    assert not different
+
+
+def test_going_on_gives_the_same_bits(
+    lossy: TokenizerRun,
+    straight: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_checkpoint: Reader,
+    read_metrics: Callable,
+) -> None:
+    break_step(monkeypatch, 1)
+    train_tokenizer(lossy, tmp_path, stop_at=4)
+    train_tokenizer(lossy, tmp_path, stop_at=5)  # between two log lines
+    train_tokenizer(lossy, tmp_path, stop_at=STEPS)
+    assert_same_state(read_checkpoint, straight, tmp_path)
+    assert read_metrics(straight) == read_metrics(tmp_path)
+    assert (straight / "skipped.jsonl").read_text() == (tmp_path / "skipped.jsonl").read_text()
+    assert (straight / "bad_samples.jsonl").read_text() == (tmp_path / "bad_samples.jsonl").read_text()
+
+
+def test_the_checkpoint_holds_what_the_run_is(straight: Path, read_checkpoint: Reader) -> None:
+    tensors, state = read_checkpoint(straight, STEPS)
+    text = json.dumps(state)
+    for name in ("state/model/encoder", "state/ema/module.encoder", "state/optimizers/1", "momentum_buffer"):
+        assert any(name in key for key in tensors), name
+    assert all(f'["{key}", ' in text for key in ("epoch", "batch", "bad", "best", "means"))
+    assert '["skipped", {"value": 1}]' in text
+    (bad,) = [json.loads(line) for line in (straight / "bad_samples.jsonl").read_text().splitlines()]
+    assert bad["key"] == "bad"
+    assert [p.name for p in sorted((straight / "checkpoints").iterdir())] == [
+        "step-00000006",
+        "step-00000008",
+    ]
+
+
+def test_codebook_and_critic_go_on_too(
+    adversarial: TokenizerRun, tmp_path: Path, read_checkpoint: Reader, read_metrics: Callable
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_tokenizer(adversarial, whole, stop_at=7)
+    train_tokenizer(adversarial, parts, stop_at=4)
+    train_tokenizer(adversarial, parts, stop_at=7)
+    assert_same_state(read_checkpoint, whole, parts, 7)
+    assert read_metrics(whole) == read_metrics(parts)
+    tensors, _ = read_checkpoint(whole, 7)
+    assert int(tensors["state/critic/objective/lecam.updates"]) == 6
+    assert any("state/critic/optimizer" in name for name in tensors)
+    assert {"loss/adversarial", "loss/lecam", "loss/r1", "revived"} <= read_metrics(whole)[-1].keys()
+
+
+# --- killed ---------------------------------------------------------------------------------------------
+
+# The process forks once for each way to die, so that torch is imported once. Each child breaks step 1 as the
+# undisturbed run does.
+KILLED = """
+import json, os, pickle, shutil, signal, sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+torch.set_num_threads(1)
+from textok.training import run_folder, tokenizer
+
+run = pickle.loads(bytes.fromhex(sys.argv[1]))
+whole = tokenizer.micro_batches
+
+
+def broken(*args, step, **kwargs):
+    for part in whole(*args, step=step, **kwargs):
+        yield replace(part, images=part.images * torch.nan) if step == 1 else part
+
+
+tokenizer.micro_batches = broken
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def while_logging(out):
+    def log(self, step, values):
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": %d, "loss/pix' % step if step == 6 else json.dumps({"step": step, **values}) + chr(10))
+        if step == 6:
+            die()
+
+    run_folder.RunFolder.log = log
+
+
+def before_rename(out):
+    rename = os.replace
+    os.replace = lambda a, b: die() if Path(b).name == "step-00000004" else rename(a, b)
+
+
+def while_pruning(out):
+    def rmtree(path):
+        next(Path(path).iterdir()).unlink()
+        die()
+
+    shutil.rmtree = rmtree
+
+
+for name, arrange in {"log": while_logging, "rename": before_rename, "prune": while_pruning}.items():
+    child = os.fork()
+    if child == 0:
+        out = Path(sys.argv[2]) / name
+        arrange(out)
+        tokenizer.train_tokenizer(run, out, stop_at=8)
+        os._exit(0)
+    print(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(lossy: TokenizerRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders of processes that died of SIGKILL."""
+    out = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-c", KILLED, pickle.dumps(lossy).hex(), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    died = [line for line in done.stdout.splitlines() if line.endswith(" -9")]
+    assert died == ["log -9", "rename -9", "prune -9"], done.stdout + done.stderr
+    return out
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("way", "reached"), [("log", 4), ("rename", 2), ("prune", 6)])
+def test_a_killed_run_goes_on(
+    way: str,
+    reached: int,
+    killed: Path,
+    lossy: TokenizerRun,
+    straight: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    read_checkpoint: Reader,
+    read_metrics: Callable,
+) -> None:
+    out = killed / way
+    leftovers = list((out / "checkpoints").glob(".*.tmp"))
+    assert bool(leftovers) == (way == "rename")
+    break_step(monkeypatch, 1)
+    train_tokenizer(lossy, out, stop_at=STEPS)
+    assert f"from step {reached} of" in capsys.readouterr().out
+    assert_same_state(read_checkpoint, straight, out)
+    assert read_metrics(straight) == read_metrics(out)
+    assert not list((out / "checkpoints").glob(".*.tmp"))
+
+
+def test_a_ctrl_c_saves_and_leaves(
+    lossy: TokenizerRun,
+    straight: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_checkpoint: Reader,
+) -> None:
+    break_step(monkeypatch, 1)
+    read = TrainLoader.__next__
+
+    def interrupted(loader: TrainLoader) -> Any:
+        if loader.batch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return read(loader)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainLoader, "__next__", interrupted)
+        weights = train_tokenizer(lossy, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (weights / "model.safetensors").is_file() and (tmp_path / "checkpoints/step-00000003").is_dir()
+    train_tokenizer(lossy, tmp_path, stop_at=STEPS)
+    assert_same_state(read_checkpoint, straight, tmp_path)
+
+
+# --- damaged --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "scrambled"])
+def test_a_damaged_checkpoint_is_named(
+    damage: str, straight: Path, lossy: TokenizerRun, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(straight, out)
+    newest = out / "checkpoints" / "step-00000008"
+    tensors, state = newest / "tensors.safetensors", newest / "state.json"
+    if damage == "cut":
+        tensors.write_bytes(tensors.read_bytes()[:-100])
+    elif damage == "gone":
+        tensors.unlink()
+    else:
+        state.write_text(state.read_text()[:50])
+    with pytest.raises(ValueError, match=r"step-00000008: damaged checkpoint .* delete this folder"):
+        train_tokenizer(lossy, out, stop_at=STEPS)

@@ -1,0 +1,182 @@
+"""The folder of a run: what it tells, whom it refuses, and what a finished run leaves in it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from textok.data import EvalLoader, to_unit
+from textok.models.bottleneck import AEConfig
+from textok.models.checkpoint import encode_config
+from textok.models.tokenizer import TexTok
+from textok.training.captions import CachedText
+from textok.training.run_folder import RunFolder
+from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
+from textok.training.tokenizer import train_tokenizer
+from textok.training.tokenizer_run import TokenizerRun
+
+
+@pytest.fixture(scope="module")
+def short(tiny: TokenizerRun) -> TokenizerRun:
+    return replace(tiny, steps=4, validation=replace(tiny.validation, every=2))
+
+
+@pytest.fixture(scope="module")
+def finished(short: TokenizerRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to its end, with two evaluations."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("finished")
+    assert train_tokenizer(short, out) == out / "weights"
+    return out
+
+
+# --- what it tells --------------------------------------------------------------------------------------
+
+
+def test_run_json_says_what_made_the_run(finished: Path, short: TokenizerRun) -> None:
+    told = json.loads((finished / "run.json").read_text())
+    assert told["config"] == json.loads(json.dumps(encode_config(short)))
+    assert told["facts"] == {"data": short.data.open().fingerprint, "samples": 48, "ranks": 1}
+    environment = told["environment"]
+    assert environment["libraries"]["torch"] == torch.__version__ and environment["code"]
+    assert environment["machine"]["threads"] == 1 and environment["machine"]["cpu"]
+
+
+def test_scores_and_pictures_of_every_evaluation(finished: Path, read_metrics: Callable) -> None:
+    scored = [line for line in read_metrics(finished) if any(key.startswith("val/") for key in line)]
+    assert [line["step"] for line in scored] == [2, 4]
+    wanted = {f"val/{c}/{k}/psnr" for c in ("right", "none", "wrong") for k in (1, 4)}
+    assert wanted <= scored[0].keys() and all(0 < scored[1][key] < 60 for key in wanted)
+    grids = sorted((finished / "grids").iterdir())
+    assert [grid.name for grid in grids] == ["step-00000002.png", "step-00000004.png"]
+    assert min(Image.open(grids[0]).size) > 2 * 32
+
+
+def test_events_are_written_out(finished: Path, read_metrics: Callable) -> None:
+    events = EventAccumulator(str(finished / "tensorboard")).Reload()
+    (at_three,) = [line for line in read_metrics(finished) if line["step"] == 3]
+    (scalar,) = events.Scalars("loss/pixels")
+    assert scalar.step == 3 and scalar.value == pytest.approx(at_three["loss/pixels"])
+    assert [scalar.step for scalar in events.Scalars("val/right/4/psnr")] == [2, 4]
+
+
+@pytest.mark.parametrize("which", ["weights", "best"])
+def test_the_weights_work(which: str, finished: Path, short: TokenizerRun, text_cache: Path) -> None:
+    model = TexTok.from_pretrained(finished / which)
+    assert model.config == short.model and model.model_id.startswith("tiny-")
+    batch = next(iter(EvalLoader(short.data, batch_size=48)))
+    text = CachedText(short.model, folder=str(text_cache))(batch.captions)
+    with torch.no_grad():
+        encoding = model.encode(to_unit(batch.images), text)
+        made = model.decode(encoding.latents, text)
+    assert made.shape == batch.images.shape and made.isfinite().all()
+    latents = encoding.latents.flatten(0, 1)
+    torch.testing.assert_close(latents.mean(0), torch.zeros(8), atol=0.01, rtol=0)
+    torch.testing.assert_close(latents.std(0), torch.ones(8), atol=0.01, rtol=0)
+
+
+def test_the_weights_say_what_made_them(finished: Path, short: TokenizerRun) -> None:
+    made_by = TexTok.from_pretrained(finished / "weights").made_by
+    assert made_by["step"] == 4 and made_by["run"]["name"] == "tiny"
+    best = TexTok.from_pretrained(finished / "best").made_by
+    assert best["step"] in (2, 4) and best[short.validation.best_by] > 0
+
+
+def test_a_finished_run_stays_as_it_is(finished: Path, short: TokenizerRun, read_metrics: Callable) -> None:
+    before, weights = read_metrics(finished), (finished / "weights/model.safetensors").read_bytes()
+    train_tokenizer(short, finished)
+    assert read_metrics(finished) == before
+    assert (finished / "weights/model.safetensors").read_bytes() == weights
+
+
+def test_a_run_starts_from_trained_weights(
+    finished: Path, short: TokenizerRun, tmp_path: Path, read_checkpoint: Callable
+) -> None:
+    trained = TexTok.from_pretrained(finished / "weights")
+    slow = replace(short.optimizer, lr=1e-12)
+    run = replace(short, name="next", init_from=str(finished / "weights"), optimizer=slow)
+    train_tokenizer(run, tmp_path / "run", stop_at=1)
+    tensors, _ = read_checkpoint(tmp_path / "run", 1)
+    for name, value in trained.named_parameters():
+        torch.testing.assert_close(tensors[f"state/model/{name}"], value, atol=1e-6, rtol=1e-5)
+    assert torch.equal(tensors["state/model/latent_std"], torch.ones(8))
+    other = replace(run, model=replace(run.model, bottleneck=AEConfig()))
+    with pytest.raises(ValueError, match=r"init_from: .* another model configuration"):
+        train_tokenizer(other, tmp_path / "other")
+
+
+# --- whom it refuses ------------------------------------------------------------------------------------
+
+
+def test_another_run_is_refused_by_key(finished: Path, short: TokenizerRun, pictures: Path) -> None:
+    with pytest.raises(ValueError, match=r"seed was 0, is 1"):
+        train_tokenizer(replace(short, seed=1), finished)
+    with pytest.raises(ValueError, match=r"model\.dim was 32, is 64"):
+        train_tokenizer(replace(short, model=replace(short.model, dim=64)), finished)
+
+
+def test_other_data_is_refused(short: TokenizerRun, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.start(short, facts={"data": "one", "samples": 48, "ranks": 1})
+    folder.start(short, facts={"data": "one", "samples": 48, "ranks": 1})
+    with pytest.raises(ValueError, match=r"another run.*data was 'one', is 'two'; ranks was 1, is 2"):
+        folder.start(short, facts={"data": "two", "samples": 48, "ranks": 2})
+
+
+def test_a_foreign_folder_is_refused(short: TokenizerRun, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="not empty and no run folder"):
+        RunFolder(tmp_path).start(short, facts={})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_start_that_was_killed_is_no_obstacle(short: TokenizerRun, tmp_path: Path) -> None:
+    (tmp_path / "run.json.tmp").write_text("{")
+    RunFolder(tmp_path).start(short, facts={})
+    assert json.loads((tmp_path / "run.json").read_text())["facts"] == {}
+
+
+def test_ranks_must_share_a_batch(
+    tiny: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textok.training.tokenizer.Accelerator", _ThreeRanks)
+    with pytest.raises(ValueError, match="batch_size: 8 pictures do not split evenly over 3 ranks"):
+        train_tokenizer(tiny, tmp_path)
+
+
+class _ThreeRanks:
+    process_index, num_processes, device = 0, 3, torch.device("cpu")
+
+    def __init__(self, **settings: object) -> None:
+        pass
+
+
+# --- logs and checkpoints -------------------------------------------------------------------------------
+
+
+def test_lines_past_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.append("metrics.jsonl", [{"step": 1}, {"step": 2}, {"step": 3}])
+    folder.append("bad_samples.jsonl", [{"key": "torn"}])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    folder.forget_after(2)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert (tmp_path / "bad_samples.jsonl").read_text() == '{"key": "torn"}\n'
+
+
+def test_snapshots_hold_nested_state(tmp_path: Path) -> None:
+    state = {"a": [1, 2.5, None, "x", True], "b": {3: (torch.arange(3), -1e-300)}, "c": {}, "d": []}
+    loaded = load_snapshot(save_snapshot(tmp_path, step=1, state=state))
+    assert torch.equal(loaded["b"][3][0], torch.arange(3)) and loaded["b"][3][1] == -1e-300
+    assert {k: v for k, v in loaded.items() if k != "b"} == {k: v for k, v in state.items() if k != "b"}
+    with pytest.raises(TypeError, match="state/a is a set"):
+        save_snapshot(tmp_path, step=2, state={"a": set()})
+    for step in (3, 4, 5):
+        save_snapshot(tmp_path, step=step, state=state)
+    assert [path.name for path in snapshots(tmp_path)] == ["step-00000004", "step-00000005"]
