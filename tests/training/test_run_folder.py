@@ -54,7 +54,8 @@ def test_scores_and_pictures_of_every_evaluation(finished: Path, read_metrics: C
     assert wanted <= scored[0].keys() and all(0 < scored[1][key] < 60 for key in wanted)
     grids = sorted((finished / "grids").iterdir())
     assert [grid.name for grid in grids] == ["step-00000002.png", "step-00000004.png"]
-    assert min(Image.open(grids[0]).size) > 2 * 32
+    with Image.open(grids[0]) as grid:
+        assert min(grid.size) > 2 * 32
 
 
 def test_events_are_written_out(finished: Path, read_metrics: Callable) -> None:

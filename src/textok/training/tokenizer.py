@@ -3,7 +3,7 @@
 The same command starts and resumes: everything needed to go on lies in the run folder.
 """
 
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -90,7 +90,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     last = run.steps if stop_at is None else min(run.steps, stop_at)
     throughput, shown = Throughput(), accelerator.is_main_process
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
-    with polite_stop() as stop, bar:
+    with polite_stop() as stop, closing(folder), bar:
         while step < last and not agreed(stop, accelerator):
             network.train()
             batch = next(loader)
@@ -160,6 +160,5 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         if step < run.steps:
             print(f"stopped at step {step} of {run.steps}; the same command goes on")
         export(averaged, run, folder, step=step, text=text, batches=first_batches(loader))
-    folder.close()
     accelerator.wait_for_everyone()
     return folder.path / "weights"

@@ -1,0 +1,54 @@
+"""Trains the pickled runs in argv[1] one after another under torchrun, and notes what each rank holds at the end.
+
+Started by test_ranks.py. Run "gan" has a NaN on rank 1 alone in its second step, and a cold caption cache.
+"""
+
+import hashlib
+import json
+import pickle
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import invented_states
+
+from textok.training import tokenizer
+from textok.training.captions import CachedText
+from textok.training.run_folder import RunFolder
+from textok.training.tokenizer_parts import Parts
+
+whole_step, save = tokenizer.micro_batches, Parts.save
+
+
+def spoilt(batch: Any, run: Any, *args: Any, step: int, rank: int, **kwargs: Any) -> Iterator[Any]:
+    bad = run.name == "gan" and step == 1 and rank == 1
+    for part in whole_step(batch, run, *args, step=step, rank=rank, **kwargs):
+        yield replace(part, images=part.images * torch.nan) if bad else part
+
+
+def digest(state: dict[str, torch.Tensor]) -> str:
+    """Of the weights; latent statistics of the average are measured on rank 0 alone, for the export."""
+    content = b"".join(v.numpy().tobytes() for k, v in sorted(state.items()) if "latent_" not in k)
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_and_note(parts: Parts, folder: RunFolder, *, step: int, rank: int) -> None:
+    found = {"model": digest(parts.model.state_dict()), "ema": digest(parts.ema.state_dict())}
+    if parts.critic is not None:
+        found["critic"] = digest(parts.critic.discriminator.state_dict())
+        found["anchors"] = digest(parts.critic.objective.state_dict())
+    note = {"step": step, "replica": found, "skipped": parts.guard.skipped}
+    (folder.path / f"rank-{rank}-step-{step}.json").write_text(json.dumps(note))
+    save(parts, folder, step=step, rank=rank)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    tokenizer.micro_batches, Parts.save = spoilt, save_and_note
+    CachedText._encoder = lambda text: invented_states
+    for run in pickle.loads(Path(sys.argv[1]).read_bytes()):
+        tokenizer.train_tokenizer(run, Path(sys.argv[2]) / run.name)
+    torch.distributed.destroy_process_group()
