@@ -22,6 +22,7 @@ from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.tokenizer import train_tokenizer
 from textok.training.tokenizer_run import TokenizerRun
 
+pytestmark = pytest.mark.timeout(300)  # the fixtures train
 STEPS = 8
 Reader = Callable[[Path, int], tuple[dict[str, torch.Tensor], dict[str, Any]]]
 
@@ -197,7 +198,6 @@ def killed(lossy: TokenizerRun, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("way", "reached"), [("log", 4), ("rename", 2), ("prune", 6)])
 def test_a_killed_run_goes_on(
     way: str,

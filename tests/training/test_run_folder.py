@@ -20,6 +20,8 @@ from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
 from textok.training.tokenizer import train_tokenizer
 from textok.training.tokenizer_run import TokenizerRun
 
+pytestmark = pytest.mark.timeout(300)  # the fixtures train
+
 
 @pytest.fixture(scope="module")
 def short(tiny: TokenizerRun) -> TokenizerRun:
