@@ -100,7 +100,7 @@ def tiny(pictures: Path, text_cache: Path) -> TokenizerRun:
         batch_size=8,
         log_every=3,
         checkpoint_every=2,
-        validation=ValidationConfig(count=16, every=12, budgets=(1, 4), batch_size=8, pictures=2),
+        validation=ValidationConfig(count=12, every=12, budgets=(1, 4), batch_size=8, pictures=2),
     )
 
 
