@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from textok.data.images import to_uint8
 from textok.evaluation import demo
 from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
 from textok.evaluation.curves import curve_chart, value_ticks
@@ -64,15 +63,16 @@ def decoded(uri):
 @pytest.fixture
 def section(network):
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (8, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    coarse = torch.randint(0, 256, (8, 3, 4, 4), generator=generator, dtype=torch.uint8)
+    images = coarse.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
     captions = ("a <b>bold</b> & “odd” caption", *(f"caption {i}" for i in range(7)))
     pictures = CaptionedPictures(
         split="test-drawing", images=images, captions=captions, keys=tuple(str(i) for i in range(8))
     )
     outputs = {
-        (c, k): to_uint8(images / 127.5 - 1 + torch.randn(images.shape, generator=generator) * (3 + i) / k)
+        (c, k): images.roll((8 * i, 8 * j), dims=(2, 3))  # far enough apart to be told in lossy pictures
         for i, c in enumerate(CAPTIONS)
-        for k in (2, 8, 32)
+        for j, k in enumerate((2, 8, 32), start=1)
     }
     scores = demo.score(pictures, outputs, network)
     return Section(title="New drawings", note="A note.", pictures=pictures, outputs=outputs, scores=scores)
@@ -101,7 +101,7 @@ def test_page_is_well_formed_self_contained_and_escaped(report):
     assert "&lt;b&gt;bold&lt;/b&gt; &amp;" in html and "<b>bold" not in html
 
 
-def test_pictures_decode_to_the_pixels_whose_scores_stand_under_them(report, section):
+def test_pictures_are_those_whose_scores_stand_under_them(report, section):
     page = Page(render_report(report))
     per_picture = 1 + 9
     assert len(page.images) == 8 * per_picture
@@ -112,8 +112,12 @@ def test_pictures_decode_to_the_pixels_whose_scores_stand_under_them(report, sec
             decoded(uri) for uri in page.images[place * per_picture : (place + 1) * per_picture]
         )
         assert torch.equal(original[0], section.pictures.images[place])
-        for image, cell in zip(shown, cells[place * 9 : (place + 1) * 9], strict=True):
-            assert cell.startswith(f"{psnr_per_image(original, image).item():.1f} dB")
+        order = [(c, k) for c in CAPTIONS for k in (2, 8, 32)]
+        for image, cell, which in zip(shown, cells[place * 9 : (place + 1) * 9], order, strict=True):
+            output = section.outputs[which][place][None]
+            assert cell.startswith(f"{psnr_per_image(original, output).item():.1f} dB")
+            closest = min(order, key=lambda c: -psnr_per_image(section.outputs[c][place][None], image).item())
+            assert closest == which
 
 
 def test_full_table_holds_the_means(report, section):
@@ -128,9 +132,16 @@ def test_full_table_holds_the_means(report, section):
 def test_the_best_caption_of_each_budget_is_framed(report, section):
     html = render_report(report)
     assert html.count('<td class="best">') == 8 * 3
-    for place in range(8):
-        right = section.scores["right", 32]["psnr"][place]
-        assert right == max(section.scores[c, 32]["psnr"][place] for c in CAPTIONS)
+    first = re.search(r'<table class="matrix">.*?</table>', html, re.DOTALL)[0]
+    rows = re.findall(r'<tr class="(\w+)">(.*?)</tr>', first)
+    framed = {
+        (c, k)
+        for c, row in rows
+        for k, cell in zip((2, 8, 32), row.split("<td")[1:], strict=True)
+        if "best" in cell
+    }
+    psnr = {cell: values["psnr"][0] for cell, values in section.scores.items()}
+    assert framed == {(max(CAPTIONS, key=lambda c: psnr[c, k]), k) for k in (2, 8, 32)}
 
 
 def test_a_report_of_a_model_without_captions_frames_nothing(report, section):

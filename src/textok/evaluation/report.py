@@ -205,10 +205,10 @@ def _about(report: Report) -> str:
 <h2>About this run</h2>
 {_plain_table(report.facts.items())}
 {details}
-<p class="note">All metrics read 8-bit pictures, as shown here without loss. PSNR has data range 255 and is
-averaged over pictures. The perceptual distance ({escape(report.perceptual)}) compares stage features of
-EfficientNet-lite2, scaled to unit length over channels; it is not LPIPS, and that network took no part in
-training. A wrong caption is that of another picture of the same kind.</p>
+<p class="note">All metrics read the exact 8-bit pictures; reconstructions are shown as WebP of quality 95.
+PSNR has data range 255 and is averaged over pictures. The perceptual distance ({escape(report.perceptual)})
+compares stage features of EfficientNet-lite2, scaled to unit length over channels; it is not LPIPS, and
+that network took no part in training. A wrong caption is that of another picture of the same kind.</p>
 {credit}
 </section>"""
 
