@@ -290,7 +290,7 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
             f"{where}: unknown setting {unknown[0]!r} of {cls.__name__}{hint}; "
             "the file is from a newer version or another model"
         )
-    values = {k: _decode_value(hints[k], v, where=where) for k, v in data.items() if k != "kind"}
+    values = {k: _decode_value(hints[k], v, where=where) for k, v in data.items() if k in names}
     try:
         return cls(**values)
     except (TypeError, ValueError) as error:
@@ -306,7 +306,7 @@ def _decode_value(hint: Any, value: Any, *, where: str) -> Any:
 def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     classes = [option for option in options if dataclasses.is_dataclass(option)]
-    if "kind" not in value and len(classes) == 1:
+    if len(classes) == 1:
         return classes[0]
     kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
     if value.get("kind") not in kinds:
