@@ -1,0 +1,146 @@
+"""Attention against its definition, masks, positions."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from textok.models.layers import Block, Keys, Transformer, attend, attend_by_products, grid_positions
+
+
+def qkv_and_bias(*, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    qkv = [torch.randn(3, 2, n, 8, generator=generator).to(dtype).requires_grad_() for n in (4, 7, 7)]
+    bias = torch.randn(3, 2, 1, 7, generator=generator)
+    bias[0, :, :, 5:] = -math.inf  # a row with absent keys
+    return qkv, bias
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_every_path_is_softmax_attention(
+    dtype: torch.dtype, atol: float, *, biased: bool, training: bool
+) -> None:
+    qkv, bias = qkv_and_bias(dtype=dtype)
+    exact = [x.detach().double() for x in qkv]
+    mask = bias.double().expand(-1, -1, 4, -1) if biased else None
+    expected = F.scaled_dot_product_attention(*exact, attn_mask=mask)
+    with torch.set_grad_enabled(training):
+        for path in (attend, attend_by_products):
+            found = path(*qkv, bias=bias if biased else None)
+            assert found.dtype == dtype
+            assert_close(found.double(), expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_every_path_has_its_gradients(dtype: torch.dtype, atol: float) -> None:
+    qkv, bias = qkv_and_bias(dtype=dtype)
+    exact = [x.detach().double().requires_grad_() for x in qkv]
+    exact_bias = bias.double().requires_grad_()
+    mask = exact_bias.expand(-1, -1, 4, -1)
+    upstream = torch.randn(3, 2, 4, 8, generator=torch.Generator().manual_seed(1))
+    attended = F.scaled_dot_product_attention(*exact, attn_mask=mask)
+    expected = torch.autograd.grad(attended, [*exact, exact_bias], upstream.double())
+    bias.requires_grad_()
+    for path in (attend, attend_by_products):
+        found = torch.autograd.grad(path(*qkv, bias=bias), [*qkv, bias], upstream.to(dtype))
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one.double(), other, rtol=0, atol=atol)
+
+
+@pytest.fixture
+def sequence() -> Tensor:
+    return torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(3))
+
+
+def make_transformer(text_bias: float | None = 0.7) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(16, 2, depth=3, text_bias=text_bias).eval()
+
+
+@pytest.mark.parametrize("keep", [1, 4, 9])
+def test_keeping_the_first_positions_is_slicing(sequence: Tensor, keep: int) -> None:
+    transformer = make_transformer()
+    valid = torch.ones(2, 9, dtype=torch.bool)
+    valid[1, 6:] = False
+    keys = Keys(valid=valid, num_text=3)
+    full = transformer(sequence, keys, keep=9)
+    assert_close(transformer(sequence, keys, keep=keep), full[:, :keep], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("text_bias", [None, 0.7])
+def test_absent_keys_never_count(sequence: Tensor, text_bias: float | None) -> None:
+    transformer = make_transformer(text_bias)
+    valid = torch.rand(2, 9, generator=torch.Generator().manual_seed(4)) < 0.6
+    valid[:, :2] = True
+    keys = Keys(valid=valid, num_text=3)
+    changed = torch.where(valid[..., None], sequence, 100 * sequence + 7)
+    found, expected = transformer(changed, keys, keep=9), transformer(sequence, keys, keep=9)
+    assert int((~valid).sum()) > 0
+    assert_close(found[valid], expected[valid], rtol=0, atol=1e-5)
+    assert not torch.allclose(transformer(changed, Keys(num_text=3), keep=2), expected[:, :2], atol=1e-3)
+
+
+def test_absent_keys_get_no_gradient(sequence: Tensor) -> None:
+    transformer, valid = make_transformer(), torch.ones(2, 9, dtype=torch.bool)
+    valid[0, 4:] = False
+    transformer(sequence.requires_grad_(), Keys(valid=valid, num_text=2), keep=4).square().sum().backward()
+    assert torch.equal(sequence.grad[0, 4:], torch.zeros(5, 16))
+    assert bool((sequence.grad[1].abs().amax(-1) > 0).all())
+
+
+def test_the_text_bias_is_added_to_scores_of_caption_keys() -> None:
+    block = Block(16, 2, mlp_ratio=2.0, text_bias=-3.0)
+    valid = torch.tensor([[True, True, True, True, False]])
+    bias = block.key_bias(Keys(valid=valid, num_text=2), length=5)
+    assert bias.shape == (1, 2, 1, 5)
+    assert bias[0, 1, 0].tolist() == [0, 0, 0, -3, -math.inf]
+    assert block.key_bias(Keys(), length=5) is None
+
+
+def test_the_residual_stream_follows_autocast(sequence: Tensor) -> None:
+    transformer = make_transformer()
+    expected = transformer(sequence, Keys(num_text=2), keep=9)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = transformer(sequence, Keys(num_text=2), keep=9)
+    assert ((found - expected).norm() / expected.norm()).item() < 0.03
+
+
+@settings(max_examples=30)
+@given(rows=st.integers(1, 9), columns=st.integers(1, 9), side=st.sampled_from([4, 8]))
+def test_positions_have_unit_scale_and_differ(rows: int, columns: int, side: int) -> None:
+    positions = grid_positions((rows, columns), dim=32, trained_side=side)
+    assert positions.shape == (rows * columns, 32)
+    assert_close(positions.square().mean(1), torch.ones(rows * columns))
+    apart = torch.cdist(positions, positions) + 10 * torch.eye(rows * columns)
+    assert float(apart.min()) > 0.05
+
+
+def test_positions_span_the_same_plane_at_every_resolution() -> None:
+    """Twice the patches a side are half the step: the mean of 2 x 2 fine places is the coarse place."""
+    coarse = angle_of(grid_positions((4, 4), dim=32, trained_side=4)).reshape(4, 4, -1)
+    fine = angle_of(grid_positions((8, 8), dim=32, trained_side=4)).reshape(4, 2, 4, 2, -1)
+    assert_close(fine.mean((1, 3)), coarse, rtol=0, atol=1e-4)
+
+
+def angle_of(positions: Tensor) -> Tensor:
+    """Angles of the slowest vertical and horizontal waves, which wrap nowhere on the picture."""
+    sines_y, cosines_y, sines_x, cosines_x = positions.chunk(4, dim=1)
+    return torch.stack(
+        [torch.atan2(sines_y[:, -1], cosines_y[:, -1]), torch.atan2(sines_x[:, -1], cosines_x[:, -1])], dim=1
+    )
+
+
+def test_the_step_is_one_patch_on_the_trained_grid() -> None:
+    """The fastest wave has a period of two patches, so a step of one turns its sign."""
+    positions = grid_positions((6, 6), dim=32, trained_side=6).reshape(6, 6, 4, 8)
+    fastest_y, fastest_x = positions[..., :2, 0], positions[..., 2:, 0]
+    assert_close(fastest_y[1:], -fastest_y[:-1], rtol=0, atol=1e-4)
+    assert_close(fastest_y[:, 1:], fastest_y[:, :-1], rtol=0, atol=1e-6)  # rows move y alone
+    assert_close(fastest_x[:, 1:], -fastest_x[:, :-1], rtol=0, atol=1e-4)
