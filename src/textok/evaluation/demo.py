@@ -228,7 +228,8 @@ def _machine(tokenizer: ImageTokenizer) -> str:
         place = torch.cuda.get_device_name(tokenizer.device)
     else:
         processor = f"{platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
-        place = f"{processor}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        place = f"{processor}, {threads} thread{'s' * (threads > 1)}"
     return f"{place}; {dtype}, batches of 32, torch {torch.__version__}; captions already encoded"
 
 
