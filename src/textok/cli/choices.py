@@ -49,6 +49,10 @@ class ModelChoice:
             raise ValueError(
                 f"device: got {self.device!r}; expected auto, cpu, cuda, cuda:1 or mps"
             ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device: got {self.device!r}, but no CUDA device is found here; use auto or cpu"
+            )
         return ImageTokenizer.from_pretrained(self.model, device=device, precision=self.precision)
 
 
@@ -95,6 +99,8 @@ class PictureChoice:
                 bar.update(len(batch))
                 if bar.n >= count:
                     break
+        if not bar.n and loader.bad.samples:
+            raise ValueError(f"{self.source}: no usable picture; the first: {loader.bad.samples[0].reason}")
         for bad in loader.bad.samples:
             print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
 

@@ -88,6 +88,7 @@ def decode(
     """
     from tqdm import tqdm
 
+    from textok.evaluation.grids import save_picture
     from textok.pipeline.token_file import load_tokens
 
     loaded = load_tokens(tokens)
@@ -101,7 +102,7 @@ def decode(
         for start in range(0, len(loaded), model.batch_size):
             part = loaded[start : start + model.batch_size]
             for key, picture in zip(part.keys, tokenizer.decode(part), strict=True):
-                picture.save(out / names.of(key))
+                save_picture(picture, out / names.of(key))
             bar.update(len(part))
     result = {"folder": str(out), "pictures": len(loaded), "tokens_per_image": loaded.num_tokens}
     plain = f"{out}: {len(loaded)} pictures from {loaded.num_tokens} tokens each"

@@ -12,7 +12,7 @@ from textok.models.tokenizer import TexTokConfig
 
 def default_cache_folder() -> Path:
     """Where caption features are kept unless the run says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "textok" / "captions"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "textok" / "captions"
 
 
 class CachedText:

@@ -20,7 +20,14 @@ from textok.training.captions import CachedText
 from textok.training.loop import Means, NonFiniteGuard, Throughput, agreed, polite_stop
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
 from textok.training.run_folder import RunFolder
-from textok.training.tokenizer_parts import Parts, build_critic, build_perceptual, mixed_precision, start_from
+from textok.training.tokenizer_parts import (
+    Parts,
+    build_critic,
+    build_perceptual,
+    mixed_precision,
+    next_batch,
+    start_from,
+)
 from textok.training.tokenizer_run import TokenizerRun
 from textok.training.tokenizer_step import loss_terms, micro_batches, total
 from textok.training.validation import Validation, export, first_batches
@@ -46,11 +53,8 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
 
     # --- data and captions --------------------------------------------------------------------------------
     loader = TrainLoader(run.data, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
-    held_out = CaptionedPictures.collect(
-        run.validation.split,
-        EvalLoader(replace(run.data, split=run.validation.split, flip=False), batch_size=64),
-        limit=run.validation.count,
-    )
+    held_out_loader = EvalLoader(replace(run.data, split=run.validation.split, flip=False), batch_size=64)
+    held_out = CaptionedPictures.collect(run.validation.split, held_out_loader, limit=run.validation.count)
     text = None
     if run.model.placement != "none":
         text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(device))
@@ -77,6 +81,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     if accelerator.is_main_process:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
         folder.start(run, facts=facts)
+        folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
@@ -93,7 +98,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     with polite_stop() as stop, closing(folder), bar:
         while step < last and not agreed(stop, accelerator):
             network.train()
-            batch = next(loader)
+            batch = next_batch(loader, folder, rank=rank)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
             health = torch.zeros((), device=device)

@@ -8,7 +8,7 @@ from accelerate.utils import gather_object
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from textok.data import TrainLoader
+from textok.data import BadSampleError, Batch, TrainLoader
 from textok.models.tokenizer import TexTok
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.objectives.lpips import LPIPS
@@ -54,6 +54,16 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
     model.load_state_dict(trained.state_dict())
     model.latent_mean.zero_()
     model.latent_std.fill_(1.0)
+
+
+def next_batch(loader: TrainLoader, folder: RunFolder, *, rank: int) -> Batch:
+    """The next batch; when bad samples stop the run, they are listed in the run folder first."""
+    try:
+        return next(loader)
+    except BadSampleError:
+        name = "bad_samples.jsonl" if rank == 0 else f"bad_samples-rank{rank}.jsonl"
+        folder.replace_records(name, [vars(bad) for bad in loader.bad.samples])
+        raise
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """What a training run shows of itself: scores and pictures of the EMA weights, and the exported model."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 
-from textok.data import EvalLoader, TrainLoader, to_unit
+from textok.data import TrainLoader, to_unit
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
 from textok.evaluation.features import EffNetLite2
 from textok.evaluation.grids import reconstruction_grid, save_picture
+from textok.evaluation.metrics import MIN_FRECHET
 from textok.evaluation.reconstruction import Row, evaluate_reconstruction, reconstruct_all
 from textok.models.checkpoint import encode_config
 from textok.models.tokenizer import TexTok
@@ -37,6 +40,13 @@ class Validation:
         self.loader, self.autocast = loader, None if autocast == torch.float32 else autocast
         self.name = run.name
         self.captions: tuple[Caption, ...] = CAPTIONS if text is not None else ("none",)
+        if len(set(pictures.captions)) < 2:  # nobody has a wrong caption to lend
+            self.captions = tuple(caption for caption in self.captions if caption != "wrong")
+        if run.validation.best_by.startswith("fd_") and len(pictures) < MIN_FRECHET:
+            raise ValueError(
+                f"validation.best_by: {run.validation.best_by} needs {MIN_FRECHET} pictures, {pictures.split} has "
+                f"{len(pictures)}; use perceptual_effnet_lite2"
+            )
         self.budgets = tuple(k for k in run.validation.budgets if k <= run.model.num_latents)
         self.budgets = self.budgets or (run.model.num_latents,)
         self.network: EffNetLite2 | None = None
@@ -138,10 +148,8 @@ def export(
 
 
 def first_batches(loader: TrainLoader, *, count: int = 1024) -> list[Batch]:
-    """The first training pictures, for latent statistics."""
-    batches: list[Batch] = []
-    for batch in EvalLoader(loader.config, batch_size=64, source=loader.source):
-        batches.append(batch)
-        if sum(len(b) for b in batches) >= count:
-            break
-    return batches
+    """The first training pictures in the order of the run's seed, for latent statistics; bad ones replaced."""
+    config = replace(loader.config, on_bad="skip", max_bad_share=1.0, workers=0)
+    size = min(64, len(loader.source))
+    shuffled = TrainLoader(config, batch_size=size, seed=loader.seed, source=loader.source)
+    return list(islice(shuffled, max(1, min(count, len(loader.source)) // size)))
