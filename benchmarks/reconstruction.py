@@ -43,6 +43,7 @@ def main() -> None:
     text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
     network = EffNetLite2()
     rows: list[Row] = []
+    samples: dict[str, list[str]] = {}
     for name in SETS:
         found = evaluate_reconstruction(
             model,
@@ -54,6 +55,7 @@ def main() -> None:
             autocast=None if dtype == torch.float32 else dtype,
         )
         rows += found.rows
+        samples[name] = best_median_worst(found.per_image)
         show(name, found.rows)
     settings = {
         "model": model.model_id,
@@ -61,10 +63,18 @@ def main() -> None:
         "filter": "lanczos",
         "uint8": "round(clamp((x + 1) * 127.5, 0, 255))",
         "autocast": str(dtype),
+        "feature_network": network.name,
+        "seed": "none: nothing is drawn at random",
         "wrong caption": "that of the picture half the split further on",
     }
     out = options.out or ROOT / "benchmarks" / "results" / f"reconstruction_{Path(options.model).name}.json"
-    result = {"settings": settings, "made_by": environment(), "checks": checks(rows), "rows": rows}
+    result = {
+        "settings": settings,
+        "made_by": environment(),
+        "checks": checks(rows),
+        "samples": samples,
+        "rows": rows,
+    }
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["checks"], indent=2))
 
@@ -74,6 +84,15 @@ def pictures(name: str, *, size: int) -> CaptionedPictures:
     folder, split = SETS[name]
     config = DataConfig(source=str(ROOT / "datasets" / folder), split=split, size=(size, size))
     return CaptionedPictures.collect(name, EvalLoader(config, batch_size=64))
+
+
+def best_median_worst(per_image: list[Row], *, budget: int = 8) -> list[str]:
+    """Keys of three pictures by PSNR with the right caption."""
+    ranked = sorted(
+        (row for row in per_image if row["captions"] == "right" and row["budget"] == budget),
+        key=lambda row: -float(row["psnr"]),
+    )
+    return [str(ranked[place]["key"]) for place in (0, len(ranked) // 2, -1)]
 
 
 def show(name: str, rows: list[Row]) -> None:

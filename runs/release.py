@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
+from textok.data import DataConfig, EvalLoader
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.grids import reconstruction_grid, save_picture
+from textok.evaluation.reconstruction import reconstruct_all
+from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +43,42 @@ def main() -> None:
     if scores is not None and scores["settings"]["model"] != model_id:
         scores = None  # of earlier weights
     (options.to / "README.md").write_text(card(model, model_id, made_by, log, scores))
+    if scores is not None:
+        save_picture(
+            samples(TexTok.from_pretrained(options.to), scores["samples"]), options.to / "samples.png"
+        )
     print(f"{options.to}: {model_id}{'' if scores else '; no scores yet'}")
+
+
+def samples(model: TexTok, keys: dict[str, list[str]]) -> Image.Image:
+    """Chosen pictures of every split with their reconstructions, one sheet."""
+    text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
+    sheets = []
+    for name, chosen in keys.items():
+        found = test_pictures(name, size=model.config.image_size)
+        rows = [found.keys.index(key) for key in chosen]
+        shown = CaptionedPictures(
+            split=name,
+            images=found.images[rows],
+            captions=tuple(found.captions[row] for row in rows),
+            keys=tuple(chosen),
+        )
+        sheets.append(
+            reconstruction_grid(shown, reconstruct_all(model, shown, text=text, budgets=(2, 8, 32)))
+        )
+    whole = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
+    top = 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, top))
+        top += sheet.height
+    return whole
+
+
+def test_pictures(name: str, *, size: int) -> CaptionedPictures:
+    """A test set by the name that the scores give it."""
+    folder, split = ("photos-256", None) if name == "photos" else ("icons-128", name)
+    config = DataConfig(source=str(ROOT / "datasets" / folder), split=split, size=(size, size))
+    return CaptionedPictures.collect(name, EvalLoader(config, batch_size=64))
 
 
 def summary(run: dict[str, Any], made_by: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, Any]:
