@@ -116,7 +116,6 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # load_dataset leaves a metadata.csv open
 @pytest.mark.parametrize("write", [*LAYOUTS, write_metadata_csv])
 def test_every_layout_gives_the_same_samples(write, tmp_path):
     write(tmp_path)

@@ -46,7 +46,7 @@ def polite_stop() -> Iterator[StopRequest]:
 
 
 class NonFiniteGuard:
-    """Counts steps whose loss or gradient was not finite; such a step changes nothing."""
+    """Counts steps whose loss or gradient was not finite; such a step changes no weights."""
 
     def __init__(self, *, limit: int) -> None:
         self.limit = limit
