@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from textok.models import layers
 from textok.models.layers import Block, Keys, Transformer, attend, attend_by_products, grid_positions
 
 
@@ -144,3 +145,30 @@ def test_the_step_is_one_patch_on_the_trained_grid() -> None:
     assert_close(fastest_y[1:], -fastest_y[:-1], rtol=0, atol=1e-4)
     assert_close(fastest_y[:, 1:], fastest_y[:, :-1], rtol=0, atol=1e-6)  # rows move y alone
     assert_close(fastest_x[:, 1:], -fastest_x[:, :-1], rtol=0, atol=1e-4)
+
+
+def test_long_sequences_take_the_fused_kernel_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def products(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor | None = None) -> Tensor:
+        taken.append(k.shape[2])
+        return q
+
+    monkeypatch.setattr(layers, "attend_by_products", products)
+    for length in (layers.PRODUCTS_UP_TO, layers.PRODUCTS_UP_TO + 1):
+        q = torch.randn(1, 1, length, 8, requires_grad=True)
+        layers.attend(q, q, q)
+    assert taken == [layers.PRODUCTS_UP_TO]
+
+
+def test_long_sequences_get_the_same_gradients_on_either_path() -> None:
+    length = layers.PRODUCTS_UP_TO + 8
+    inputs = [torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(1, 2, 1, length, requires_grad=True)
+    upstream = torch.randn(1, 2, length, 8)
+    found = [
+        torch.autograd.grad(path(*inputs, bias=bias), [*inputs, bias], upstream)
+        for path in (attend, attend_by_products)
+    ]
+    for a, b in zip(*found, strict=True):
+        assert_close(a, b, rtol=1e-3, atol=1e-5)

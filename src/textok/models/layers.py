@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
+PRODUCTS_UP_TO = 512  # between the measured lengths 126 and 1,280
+
+
 @dataclass(frozen=True)
 class Keys:
     """Which positions of a sequence may be attended to.
@@ -37,9 +40,11 @@ def attend(
     """Softmax attention with an additive bias on the keys, by the faster path of the device.
 
     On the CPU the backward pass of the fused kernel is several times slower than two matrix products for
-    the short sequences of a tokenizer (benchmarks/attention.py), so training there takes the products.
+    the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/attention.py), so
+    training there takes the products up to ``PRODUCTS_UP_TO`` keys.
     """
-    if q.device.type == "cpu" and torch.is_grad_enabled():
+    short = k.shape[2] <= PRODUCTS_UP_TO
+    if q.device.type == "cpu" and short and torch.is_grad_enabled():
         return attend_by_products(q, k, v, bias=bias)
     bias = None if bias is None else bias.to(q.dtype).expand(-1, -1, q.shape[2], -1)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
