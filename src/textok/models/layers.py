@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-
 PRODUCTS_UP_TO = 512  # between the measured lengths 126 and 1,280
 
 
