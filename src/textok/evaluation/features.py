@@ -38,7 +38,7 @@ class EffNetLite2(nn.Module):
     """EfficientNet-lite2 trained on ImageNet (6.1M parameters), from the pip package that ships its weights.
 
     Pictures are read at their own size, without a resize (the network was trained at 260 px; at 128 px it is
-    eight times cheaper). The input scaling is the network's own, (x - 127) / 128. Stage maps are the last
+    a quarter of the pixels). The input scaling is the network's own, (x - 127) / 128. Stage maps are the last
     outputs at strides 2, 4, 8, 16 and 32; the pooled vector is the mean over positions of the 1280-channel
     head. Batch norms are folded into the convolutions; everything runs in float32 with autocast off.
     """

@@ -92,7 +92,7 @@ class Block(nn.Module):
     """Pre-norm transformer block; captions enter attention under a learned bias for each head.
 
     The bias on caption keys starts low, so that an untrained text path leaves the picture path alone and
-    the block opens it as the captions prove useful (benchmarks/text_startup.py).
+    training may open it; benchmarks/text_startup.py is the comparison, not yet recorded.
     """
 
     def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None) -> None:
