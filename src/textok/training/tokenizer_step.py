@@ -41,7 +41,8 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """Cut a batch to what fits, with captions dropped and budgets drawn by the step."""
     draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
-    noise = torch.Generator(device).manual_seed(draws.initial_seed())
+    noise_seed = step_generator(run.seed, step=step, stream=f"noise of rank {rank}").initial_seed()
+    noise = torch.Generator(device).manual_seed(noise_seed)
     lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
     dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
     condition = None if text is None else text(batch.captions).dropped(dropped)
