@@ -14,7 +14,7 @@ import torch
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import EffNetLite2
+from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.reconstruction import Row, evaluate_reconstruction
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok

@@ -17,7 +17,7 @@ from PIL import Image
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.grids import reconstruction_grid, save_picture
+from textok.evaluation.pages.grids import reconstruction_grid, save_picture
 from textok.evaluation.reconstruction import reconstruct_all
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, count_parameters

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import ImageFeatures
+from textok.evaluation.networks import ImageFeatures
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
 

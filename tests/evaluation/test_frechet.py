@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from textok.evaluation.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 
 
 def vectors(count, dim, seed, *, scale=1.0, shift=0.0):

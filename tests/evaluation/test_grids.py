@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.grids import reconstruction_grid, save_picture
+from textok.evaluation.pages.grids import reconstruction_grid, save_picture
 
 
 def toy(count=2, size=128):

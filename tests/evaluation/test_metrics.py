@@ -6,9 +6,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from textok.evaluation.features import EffNetLite2, ImageFeatures
-from textok.evaluation.frechet import FeatureStatistics, SplitStatistics, frechet_distance
-from textok.evaluation.metrics import (
+from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
+from textok.evaluation.metrics.paired import (
     MAX_PSNR,
     MIN_FRECHET,
     PairedMetrics,
@@ -17,6 +16,7 @@ from textok.evaluation.metrics import (
     psnr_per_image,
     ssim_per_image,
 )
+from textok.evaluation.networks import EffNetLite2, ImageFeatures
 
 
 def noisy_pair(count=3, height=40, width=56, seed=0):
@@ -119,7 +119,7 @@ def test_effnet_lite2_reads_any_size_and_stays_frozen():
 
 
 def test_effnet_lite2_with_folded_norms_equals_the_packaged_network():
-    from textok.evaluation.features import _load_package_network
+    from textok.evaluation.networks.effnet_lite2 import _load_package_network
 
     images = torch.randint(
         0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

@@ -1,6 +1,7 @@
 """The reconstruction protocol: caption conditions, budgets as prefixes, ranks."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from textok.data.images import to_uint8, to_unit
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CaptionedPictures, wrong_captions
-from textok.evaluation.metrics import psnr_per_image
+from textok.evaluation.metrics.paired import psnr_per_image
 from textok.evaluation.reconstruction import evaluate_reconstruction, reconstruct
 
 
@@ -138,3 +139,15 @@ def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, netw
             assert merged[name] == (
                 value if isinstance(value, str) else pytest.approx(value, rel=2e-3, abs=1e-3)
             ), name
+
+
+def test_variants_are_further_caption_conditions(model: TexTok, pictures: CaptionedPictures, network, text):
+    pictures = replace(pictures, variants={"short": tuple(c[:3] for c in pictures.captions)})
+    rows = evaluate_reconstruction(
+        model, pictures, text=text, network=network, budgets=(8,), captions=("right", "short")
+    ).rows
+    assert [row["captions"] for row in rows] == ["right", "short"]
+    assert rows[0]["psnr"] != rows[1]["psnr"]
+    assert pictures.take([3, 1]).captions_under("short") == ("d p", "b p")
+    with pytest.raises(ValueError, match="expected one of right, none, wrong, short"):
+        pictures.captions_under("long")

@@ -12,10 +12,10 @@ from PIL import Image
 
 from textok.evaluation import demo
 from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
-from textok.evaluation.curves import curve_chart, value_ticks
-from textok.evaluation.gallery import Section
-from textok.evaluation.metrics import psnr_per_image
-from textok.evaluation.report import Report, render_report, table_rows
+from textok.evaluation.metrics.paired import psnr_per_image
+from textok.evaluation.pages.curves import curve_chart, value_ticks
+from textok.evaluation.pages.gallery import Section
+from textok.evaluation.pages.report import Report, render_report, table_rows
 
 VOID = {"meta", "img", "br", "line", "circle", "rect", "path", "polyline"}
 

@@ -88,7 +88,7 @@ def decode(
     """
     from tqdm import tqdm
 
-    from textok.evaluation.grids import save_picture
+    from textok.evaluation.pages.grids import save_picture
     from textok.pipeline.token_file import load_tokens
 
     loaded = load_tokens(tokens)

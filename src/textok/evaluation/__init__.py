@@ -1,1 +1,1 @@
-"""How good a tokenizer is: metrics with honest names, the reconstruction protocol, grids and the report."""
+"""How good a tokenizer or a generator is: protocols, metrics with honest names, pages to look at."""

@@ -1,8 +1,7 @@
 """A fixed set of captioned pictures to evaluate on, and the caption conditions it is evaluated under."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import UInt8
@@ -10,8 +9,8 @@ from torch import Tensor
 
 from textok.data.samples import Batch
 
-Caption = Literal["right", "none", "wrong"]
-"""The picture's own caption, no caption, or the caption of another picture of the set."""
+Caption = str
+"""A caption condition: "right" (the picture's own), "none", "wrong" (another picture's), or a variant's name."""
 
 CAPTIONS: tuple[Caption, ...] = ("right", "none", "wrong")
 
@@ -25,15 +24,18 @@ class CaptionedPictures:
         images: uint8 pictures (n, 3, h, w); a memory-mapped tensor does.
         captions: n captions.
         keys: n names.
+        variants: further caption conditions by name, n captions each, such as shortened ones.
     """
 
     split: str
     images: UInt8[Tensor, "n 3 h w"]
     captions: tuple[str, ...]
     keys: tuple[str, ...]
+    variants: Mapping[Caption, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = {"images": len(self.images), "captions": len(self.captions), "keys": len(self.keys)}
+        counts |= {f"captions '{name}'": len(captions) for name, captions in self.variants.items()}
         if len(set(counts.values())) != 1 or not self.keys:
             raise ValueError(f"{self.split}: got {counts}; expected the same number of each, at least 1")
 
@@ -65,16 +67,29 @@ class CaptionedPictures:
     def spread(self, count: int) -> "CaptionedPictures":
         """``count`` pictures taken at even distances; all of them when there are no more than that."""
         count = min(count, len(self))
-        places = [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
-        return CaptionedPictures(
-            split=self.split,
-            images=self.images[places],
+        return self.take([(2 * i + 1) * len(self) // (2 * count) for i in range(count)])
+
+    def take(self, places: Sequence[int]) -> "CaptionedPictures":
+        """The pictures at these places, in this order."""
+        return replace(
+            self,
+            images=self.images[list(places)],
             captions=tuple(self.captions[i] for i in places),
             keys=tuple(self.keys[i] for i in places),
+            variants={name: tuple(texts[i] for i in places) for name, texts in self.variants.items()},
         )
 
     def captions_under(self, caption: Caption) -> tuple[str, ...]:
-        """The n captions that the model gets: the right ones, empty ones, or those of other pictures."""
+        """The n captions that the model gets under a condition.
+
+        Raises:
+            ValueError: for a condition that is neither a usual one nor a variant of this set.
+        """
+        if caption in self.variants:
+            return self.variants[caption]
+        if caption not in CAPTIONS:
+            known = ", ".join((*CAPTIONS, *self.variants))
+            raise ValueError(f"captions: got {caption!r}; expected one of {known}")
         if caption == "right":
             return self.captions
         return ("",) * len(self) if caption == "none" else wrong_captions(self.captions)

@@ -14,11 +14,11 @@ import torch
 from textok.data import DataConfig, EvalLoader, to_unit
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
-from textok.evaluation.features import EffNetLite2, FeatureNetwork
-from textok.evaluation.gallery import Scores, Section
-from textok.evaluation.metrics import perceptual_per_image, psnr_per_image, ssim_per_image
+from textok.evaluation.metrics.paired import perceptual_per_image, psnr_per_image, ssim_per_image
+from textok.evaluation.networks import EffNetLite2, FeatureNetwork
+from textok.evaluation.pages.gallery import Scores, Section
+from textok.evaluation.pages.report import Report, render_report
 from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstruct_all
-from textok.evaluation.report import Report, render_report
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.facts import model_facts
 from textok.pipeline.image_tokenizer import ImageTokenizer

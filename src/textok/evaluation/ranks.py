@@ -4,8 +4,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from textok.evaluation.frechet import FeatureStatistics, SplitStatistics
-from textok.evaluation.metrics import PairedMetrics
+from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics
+from textok.evaluation.metrics.paired import PairedMetrics
 
 
 def merge_metrics(metrics: PairedMetrics, *, device: torch.device) -> PairedMetrics:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from textok.data.images import to_uint8, to_unit
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
-from textok.evaluation.features import FeatureNetwork
-from textok.evaluation.frechet import SplitStatistics
-from textok.evaluation.metrics import PairedMetrics
+from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics.paired import PairedMetrics
+from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.ranks import merge_metrics, merge_statistics
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok

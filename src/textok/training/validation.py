@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from textok.data import TrainLoader, to_unit
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
-from textok.evaluation.features import EffNetLite2
-from textok.evaluation.grids import reconstruction_grid, save_picture
-from textok.evaluation.metrics import MIN_FRECHET
+from textok.evaluation.metrics.paired import MIN_FRECHET
+from textok.evaluation.networks import EffNetLite2
+from textok.evaluation.pages.grids import reconstruction_grid, save_picture
 from textok.evaluation.reconstruction import Row, evaluate_reconstruction, reconstruct_all
 from textok.models.checkpoint import encode_config
 from textok.models.tokenizer import TexTok

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
-from textok.evaluation.grids import CAPTION_LABELS
+from textok.evaluation.pages.grids import CAPTION_LABELS
 from textok.evaluation.reconstruction import Reconstructions
 
 Scores = dict[tuple[Caption, int], dict[str, list[float]]]

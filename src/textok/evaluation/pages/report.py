@@ -6,9 +6,9 @@ from html import escape
 from importlib.resources import files
 
 from textok.evaluation.captioned import Caption
-from textok.evaluation.curves import curve_chart
-from textok.evaluation.gallery import Section, gallery
-from textok.evaluation.grids import CAPTION_LABELS
+from textok.evaluation.pages.curves import curve_chart
+from textok.evaluation.pages.gallery import Section, gallery
+from textok.evaluation.pages.grids import CAPTION_LABELS
 from textok.evaluation.reconstruction import Row
 
 
@@ -43,7 +43,7 @@ class Report:
 
 def render_report(report: Report) -> str:
     """The whole page."""
-    style = files("textok.evaluation").joinpath("report.css").read_text()
+    style = files("textok.evaluation.pages").joinpath("report.css").read_text()
     body = "\n".join(
         [
             _introduction(report),

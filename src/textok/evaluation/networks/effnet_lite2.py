@@ -1,46 +1,23 @@
-"""Feature networks of the metrics; never the network of the perceptual loss (that is EfficientNet-lite0)."""
+"""EfficientNet-lite2, the default network of the metrics; never the perceptual loss's (EfficientNet-lite0)."""
 
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-
-@dataclass(frozen=True)
-class ImageFeatures:
-    """What a feature network sees in a batch of pictures.
-
-    Attributes:
-        pooled: one vector a picture (b, d), for the Fréchet distance.
-        stages: feature maps from fine to coarse, each (b, c_i, h_i, w_i), for the perceptual distance.
-    """
-
-    pooled: Float[Tensor, "b d"]
-    stages: tuple[Float[Tensor, "b _ _ _"], ...]
-
-
-@runtime_checkable
-class FeatureNetwork(Protocol):
-    """A frozen network that metrics read pictures with; ``name`` becomes part of the metrics' names."""
-
-    name: str
-    dim: int
-
-    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
-        """Features of uint8 pictures."""
-        ...
+from textok.evaluation.networks.protocol import ImageFeatures
 
 
 class EffNetLite2(nn.Module):
     """EfficientNet-lite2 trained on ImageNet (6.1M parameters), from the pip package that ships its weights.
 
-    Pictures are read at their own size, without a resize (the network was trained at 260 px; at 128 px it is
-    a quarter of the pixels). The input scaling is the network's own, (x - 127) / 128. Stage maps are the last
-    outputs at strides 2, 4, 8, 16 and 32; the pooled vector is the mean over positions of the 1280-channel
-    head. Batch norms are folded into the convolutions; everything runs in float32 with autocast off.
+    Pictures are read at their own size, without a resize (the network was trained at 260 px; at 128 px it
+    is a quarter of the pixels). The input scaling is the network's own, (x - 127) / 128. Stage maps are the
+    last outputs at strides 2, 4, 8, 16 and 32; the pooled vector is the mean over positions of the
+    1280-channel head, the logits are those of the 1,000 ImageNet classes. Batch norms are folded into the
+    convolutions; everything runs in float32 with autocast off.
     """
 
     name = "effnet_lite2"
@@ -52,6 +29,7 @@ class EffNetLite2(nn.Module):
         self.stem = fuse_conv_bn_eval(network._conv_stem, network._bn0)
         self.blocks = nn.ModuleList(_fold_batch_norms(block) for block in network._blocks)
         self.head = fuse_conv_bn_eval(network._conv_head, network._bn1)
+        self.classifier = network._fc
         self.activation = nn.ReLU6()
         self.requires_grad_(False).eval()
         self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
@@ -73,7 +51,8 @@ class EffNetLite2(nn.Module):
                     stages.append(previous)
             stages.append(x)
             pooled = self.activation(self.head(x)).mean(dim=(2, 3))
-        return ImageFeatures(pooled=pooled, stages=tuple(stages))
+            logits = self.classifier(pooled)
+        return ImageFeatures(pooled=pooled, stages=tuple(stages), logits=logits)
 
 
 def _load_package_network() -> Any:

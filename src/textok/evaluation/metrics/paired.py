@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
-from textok.evaluation.features import FeatureNetwork, ImageFeatures
-from textok.evaluation.frechet import SplitStatistics, frechet_distance
+from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 
 MAX_PSNR = 100.0
 """PSNR of two identical pictures, in dB, so that means stay finite."""

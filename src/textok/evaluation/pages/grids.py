@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import Caption, CaptionedPictures
-from textok.evaluation.metrics import psnr_per_image
+from textok.evaluation.metrics.paired import psnr_per_image
 from textok.evaluation.reconstruction import Reconstructions
 
 CAPTION_LABELS: dict[Caption, str] = {"right": "with caption", "none": "without", "wrong": "wrong caption"}

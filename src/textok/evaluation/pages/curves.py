@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from textok.evaluation.captioned import Caption
-from textok.evaluation.grids import CAPTION_LABELS
+from textok.evaluation.pages.grids import CAPTION_LABELS
 
 _WIDTH, _HEIGHT = 480, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 126, 14, 44

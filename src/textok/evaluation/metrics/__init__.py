@@ -1,0 +1,1 @@
+"""Metrics as functions and mergeable sums; each names what it compares and with which network."""

@@ -1,0 +1,6 @@
+"""Feature networks that metrics read pictures with; the network's name is part of the metric's name."""
+
+from textok.evaluation.networks.effnet_lite2 import EffNetLite2
+from textok.evaluation.networks.protocol import FeatureNetwork, ImageFeatures
+
+__all__ = ["EffNetLite2", "FeatureNetwork", "ImageFeatures"]

@@ -1,0 +1,1 @@
+"""What a person looks at: picture grids, curves and the HTML report."""
