@@ -141,7 +141,7 @@ def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, netw
             ), name
 
 
-def test_variants_are_further_caption_conditions(model: TexTok, pictures: CaptionedPictures, network, text):
+def test_variants_are_further_caption_conditions(model, pictures, network, text):
     pictures = replace(pictures, variants={"short": tuple(c[:3] for c in pictures.captions)})
     rows = evaluate_reconstruction(
         model, pictures, text=text, network=network, budgets=(8,), captions=("right", "short")
