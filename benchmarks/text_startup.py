@@ -55,8 +55,10 @@ def arms(*, steps: int, seed: int) -> dict[str, TokenizerRun]:
     none = replace(base, name="none", model=replace(base.model, placement="none"))
     plain = replace(base, name="text", model=replace(base.model, text_bias=None))
     biased = replace(base, name="text-bias")
+    late = replace(base, name="text-late", caption_start=0.3)
+    late_plain = replace(plain, name="text-late-plain", caption_start=0.3)
     adamw = replace(base, name="text-bias-adamw", optimizer=replace(base.optimizer, kind="adamw"))
-    return {run.name: run for run in (none, plain, biased, adamw)}
+    return {run.name: run for run in (none, plain, biased, late, late_plain, adamw)}
 
 
 def main() -> None:
@@ -67,7 +69,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs-out/text-startup"))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--arms", nargs="+", default=["none", "text", "text-bias", "text-bias-adamw"])
+    parser.add_argument("--arms", nargs="+", default=list(arms(steps=1, seed=0)))
     options = parser.parse_args()
     chosen = {name: run for name, run in arms(steps=options.steps, seed=0).items() if name in options.arms}
     times = step_seconds(chosen)
