@@ -117,9 +117,13 @@ class PairedMetrics:
         *,
         indices: Int[Tensor, "b"],
         original_features: ImageFeatures,
+        features: ImageFeatures | None = None,
     ) -> None:
-        """Add pairs of pictures that stand at the positions ``indices`` of the set."""
-        features = self.network(reconstructions)
+        """Add pairs of pictures that stand at the positions ``indices`` of the set.
+
+        ``features`` are the network's of the reconstructions, where the caller has them already.
+        """
+        features = features or self.network(reconstructions)
         values = {
             "psnr": psnr_per_image(originals, reconstructions),
             "ssim": ssim_per_image(originals, reconstructions),
