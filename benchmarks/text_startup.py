@@ -57,8 +57,10 @@ def arms(*, steps: int, seed: int) -> dict[str, TokenizerRun]:
     biased = replace(base, name="text-bias")
     late = replace(base, name="text-late", caption_start=0.3)
     late_plain = replace(plain, name="text-late-plain", caption_start=0.3)
+    memory = replace(base, name="text-memory", model=replace(base.model, text_path="memory"))
+    memory_late = replace(memory, name="text-memory-late", caption_start=0.3)
     adamw = replace(base, name="text-bias-adamw", optimizer=replace(base.optimizer, kind="adamw"))
-    return {run.name: run for run in (none, plain, biased, late, late_plain, adamw)}
+    return {run.name: run for run in (none, plain, biased, late, late_plain, memory, memory_late, adamw)}
 
 
 def main() -> None:

@@ -21,12 +21,15 @@ class Keys:
     """Which positions of a sequence may be attended to.
 
     Attributes:
-        valid: (b, s), True where a token is present; None when all are.
-        num_text: how many of the last positions are caption tokens.
+        valid: (b, s), True where a token is present; None when all are. Memory comes last.
+        num_text: how many of the last keys are caption tokens.
+        memory: (b, t, d), caption tokens that every block reads and none changes; None when the captions are
+            part of the sequence.
     """
 
     valid: Bool[Tensor, "b s"] | None = None
     num_text: int = 0
+    memory: Float[Tensor, "b t d"] | None = None
 
 
 def attend(
@@ -64,23 +67,31 @@ def attend_by_products(
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; q, k and v are separate matrices (Muon orthogonalises each by itself)."""
+    """Multi-head self-attention; q, k and v are separate matrices (Muon orthogonalises each by itself).
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    With ``memory``, further tokens give keys and values by matrices of their own and ask nothing themselves.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, memory: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.memory_k, self.memory_v = (nn.Linear(dim, dim) if memory else None for _ in range(2))
 
     def forward(
         self,
         x: Float[Tensor, "b s d"],
         *,
-        bias: Float[Tensor, "#b #h 1 s"] | None = None,
+        bias: Float[Tensor, "#b #h 1 r"] | None = None,
         keep: int | None = None,
+        memory: Float[Tensor, "b t d"] | None = None,
     ) -> Float[Tensor, "b q d"]:
-        """Attend from the first ``keep`` positions (default all) to all of them."""
-        q = self.split(self.q(x[:, :keep]))
-        mixed = attend(q, self.split(self.k(x)), self.split(self.v(x)), bias=bias)
+        """Attend from the first ``keep`` positions (default all) to all of them, then to the memory."""
+        q, k, v = self.q(x[:, :keep]), self.k(x), self.v(x)
+        if memory is not None and self.memory_k is not None and self.memory_v is not None:
+            k = torch.cat([k, self.memory_k(memory)], dim=1)  # (b s+t d)
+            v = torch.cat([v, self.memory_v(memory)], dim=1)
+        mixed = attend(self.split(q), self.split(k), self.split(v), bias=bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def split(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b h s e"]:
@@ -95,10 +106,18 @@ class Block(nn.Module):
     training may open it; benchmarks/text_startup.py is the comparison, not yet recorded.
     """
 
-    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        mlp_ratio: float,
+        text_bias: float | None,
+        memory: bool = False,
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = Attention(dim, num_heads)
+        self.attention = Attention(dim, num_heads, memory=memory)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.text_bias = None if text_bias is None else nn.Parameter(torch.full((num_heads,), text_bias))
@@ -107,8 +126,9 @@ class Block(nn.Module):
         self, x: Float[Tensor, "b s d"], keys: Keys, *, keep: int | None = None
     ) -> Float[Tensor, "b q d"]:
         """One block; with ``keep`` only the first positions are computed (the last block needs no others)."""
-        bias = self.key_bias(keys, length=x.shape[1])
-        x = x[:, :keep] + self.attention(self.norm1(x), bias=bias, keep=keep)
+        length = x.shape[1] + (0 if keys.memory is None else keys.num_text)
+        bias = self.key_bias(keys, length=length)
+        x = x[:, :keep] + self.attention(self.norm1(x), bias=bias, keep=keep, memory=keys.memory)
         return x + self.mlp(self.norm2(x))
 
     def key_bias(self, keys: Keys, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
@@ -135,10 +155,13 @@ class Transformer(nn.Module):
         depth: int,
         mlp_ratio: float = 4.0,
         text_bias: float | None = None,
+        memory: bool = False,
     ) -> None:
         super().__init__()
-        blocks = [Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(
+            Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias, memory=memory)
+            for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(dim)
         self.activation_checkpointing = False
 

@@ -121,12 +121,25 @@ def join_text(
     valid: Bool[Tensor, "b s"] | None,
     embed: TextTokens | None,
     text: TextCondition | None,
+    *,
+    as_memory: bool,
 ) -> tuple[Float[Tensor, "b r d"], Keys]:
-    """Append the caption tokens, if this side reads them, and say which keys are present."""
+    """Put the caption tokens, if this side reads them, behind the others, and say which keys are present.
+
+    Args:
+        tokens: patches and latents.
+        valid: which of them are present; None for all.
+        embed: caption states to tokens; None on a side without captions.
+        text: the captions.
+        as_memory: leave the sequence as it is and hand the caption to every block as memory.
+    """
     if embed is None:
         return tokens, Keys(valid=valid)
     caption, present = embed(text, batch=len(tokens))
-    joined = torch.cat([tokens, caption.to(tokens.dtype)], dim=1)
+    caption = caption.to(tokens.dtype)
     if valid is None:
         valid = present.new_ones(tokens.shape[:2])
-    return joined, Keys(valid=torch.cat([valid, present], dim=1), num_text=caption.shape[1])
+    valid = torch.cat([valid, present], dim=1)
+    if as_memory:
+        return tokens, Keys(valid=valid, num_text=caption.shape[1], memory=caption)
+    return torch.cat([tokens, caption], dim=1), Keys(valid=valid, num_text=caption.shape[1])

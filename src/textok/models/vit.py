@@ -16,6 +16,7 @@ from textok.models.layers import Transformer, grid_positions, init_linear, patch
 from textok.models.text import TextCondition, TextTokens, join_text
 
 Placement = Literal["both", "encoder", "decoder", "none"]
+TextPath = Literal["sequence", "memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class TexTokConfig:
         text_encoder: name, folder or hub id of the frozen text encoder whose states the model was trained on.
         text_dim: its width.
         max_text_tokens: captions are cut to this many tokens.
+        text_path: "sequence" makes caption tokens part of the sequence, as the paper does; "memory" lets every
+            block read them by keys and values of their own and leaves them as they are, which costs a sixth.
         text_bias: where the learned attention bias on caption keys starts; None leaves the bias out.
     """
 
@@ -49,6 +52,7 @@ class TexTokConfig:
     text_encoder: str = "minilm"
     text_dim: int = 384
     max_text_tokens: int = 40
+    text_path: TextPath = "sequence"
     text_bias: float | None = -3.0
 
     def __post_init__(self) -> None:
@@ -65,6 +69,8 @@ class TexTokConfig:
             raise ValueError(
                 f"model.placement: got {self.placement!r}, expected both, encoder, decoder or none"
             )
+        if self.text_path not in ("sequence", "memory"):
+            raise ValueError(f"model.text_path: got {self.text_path!r}, expected sequence or memory")
 
     def _check_positive(self) -> None:
         sizes = ("image_size", "patch_size", "dim", "encoder_depth", "decoder_depth", "num_heads")
@@ -116,7 +122,9 @@ class TokenEncoder(nn.Module):
         images = images.to(self.patch.weight.dtype)
         patches = self.patch(patchify(images, grid=grid)) + _positions(self.config, grid, like=self.queries)
         queries = self.queries.expand(batch, -1, -1)  # (b K d)
-        tokens, keys = join_text(torch.cat([queries, patches], dim=1), None, self.text, text)  # (b K+p+t d)
+        as_memory = self.config.text_path == "memory"
+        tokens = torch.cat([queries, patches], dim=1)  # (b K+p d)
+        tokens, keys = join_text(tokens, None, self.text, text, as_memory=as_memory)  # (b K+p+t d)
         return self.output(self.transformer(tokens, keys, keep=kept))  # (b K i)
 
 
@@ -150,7 +158,9 @@ class TokenDecoder(nn.Module):
         valid = None
         if present is not None:
             valid = torch.cat([present.new_ones(batch, queries.shape[1]), present], dim=1)
-        joined, keys = join_text(torch.cat([queries, tokens], dim=1), valid, self.text, text)
+        as_memory = self.config.text_path == "memory"
+        tokens = torch.cat([queries, tokens], dim=1)  # (b p+k d)
+        joined, keys = join_text(tokens, valid, self.text, text, as_memory=as_memory)  # (b p+k+t d)
         patches = self.output(self.transformer(joined, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
         return unpatchify(patches, grid=grid, patch_size=self.config.patch_size)
 
@@ -172,4 +182,5 @@ def _transformer(config: TexTokConfig, *, depth: int, reads_text: bool) -> Trans
         depth=depth,
         mlp_ratio=config.mlp_ratio,
         text_bias=config.text_bias if reads_text else None,
+        memory=reads_text and config.text_path == "memory",
     )
