@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SOURCE_HELP = (
     "a picture file, or captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures "
-    "with metadata.jsonl or .txt files, parquet, a Hugging Face datasets folder"
+    "with metadata.jsonl or .txt files, a folder a class, COCO captions_*.json, Places365, parquet, a Hugging "
+    "Face datasets folder"
 )
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 

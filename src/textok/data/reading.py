@@ -14,7 +14,8 @@ class DataConfig:
     """Which samples to read and how.
 
     Attributes:
-        source: tar file, glob, folder of tars, image folder, parquet file or folder, HF datasets folder.
+        source: tar file, glob, folder of tars, image folder, class folders, COCO captions, Places365, parquet
+            file or folder, HF datasets folder.
         split: part of the source; None when it has only one.
         size: (height, width) of the pictures.
         image_field: column (tables) or file ending (tars) of the picture, if not a usual one.

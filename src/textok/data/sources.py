@@ -1,4 +1,4 @@
-"""Random access to stored samples, whatever the layout: tars, image folders, parquet, HF datasets."""
+"""Random access to stored samples, whatever the layout: tars, image folders, parquet, HF datasets, COCO, Places."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,16 +8,21 @@ from typing import Protocol, runtime_checkable
 from textok.data.files import find_files, listing
 from textok.data.records import Fields
 from textok.data.samples import RawSample
-from textok.data.sources_folder import open_image_folder
+from textok.data.sources_coco import coco_annotations, is_coco, open_coco, open_coco_folder
+from textok.data.sources_folder import METADATA, open_image_folder
+from textok.data.sources_listed import open_class_folders
+from textok.data.sources_places import CATEGORIES, open_places
 from textok.data.sources_table import ParquetSource, load_dataset_folder, open_saved_dataset
 from textok.data.sources_tar import TarSource
 
 # train-000000.tar, train-00000-of-00002.parquet, train-00000-of-00002-0123abcd.parquet
 _NUMBERED = re.compile(r"(.+?)[-_.]\d+(-of-\d+(-[0-9a-f]+)?)?")
 
+_TABLES = (".csv", ".jsonl", ".json", ".parquet", ".arrow")
+
 EXPECTED = (
     "webdataset tars (SPLIT-NNNNNN.tar), parquet files, a folder of pictures with metadata.jsonl or .txt "
-    "files, or a Hugging Face datasets folder"
+    "files, a folder a class, COCO captions, Places365 lists, or a Hugging Face datasets folder"
 )
 
 
@@ -63,7 +68,8 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
     """Open a data set.
 
     Args:
-        source: a file, a folder or a glob.
+        source: a file, a folder or a glob; COCO captions are ``captions_SPLIT.json``, where the pictures lie
+            beside it as COCO unpacks, or ``FILE.json:FOLDER``.
         split: which part of it, told by file names (``SPLIT-000000.tar``, ``SPLIT-00000-of-00001.parquet``),
             by folders (``SPLIT/``) or by the data set; None when there is only one, or for a whole glob.
         fields: names of the image, caption and label fields, where they are not the usual ones.
@@ -73,6 +79,8 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
         ValueError: when the layout or the split is unknown; the message says what was found.
     """
     fields = fields or Fields()
+    if is_coco(source):
+        return open_coco(source, split, fields=fields)
     paths = find_files(source)
     folder = Path(source)
     if folder.is_dir() and ((folder / "dataset_dict.json").exists() or (folder / "state.json").exists()):
@@ -91,12 +99,19 @@ def _open_shards(paths: list[Path], split: str | None, *, source: str | Path, fi
 
 
 def _open_folder(folder: Path, split: str | None, *, fields: Fields) -> Source:
-    if split is not None and (folder / split).is_dir() and not (folder / "metadata.jsonl").exists():
-        return open_source(folder / split, fields=fields)
+    if not (folder / METADATA).exists():
+        if coco_annotations(folder):
+            return open_coco_folder(folder, split, fields=fields)
+        if (folder / CATEGORIES).is_file():
+            return open_places(folder, split, fields=fields)
+        if split is not None and (folder / split).is_dir():
+            return open_source(folder / split, fields=fields)
     inner = folder / "data"  # where data sets on the Hugging Face hub keep their parquet files
     if inner.is_dir() and _has_shards(inner_paths := sorted(inner.iterdir())):
         return _open_shards(inner_paths, split, source=inner, fields=fields)
     source = open_image_folder(folder, split, fields=fields)
+    if source is None and split is None and not _has_table(folder):
+        source = open_class_folders(folder, fields=fields)
     if source is not None:
         return source
     try:
@@ -108,6 +123,11 @@ def _open_folder(folder: Path, split: str | None, *, fields: Fields) -> Source:
 
 def _has_shards(paths: Sequence[Path]) -> bool:
     return any(path.suffix in (".tar", ".parquet") for path in paths)
+
+
+def _has_table(folder: Path) -> bool:
+    """Whether a file of captions or rows lies in the folder, which only ``datasets`` reads."""
+    return any(path.suffix.lower() in _TABLES for path in folder.rglob("*"))
 
 
 def _of_split(shards: list[Path], split: str | None, source: str | Path) -> list[Path]:
