@@ -8,6 +8,8 @@ from tyro.conf import Positional, arg
 
 from textok.cli.recipes import nearest, summary
 
+_GROUP_WIDTH = 80
+
 
 def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:
     """Tell what a recipe, a model or a token file is: parameters, sizes, settings, what made it.
@@ -17,11 +19,11 @@ def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = 
         json: print it as JSON.
     """
     sections = describe(name)
-    print(json_format.dumps(sections) if json else "\n".join(_lines(sections)))
+    print(json_format.dumps(sections) if json else readable(sections))
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Everything of that name: a section each for ``recipe``, ``model`` and ``tokens``.
+    """Everything of that name: a section each for ``model``, ``recipe`` and ``tokens``.
 
     Raises:
         ValueError: when there is nothing of that name; suggests the nearest.
@@ -32,13 +34,15 @@ def describe(name: str) -> dict[str, Any]:
     from textok.models.checkpoint import CONFIG_FILE, SHIPPED
     from textok.recipes import RECIPES
 
-    sections = {"recipe": _recipe(name)} if name in RECIPES else {}
+    sections = {}
     if (path / CONFIG_FILE).is_file() or name in SHIPPED:
         try:
             sections["model"] = _model(name)
         except FileNotFoundError:  # a recipe whose weights do not travel with this installation
-            if not sections:
+            if name not in RECIPES:
                 raise
+    if name in RECIPES:
+        sections["recipe"] = _recipe(name)
     if not sections:
         hint = nearest(name, [*RECIPES, *SHIPPED])
         raise ValueError(
@@ -66,7 +70,7 @@ def _model(name: str) -> dict[str, Any]:
     from textok.pipeline.facts import model_facts
 
     model = TexTok.from_pretrained(name)
-    settings = {"settings": encode_config(model.config), "made_by": model.made_by}
+    settings = {"made_by": model.made_by, "settings": encode_config(model.config)}
     return {"model_id": model.model_id} | model_facts(model.config) | settings
 
 
@@ -91,24 +95,36 @@ def _tokens(path: Path) -> dict[str, Any]:
     }
 
 
+def readable(sections: dict[str, Any]) -> str:
+    """The sections one after another; of a recipe only what its model did not say."""
+    known = sections.get("model", {})
+    shown = {
+        title: {key: value for key, value in values.items() if values is known or known.get(key) != value}
+        for title, values in sections.items()
+    }
+    return "\n\n".join("\n".join(_lines({title: values})) for title, values in shown.items())
+
+
 def _lines(values: dict[str, Any], depth: int = 0) -> list[str]:
-    """One value a line, groups indented."""
-    width = max((len(key) for key, value in values.items() if not _is_group(value)), default=0)
+    """One value a line; a group in one line where it fits, else indented below its name."""
+    shown = {key: _shown(value) for key, value in values.items()}
+    width = max((len(key) for key, text in shown.items() if text is not None), default=0)
     lines = []
-    for key, value in values.items():
+    for key, text in shown.items():
         indent, label = "  " * depth, key.replace("_", " ")
-        if _is_group(value):
-            lines += [f"{indent}{label}", *_lines(value, depth + 1)]
+        if text is None:
+            lines += [f"{indent}{label}", *_lines(values[key], depth + 1)]
         else:
-            lines.append(f"{indent}{label:<{width}}  {_shown(value)}")
+            lines.append(f"{indent}{label:<{width}}  {text}")
     return lines
 
 
-def _is_group(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value)
-
-
-def _shown(value: Any) -> str:
+def _shown(value: Any) -> str | None:
+    """The value in one line; None for a group that has groups in it or is too long."""
+    if isinstance(value, dict):
+        parts = [(key.replace("_", " "), _shown(item)) for key, item in value.items()]
+        line = ", ".join(f"{key} {text}" for key, text in parts)
+        return None if len(line) > _GROUP_WIDTH or any(isinstance(v, dict) for v in value.values()) else line
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, float):
