@@ -126,6 +126,21 @@ def test_reconstruct_lays_out_grids(
         assert sheet.width > 5 * 128
 
 
+def test_demo_on_pictures_of_ones_own(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr("textok.evaluation.demo._TIMED_SECONDS", 0.0)
+    words = ["demo", "--out", tmp_path / "out", "--model", model_folder, "--source", pictures]
+    assert run(*words, "--limit", 2, "--device", "cpu") == 0
+    report = tmp_path / "out/report.html"
+    assert capsys.readouterr().out.strip() == str(report)
+    page = report.read_text()
+    assert "a red square" in page and "a green square" in page and "a blue square" not in page
+    assert "Fluent Emoji" not in page, "the credit is for the pictures of the package"
+    assert run(*words) == 2  # the third has no caption
+    assert "no caption" in capsys.readouterr().err
+
+
 def test_info_of_a_token_file(tokens: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", tokens, "--json") == 0
     facts = json.loads(capsys.readouterr().out)["tokens"]
@@ -145,6 +160,22 @@ def test_info_of_a_model(model_folder: Path, tokens: Path, capsys: pytest.Captur
     assert parameters["total"] >= parameters["encoder"] + parameters["decoder"] > 10_000
 
 
+def test_info_shows_the_shipped_model_and_then_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", "icons-128", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert list(facts) == ["model", "recipe"]
+    assert facts["recipe"]["parameters"] == facts["model"]["parameters"]
+    assert run("info", "icons-128") == 0
+    model, recipe = capsys.readouterr().out.split("\n\n")
+    first, second, third, *_ = model.splitlines()
+    assert (first, second.split()) == ("model", ["model", "id", facts["model"]["model_id"]])
+    assert third.split()[:3] == ["parameters", "total", f"{facts['model']['parameters']['total']:,},"]
+    assert "made by" in model and max(map(len, model.splitlines())) < 110
+    assert recipe.startswith("recipe\n  name   icons-128\n")
+    assert "encoder 5" not in recipe and "gmacs" not in recipe, "the model said it"
+    assert "planned steps" not in recipe and "  steps  " in recipe
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -160,6 +191,10 @@ def test_info_of_a_model(model_folder: Path, tokens: Path, capsys: pytest.Captur
         (["decode", "{tokens}", "--out", "d", "--no-captions", "--captions", "c"], "got both"),
         (["reconstruct", "{pictures}", "--out", "d", "--budgets", "9"], "budgets: got"),
         (["encode", "{pictures}", "--out", "t", "--device", "abacus"], "device: got 'abacus'"),
+        (["demo", "--source", "nowhere"], "nowhere"),
+        (["demo", "--source", "{pictures}", "--split", "x"], "lies in x/"),
+        (["demo", "--split", "x"], "split: got 'x' of no source"),
+        (["demo", "--limit", "0"], "limit: got 0"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -16,6 +16,7 @@ from textok.evaluation.metrics.paired import psnr_per_image
 from textok.evaluation.pages.curves import curve_chart, value_ticks
 from textok.evaluation.pages.gallery import Section
 from textok.evaluation.pages.report import Report, render_report, table_rows
+from textok.pipeline.image_tokenizer import ImageTokenizer
 
 VOID = {"meta", "img", "br", "line", "circle", "rect", "path", "polyline"}
 
@@ -182,7 +183,7 @@ def test_demo_of_a_small_model_on_the_shipped_pictures(tmp_path, monkeypatch, ne
         image_size=32, patch_size=8, dim=32, encoder_depth=1, decoder_depth=1, num_heads=2, num_latents=8
     )
     TexTok(config).save_pretrained(tmp_path / "model", name="toy", made_by={"run": {"steps": 3}})
-    path = demo.write_demo(tmp_path / "out", model=tmp_path / "model")
+    path = demo.write_demo(tmp_path / "out", ImageTokenizer.from_pretrained(tmp_path / "model"))
     page = Page(path.read_text())
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     assert len(page.images) == 32 * (1 + 3 * 3)

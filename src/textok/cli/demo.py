@@ -1,15 +1,39 @@
 """``textok demo``: one report that shows the tokenizer at work."""
 
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from textok.cli.choices import DEFAULT_MODEL, ModelChoice
 
 
-def demo(*, out: Path = Path("textok-demo"), model: str = "icons-128") -> None:
-    """Write a report that shows the tokenizer at work; needs no network, only what travels in the package.
+def demo(
+    model: Annotated[ModelChoice, arg(name="")] = DEFAULT_MODEL,
+    *,
+    out: Path = Path("textok-demo"),
+    source: Annotated[
+        str | None, arg(metavar="SOURCE", help_behavior_hint="(default: pictures of the package)")
+    ] = None,
+    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    limit: int = 24,
+) -> None:
+    """Write a report that shows the tokenizer at work, on the pictures of the package or on your own.
+
+    Needs no network. Every picture is reconstructed at several budgets, with its caption, without and with the
+    caption of another picture.
 
     Args:
         out: the folder for the report.
-        model: a shipped name, a folder or a hub id.
+        source: captioned pictures of your own: a folder of pictures with metadata.jsonl or .txt files, webdataset
+            tars, parquet, a Hugging Face datasets folder.
+        split: which part of the source, such as test-drawing; not needed when it has only one.
+        limit: take at most so many pictures of the source, from the first.
     """
+    if limit < 1:
+        raise ValueError(f"limit: got {limit}; expected at least 1")
     from textok.evaluation.demo import write_demo
 
-    print(write_demo(out, model=model))
+    tokenizer = model.load()
+    options = {"source": source, "split": split, "limit": limit, "batch_size": model.batch_size}
+    print(write_demo(out, tokenizer, **options))

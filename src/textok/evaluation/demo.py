@@ -20,7 +20,7 @@ from textok.evaluation.pages.gallery import Scores, Section
 from textok.evaluation.pages.report import Report, render_report
 from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstruct_all
 from textok.models.checkpoint import shipped_folder
-from textok.pipeline.facts import model_facts
+from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
 SHIPPED_PICTURES = "demo-pictures"
@@ -52,41 +52,43 @@ _TIMED_SECONDS = 2.0
 
 def write_demo(
     out_dir: str | Path,
+    tokenizer: ImageTokenizer,
     *,
-    model: str | Path = "icons-128",
-    pictures: str | Path | None = None,
+    source: str | Path | None = None,
     split: str | None = None,
     limit: int = 24,
-    device: torch.device | str = "cpu",
+    batch_size: int = 32,
 ) -> Path:
     """Reconstruct test pictures at every budget and caption condition, and write it all into one HTML file.
 
     Args:
         out_dir: folder for ``report.html``; made if missing.
-        model: a shipped name, a folder or a hub id.
-        pictures: any source of captioned pictures; None takes the test pictures that travel with the package.
-        split: part of ``pictures``.
-        limit: at most so many pictures of ``pictures``.
-        device: where the models run.
+        tokenizer: what the report is about.
+        source: any source of captioned pictures; None takes the test pictures that travel with the package.
+        split: part of ``source``.
+        limit: at most so many pictures of ``source``.
+        batch_size: pictures at a time.
 
     Returns:
         The file.
+
+    Raises:
+        ValueError: for a ``split`` without a ``source``, and for pictures without captions.
     """
-    tokenizer = ImageTokenizer.from_pretrained(str(model), device=device)
-    network = EffNetLite2().to(device)
-    kinds = load_pictures(pictures, split=split, limit=limit, size=tokenizer.model.config.image_size)
-    sections = [make_section(tokenizer, found, network) for found in kinds]
+    kinds = load_pictures(source, split=split, limit=limit, size=tokenizer.model.config.image_size)
+    network = EffNetLite2().to(tokenizer.device)
+    sections = [make_section(tokenizer, found, network, batch_size=batch_size) for found in kinds]
     report = Report(
         model_id=tokenizer.model_id,
         perceptual=f"perceptual_{network.name}",
         sections=sections,
-        token_bytes=_token_bytes(tokenizer, sections[0].budgets),
+        token_bytes={k: bytes_per_image(tokenizer.model, num_tokens=k) for k in sections[0].budgets},
         file_bytes=_file_bytes(kinds),
-        caption_bytes=statistics.mean(len(c.encode()) for found in kinds for c in found.captions),
+        caption_bytes=statistics.fmean(len(c.encode()) for found in kinds for c in found.captions),
         speed=measure_speed(tokenizer, kinds[0]),
         facts=_facts(tokenizer),
         details=flatten(tokenizer.model.made_by),
-        credit=CREDIT if pictures is None else "",
+        credit=CREDIT if source is None else "",
     )
     return _write(Path(out_dir) / "report.html", render_report(report))
 
@@ -95,6 +97,8 @@ def load_pictures(
     source: str | Path | None, *, split: str | None, limit: int, size: int
 ) -> list[CaptionedPictures]:
     """The pictures by kind: those that travel with the package, or one kind from ``source``."""
+    if source is None and split is not None:
+        raise ValueError(f"split: got {split!r} of no source; expected a source of pictures beside it")
     if source is None:
         folder = str(shipped_folder(SHIPPED_PICTURES))
         return [_read(folder, name, split=name, limit=None, size=size) for name in KINDS]
@@ -106,7 +110,9 @@ def _read(source: str, name: str, *, split: str | None, limit: int | None, size:
     return CaptionedPictures.collect(name, EvalLoader(config, batch_size=limit or 32), limit=limit)
 
 
-def make_section(tokenizer: ImageTokenizer, pictures: CaptionedPictures, network: FeatureNetwork) -> Section:
+def make_section(
+    tokenizer: ImageTokenizer, pictures: CaptionedPictures, network: FeatureNetwork, *, batch_size: int = 32
+) -> Section:
     """Reconstruct and score pictures of one kind, at the usual budgets and the model's longest."""
     config = tokenizer.model.config
     budgets = sorted({k for k in BUDGETS if k < config.num_latents} | {config.num_latents})
@@ -121,6 +127,7 @@ def make_section(tokenizer: ImageTokenizer, pictures: CaptionedPictures, network
         text=lambda captions: tokenizer.text_encoder(captions),
         budgets=budgets,
         captions=conditions,
+        batch_size=batch_size,
     )
     title, note = KINDS.get(pictures.split, (pictures.split, ""))
     return Section(
@@ -177,12 +184,6 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def _token_bytes(tokenizer: ImageTokenizer, budgets: Sequence[int]) -> dict[int, int]:
-    channels, codes = tokenizer.model.config.latent_dim, tokenizer.model.num_codes
-    bits = 16 * channels if codes is None else (codes - 1).bit_length()
-    return {k: -(-k * bits // 8) for k in budgets}
-
-
 def _file_bytes(kinds: Sequence[CaptionedPictures]) -> dict[str, float]:
     formats = {
         "PNG": {"format": "PNG", "optimize": True},
@@ -190,7 +191,7 @@ def _file_bytes(kinds: Sequence[CaptionedPictures]) -> dict[str, float]:
     }
     images = [tensor_to_image(pixels) for pictures in kinds for pixels in pictures.images]
     return {
-        name: statistics.mean(_size(image, **options) for image in images)
+        name: statistics.fmean(_size(image, **options) for image in images)
         for name, options in formats.items()
     }
 

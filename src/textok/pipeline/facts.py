@@ -1,6 +1,5 @@
 """What a tokenizer's configuration amounts to: parameters, sequence lengths, arithmetic, bytes."""
 
-import math
 from typing import Any
 
 import torch
@@ -37,15 +36,17 @@ def model_facts(config: TexTokConfig) -> dict[str, Any]:
         "tokens": config.num_latents,
         "channels": config.latent_dim,
         "codes": model.num_codes,
-        "bytes_per_image": _bytes_per_image(config, model.num_codes),
+        "bytes_per_image": bytes_per_image(model, num_tokens=config.num_latents),
         "sequence": dict(zip(("encoder", "decoder"), sequence, strict=True)),
         "gmacs_per_image": gmacs,
     }
 
 
-def _bytes_per_image(config: TexTokConfig, codes: int | None) -> int:
-    bits = 16 * config.latent_dim if codes is None else math.ceil(math.log2(codes))
-    return math.ceil(config.num_latents * bits / 8)
+def bytes_per_image(model: TexTok, *, num_tokens: int) -> int:
+    """Bytes of one picture's tokens: 16-bit latents, or whole bits of codes; captions not counted."""
+    codes = model.num_codes
+    bits = 16 * model.config.latent_dim if codes is None else (codes - 1).bit_length()
+    return -(-num_tokens * bits // 8)
 
 
 @torch.no_grad()

@@ -1,0 +1,30 @@
+"""What a configuration amounts to."""
+
+import pytest
+
+from textok.models.bottleneck import BottleneckConfig, FSQConfig, KLConfig, VQConfig
+from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.facts import bytes_per_image, model_facts
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "expected"),
+    [
+        (KLConfig(latent_dim=4), {1: 8, 3: 24}),
+        (VQConfig(codebook_size=4096), {1: 2, 2: 3, 3: 5}),  # 12 bits a token, whole bytes a picture
+        (FSQConfig(levels=(3, 3)), {1: 1, 2: 1, 3: 2}),  # 9 codes: 4 bits
+    ],
+)
+def test_bytes_of_a_picture(bottleneck: BottleneckConfig, expected: dict[int, int]) -> None:
+    sizes = {
+        "image_size": 32,
+        "patch_size": 8,
+        "dim": 32,
+        "encoder_depth": 1,
+        "decoder_depth": 1,
+        "num_heads": 2,
+    }
+    config = TexTokConfig(**sizes, num_latents=3, bottleneck=bottleneck)
+    model = TexTok(config)
+    assert {k: bytes_per_image(model, num_tokens=k) for k in expected} == expected
+    assert model_facts(config)["bytes_per_image"] == expected[3]
