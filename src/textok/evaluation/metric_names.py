@@ -1,0 +1,66 @@
+"""What the metrics' names in result files mean: which way is better, and how to say it to a reader."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a metric says.
+
+    Attributes:
+        title: its name in words.
+        unit: written on its axis.
+        better: 1 when higher is better, -1 when lower is, 0 when it is a fact and not a score.
+    """
+
+    title: str
+    unit: str
+    better: int
+
+    @property
+    def advice(self) -> str:
+        """The title, with which way is better."""
+        return self.title + {1: ": higher is better", -1: ": lower is better", 0: ""}[self.better]
+
+
+# By how the name begins: the whole name, or what stands before an underscore. Longer beginnings win.
+_BY_START = {
+    "psnr": Meaning("PSNR", "dB", 1),
+    "ssim": Meaning("SSIM", "similarity", 1),
+    "ms_ssim": Meaning("Multi-scale SSIM", "similarity", 1),
+    "perceptual": Meaning("Perceptual distance", "distance", -1),
+    "lpips": Meaning("LPIPS", "distance", -1),
+    "fd": Meaning("Fréchet distance", "distance", -1),
+    "fid": Meaning("FID", "distance", -1),
+    "kd": Meaning("Kernel distance", "distance", -1),
+    "kid": Meaning("KID", "distance", -1),
+    "precision": Meaning("Precision", "share", 1),
+    "recall": Meaning("Recall", "share", 1),
+    "is": Meaning("Inception score", "score", 1),
+    "retrieval": Meaning("Caption retrieval", "share", 1),
+    "posterior_agreement": Meaning("Agreement of class posteriors", "share", 1),
+    "top1_agreement": Meaning("Agreement on the class", "share", 1),
+    "alignment": Meaning("Caption alignment", "score", 1),
+}
+# Facts about a score, told by how its name ends.
+_FACTS = ("_floor", "_standard_error", "_std", "_count", "_chance", "_ceiling")
+
+
+@lru_cache(maxsize=256)
+def meaning(metric: str) -> Meaning:
+    """What the metric of that name says; a name that is not known is a fact that nothing is better in."""
+    starts = [start for start in _BY_START if metric == start or metric.startswith(f"{start}_")]
+    if not starts:
+        return Meaning(metric.replace("_", " "), "", 0)
+    found = _BY_START[max(starts, key=len)]
+    title = found.title
+    if components := re.search(r"_pca(\d+)", metric):
+        title += f" along {components[1]} directions"
+    if "_unpaired" in metric:
+        title += " between unpaired halves"
+    for ending in _FACTS:
+        if metric.endswith(ending):
+            return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", found.unit, 0)
+    return Meaning(title, found.unit, found.better)

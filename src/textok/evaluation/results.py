@@ -1,0 +1,160 @@
+"""Result files: settings, what made them, one flat row a cell of the table, and the values of every picture.
+
+JSON: ``{"settings", "made_by", "rows", "per_image"?}``. A row is ``{"split", "captions", "budget", "count",
+"psnr", ...}``. The values of single pictures, which intervals are computed from, are stored by column.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from textok.evaluation.reconstruction import Row
+from textok.writing import write_text
+
+CELL_FIELDS = ("split", "captions", "budget")
+"""What tells rows apart; everything else in a row is a value."""
+
+MAX_RESULT_BYTES = 1 << 30
+
+Cell = tuple[str | int | float | None, ...]
+"""The values of ``CELL_FIELDS`` in a row; None where the row has no such field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A result file.
+
+    Attributes:
+        settings: data, split, crop, resize filter, uint8 rule, feature network, sample count, seed, model id.
+        rows: one a split, caption condition and budget.
+        per_image: one a picture and cell, with its ``key``; empty when the file has none.
+        made_by: command, versions and machine.
+    """
+
+    settings: dict[str, Any]
+    rows: list[Row]
+    per_image: list[Row] = field(default_factory=list)
+    made_by: dict[str, Any] = field(default_factory=dict)
+
+
+def cell_of(row: Row) -> Cell:
+    """Which cell of the table a row belongs to."""
+    return tuple(row.get(name) for name in CELL_FIELDS)
+
+
+def write_result(
+    path: str | Path,
+    *,
+    settings: Mapping[str, Any],
+    rows: Sequence[Row],
+    per_image: Sequence[Row] | None = None,
+    made_by: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a result file under a temporary name, then rename it.
+
+    Numbers of ``per_image`` keep seven digits; a value that is not finite is stored as null.
+
+    Raises:
+        ValueError: when the pictures of a cell have different values, or those of a split differ by cell.
+    """
+    path = Path(path)
+    parts = [
+        f'"settings": {_json(settings, indent=2)}',
+        f'"made_by": {_json(made_by or {}, indent=2)}',
+        f'"rows": {_lines(rows)}',
+    ]
+    if per_image is not None:
+        pictures, columns = _pack(per_image)
+        parts.append(f'"per_image": {{\n"pictures": {_json(pictures)},\n"columns": {_lines(columns)}\n}}')
+    write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")
+    return path
+
+
+def read_result(path: str | Path) -> Result:
+    """Read a result file.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when it is something else; the message says what is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such result file")
+    if path.stat().st_size > MAX_RESULT_BYTES:
+        raise ValueError(f"{path}: over the limit of {MAX_RESULT_BYTES:,} bytes for a result file")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        result = Result(
+            settings=dict(found["settings"]),
+            made_by=dict(found.get("made_by", {})),
+            rows=[_with_nan(row) for row in found["rows"]],
+            per_image=_unpack(found["per_image"]) if "per_image" in found else [],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: not a result file ({type(error).__name__}: {error}); expected JSON with settings and rows, "
+            "as textok evaluate writes it"
+        ) from error
+    if not result.rows:
+        raise ValueError(f"{path}: the result file has no rows; expected at least one")
+    return result
+
+
+def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+    """Keys of the pictures by split, and for every cell one list of values a metric."""
+    cells: dict[Cell, list[Row]] = {}
+    for row in per_image:
+        cells.setdefault(cell_of(row), []).append(row)
+    pictures: dict[str, list[str]] = {}
+    columns = []
+    for cell, rows in cells.items():
+        keys = [str(row["key"]) for row in rows]
+        if pictures.setdefault(str(cell[0]), keys) != keys:
+            raise ValueError(f"per_image: the pictures under {cell} are not those of the split's other rows")
+        names = [name for name in rows[0] if name not in (*CELL_FIELDS, "key")]
+        if any(row.keys() != rows[0].keys() for row in rows):
+            raise ValueError(
+                f"per_image: the rows under {cell} hold different values; expected {names} in each"
+            )
+        where = {name: rows[0][name] for name in CELL_FIELDS if name in rows[0]}
+        columns.append(where | {name: [_short(row[name]) for row in rows] for name in names})
+    return pictures, columns
+
+
+def _unpack(packed: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for columns in packed["columns"]:
+        where = {name: columns[name] for name in CELL_FIELDS if name in columns}
+        keys = packed["pictures"][str(where.get("split"))]
+        names = [name for name in columns if name not in where]
+        for place, values in enumerate(zip(*(columns[name] for name in names), strict=True)):
+            rows.append(where | {"key": keys[place]} | _with_nan(dict(zip(names, values, strict=True))))
+    return rows
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _with_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "[\n" + ",\n".join(_json(row) for row in rows) + "\n]"
+
+
+def _json(value: Any, *, indent: int | None = None) -> str:
+    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
