@@ -139,7 +139,7 @@ def test_a_foreign_folder_is_refused(short: TokenizerRun, tmp_path: Path) -> Non
 
 
 def test_a_start_that_was_killed_is_no_obstacle(short: TokenizerRun, tmp_path: Path) -> None:
-    (tmp_path / "run.json.tmp").write_text("{")
+    (tmp_path / ".run.json.tmp").write_text("{")
     RunFolder(tmp_path).start(short, facts={})
     assert json.loads((tmp_path / "run.json").read_text())["facts"] == {}
 

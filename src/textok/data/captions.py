@@ -6,19 +6,19 @@ it or nothing, two processes may warm the same folder, and killing one loses onl
 """
 
 import hashlib
-import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from textok.writing import replacing
 
 _FORMAT = "textok-captions-1"
 _SHARD_CAPTIONS = 2048
@@ -234,13 +234,9 @@ class CaptionCache:
         return shard.read(row)
 
     def _write(self, tensors: dict[str, Tensor]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         index = _index_digest(tensors["keys"], tensors["offsets"], tensors["checksums"])
-        temporary = self.folder / f".{index}.{uuid4().hex}.tmp"
-        save_file(tensors, temporary, metadata={**self._metadata, "index": index})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / f"{index}.safetensors")
+        with replacing(self.folder / f"{index}.safetensors", shared=True) as temporary:
+            save_file(tensors, temporary, metadata={**self._metadata, "index": index})
 
     def _remove_stale_files(self) -> None:
         """Drop what killed writers left behind; a live writer's file is younger."""

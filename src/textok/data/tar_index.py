@@ -5,11 +5,13 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
 import numpy as np
+
+from textok.writing import replacing
 
 PARTS = ("image", "json", "txt", "cls")
 IMAGE_ENDINGS = ("webp", "png", "jpg", "jpeg")
@@ -125,10 +127,6 @@ def _save(index: TarIndex, kept: Path) -> None:
         "keys": [key.decode() for key in index.keys.tolist()],
         "spans": index.spans.reshape(-1).tolist(),
     }
-    temporary = kept.with_suffix(f".{uuid4().hex}.tmp")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    # no room or no permission: the index is only a saving of time
+    with suppress(OSError), replacing(kept, shared=True) as temporary:
         temporary.write_text(json.dumps(content))
-        temporary.replace(kept)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # no room or no permission: the index is only a saving of time

@@ -1,7 +1,6 @@
 """``textok demo``: run a tokenizer on test pictures and write the report about it."""
 
 import io
-import os
 import platform
 import statistics
 import time
@@ -22,6 +21,7 @@ from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstru
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.writing import write_text
 
 SHIPPED_PICTURES = "demo-pictures"
 KINDS = {
@@ -90,7 +90,9 @@ def write_demo(
         details=flatten(tokenizer.model.made_by),
         credit=CREDIT if source is None else "",
     )
-    return _write(Path(out_dir) / "report.html", render_report(report))
+    path = Path(out_dir) / "report.html"
+    write_text(path, render_report(report))
+    return path
 
 
 def load_pictures(
@@ -243,11 +245,3 @@ def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = str(value)
     return flat
-
-
-def _write(path: Path, page: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
-    return path

@@ -4,11 +4,8 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import os
 import types
 import typing
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from textok.writing import replacing
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -106,7 +105,6 @@ class Pretrained(nn.Module):
             made_by: what trained the weights, as JSON values.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         name = name or self._name
         weights = {key: _stored(value, dtype, key) for key, value in self.state_dict().items()}
         made_by = getattr(self, "made_by", {}) if made_by is None else made_by
@@ -155,23 +153,6 @@ def identify(name: str, config: dict[str, Any], weights: dict[str, Tensor]) -> s
         value = value.to(torch.float16) if value.is_floating_point() else value
         digest.update(key.encode() + value.contiguous().numpy().tobytes())
     return f"{name}-{digest.hexdigest()[:8]}"
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to: becomes ``path`` when the block ends well, goes when it fails."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON under a temporary name, then rename, so that no reader sees half a file."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n")
 
 
 # --- reading --------------------------------------------------------------------------------------------

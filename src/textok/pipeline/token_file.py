@@ -5,7 +5,6 @@ Nothing in such a file is executed or trusted: ``load_tokens`` checks all of it.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textok.pipeline.tokens import Tokens
+from textok.writing import replacing
 
 FORMAT = "textok-tokens"
 VERSION = 1
@@ -49,13 +49,8 @@ def save_tokens(
         "settings": dict(tokens.settings),
     }
     metadata = {"format": FORMAT, "version": str(VERSION), "tokens": json.dumps(header, ensure_ascii=False)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(_stored(tokens, precision), partial, metadata=metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(_stored(tokens, precision), temporary, metadata=metadata)
     return path
 
 

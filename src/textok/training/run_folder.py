@@ -1,7 +1,6 @@
 """The folder of a run: what was asked, with what code and data, what came out, and where to go on."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -11,8 +10,9 @@ from typing import Any
 
 import torch
 
-from textok.models.checkpoint import encode_config, write_json
+from textok.models.checkpoint import encode_config
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
+from textok.writing import write_json, write_text
 
 _LIBRARIES = (
     "open-textok",
@@ -47,8 +47,7 @@ class RunFolder:
         if file.exists():
             self._check_same(json.loads(file.read_text()), json.loads(json.dumps(asked)))
             return
-        leftover = file.name + ".tmp"  # of a start that was killed
-        if any(path.name != leftover for path in self.path.iterdir()):
+        if any(path.suffix != ".tmp" for path in self.path.iterdir()):  # that is of a start that was killed
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
         write_json(file, {**asked, "environment": environment()})
 
@@ -78,7 +77,7 @@ class RunFolder:
 
     def replace_records(self, name: str, records: list[dict[str, Any]]) -> None:
         """Write a .jsonl file anew."""
-        self._replace(self.path / name, [json.dumps(record) + "\n" for record in records])
+        write_text(self.path / name, "".join(json.dumps(record) + "\n" for record in records))
 
     def tensorboard(self, step: int) -> Any:
         """The event writer; events past ``step`` of an interrupted run are hidden."""
@@ -104,13 +103,7 @@ class RunFolder:
                     continue
                 if record.get("step", 0) <= step:
                     kept.append(line + "\n")
-            self._replace(file, kept)
-
-    @staticmethod
-    def _replace(file: Path, lines: list[str]) -> None:
-        temporary = file.with_name(file.name + ".tmp")
-        temporary.write_text("".join(lines))
-        os.replace(temporary, file)
+            write_text(file, "".join(kept))
 
     # --- where to go on ---------------------------------------------------------------------------------
 

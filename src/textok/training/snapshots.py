@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from textok.writing import flush
+
 KEPT = 2
 _STATE, _TENSORS = "state.json", "tensors.safetensors"
 
@@ -31,9 +33,9 @@ def save_snapshot(folder: Path, *, step: int, state: dict[str, Any]) -> Path:
     save_file(tensors, temporary / _TENSORS)
     (temporary / _STATE).write_text(json.dumps(tree))
     for file in temporary.iterdir():
-        _sync(file)
+        flush(file)
     os.replace(temporary, final)
-    _sync(folder)
+    flush(folder)
     for old in snapshots(folder)[:-KEPT]:
         shutil.rmtree(old)
     return final
@@ -57,14 +59,6 @@ def load_snapshot(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: damaged checkpoint ({error}); delete this folder to go on from the one before"
         ) from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

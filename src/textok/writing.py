@@ -1,0 +1,51 @@
+"""Files that are written whole or not at all: under a temporary name first, then renamed."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+
+@contextmanager
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A temporary name to write to: becomes ``path`` when the block ends well, goes when it fails.
+
+    The content is on the disk before the name is, so that not even a power cut leaves half a file.
+
+    Args:
+        path: the file; its folder is made when missing.
+        shared: other processes may write the same file at the same time, so each takes a name of its own. Where
+            that is not so, what a killed process left behind is overwritten by the next one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    owner = f".{uuid4().hex}" if shared else ""
+    temporary = path.with_name(f".{path.name}{owner}.tmp")
+    try:
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
