@@ -61,3 +61,15 @@ class BudgetDraw:
 def drop_rows(batch: int, share: float, *, generator: torch.Generator) -> Bool[Tensor, "b"]:
     """Rows whose caption is dropped, each with probability ``share``."""
     return torch.rand(batch, generator=generator) < share
+
+
+def swap_rows(captions: list[str], share: float, *, generator: torch.Generator) -> list[str]:
+    """The captions, each with probability ``share`` replaced by that of the next row (the last by the first).
+
+    Nothing is drawn when ``share`` is 0.
+    """
+    if not share:
+        return captions
+    swapped = drop_rows(len(captions), share, generator=generator).tolist()
+    others = captions[1:] + captions[:1]
+    return [other if swap else own for own, other, swap in zip(captions, others, swapped, strict=True)]

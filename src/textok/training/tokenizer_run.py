@@ -82,6 +82,8 @@ class TokenizerRun:
         discriminator: its widths; None takes the published ones for the resolution.
         critic_optimizer: how the discriminator moves (AdamW).
         caption_dropout: share of training pictures whose caption is replaced by the null token.
+        wrong_caption_share: share of training pictures that get the caption of another picture of the batch, so
+            that the model learns to doubt captions.
         caption_start: share of the steps that pass before any caption is read; the latents come into use first.
         steps: optimizer steps of the whole run; the schedule depends on it.
         batch_size: pictures a step over all ranks and micro-batches.
@@ -114,6 +116,7 @@ class TokenizerRun:
         )
     )
     caption_dropout: float = 0.1
+    wrong_caption_share: float = 0.0
     caption_start: float = 0.0
     steps: int = 10_000
     batch_size: int = 64
@@ -146,7 +149,7 @@ class TokenizerRun:
         side = self.model.image_size
         if tuple(self.data.size) != (side, side):
             raise ValueError(f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}")
-        for name in ("caption_dropout", "caption_start"):
+        for name in ("caption_dropout", "wrong_caption_share", "caption_start"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a share in [0, 1]")
         if self.critic_optimizer.kind != "adamw":

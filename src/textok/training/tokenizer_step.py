@@ -14,7 +14,7 @@ from textok.models.tokenizer import Reconstruction
 from textok.objectives.perceptual import PerceptualLoss
 from textok.objectives.reconstruction import l1_loss, l2_loss
 from textok.training.captions import CachedText
-from textok.training.draws import drop_rows, step_generator
+from textok.training.draws import drop_rows, step_generator, swap_rows
 from textok.training.tokenizer_run import LossConfig, TokenizerRun
 
 
@@ -45,7 +45,8 @@ def micro_batches(
     noise = torch.Generator(device).manual_seed(noise_seed)
     lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
     dropped = drop_rows(len(batch), run.caption_dropout_at(step), generator=draws)
-    condition = None if text is None else text(batch.captions).dropped(dropped)
+    captions = swap_rows(batch.captions, run.wrong_caption_share, generator=draws)
+    condition = None if text is None else text(captions).dropped(dropped)
     order = torch.arange(len(batch))
     if condition is not None:  # captions of like length together, so that little of a micro-batch is padding
         order = condition.mask.sum(dim=1).argsort(stable=True)

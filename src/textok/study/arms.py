@@ -1,0 +1,102 @@
+"""The arms of the caption study: normal tokenizer runs that differ in one thing from their base."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
+from textok.models.vit import Placement
+from textok.training.tokenizer_run import TokenizerRun
+
+TABLES = ("placement", "bottleneck", "quality", "encoder")
+"""The tables in order of importance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One training.
+
+    Attributes:
+        name: of its run folder.
+        table: which table it was made for.
+        label: what the table calls it.
+        run: the training.
+    """
+
+    name: str
+    table: str
+    label: str
+    run: TokenizerRun
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return self.run.seed
+
+
+def study_arms(base: TokenizerRun, *, seeds: Sequence[int] = (0, 1, 2)) -> list[Arm]:
+    """All arms, the most important first.
+
+    Args:
+        base: text on both sides, kl bottleneck; every arm keeps its data, size, steps and schedule.
+        seeds: of "both" and "none"; all other arms are trained with the first one only.
+
+    Raises:
+        ValueError: without a seed.
+    """
+    if not seeds:
+        raise ValueError("seeds: got none, expected at least one")
+    base = replace(base, seed=seeds[0])
+    arms = placement_arms(base, seeds=seeds) + bottleneck_arms(base) + quality_arms(base) + encoder_arms(base)
+    return [replace(arm, run=replace(arm.run, name=arm.name)) for arm in arms]
+
+
+def placement_arms(base: TokenizerRun, *, seeds: Sequence[int]) -> list[Arm]:
+    """Text on both sides, on none, on one: the paper's ablation."""
+
+    def arm(placement: Placement, seed: int) -> Arm:
+        run = replace(base, seed=seed, model=replace(base.model, placement=placement))
+        return Arm(name=f"{placement}-seed{seed}", table="placement", label=placement, run=run)
+
+    every: tuple[Placement, ...] = ("both", "none", "encoder", "decoder")
+    first = [arm(placement, seeds[0]) for placement in every]
+    return first + [arm(placement, seed) for seed in seeds[1:] for placement in every[:2]]
+
+
+def bottleneck_arms(base: TokenizerRun) -> list[Arm]:
+    """The same tokenizer with other bottlenecks; kl is the placement table's "both"."""
+    others = {"ae": AEConfig(), "fsq": FSQConfig(), "vq": VQConfig()}
+    return [
+        Arm(
+            name=f"bottleneck-{kind}",
+            table="bottleneck",
+            label=kind,
+            run=replace(base, model=replace(base.model, bottleneck=config)),
+        )
+        for kind, config in others.items()
+    ]
+
+
+def quality_arms(base: TokenizerRun) -> list[Arm]:
+    """Trained with some captions taken from other pictures, to be robust against them."""
+    run = replace(base, wrong_caption_share=0.2)
+    return [Arm(name="wrong-captions-20", table="quality", label="20 % wrong captions in training", run=run)]
+
+
+def encoder_arms(base: TokenizerRun) -> list[Arm]:
+    """Other text encoders, and fewer tokens of the same one; 40 tokens of MiniLM are the table's base."""
+    variants = {
+        "minilm-8": ("minilm", 8),
+        "minilm-16": ("minilm", 16),
+        "minilm-32": ("minilm", 32),
+        "minilm-mean": ("minilm:mean", 1),
+        "words": ("words", 32),
+    }
+    return [
+        Arm(
+            name=f"text-{name}",
+            table="encoder",
+            label=name,
+            run=replace(base, model=replace(base.model, text_encoder=encoder, max_text_tokens=tokens)),
+        )
+        for name, (encoder, tokens) in variants.items()
+    ]
