@@ -60,6 +60,7 @@ def evaluate_reconstruction(
     rank: int = 0,
     world_size: int = 1,
     autocast: torch.dtype | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> ReconstructionScores:
     """Score a tokenizer on a set of pictures.
 
@@ -74,6 +75,7 @@ def evaluate_reconstruction(
         rank: this process; it takes every ``world_size``-th picture.
         world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
         autocast: number type to run the model in by autocast; None runs it in that of its weights.
+        progress: told after every batch how many pictures are done more.
 
     Raises:
         ValueError: when a budget is not in 1..K.
@@ -97,6 +99,8 @@ def evaluate_reconstruction(
                 outputs = reconstruct(model, images, condition, budgets=budgets, autocast=autocast)
                 for k, output in outputs.items():
                     metrics[caption, k].update(images, output, indices=indices, original_features=features)
+            if progress is not None:
+                progress(len(indices))
     if world_size > 1:
         metrics = {cell: merge_metrics(found, device=device) for cell, found in metrics.items()}
         originals = merge_statistics(originals, device=device)
