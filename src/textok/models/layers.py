@@ -4,7 +4,8 @@ Axes: b batch, s sequence, h heads, e channels of a head, d width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -76,7 +77,8 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
-        self.memory_k, self.memory_v = (nn.Linear(dim, dim) if memory else None for _ in range(2))
+        with drawn_apart():
+            self.memory_k, self.memory_v = (_memory_linear(dim) if memory else None for _ in range(2))
 
     def forward(
         self,
@@ -179,13 +181,31 @@ class Transformer(nn.Module):
         return self.norm(x)
 
 
-def init_linear(modules: Sequence[nn.Module]) -> None:
-    """Xavier weights and zero biases for every linear layer inside the modules."""
-    for module in modules:
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+def init_linear(module: nn.Module) -> None:
+    """Xavier weights and zero biases for every linear layer inside, but those of a memory (made so already)."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear) and "memory_" not in name:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def _memory_linear(dim: int) -> nn.Linear:
+    layer = nn.Linear(dim, dim)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+@contextmanager
+def drawn_apart() -> Iterator[None]:
+    """First weights made inside do not move the draws of what is made afterwards.
+
+    Models with and without an optional part then start from the same weights elsewhere, so that a comparison
+    of the two with one seed is about the part, not about luck.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, ())))
+        yield
 
 
 def grid_positions(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from textok.models.bottleneck import BottleneckConfig, KLConfig
-from textok.models.layers import Transformer, grid_positions, init_linear, patchify, unpatchify
+from textok.models.layers import Transformer, drawn_apart, grid_positions, init_linear, patchify, unpatchify
 from textok.models.text import TextCondition, TextTokens, join_text
 
 Placement = Literal["both", "encoder", "decoder", "none"]
@@ -107,7 +107,7 @@ class TokenEncoder(nn.Module):
         self.queries = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
         self.transformer = _transformer(config, depth=config.encoder_depth, reads_text=reads_text)
         self.output = nn.Linear(config.dim, output_dim)
-        init_linear([self])
+        init_linear(self)
         self.text = _text_tokens(config, reads_text=reads_text)
 
     def forward(
@@ -140,7 +140,7 @@ class TokenDecoder(nn.Module):
         self.query = nn.Parameter(torch.zeros(config.dim))
         self.transformer = _transformer(config, depth=config.decoder_depth, reads_text=reads_text)
         self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
-        init_linear([self])
+        init_linear(self)
         self.text = _text_tokens(config, reads_text=reads_text)
 
     def forward(
@@ -172,7 +172,8 @@ def _positions(config: TexTokConfig, grid: tuple[int, int], *, like: Tensor) -> 
 def _text_tokens(config: TexTokConfig, *, reads_text: bool) -> TextTokens | None:
     if not reads_text:
         return None
-    return TextTokens(text_dim=config.text_dim, dim=config.dim, max_tokens=config.max_text_tokens)
+    with drawn_apart():
+        return TextTokens(text_dim=config.text_dim, dim=config.dim, max_tokens=config.max_text_tokens)
 
 
 def _transformer(config: TexTokConfig, *, depth: int, reads_text: bool) -> Transformer:
