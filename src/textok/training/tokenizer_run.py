@@ -71,6 +71,9 @@ class LossConfig:
             )
 
 
+CRITIC_OPTIMIZER = OptimizerConfig(kind="adamw", lr=2e-4, betas=(0.0, 0.99), weight_decay=0.0, warmup_steps=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenizerRun:
     """A whole training run.
@@ -110,11 +113,7 @@ class TokenizerRun:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     adversarial: AdversarialConfig | None = None
     discriminator: DiscriminatorConfig | None = None
-    critic_optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(
-            kind="adamw", lr=2e-4, betas=(0.0, 0.99), weight_decay=0.0, warmup_steps=0
-        )
-    )
+    critic_optimizer: OptimizerConfig = CRITIC_OPTIMIZER
     caption_dropout: float = 0.1
     wrong_caption_share: float = 0.0
     caption_start: float = 0.0
@@ -154,5 +153,19 @@ class TokenizerRun:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a share in [0, 1]")
         if self.critic_optimizer.kind != "adamw":
             raise ValueError(f"critic_optimizer.kind: got {self.critic_optimizer.kind!r}, expected adamw")
+        if self.adversarial is None:
+            self._check_no_critic()
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: got {self.ema_decay}, expected a number in [0, 1)")
+
+    def _check_no_critic(self) -> None:
+        """Settings of a critic that no loss asks for are a mistake, not a wish."""
+        if self.discriminator is not None:
+            raise ValueError(
+                "discriminator: got widths while adversarial is None; expected None, or GAN terms in adversarial"
+            )
+        if self.critic_optimizer != CRITIC_OPTIMIZER:
+            raise ValueError(
+                f"critic_optimizer: got {self.critic_optimizer} while adversarial is None; "
+                "expected the default, or GAN terms in adversarial"
+            )
