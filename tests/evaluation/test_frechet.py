@@ -5,7 +5,12 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.metrics.frechet import (
+    FeatureStatistics,
+    PlacedFeatures,
+    frechet_distance,
+    frechet_distance_pca,
+)
 
 
 def vectors(count, dim, seed, *, scale=1.0, shift=0.0):
@@ -30,11 +35,8 @@ def test_closed_form_of_diagonal_gaussians():
     mean_a, mean_b = torch.tensor([0.0, 1.0, -2.0]), torch.tensor([0.5, 1.0, 3.0])
     std_a, std_b = torch.tensor([1.0, 2.0, 0.1]), torch.tensor([1.5, 2.0, 4.0])
 
-    def gaussian(mean, std, count=100):
-        covariance = torch.diag(std.double().square())
-        total = mean.double() * count
-        outer = covariance * (count - 1) + torch.outer(total, total) / count
-        return FeatureStatistics(count=count, total=total, outer=outer)
+    def gaussian(mean, std):
+        return FeatureStatistics.from_moments(mean, torch.diag(std.double().square()), 100)
 
     expected = (mean_a - mean_b).square().sum() + (std_a - std_b).square().sum()
     assert frechet_distance(gaussian(mean_a, std_a), gaussian(mean_b, std_b)) == pytest.approx(
@@ -54,3 +56,45 @@ def test_one_vector_has_no_covariance():
     few = FeatureStatistics.of(torch.zeros(1, 3))
     with pytest.raises(ValueError, match="got 1 pictures"):
         frechet_distance(few, few)
+
+
+def test_moments_and_vectors_give_the_same_statistics():
+    a = vectors(50, 6, 0, shift=2.0)
+    found = FeatureStatistics.of(a)
+    again = FeatureStatistics.from_moments(found.mean, found.covariance, found.count)
+    for name in ("total", "outer", "mean", "covariance"):
+        torch.testing.assert_close(getattr(again, name), getattr(found, name), rtol=1e-12, atol=1e-12)
+
+
+def test_features_of_two_networks_are_refused():
+    with pytest.raises(ValueError, match="3 and 4 channels"):
+        frechet_distance(FeatureStatistics.of(vectors(9, 3, 0)), FeatureStatistics.of(vectors(9, 4, 0)))
+
+
+def test_along_principal_directions_equals_projected_vectors():
+    a, b = vectors(80, 10, 0), vectors(60, 10, 1, shift=0.4)
+    _, _, directions = torch.linalg.svd(a.double() - a.double().mean(0), full_matrices=False)
+    projected = [FeatureStatistics.of(x.double() @ directions[:4].T) for x in (a, b)]
+    ours = frechet_distance_pca(FeatureStatistics.of(a), FeatureStatistics.of(b), components=4)
+    assert ours == pytest.approx(frechet_distance(*projected), rel=1e-9)
+
+
+def test_along_all_directions_nothing_is_lost():
+    a, b = (FeatureStatistics.of(vectors(60, 8, seed, shift=seed)) for seed in (0, 1))
+    assert frechet_distance_pca(a, b, components=8) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize(("count", "components"), [(50, 0), (50, 9), (5, 5)])
+def test_more_directions_than_there_are_is_refused(count, components):
+    few = FeatureStatistics.of(vectors(count, 8, 0))
+    with pytest.raises(ValueError, match=f"got {components} of {count} vectors"):
+        frechet_distance_pca(few, few, components=components)
+
+
+def test_kept_vectors_come_in_the_order_of_the_set_and_stop_at_the_channels():
+    features = torch.arange(10.0)[:, None].repeat(1, 6)  # row i says i, six channels
+    shuffled = torch.tensor([7, 2, 5, 0, 9, 3, 1, 8, 4, 6])
+    parts = [PlacedFeatures.of(features[places], places) for places in shuffled.split(4)]
+    kept = parts[2] + parts[0] + parts[1]
+    assert kept.half(odd=False)[:, 0].tolist() == [0.0, 2.0, 4.0]
+    assert kept.half(odd=True)[:, 0].tolist() == [1.0, 3.0, 5.0]

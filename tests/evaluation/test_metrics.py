@@ -1,19 +1,28 @@
-"""PSNR and SSIM against scikit-image and torchmetrics; the running metrics under merging."""
+"""PSNR, SSIM and MS-SSIM against scikit-image and torchmetrics; the running metrics under merging."""
 
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
 
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.paired import (
     MAX_PSNR,
     MIN_FRECHET,
+    MIN_PCA,
     PairedMetrics,
     evaluate,
     perceptual_per_image,
     psnr_per_image,
+)
+from textok.evaluation.metrics.structural_similarity import (
+    MS_SSIM_SIDE,
+    SCALE_WEIGHTS,
+    ms_ssim_per_image,
     ssim_per_image,
 )
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
@@ -63,6 +72,44 @@ def test_ssim_of_a_picture_smaller_than_its_window_is_refused():
     small = torch.zeros(1, 3, 8, 32, dtype=torch.uint8)
     with pytest.raises(ValueError, match="expected 11 px or more"):
         ssim_per_image(small, small)
+
+
+def scikit_ms_ssim(a, b):
+    """MS-SSIM from scikit-image's SSIM maps: with a huge K1 its luminance term is 1, contrast and structure stay."""
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    settings |= {"channel_axis": 2, "data_range": 255}
+    product, a, b = 1.0, a.astype(float), b.astype(float)
+    for weight in SCALE_WEIGHTS[:-1]:
+        product *= structural_similarity(a, b, K1=1e7, **settings) ** weight
+        a, b = (
+            x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2].reshape(len(x) // 2, 2, -1, 2, 3).mean((1, 3))
+            for x in (a, b)
+        )
+    return product * structural_similarity(a, b, **settings) ** SCALE_WEIGHTS[-1]
+
+
+def test_ms_ssim_equals_scikit_image_and_comes_close_to_torchmetrics():
+    clean, noisy = noisy_pair(height=MS_SSIM_SIDE, width=200)
+    ours = ms_ssim_per_image(clean, noisy)
+    expected = [scikit_ms_ssim(a, b) for a, b in zip(as_numpy(clean), as_numpy(noisy), strict=True)]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
+    # torchmetrics counts windows over a mirrored border at every scale: close, not equal.
+    mirrored = [
+        multiscale_structural_similarity_index_measure(
+            noisy[i : i + 1].float(), clean[i : i + 1].float(), data_range=255.0
+        )
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(ours, mirrored, rtol=0.02)
+    assert ours[0] > ours[1] > ours[2]
+
+
+def test_ms_ssim_is_measured_where_five_scales_fit(network):
+    for side, has in ((MS_SSIM_SIDE - 1, False), (MS_SSIM_SIDE, True)):
+        clean, noisy = (x[:, :, :side] for x in noisy_pair(height=MS_SSIM_SIDE, width=MS_SSIM_SIDE))
+        assert ("ms_ssim" in evaluate(clean, noisy, network=network)) == has
+    with pytest.raises(ValueError, match=r"MS-SSIM.*expected 176 px"):
+        ms_ssim_per_image(clean[:, :, :100], noisy[:, :, :100])
 
 
 def test_perceptual_distance_by_hand():
@@ -157,3 +204,55 @@ def test_few_pictures_get_no_frechet_distance(network):
     clean, noisy = noisy_pair()
     assert len(clean) < MIN_FRECHET
     assert set(evaluate(clean, noisy, network=network)) == {"psnr", "ssim", "perceptual_tiny"}
+
+
+class Wide:
+    """A network of few stages and many channels: 2x2 means of small pictures, no feature maps."""
+
+    name = "wide"
+    dim = 192
+
+    def __call__(self, images):
+        pooled = torch.nn.functional.avg_pool2d(images.float() / 255, 2).flatten(1)
+        return ImageFeatures(pooled=pooled[:, : self.dim])
+
+
+def small_pictures(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
+
+
+def test_a_network_without_stages_gives_no_perceptual_distance():
+    clean, other = small_pictures(20, 0), small_pictures(20, 1)
+    names = set(evaluate(clean, other, network=Wide()))
+    assert names == {"psnr", "ssim", "kd_wide", "kd_wide_standard_error"} | {
+        f"fd_wide{suffix}" for suffix in ("", "_unpaired", "_floor")
+    }
+
+
+def test_fewer_pictures_than_channels_add_kernel_distance_and_principal_directions():
+    clean = small_pictures(MIN_PCA, 0)
+    same = evaluate(clean, clean, network=Wide())
+    assert same["fd_wide_pca32"] == pytest.approx(0, abs=1e-9)
+    assert (
+        same["fd_wide_pca32_floor"] == pytest.approx(same["fd_wide_pca32_unpaired"])
+        and same["kd_wide"] < 0.01
+    )
+    darker = evaluate(clean, clean // 2, network=Wide())
+    assert darker["kd_wide"] > 5 * darker["kd_wide_standard_error"] > 0
+    assert darker["fd_wide_pca32"] > 0.1
+    many = evaluate(small_pictures(Wide.dim, 0), small_pictures(Wide.dim, 1), network=Wide())
+    assert not {name for name in many if "kd_" in name or "pca" in name}
+
+
+def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels():
+    clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
+    network, parts, originals = Wide(), [], SplitStatistics.empty(Wide.dim)
+    for indices in reversed(torch.arange(MIN_PCA).reshape(-1, 3 + 1).T.unbind()):
+        features = network(clean[indices])
+        originals = originals + SplitStatistics.of(features.pooled, indices)
+        parts.append(PairedMetrics.empty(network))
+        parts[-1].update(clean[indices], other[indices], indices=indices, original_features=features)
+    merged = sum(parts[1:], start=parts[0]).compute(originals)
+    # Square roots of eigenvalues that are 0 but for rounding: 1e-9 would be too strict here.
+    assert merged == pytest.approx(evaluate(clean, other, network=network), rel=1e-7, abs=1e-7)

@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics
+from textok.evaluation.metrics.frechet import FeatureStatistics, PlacedFeatures, SplitStatistics
 from textok.evaluation.metrics.paired import PairedMetrics
 
 
@@ -28,8 +28,13 @@ def merge_metrics(metrics: PairedMetrics, *, device: torch.device) -> PairedMetr
 
 def merge_statistics(statistics: SplitStatistics, *, device: torch.device) -> SplitStatistics:
     """The feature statistics of all ranks together, on every rank; a collective call."""
+    placed: list = [None] * dist.get_world_size()
+    dist.all_gather_object(placed, (statistics.placed.positions, statistics.placed.vectors))
+    positions, vectors = zip(*placed, strict=True)
     return SplitStatistics(
-        even=_reduced(statistics.even, device=device), odd=_reduced(statistics.odd, device=device)
+        even=_reduced(statistics.even, device=device),
+        odd=_reduced(statistics.odd, device=device),
+        placed=PlacedFeatures(positions=torch.cat(positions), vectors=torch.cat(vectors)),
     )
 
 

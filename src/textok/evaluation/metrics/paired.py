@@ -1,17 +1,20 @@
-"""Metrics of reconstructions against their originals: PSNR, SSIM, perceptual distance, Fréchet distance.
+"""Metrics of reconstructions against their originals, picture by picture and as sets.
 
 All of them read uint8 pictures, after this project's rule round(clamp((x + 1) * 127.5, 0, 255)): what a
 viewer sees is what is measured. Per-image values are averaged over pictures.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float64, Int, UInt8
 from torch import Tensor
 
-from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance, frechet_distance_pca
+from textok.evaluation.metrics.kernel_distance import kernel_distance
+from textok.evaluation.metrics.structural_similarity import MS_SSIM_SIDE, ms_ssim_per_image, ssim_per_image
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, distance_name, kernel_distance_name
 
 MAX_PSNR = 100.0
 """PSNR of two identical pictures, in dB, so that means stay finite."""
@@ -19,8 +22,14 @@ MAX_PSNR = 100.0
 MIN_FRECHET = 16
 """Fréchet distances are not reported for fewer pictures than this."""
 
-SSIM_WINDOW = 11
-"""Side of SSIM's Gaussian window in pixels."""
+PCA_COMPONENTS = 32
+"""Directions of the Fréchet distance that is added where pictures are fewer than feature channels."""
+
+MIN_PCA = 4 * PCA_COMPONENTS
+"""... and how many pictures it takes."""
+
+KERNEL_SEED = 0
+"""Seed of the subsets of the kernel distance: the same in every cell of a table."""
 
 
 def psnr_per_image(
@@ -29,46 +38,6 @@ def psnr_per_image(
     """Peak signal-to-noise ratio in dB of each picture, data range 255, at most ``MAX_PSNR``."""
     squared_error = (originals.double() - reconstructions.double()).square().mean(dim=(1, 2, 3))
     return (10 * torch.log10(255**2 / squared_error)).clamp(max=MAX_PSNR)
-
-
-def ssim_per_image(
-    originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:
-    """Structural similarity of each picture (Wang et al. 2004), over windows that lie inside the picture.
-
-    Gaussian window of 11 px, sigma 1.5, population covariance, data range 255, mean over channels: the values
-    of scikit-image with these settings. torchmetrics also counts windows over a mirrored border: its values
-    differ, and it is some ten times slower on a CPU.
-
-    Raises:
-        ValueError: when a side is shorter than the window.
-    """
-    if min(originals.shape[-2:]) < SSIM_WINDOW:
-        raise ValueError(
-            f"SSIM: got pictures of {tuple(originals.shape[-2:])}; expected {SSIM_WINDOW} px or more"
-        )
-    x, y = originals.double(), reconstructions.double()
-    mean_x, mean_y, xx, yy, xy = _window_means(torch.stack((x, y, x * x, y * y, x * y)))
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * (xy - mean_x * mean_y) + c2) / (xx - mean_x**2 + yy - mean_y**2 + c2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
-
-
-def _window_means(maps: Float64[Tensor, "*batch h w"]) -> Float64[Tensor, "*batch h2 w2"]:
-    down = _window_matrix(maps.shape[-2], device=maps.device)
-    across = _window_matrix(maps.shape[-1], device=maps.device)
-    return down @ maps @ across.T
-
-
-def _window_matrix(size: int, *, device: torch.device) -> Float64[Tensor, "positions size"]:
-    """Row i holds the Gaussian window that starts at pixel i: filtering is then a matrix product."""
-    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64, device=device) - SSIM_WINDOW // 2
-    window = torch.exp(-0.5 * (offsets / 1.5) ** 2)
-    matrix = torch.zeros(size - SSIM_WINDOW + 1, size, dtype=torch.float64, device=device)
-    for i, row in enumerate(matrix):
-        row[i : i + SSIM_WINDOW] = window / window.sum()
-    return matrix
 
 
 def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeatures) -> Float64[Tensor, "b"]:
@@ -127,8 +96,11 @@ class PairedMetrics:
         values = {
             "psnr": psnr_per_image(originals, reconstructions),
             "ssim": ssim_per_image(originals, reconstructions),
-            f"perceptual_{self.network.name}": perceptual_per_image(original_features, features),
         }
+        if min(originals.shape[-2:]) >= MS_SSIM_SIDE:
+            values["ms_ssim"] = ms_ssim_per_image(originals, reconstructions)
+        if features.stages:
+            values[f"perceptual_{self.network.name}"] = perceptual_per_image(original_features, features)
         self.indices.extend(indices.tolist())
         for name, column in values.items():
             self.per_image.setdefault(name, []).extend(column.tolist())
@@ -144,20 +116,40 @@ class PairedMetrics:
         )
 
     def compute(self, originals: SplitStatistics) -> dict[str, float]:
-        """Means over pictures, and Fréchet distances to the originals with ``MIN_FRECHET`` pictures or more.
+        """Means over pictures, and distances between the sets with ``MIN_FRECHET`` pictures or more.
 
-        ``fd_NETWORK`` compares all reconstructions with all originals. ``fd_NETWORK_unpaired`` compares
-        one half of the reconstructions with the other half of the originals, and is to be read beside
-        ``fd_NETWORK_floor``, one half of the originals against the other: the same number of pictures, none
-        of them on both sides.
+        ``fd_NETWORK`` (``fid`` with the published Inception) compares all reconstructions with all originals.
+        ``..._unpaired`` compares one half of the reconstructions with the other half of the originals, and is
+        to be read beside ``..._floor``, one half of the originals against the other: the same number of
+        pictures, none of them on both sides.
+
+        With fewer pictures than feature channels there are also the same three along the originals' first
+        ``PCA_COMPONENTS`` principal directions (``fd_NETWORK_pca32...``, from ``MIN_PCA`` pictures), and
+        ``kd_NETWORK`` with its standard error, the kernel distance of the unpaired halves: its floor is 0.
         """
         row = {name: sum(column) / len(column) for name, column in self.per_image.items()}
-        if len(self.indices) >= MIN_FRECHET:
-            name = f"fd_{self.network.name}"
-            row[name] = frechet_distance(originals.whole, self.statistics.whole)
-            row[f"{name}_unpaired"] = frechet_distance(originals.odd, self.statistics.even)
-            row[f"{name}_floor"] = originals.floor
-        return row
+        if len(self.indices) < MIN_FRECHET:
+            return row
+        name = distance_name(self.network)
+        row[name] = frechet_distance(originals.whole, self.statistics.whole)
+        row[f"{name}_unpaired"] = frechet_distance(originals.odd, self.statistics.even)
+        row[f"{name}_floor"] = originals.floor
+        return row | (self._few_pictures(originals) if len(self.indices) < self.network.dim else {})
+
+    def _few_pictures(self, originals: SplitStatistics) -> dict[str, float]:
+        row = {}
+        if len(self.indices) >= MIN_PCA:
+            name = f"{distance_name(self.network)}_pca{PCA_COMPONENTS}"
+            distance = partial(frechet_distance_pca, components=PCA_COMPONENTS)
+            row[name] = distance(originals.whole, self.statistics.whole)
+            row[f"{name}_unpaired"] = distance(originals.odd, self.statistics.even)
+            row[f"{name}_floor"] = distance(originals.odd, originals.even)
+        name = kernel_distance_name(self.network)
+        generator = torch.Generator().manual_seed(KERNEL_SEED)
+        found = kernel_distance(
+            originals.placed.half(odd=True), self.statistics.placed.half(odd=False), generator=generator
+        )
+        return row | {name: found.value, f"{name}_standard_error": found.standard_error}
 
 
 def evaluate(
