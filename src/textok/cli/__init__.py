@@ -14,6 +14,7 @@ from textok.cli.demo import demo
 from textok.cli.info import info
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
+from textok.cli.study import captions
 from textok.cli.tokens import decode, encode
 from textok.cli.train import tokenizer, train_tokenizer
 
@@ -73,6 +74,10 @@ def _app() -> SubcommandApp:
     app.command(decode)
     app.command(reconstruct)
     app.command(train, name="train")
+    study = SubcommandApp()
+    study.__doc__ = "Compare trainings that differ in one thing."
+    study.command(captions)
+    app.command(study, name="study")
     app.command(info)
     app.command(recipes)
     return app

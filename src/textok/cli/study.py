@@ -1,0 +1,64 @@
+"""``textok study captions``: many trainings that differ in one thing, from one resumable command."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from textok.cli.recipes import find_recipe
+
+Table = Literal["placement", "bottleneck", "quality", "encoder"]
+
+
+def captions(
+    *,
+    out: Path,
+    recipe: str = "icons-64",
+    photos: str = "datasets/photos-256",
+    tables: tuple[Table, ...] = ("placement", "bottleneck", "quality", "encoder"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    only: Annotated[tuple[str, ...], arg(metavar="ARM", help_behavior_hint="(default: all)")] = (),
+    shipped: Annotated[str | None, arg(metavar="NAME")] = "icons-128",
+    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the recipe's)")] = None,
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
+    gather: bool = False,
+    publish: Annotated[Path | None, arg(metavar="FILE.md")] = None,
+) -> None:
+    """What captions are worth: trainings with text on both sides, one side, none, and more, told in tables.
+
+    Run it again to go on where it was stopped; every arm is a normal run folder under OUT.
+
+    Args:
+        out: the folder of the study.
+        recipe: what every arm is made of.
+        photos: captioned photographs, for the test out of domain.
+        tables: which tables, the most important first.
+        seeds: of the arms with text on both sides and without text; the others take the first.
+        only: train only these arms, so that several processes may share a study; such as both-seed0.
+        shipped: a shipped model to test with failing captions beside the arms; "none" for no such model.
+        steps: of every arm.
+        limit: take so many pictures of a test set.
+        gather: train nothing, make the tables of what is there.
+        publish: a document whose marked tables are replaced, such as docs/reproduction.md.
+    """
+    from dataclasses import replace
+
+    from textok.study.captions import publish as publish_tables
+    from textok.study.captions import study_captions
+
+    base = find_recipe(recipe)()
+    base = base if steps is None else replace(base, steps=steps)
+    study_captions(
+        base,
+        out,
+        photos=photos,
+        tables=tables,
+        seeds=seeds,
+        only=only,
+        shipped=None if shipped in (None, "none") else shipped,
+        limit=limit,
+        train=not gather,
+    )
+    if publish is not None:
+        publish_tables(out, publish)
+    print(out / "tables.md")

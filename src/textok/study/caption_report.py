@@ -1,0 +1,189 @@
+"""The four tables of the caption study, in words and numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from textok.evaluation.comparison import compare
+from textok.evaluation.results import Result
+from textok.study.arms import Arm
+from textok.study.tables import Curve, cells, curve, markdown, mean_curve, relative_gain, spread
+from textok.study.token_saving import token_saving
+
+FD, PERCEPTUAL = "fd_effnet_lite2", "perceptual_effnet_lite2"
+RETRIEVAL, AGREEMENT = "retrieval_two_tower_r1", "posterior_agreement_effnet_lite2"
+METRICS = {"psnr": "{:.2f}", PERCEPTUAL: "{:.3f}", FD: "{:.0f}", RETRIEVAL: "{:.3f}", AGREEMENT: "{:.3f}"}
+LOWER_IS_BETTER = (FD, PERCEPTUAL)
+SETS = ("test-drawing", "test-concept", "photos")
+PAPER_RFID = {"both": 1.04, "encoder": 1.11, "decoder": 1.28, "none": 1.49}
+"""rFID of the paper's placement ablation (256 px)."""
+PAPER = (
+    "The paper: rFID 1.04 / 1.11 / 1.28 / 1.49 for both / encoder / decoder / none; mean gain over budgets of "
+    "29.2 % at 256 px and 48.1 % at 512 px; half the tokens for the same quality."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A finished arm with its scores."""
+
+    arm: Arm
+    result: Result
+
+    @property
+    def captions(self) -> str:
+        """The condition an arm is judged under: the right caption where it reads captions."""
+        return "none" if self.arm.run.model.placement == "none" else "right"
+
+    def curve(self, metric: str, *, split: str, captions: str | None = None) -> Curve:
+        """One metric over budgets."""
+        return curve(self.result.rows, metric, split=split, captions=captions or self.captions)
+
+
+def sections(
+    scored: Sequence[Scored], variants: Mapping[str, Result], *, missing: Sequence[str]
+) -> dict[str, str]:
+    """Markdown by table name."""
+    found = {
+        "placement": placement_table(scored),
+        "bottleneck": bottleneck_table(scored),
+        "quality": quality_table(variants),
+        "encoder": encoder_table(scored),
+    }
+    run = ", ".join(s.arm.name for s in scored) or "none"
+    found["arms"] = f"Run: {run}.\n\nNot run yet: {', '.join(missing) or 'none'}."
+    return found
+
+
+def placement_table(scored: Sequence[Scored]) -> str:
+    """Where the caption goes, against no caption: every set and metric, gains and tokens saved."""
+    groups: dict[str, list[Scored]] = {}
+    for s in scored:
+        if s.arm.table == "placement":
+            groups.setdefault(s.arm.label, []).append(s)
+    if not groups:
+        return "Not run yet."
+    parts = [PAPER]
+    for split in SETS:
+        parts += [_metric_table(groups, metric, split=split) for metric in METRICS]
+    if {"both", "none"} <= set(groups):
+        parts += [gains(groups), intervals(groups)]
+    return "\n\n".join(parts)
+
+
+def _metric_table(groups: Mapping[str, Sequence[Scored]], metric: str, *, split: str) -> str:
+    rows, budgets = [], []
+    for label, arms in groups.items():
+        curves = [arm.curve(metric, split=split) for arm in arms]
+        mean = mean_curve(curves)
+        budgets = sorted(mean) or budgets
+        rows.append([f"{label} ({len(arms)})", *cells(mean, spread(curves), form=METRICS[metric])])
+    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    head = f"**{split}, {metric}** ({better} is better; seeds in brackets, ± standard deviation over them)"
+    return head + "\n\n" + markdown(["arm", *map(str, budgets)], rows)
+
+
+def gains(groups: Mapping[str, Sequence[Scored]]) -> str:
+    """Mean relative gain of "both" over "none", and tokens saved at each budget, means over seeds."""
+    rows, saved, budgets = [], [], []
+    for split in SETS:
+        for metric in METRICS:
+            both, none = (
+                mean_curve([arm.curve(metric, split=split) for arm in groups[label]])
+                for label in ("both", "none")
+            )
+            gain = relative_gain(both, none, lower_is_better=metric in LOWER_IS_BETTER)
+            saving, budgets = token_saving(both, none), sorted(both)
+            rows.append([f"{split}, {metric}", f"{100 * gain:+.1f} %"])
+            factors = ["beyond" if factor is None else f"{factor:.2f}" for factor in saving.values()]
+            saved.append([f"{split}, {metric}", *factors])
+    heads = ["set and metric", *map(str, budgets)]
+    return (
+        "**Mean relative gain of both over none, over all budgets**\n\n"
+        + markdown(["set and metric", "gain"], rows)
+        + "\n\n**Tokens without text for the quality of k tokens with text, over k** (above 1 text saves tokens; "
+        "beyond: that quality is not on the curve without text)\n\n" + markdown(heads, saved)
+    )
+
+
+def intervals(groups: Mapping[str, Sequence[Scored]]) -> str:
+    """Paired bootstrap over pictures of both against none, seed by seed."""
+    none_by_seed = {s.arm.seed: s for s in groups["none"]}
+    rows = []
+    for both in groups["both"]:
+        if both.arm.seed not in none_by_seed:
+            continue
+        with_text = _as_condition(both.result, "right")
+        without = _as_condition(none_by_seed[both.arm.seed].result, "none")
+        for found in compare(without, with_text):
+            if found.interval is not None and found.metric in METRICS:
+                low, high = found.interval.difference
+                split, _, budget = found.cell
+                where = [f"seed {both.arm.seed}, {split}, {found.metric}", str(budget)]
+                rows.append([*where, f"{found.b - found.a:+.3f}", f"{low:+.3f} to {high:+.3f}"])
+    return (
+        "**both minus none, with bootstrap 95 % intervals over pictures**\n\n<details><summary>all cells"
+        "</summary>\n\n"
+        + markdown(["seed, set, metric", "tokens", "difference", "95 %"], rows)
+        + "\n\n</details>"
+    )
+
+
+def _as_condition(result: Result, captions: str) -> Result:
+    """Only the rows of one caption condition, under the name "own", so that two arms have the same cells."""
+    rows = [row | {"captions": "own"} for row in result.rows if row["captions"] == captions]
+    pictures = [row | {"captions": "own"} for row in result.per_image if row["captions"] == captions]
+    return Result(settings=result.settings, rows=rows, per_image=pictures, made_by=result.made_by)
+
+
+def bottleneck_table(scored: Sequence[Scored]) -> str:
+    """kl, ae, fsq and vq at equal budgets, with the size and use of discrete codes."""
+    arms = [s for s in scored if s.arm.table == "bottleneck"]
+    if not arms:
+        return "Not run yet."
+    base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
+    named = {("kl" if s in base else s.arm.label): [s] for s in (*base, *arms)}
+    parts = [_metric_table(named, metric, split="test-drawing") for metric in METRICS]
+    use = []
+    for label, (s,) in named.items():
+        for k in (8, 32):
+            row = next(
+                r
+                for r in s.result.rows
+                if r["split"] == "test-drawing" and r["captions"] == s.captions and r["budget"] == k
+            )
+            names = ("bits_per_image", "code_usage", "code_perplexity")
+            use.append(
+                [f"{label}, {k} tokens", *(f"{row[name]:.4g}" if name in row else "" for name in names)]
+            )
+    return "\n\n".join(
+        [*parts, markdown(["arm", "bits a picture", "share of codes used", "perplexity"], use)]
+    )
+
+
+def quality_table(variants: Mapping[str, Result]) -> str:
+    """What happens when the caption says less, or something else."""
+    if not variants:
+        return "Not run yet."
+    parts = []
+    for name, result in variants.items():
+        for metric in ("psnr", PERCEPTUAL, RETRIEVAL):
+            conditions = list(dict.fromkeys(str(row["captions"]) for row in result.rows))
+            rows = []
+            for captions in conditions:
+                found = curve(result.rows, metric, split="test-drawing", captions=captions)
+                rows.append([captions, *cells(found, {}, form=METRICS[metric])])
+            budgets = sorted({int(row["budget"]) for row in result.rows})
+            parts.append(
+                f"**{name}, test-drawing, {metric}**\n\n" + markdown(["caption", *map(str, budgets)], rows)
+            )
+    return "\n\n".join(parts)
+
+
+def encoder_table(scored: Sequence[Scored]) -> str:
+    """Text encoders and numbers of text tokens."""
+    arms = [s for s in scored if s.arm.table == "encoder"]
+    if not arms:
+        return "Not run yet."
+    base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
+    named = {("minilm-40" if s in base else s.arm.label): [s] for s in (*base, *arms)}
+    return "\n\n".join(_metric_table(named, metric, split="test-drawing") for metric in METRICS)

@@ -1,0 +1,98 @@
+"""The caption study from one command: trained arms, scores kept, tables, and what is not run yet."""
+
+import io
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from textok.recipes import icons_64, toy
+from textok.study.arms import TABLES, study_arms
+from textok.study.captions import publish, study_captions
+from textok.training.tokenizer_run import TokenizerRun
+
+ROOT = Path(__file__).parents[2]
+VAL = ROOT / "datasets/icons-128/val-000000.tar"
+
+
+def write_split(path: Path, first: int, count: int) -> None:
+    with tarfile.open(VAL) as source, tarfile.open(path, "w") as target:
+        for i in range(first, first + count):
+            for ending in ("webp", "json"):
+                info = source.getmember(f"val-{i:06d}.{ending}")
+                target.addfile(info, io.BytesIO(source.extractfile(info).read()))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> TokenizerRun:
+    folder = tmp_path_factory.mktemp("study-pictures")
+    for place, split in enumerate(("train", "val", "test-drawing", "test-concept")):
+        write_split(folder / f"{split}-000000.tar", 16 * place, 16)
+    run = toy()
+    return replace(
+        run,
+        data=replace(run.data, source=str(folder), split="train"),
+        text_cache=str(folder / "captions"),
+        validation=replace(run.validation, every=1000, count=4, budgets=(8,), pictures=1),
+        steps=2,
+        batch_size=8,
+        checkpoint_every=2,
+    )
+
+
+def test_arms_differ_from_their_base_in_one_thing_each() -> None:
+    base = icons_64()
+    arms = {arm.name: arm for arm in study_arms(base, seeds=(0, 1, 2))}
+    assert {arm.table for arm in arms.values()} == set(TABLES)
+    assert [name for name in arms if "seed" in name][:2] == ["both-seed0", "none-seed0"]
+    for arm in arms.values():
+        same = ("data", "loss", "optimizer", "budgets", "steps", "batch_size")
+        assert all(getattr(arm.run, name) == getattr(base, name) for name in same), arm.name
+    assert arms["none-seed2"].run == replace(
+        base, name="none-seed2", seed=2, model=replace(base.model, placement="none")
+    )
+    with pytest.raises(ValueError, match="seeds"):
+        study_arms(base, seeds=())
+
+
+def test_a_study_over_two_sittings(base: TokenizerRun, tmp_path: Path) -> None:
+    settings = {"photos": str(ROOT / "datasets/photos-256"), "seeds": (0,), "limit": 16}
+    study_captions(base, tmp_path, tables=("placement",), only=("both-seed0",), **settings)
+    first = json.loads((tmp_path / "results.json").read_text())
+    assert set(first["arms"]) == {"both-seed0"} and "none-seed0" in first["not_run"]
+    written = (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns
+
+    only = ("none-seed0", "bottleneck-fsq")
+    study_captions(base, tmp_path, tables=("placement", "bottleneck"), only=only, **settings)
+    assert (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns == written, "scored once"
+    second = json.loads((tmp_path / "results.json").read_text())
+    assert set(second["arms"]) == {"both-seed0", *only}
+    rows = second["arms"]["both-seed0"]["rows"]
+    assert {(r["split"], r["captions"]) for r in rows} == {
+        (split, captions)
+        for split in ("test-drawing", "test-concept", "photos")
+        for captions in ("right", "none", "wrong")
+    }
+    assert {r["captions"] for r in second["arms"]["none-seed0"]["rows"]} == {"none"}
+    assert {"short", "thing", "shuffled", "near"} < {
+        r["captions"] for r in second["failing_captions"]["both-seed0"]["rows"]
+    }
+
+    page = tmp_path / "page.md"
+    names = ("placement", "bottleneck", "quality", "encoder", "arms")
+    page.write_text("\n".join(f"<!-- table {n} -->\n<!-- end table {n} -->" for n in names) + "\n")
+    publish(tmp_path, page)
+    text = page.read_text()
+    assert "| both (1) |" in text and "| none (1) |" in text and "both over none" in text
+    assert "rFID 1.04 / 1.11 / 1.28 / 1.49" in text
+    assert "| fsq, 8 tokens | 128 |" in text, "16 bits a code"
+    assert "Not run yet: encoder-seed0, decoder-seed0" in text
+
+
+def test_unknown_tables_and_arms_are_refused(base: TokenizerRun, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tables: got speed; expected some of placement"):
+        study_captions(base, tmp_path, photos="p", tables=("speed",))
+    with pytest.raises(ValueError, match="arms: got both; expected some of both-seed0"):
+        study_captions(base, tmp_path, photos="p", only=("both",))
