@@ -2,10 +2,11 @@
 
     python benchmarks/text_startup.py --runs runs-out/text-startup
 
-Arms (64 px, patch 8, 4 + 4 blocks, l2 only): no text; text in plain attention; text under a learned
-attention bias that starts at -3; the latter with AdamW instead of Muon. Every arm is a normal run folder
-under RUNS, so the command goes on where it was stopped. Seconds per step are taken A B A B over the arms
-before training, on an idle machine.
+Arms (64 px, patch 8, 4 + 4 blocks, l2 only): no text; captions in the sequence, in plain attention; under a
+learned attention bias that starts at -3; as a memory that blocks read and leave unchanged; captions that start
+after 30 % of the steps; AdamW in place of Muon. Arms with one seed share their order of samples and, but for the
+caption's own layers, their first weights. Every arm is a normal run folder under RUNS, so the command goes on
+where it was stopped. Seconds per step are taken in turn over the arms, before training, on an idle machine.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", default=list(arms(steps=1, seed=0)))
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     chosen = {name: run for name, run in arms(steps=options.steps, seed=0).items() if name in options.arms}
     times = step_seconds(chosen)
@@ -83,10 +86,47 @@ def main() -> None:
             train_tokenizer(run, folder)
             rows += [{"arm": name, "seed": seed, **row} for row in scores(folder, run)]
     settings = {"steps": options.steps, "batch_size": 32, "seeds": options.seeds}
-    result = {"settings": settings, "made_by": environment(), "step_seconds": times, "rows": rows}
-    OUT.write_text(json.dumps(result, indent=2) + "\n")
-    for row in rows:
-        print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+    table = summary(rows, times)
+    result = {
+        "settings": settings,
+        "made_by": environment(),
+        "step_seconds": times,
+        "summary": table,
+        "rows": rows,
+    }
+    options.out.write_text(json.dumps(result, indent=2) + "\n")
+    for line in table:
+        print({key: round(value, 3) if isinstance(value, float) else value for key, value in line.items()})
+
+
+def summary(rows: list[dict[str, Any]], times: dict[str, float]) -> list[dict[str, Any]]:
+    """PSNR of every arm under its own condition: after the last step, and after the quickest arm's seconds."""
+    last = max(row["step"] for row in rows)
+    quickest = min(times.values()) * last
+    table = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        for k in sorted({row["budget"] for row in rows}):
+            curves: dict[int, dict[int, float]] = {}
+            own = "none" if arm == "none" else "right"
+            for row in rows:
+                if (row["arm"], row["captions"], row["budget"]) == (arm, own, k):
+                    curves.setdefault(row["seed"], {})[row["step"]] = row["psnr"]
+            equal_samples = [curve[last] for curve in curves.values()]
+            equal_time = [at_step(curve, quickest / times[arm]) for curve in curves.values()]
+            table.append({"arm": arm, "captions": own, "budget": k, "seeds": len(curves),
+                          "psnr_equal_samples": statistics.mean(equal_samples),
+                          "psnr_equal_time": statistics.mean(equal_time),
+                          "by_seed": {seed: curve[last] for seed, curve in curves.items()}})  # fmt: skip
+    return table
+
+
+def at_step(curve: dict[int, float], step: float) -> float:
+    """A value between two evaluations, by a straight line."""
+    steps = sorted(curve)
+    before = max((s for s in steps if s <= step), default=steps[0])
+    after = min((s for s in steps if s >= step), default=steps[-1])
+    share = 0.0 if after == before else (step - before) / (after - before)
+    return curve[before] + share * (curve[after] - curve[before])
 
 
 def step_seconds(runs: dict[str, TokenizerRun], *, rounds: int = 7) -> dict[str, float]:
@@ -123,9 +163,9 @@ def train_step(run: TokenizerRun) -> Callable[[], None]:
     return step
 
 
-def scores(folder: Path, run: TokenizerRun) -> list[dict[str, object]]:
+def scores(folder: Path, run: TokenizerRun) -> list[dict[str, Any]]:
     """PSNR by step, caption condition and budget, from the run's log."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         values = json.loads(line)
         for name, value in values.items():
