@@ -123,3 +123,14 @@ def test_bad_lists_say_what_is_wrong(tmp_path: Path, photos: list[RawSample]) ->
     (tmp_path / "val_256").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="val_256 or val_large"):
         open_source(tmp_path)
+
+
+def test_pictures_in_no_class_folder_have_no_caption(tmp_path: Path, photos: list[RawSample]) -> None:
+    write_tree(tmp_path, photos, CLASSES)
+    (tmp_path / "b.jpg").write_bytes(photos[0].image)
+    source = open_source(tmp_path)
+    samples = [source.read(i) for i in range(len(source))]
+    expected = {"b", *(f"{name.lstrip('/')}/00000001" for name in CLASSES)}
+    assert {sample.key for sample in samples} == expected
+    assert {(sample.captions, sample.label) for sample in samples} == {((), None)}
+    assert list(source.captions()) == []

@@ -10,7 +10,7 @@ from textok.data.records import Fields
 from textok.data.samples import RawSample
 from textok.data.sources_coco import coco_annotations, is_coco, open_coco, open_coco_folder
 from textok.data.sources_folder import METADATA, open_image_folder
-from textok.data.sources_listed import open_class_folders
+from textok.data.sources_listed import open_bare_folder
 from textok.data.sources_places import CATEGORIES, open_places
 from textok.data.sources_table import ParquetSource, load_dataset_folder, open_saved_dataset
 from textok.data.sources_tar import TarSource
@@ -111,7 +111,7 @@ def _open_folder(folder: Path, split: str | None, *, fields: Fields) -> Source:
         return _open_shards(inner_paths, split, source=inner, fields=fields)
     source = open_image_folder(folder, split, fields=fields)
     if source is None and split is None and not _has_table(folder):
-        source = open_class_folders(folder, fields=fields)
+        source = open_bare_folder(folder, fields=fields)
     if source is not None:
         return source
     try:

@@ -1,4 +1,4 @@
-"""Pictures that a list names: the common ground of COCO annotations, class folders and Places365 lists."""
+"""Pictures that a list names: the common ground of COCO annotations, Places365 lists and bare folders."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -68,26 +68,29 @@ class ListedSource:
             yield from captions
 
 
-def open_class_folders(root: Path, *, fields: Fields) -> ListedSource | None:
-    """Pictures in a folder a class, at any depth; the class's name is the caption, its place the label.
+def open_bare_folder(root: Path, *, fields: Fields) -> ListedSource | None:
+    """Pictures with nothing beside them that says what they show.
 
-    ``a/art_gallery/1.jpg`` reads "art gallery": see :func:`class_caption`. Classes are numbered by name.
+    Where each lies in a folder of its class, at any depth, the class's name is the caption and its place by name
+    the label: ``a/art_gallery/1.jpg`` reads "art gallery", see :func:`class_caption`. Others have neither.
 
     Returns:
-        The source; None where there is no picture, or one that lies in no class folder.
+        The source; None where there is no picture.
 
     Raises:
         ValueError: when the folders are splits, or fields are named, which folders do not have.
     """
     pictures = find_pictures(root)
     names = [path.relative_to(root).as_posix() for path in pictures]
-    if not names or not all("/" in name for name in names):
+    if not names:
         return None
-    splits = sorted({name.split("/")[0] for name in names} & set(SPLIT_FOLDERS))
+    check_no_fields(fields, f"{root}: found {listing(pictures)} without metadata")
+    parents = [name.rpartition("/")[0] for name in names]
+    if not all(parents):
+        return ListedSource(root, names, captions=[()] * len(names), labels=None, listed_in=root)
+    splits = sorted({parent.split("/")[0] for parent in parents} & set(SPLIT_FOLDERS))
     if splits:
         raise ValueError(f"{root}: found pictures in {splits}; expected one of them as the split")
-    check_no_fields(fields, f"{root}: found {listing(pictures)} in class folders")
-    parents = [name.rpartition("/")[0] for name in names]
     order = {parent: number for number, parent in enumerate(sorted(set(parents)))}
     captions = {parent: (class_caption(parent),) for parent in order}
     return ListedSource(
