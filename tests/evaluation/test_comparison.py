@@ -125,6 +125,23 @@ def test_without_values_of_pictures_there_is_no_interval() -> None:
     assert [row.interval for row in found] == [None, None] and found[0].gain != 0
 
 
+def test_generated_pictures_pair_only_by_equal_keys() -> None:
+    task = {"task": "generation"}
+    a = result({8: values(0)}, settings=task)
+    same = compare(a, result({8: values(1)}, settings=task))
+    other = compare(a, result({8: values(1)}, settings=task, keys=[f"other-{key}" for key in KEYS]))
+    assert same[0].interval is not None and other[0].interval is None
+    assert [row.gain for row in same] == [row.gain for row in other]
+
+
+def test_pictures_without_a_value_are_passed_over() -> None:
+    a, b = torch.rand(1, 30).double(), torch.rand(1, 30).double() + 3
+    gaps_a, gaps_b = (torch.cat((x, torch.full((1, 30), torch.nan)), dim=1) for x in (a, b))
+    [found] = paired_bootstrap(gaps_a, gaps_b, better=[1], generator=torch.Generator().manual_seed(0))
+    low, high = found.difference
+    assert 2.5 < low < float((b - a).mean()) < high < 3.5
+
+
 def test_rows_are_flat() -> None:
     row = compare(result({8: values(0)}), result({8: values(1)}))[0].row()
     assert {"split", "captions", "budget", "metric", "count", "a", "b", "gain"} < set(row)

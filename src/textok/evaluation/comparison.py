@@ -76,7 +76,8 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
     """Every score that both results have, cell by cell in the order of the first.
 
     Intervals are by the paired bootstrap over pictures: the same resample of the pictures is taken in both
-    results, for all metrics, budgets and captions of a split.
+    results, for all metrics, budgets and captions of a split. Generated pictures have no partner in another
+    result unless their keys agree: without, they have no intervals.
 
     Args:
         a: the first result, what gains are relative to.
@@ -96,6 +97,8 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
     for split in dict.fromkeys(cell[0] for cell in shared):
         cells = [cell for cell in shared if cell[0] == split]
         _check_same_count(rows_a, rows_b, cells)
+        if _generated(a) and not _paired(pictures_a, pictures_b, cells):
+            continue
         intervals |= _intervals(pictures_a, pictures_b, cells, seed=seed, draws=draws)
     found = [
         Compared(
@@ -147,6 +150,7 @@ def paired_bootstrap(
     """Percentile intervals of mean(b) - mean(a) and of the relative gain, over resamples of the n pictures.
 
     Every row (a metric in a cell) is resampled with the same draws (Efron and Tibshirani 1993, chapter 13).
+    Means pass over NaN: a picture without a caption has no retrieval.
 
     Args:
         a: m rows of values of the n pictures.
@@ -176,13 +180,16 @@ def _resampled_means(
     values: Float64[Tensor, "m n"], *, generator: torch.Generator, draws: int
 ) -> Float64[Tensor, "m draws"]:
     count = values.shape[1]
+    known = (~values.isnan()).double()
+    sums = torch.cat((values.nan_to_num(), known))
     means = []
     for size in torch.arange(draws).split(max(1, _CHUNK_VALUES // count)):
         drawn = torch.randint(count, (len(size), count), generator=generator)
-        # How often each picture was drawn: the mean of a resample is then a matrix product.
+        # How often each picture was drawn: the sum over a resample is then a matrix product.
         times = torch.zeros(len(size), count, dtype=torch.float64)
         times.scatter_add_(1, drawn, torch.ones_like(times))
-        means.append(values @ times.T / count)
+        total, counted = (sums @ times.T).chunk(2)
+        means.append(total / counted)
     return torch.cat(means, dim=1)
 
 
@@ -228,6 +235,16 @@ def _pictures(result: Result) -> dict[Cell, dict[str, Row]]:
             name: value for name, value in row.items() if name not in CELL_FIELDS
         }
     return found
+
+
+def _generated(result: Result) -> bool:
+    return result.settings.get("task") == "generation"
+
+
+def _paired(
+    a: Mapping[Cell, dict[str, Row]], b: Mapping[Cell, dict[str, Row]], cells: Sequence[Cell]
+) -> bool:
+    return all(a.get(cell, {}).keys() == b.get(cell, {}).keys() for cell in cells)
 
 
 def _same_pictures(cell: Cell, a: Mapping[str, Row], b: Mapping[str, Row]) -> list[str]:

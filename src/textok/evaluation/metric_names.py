@@ -45,7 +45,7 @@ _BY_START = {
     "alignment": Meaning("Caption alignment", "score", 1),
 }
 # Facts about a score, told by how its name ends.
-_FACTS = ("_floor", "_standard_error", "_std", "_count", "_chance", "_ceiling")
+_FACTS = ("_floor", "_original", "_standard_error", "_std")
 
 
 @lru_cache(maxsize=256)
