@@ -1,13 +1,10 @@
 """What a step draws: in range, the promised shares, and nothing but seed, step and stream decide."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textok.recipes import toy
 from textok.training.draws import BudgetDraw, drop_rows, step_generator, swap_rows
 
 KINDS = ("uniform", "log_uniform", "powers")
@@ -99,10 +96,3 @@ def test_some_captions_are_swapped_for_the_next_rows() -> None:
     state = generator.get_state()
     assert swap_rows(captions, 0.0, generator=generator) == captions
     assert torch.equal(generator.get_state(), state), "nothing is drawn when nothing is swapped"
-
-
-def test_captions_start_late() -> None:
-    run = replace(toy(), steps=10, caption_start=0.3, caption_dropout=0.1)
-    assert [run.caption_dropout_at(step) for step in (0, 2, 3, 9)] == [1.0, 1.0, 0.1, 0.1]
-    with pytest.raises(ValueError, match="caption_start: got 1.5"):
-        replace(run, caption_start=1.5)

@@ -87,7 +87,6 @@ class TokenizerRun:
         caption_dropout: share of training pictures whose caption is replaced by the null token.
         wrong_caption_share: share of training pictures that get the caption of another picture of the batch, so
             that the model learns to doubt captions.
-        caption_start: share of the steps that pass before any caption is read; the latents come into use first.
         steps: optimizer steps of the whole run; the schedule depends on it.
         batch_size: pictures a step over all ranks and micro-batches.
         micro_batch: most pictures a rank takes through the network at once; more are accumulated.
@@ -116,7 +115,6 @@ class TokenizerRun:
     critic_optimizer: OptimizerConfig = CRITIC_OPTIMIZER
     caption_dropout: float = 0.1
     wrong_caption_share: float = 0.0
-    caption_start: float = 0.0
     steps: int = 10_000
     batch_size: int = 64
     micro_batch: int = 64
@@ -131,10 +129,6 @@ class TokenizerRun:
     checkpoint_every: int = 500
     max_skipped_steps: int = 20
 
-    def caption_dropout_at(self, step: int) -> float:
-        """Share of captions dropped at a step (counted from 0): all of them before the captions start."""
-        return 1.0 if step < self.caption_start * self.steps else self.caption_dropout
-
     def __post_init__(self) -> None:
         for name in (
             "steps",
@@ -148,7 +142,7 @@ class TokenizerRun:
         side = self.model.image_size
         if tuple(self.data.size) != (side, side):
             raise ValueError(f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}")
-        for name in ("caption_dropout", "wrong_caption_share", "caption_start"):
+        for name in ("caption_dropout", "wrong_caption_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a share in [0, 1]")
         if self.critic_optimizer.kind != "adamw":

@@ -44,7 +44,7 @@ def micro_batches(
     noise_seed = step_generator(run.seed, step=step, stream=f"noise of rank {rank}").initial_seed()
     noise = torch.Generator(device).manual_seed(noise_seed)
     lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
-    dropped = drop_rows(len(batch), run.caption_dropout_at(step), generator=draws)
+    dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
     captions = swap_rows(batch.captions, run.wrong_caption_share, generator=draws)
     condition = None if text is None else text(captions).dropped(dropped)
     order = torch.arange(len(batch))
