@@ -80,7 +80,7 @@ def main() -> None:
         for name in chosen:
             run = arms(steps=options.steps, seed=seed)[name]
             folder = options.runs / f"{name}-seed{seed}"
-            if not (folder / "metrics.jsonl").is_file() or scores(folder, run)[-1]["step"] < run.steps:
+            if not is_finished(folder, run):
                 train_tokenizer(run, folder)
             rows += [{"arm": name, "seed": seed, **row} for row in scores(folder, run)]
     settings = {"steps": options.steps, "batch_size": 32, "seeds": options.seeds}
@@ -159,6 +159,12 @@ def train_step(run: TokenizerRun) -> Callable[[], None]:
         model.zero_grad(set_to_none=True)
 
     return step
+
+
+def is_finished(folder: Path, run: TokenizerRun) -> bool:
+    """Whether the run was evaluated after its last step."""
+    log = folder / "metrics.jsonl"
+    return log.is_file() and any(row["step"] == run.steps for row in scores(folder, run))
 
 
 def scores(folder: Path, run: TokenizerRun) -> list[dict[str, Any]]:
