@@ -1,11 +1,17 @@
 """Merging of metrics over the ranks of a torch.distributed job."""
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from textok.evaluation.encodings import EncodingRecord
 from textok.evaluation.metrics.frechet import FeatureStatistics, PlacedFeatures, SplitStatistics
 from textok.evaluation.metrics.paired import PairedMetrics
+from textok.evaluation.metrics.semantics import SemanticMetrics
+
+SumT = TypeVar("SumT", SemanticMetrics, EncodingRecord)
 
 
 def merge_metrics(metrics: PairedMetrics, *, device: torch.device) -> PairedMetrics:
@@ -36,6 +42,16 @@ def merge_statistics(statistics: SplitStatistics, *, device: torch.device) -> Sp
         odd=_reduced(statistics.odd, device=device),
         placed=PlacedFeatures(positions=torch.cat(positions), vectors=torch.cat(vectors)),
     )
+
+
+def merge_sums(metrics: SumT) -> SumT:
+    """The sum, by ``+``, of what all ranks hold, on every rank; a collective call."""
+    found: list = [None] * dist.get_world_size()
+    dist.all_gather_object(found, metrics)
+    total, *others = found
+    for other in others:
+        total = total + other
+    return total
 
 
 def _reduced(statistics: FeatureStatistics, *, device: torch.device) -> FeatureStatistics:

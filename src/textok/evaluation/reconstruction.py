@@ -3,10 +3,13 @@
 Protocol: a picture is encoded once per caption condition to all K latents; a budget of k keeps the first k of
 them; the decoder gets the same caption as the encoder. The same code runs inside training and on the command
 line.
+
+Every row also says what the encodings of its caption condition look like: the latents' statistics are those of all
+K tokens, whatever the row's budget; the codes' are those of its first k, so that bits are those of the budget.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,24 +17,18 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from textok.data.images import to_uint8, to_unit
+from textok.evaluation.alignment.captions import TextSource
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
-from textok.evaluation.metrics.frechet import SplitStatistics
-from textok.evaluation.metrics.paired import PairedMetrics
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.ranks import merge_metrics, merge_statistics
+from textok.evaluation.reconstruction_tally import Row, Tally
 from textok.models.text import TextCondition
-from textok.models.tokenizer import TexTok
+from textok.models.tokenizer import Encoding, TexTok
 
 BUDGETS = (2, 4, 8, 16, 32)
 
-TextSource = Callable[[Sequence[str]], TextCondition]
-"""Captions to their token embeddings: a TextEncoder or a caption cache. "" is no caption."""
-
 Reconstructions = dict[tuple[Caption, int], UInt8[Tensor, "n 3 h w"]]
 """uint8 pictures by caption condition and budget."""
-
-Row = dict[str, str | int | float]
-"""One flat record of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +57,7 @@ def evaluate_reconstruction(
     rank: int = 0,
     world_size: int = 1,
     autocast: torch.dtype | None = None,
+    semantics: Semantics | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> ReconstructionScores:
     """Score a tokenizer on a set of pictures.
@@ -75,6 +73,8 @@ def evaluate_reconstruction(
         rank: this process; it takes every ``world_size``-th picture.
         world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
         autocast: number type to run the model in by autocast; None runs it in that of its weights.
+        semantics: judges of what the pictures say, on the model's device; give them the same ``network`` where
+            it is theirs, so that it runs once. None leaves those metrics out.
         progress: told after every batch how many pictures are done more.
 
     Raises:
@@ -85,26 +85,27 @@ def evaluate_reconstruction(
         raise ValueError(
             f"budgets: got {tuple(budgets)}; expected numbers from 1 to the model's {longest} tokens"
         )
-    texts = {caption: pictures.captions_under(caption) for caption in captions}
-    metrics = {(caption, k): PairedMetrics.empty(network) for caption in captions for k in budgets}
-    originals = SplitStatistics.empty(network.dim)
     device = next(model.parameters()).device
+    texts = {caption: pictures.captions_under(caption) for caption in captions}
+    judge = semantics.judge(pictures.captions) if semantics is not None else None
+    tally = Tally(network, captions=captions, budgets=budgets, judge=judge, num_codes=model.num_codes)
     with eval_mode(model):
         for indices in torch.arange(rank, len(pictures), world_size).split(batch_size):
-            images = pictures.images[indices].to(device)
-            features = network(images)
-            originals = originals + SplitStatistics.of(features.pooled, indices)
+            originals = tally.add_originals(pictures.images[indices].to(device), indices)
             for caption in captions:
                 condition = text_for(texts[caption], indices, text=text)
-                outputs = reconstruct(model, images, condition, budgets=budgets, autocast=autocast)
-                for k, output in outputs.items():
-                    metrics[caption, k].update(images, output, indices=indices, original_features=features)
+                encoding = encode(model, originals.images, condition, autocast=autocast)
+                tally.add_encoding(caption, encoding)
+                for k in budgets:
+                    output = decode(
+                        model, encoding, condition, budget=k, like=originals.images, autocast=autocast
+                    )
+                    tally.add((caption, k), originals, output)
             if progress is not None:
                 progress(len(indices))
     if world_size > 1:
-        metrics = {cell: merge_metrics(found, device=device) for cell, found in metrics.items()}
-        originals = merge_statistics(originals, device=device)
-    return _scores(pictures, metrics, originals)
+        tally.merge_ranks(device)
+    return ReconstructionScores(rows=tally.rows(pictures), per_image=tally.per_image(pictures))
 
 
 def text_for(captions: Sequence[str], indices: Int[Tensor, "b"], *, text: TextSource) -> TextCondition | None:
@@ -113,7 +114,6 @@ def text_for(captions: Sequence[str], indices: Int[Tensor, "b"], *, text: TextSo
     return text(chosen) if any(chosen) else None
 
 
-@torch.no_grad()
 def reconstruct(
     model: TexTok,
     images: UInt8[Tensor, "b 3 h w"],
@@ -123,14 +123,48 @@ def reconstruct(
     autocast: torch.dtype | None = None,
 ) -> dict[int, UInt8[Tensor, "b 3 h w"]]:
     """Encode uint8 pictures once and decode the first k tokens for every budget k, to uint8 pictures."""
+    encoding = encode(model, images, text, autocast=autocast)
+    return {k: decode(model, encoding, text, budget=k, like=images, autocast=autocast) for k in budgets}
+
+
+@torch.no_grad()
+def encode(
+    model: TexTok,
+    images: UInt8[Tensor, "b 3 h w"],
+    text: TextCondition | None,
+    *,
+    autocast: torch.dtype | None = None,
+) -> Encoding:
+    """Encode uint8 pictures to all K tokens."""
     weights = next(model.parameters())
-    context = torch.autocast(weights.device.type, autocast) if autocast else nullcontext()
-    text = None if text is None else text.to(weights.device, weights.dtype)
-    patch = model.config.patch_size
-    grid = (images.shape[2] // patch, images.shape[3] // patch)
-    with context:
-        latents = model.encode(to_unit(images).to(weights.dtype), text).latents
-        return {k: to_uint8(model.decode(latents[:, :k], text, grid=grid).float()) for k in budgets}
+    with _autocast(weights, autocast):
+        return model.encode(to_unit(images).to(weights.dtype), _text_like(weights, text))
+
+
+@torch.no_grad()
+def decode(
+    model: TexTok,
+    encoding: Encoding,
+    text: TextCondition | None,
+    *,
+    budget: int,
+    like: UInt8[Tensor, "b 3 h w"],
+    autocast: torch.dtype | None = None,
+) -> UInt8[Tensor, "b 3 h w"]:
+    """Decode the first ``budget`` tokens to uint8 pictures of the size of ``like``."""
+    weights, patch = next(model.parameters()), model.config.patch_size
+    grid = (like.shape[2] // patch, like.shape[3] // patch)
+    with _autocast(weights, autocast):
+        output = model.decode(encoding.latents[:, :budget], _text_like(weights, text), grid=grid)
+    return to_uint8(output.float())
+
+
+def _autocast(weights: Tensor, dtype: torch.dtype | None) -> AbstractContextManager:
+    return torch.autocast(weights.device.type, dtype) if dtype else nullcontext()
+
+
+def _text_like(weights: Tensor, text: TextCondition | None) -> TextCondition | None:
+    return None if text is None else text.to(weights.device, weights.dtype)
 
 
 def reconstruct_all(
@@ -172,19 +206,3 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _scores(
-    pictures: CaptionedPictures,
-    metrics: dict[tuple[Caption, int], PairedMetrics],
-    originals: SplitStatistics,
-) -> ReconstructionScores:
-    rows: list[Row] = []
-    per_image: list[Row] = []
-    for (caption, k), found in metrics.items():
-        cell: Row = {"split": pictures.split, "captions": caption, "budget": k}
-        rows.append(cell | {"count": len(pictures)} | found.compute(originals))
-        for i, place in sorted((index, place) for place, index in enumerate(found.indices)):
-            values = {name: column[place] for name, column in found.per_image.items()}
-            per_image.append(cell | {"key": pictures.keys[i]} | values)
-    return ReconstructionScores(rows=rows, per_image=per_image)
