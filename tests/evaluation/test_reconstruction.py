@@ -151,3 +151,9 @@ def test_variants_are_further_caption_conditions(model, pictures, network, text)
     assert pictures.take([3, 1]).captions_under("short") == ("d p", "b p")
     with pytest.raises(ValueError, match="expected one of right, none, wrong, short"):
         pictures.captions_under("long")
+
+
+def test_a_single_picture_of_a_set_keeps_its_wrong_caption(pictures):
+    (wrong,) = pictures.spread(1).captions_under("wrong")
+    place = pictures.keys.index(pictures.spread(1).keys[0])
+    assert wrong == pictures.captions_under("wrong")[place] != pictures.captions[place]

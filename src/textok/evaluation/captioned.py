@@ -65,9 +65,14 @@ class CaptionedPictures:
         )
 
     def spread(self, count: int) -> "CaptionedPictures":
-        """``count`` pictures taken at even distances; all of them when there are no more than that."""
+        """``count`` pictures taken at even distances; all of them when there are no more than that.
+
+        Their wrong captions are those that they have in the whole set.
+        """
         count = min(count, len(self))
-        return self.take([(2 * i + 1) * len(self) // (2 * count) for i in range(count)])
+        lends = len(set(self.captions)) > 1
+        wrong = {"wrong": self.captions_under("wrong")} if lends else {}
+        return replace(self, variants={**self.variants, **wrong}).take([(2 * i + 1) * len(self) // (2 * count) for i in range(count)])
 
     def take(self, places: Sequence[int]) -> "CaptionedPictures":
         """The pictures at these places, in this order."""
