@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ def _read(archive: zipfile.ZipFile, name: str, *, path: Path, max_bytes: int) ->
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         shape, _, dtype = readers[np.lib.format.read_magic(file)](file)

@@ -27,6 +27,7 @@ class Inception2015(nn.Module):
     so no perceptual distance is computed with this network.
 
     Attributes:
+        weights: the weights file.
         published: whether the weights are the published file, by its SHA-256: only then are its metrics
             called ``fid``, ``kid`` and ``is``.
     """
@@ -47,7 +48,7 @@ class Inception2015(nn.Module):
         path = _published_file() if weights is None else Path(weights)
         if not path.is_file():
             raise FileNotFoundError(f"Inception weights {path}: no such file; expected {FILE}, from {URL}")
-        content = path.read_bytes()
+        self.weights, content = str(path), path.read_bytes()
         self.published = hashlib.sha256(content).hexdigest() == SHA256
         self.network = _with_weights(build, content, path=path)
 

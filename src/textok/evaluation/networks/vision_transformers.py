@@ -1,0 +1,153 @@
+"""DINOv2 and CLIP as feature networks, read by transformers from a folder or a hub id."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+
+from textok.evaluation.networks.preprocessing import Preprocessing
+from textok.evaluation.networks.protocol import ImageFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Models that are used alike.
+
+    Attributes:
+        model_types: ``model_type`` in their ``config.json``.
+        model_class: the class of transformers that loads them.
+        output: name of its output that holds one vector a picture.
+        width: name of the configuration value that says how long the vector is.
+        published: hub id of the model that published numbers are computed with.
+    """
+
+    model_types: tuple[str, ...]
+    model_class: str
+    output: str
+    width: str
+    published: str
+
+
+FAMILIES = {
+    # The class token after the last layer norm, as in Stein et al. 2023 (FD-DINOv2 is of the ViT-L/14).
+    "dinov2": Family(
+        model_types=("dinov2", "dinov2_with_registers"),
+        model_class="AutoModel",
+        output="pooler_output",
+        width="hidden_size",
+        published="facebook/dinov2-large",
+    ),
+    # The projected image embedding, the one that is compared with captions.
+    "clip": Family(
+        model_types=("clip", "clip_vision_model"),
+        model_class="CLIPVisionModelWithProjection",
+        output="image_embeds",
+        width="projection_dim",
+        published="openai/clip-vit-large-patch14",
+    ),
+}
+
+
+class VisionTransformer(nn.Module):
+    """A vision transformer that reads pictures as its own ``preprocessor_config.json`` says; no stage maps.
+
+    Attributes:
+        name: the family, "dinov2" or "clip"; models of one family differ much, so tell ``weights`` with a number.
+        dim: channels of the pooled vector.
+        weights: folder or hub id that it was loaded from.
+    """
+
+    def __init__(self, name: str, weights: str | Path | None = None) -> None:
+        """Load a model.
+
+        Args:
+            name: a key of ``FAMILIES``.
+            weights: folder or hub id; default the family's published model. Only safetensors are read.
+
+        Raises:
+            FileNotFoundError: no such folder or hub id, or a file is missing there.
+            ValueError: for a model of another kind, or one whose weights do not fit its configuration.
+        """
+        super().__init__()
+        family = FAMILIES[name]
+        self.name, self.weights = name, str(weights or family.published)
+        folder = _folder(self.weights)
+        self.preprocessing = Preprocessing.read(folder)
+        self.model: Any = _load(folder, family).requires_grad_(False).eval()
+        self.output, self.dim = family.output, int(getattr(self.model.config, family.width))
+
+    def train(self, mode: bool = True) -> "VisionTransformer":  # noqa: FBT001, FBT002 (nn.Module has it so)
+        """Stay in evaluation mode: the network is frozen."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        """Features of uint8 pictures (b, 3, h, w), in float32 with autocast off."""
+        with torch.autocast(images.device.type, enabled=False):
+            found = self.model(pixel_values=self.preprocessing(images))
+        return ImageFeatures(pooled=found[self.output])
+
+
+def _folder(weights: str) -> Path:
+    folder = Path(weights).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return Path(
+            snapshot_download(weights, allow_patterns=["*.json", "*.safetensors"], ignore_patterns=["*/*"])
+        )
+    except (OSError, HFValidationError) as error:  # the hub's errors and a lost connection are OSErrors
+        raise FileNotFoundError(
+            f"feature network {weights}: neither a folder here nor a hub id that could be fetched "
+            f"({type(error).__name__}); without a connection, `hf download {weights}` elsewhere and pass the folder"
+        ) from error
+
+
+def _load(folder: Path, family: Family) -> nn.Module:
+    import transformers
+
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a transformers model folder")
+    found = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    if found not in family.model_types:
+        raise ValueError(
+            f"{path}, model_type: got {found!r}; expected one of {', '.join(family.model_types)}"
+        )
+    load = getattr(transformers, family.model_class).from_pretrained
+    try:
+        with _quiet_transformers():
+            model, report = load(folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{folder}: model.safetensors does not load as config.json says: {error}") from error
+    # transformers fills absent weights with random numbers.
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"{folder}: the weights lack {len(missing)} tensors of this model, first {missing[0]}"
+        )
+    return model
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without the progress bar and the table of unused weights (CLIP's text half is left unread)."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
