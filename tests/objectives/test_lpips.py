@@ -75,6 +75,17 @@ def test_equals_a_straightforward_computation(net, tmp_path, pictures):
     assert loss.name == f"perceptual_{net}_other_heads"
 
 
+def test_distances_stay_fp32_under_autocast(tmp_path, pictures):
+    tensors, *_ = random_weights("alexnet")
+    save_file(tensors, tmp_path / "weights.safetensors")
+    loss = LPIPS(tmp_path / "weights.safetensors", net="alexnet")
+    expected = loss.distances(pictures.roll(1, 3), pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss.distances(pictures.roll(1, 3), pictures)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-6)
+
+
 def test_published_heads_are_recognised():
     heads = {f"lin{n}": torch.full((64,), total / 64) for n, total in enumerate(VGG16.published_head_sums)}
     assert has_published_heads(heads, backbone=VGG16)

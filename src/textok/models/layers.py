@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-PRODUCTS_UP_TO = 512  # between the measured lengths 126 and 1,280
+PRODUCTS_UP_TO = 512  # between the lengths 126 and 1,280 of benchmarks/results/attention.json
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def attend(
     """Softmax attention with an additive bias on the keys, by the faster path of the device.
 
     On the CPU the backward pass of the fused kernel is several times slower than two matrix products for
-    the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/attention.py), so
+    the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so
     training there takes the products up to ``PRODUCTS_UP_TO`` keys.
     """
     short = k.shape[2] <= PRODUCTS_UP_TO

@@ -40,8 +40,8 @@ class _StridedDepthwise(torch.autograd.Function):
     """Depthwise convolution of stride 2 whose backward is a stride-1 convolution over the spread-out
     gradient.
 
-    The CPU library has no fast bf16 kernel for the backward of a strided depthwise convolution (measured: 25
-    times slower than this). The weights are frozen, so only the input gets a gradient.
+    The CPU library has no fast bf16 kernel for the backward of a strided depthwise convolution. The weights are
+    frozen, so only the input gets a gradient.
     """
 
     @staticmethod
@@ -72,7 +72,7 @@ def strided_conv(
     """Convolution of stride 2 with TensorFlow's "SAME" padding, for odd kernels.
 
     On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves
-    its window by that one pixel, which costs a third of padding the activations.
+    its window by that one pixel, and no copy of the activations is made to pad them.
     """
     kernel = F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
     return F.conv2d(x, kernel, bias, stride=2, padding=weight.shape[-1] // 2, groups=groups)

@@ -12,13 +12,12 @@ from math import prod
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from textok.objectives.perceptual import distances_in_chunks, unit_normalised
+from textok.objectives.perceptual import PerceptualLoss, unit_normalised
 
 # The published input scale, for images in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
@@ -136,7 +135,7 @@ def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) ->
     return torch.allclose(sums, published, rtol=1e-3)
 
 
-class LPIPS(nn.Module):
+class LPIPS(PerceptualLoss):
     """Learned perceptual image patch similarity, frozen; gradients flow to the images only.
 
     `name` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with
@@ -164,12 +163,10 @@ class LPIPS(nn.Module):
         dtype: torch.dtype = torch.float32,
         chunk: int = 16,
     ) -> None:
-        super().__init__()
+        super().__init__(dtype=dtype, chunk=chunk)
         if net not in BACKBONES:
             raise ValueError(f"net: expected one of {', '.join(BACKBONES)}, got {net!r}")
-        if chunk < 1:
-            raise ValueError(f"chunk: expected at least 1 image, got {chunk}")
-        self.backbone, self.dtype, self.chunk = BACKBONES[net], dtype, chunk
+        self.backbone = BACKBONES[net]
         weights = read_weights(path, backbone=self.backbone)
         published = has_published_heads(weights, backbone=self.backbone)
         self.name = f"lpips_{net}" if published else f"perceptual_{net}_other_heads"
@@ -179,41 +176,22 @@ class LPIPS(nn.Module):
         self.register_buffer("shift", torch.tensor(SHIFT)[:, None, None], persistent=False)
         self.register_buffer("scale", torch.tensor(SCALE)[:, None, None], persistent=False)
 
-    def forward(
-        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, ""]:
-        """Mean LPIPS over the batch; images and targets in [-1, 1]."""
-        return self.distances(images, targets).mean()
+    def _features(self, images: Tensor) -> list[Tensor]:
+        x = ((images.float() - self.shift) / self.scale).to(self.dtype)
+        features = []
+        for specs, pooled in zip(self.backbone.slices, self.backbone.pooled_before, strict=True):
+            x = F.max_pool2d(x, self.backbone.pool_kernel, stride=2) if pooled else x
+            for spec in specs:
+                x = self._convolve(x, spec)
+            features.append(x)
+        return features
 
-    def distances(
-        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, "b"]:
-        """LPIPS of each image to its target; gradients flow to `images` only, first order.
-
-        Raises:
-            ValueError: when the shapes of images and targets differ.
-        """
-        return distances_in_chunks(self._distances, images, targets, chunk=self.chunk)
-
-    def _distances(self, images: Tensor, targets: Tensor) -> Tensor:
-        with torch.no_grad():
-            expected = self._features(targets)
-        total = images.new_zeros(len(images), dtype=torch.float32)
-        for number, (feature, other) in enumerate(zip(self._features(images), expected, strict=True)):
+    def _compare(self, features: list[Tensor], expected: list[Tensor]) -> Tensor:
+        total = features[0].new_zeros(len(features[0]), dtype=torch.float32)
+        for number, (feature, other) in enumerate(zip(features, expected, strict=True)):
             squares = (unit_normalised(feature) - unit_normalised(other)).square().mean(dim=(2, 3))
             total = total + squares @ self.get_buffer(f"lin{number}")
         return total
-
-    def _features(self, images: Tensor) -> list[Tensor]:
-        with torch.autocast(images.device.type, enabled=False):
-            x = ((images.float() - self.shift) / self.scale).to(self.dtype)
-            features = []
-            for specs, pooled in zip(self.backbone.slices, self.backbone.pooled_before, strict=True):
-                x = F.max_pool2d(x, self.backbone.pool_kernel, stride=2) if pooled else x
-                for spec in specs:
-                    x = self._convolve(x, spec)
-                features.append(x)
-        return features
 
     def _convolve(self, x: Tensor, spec: ConvSpec) -> Tensor:
         weight = self.get_buffer(f"features_{spec.index}_weight")

