@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing as mp
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
@@ -26,6 +27,7 @@ from textok.evaluation.metrics.structural_similarity import (
     ssim_per_image,
 )
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
+from textok.evaluation.ranks import merge_metrics, merge_statistics
 
 
 def noisy_pair(count=3, height=40, width=56, seed=0):
@@ -256,3 +258,26 @@ def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels():
     merged = sum(parts[1:], start=parts[0]).compute(originals)
     # Square roots of eigenvalues that are 0 but for rounding: 1e-9 would be too strict here.
     assert merged == pytest.approx(evaluate(clean, other, network=network), rel=1e-7, abs=1e-7)
+
+
+def _row_on_rank(rank, store, clean, other, results):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    indices = torch.arange(rank, len(clean), 2)
+    network, device = Wide(), torch.device("cpu")
+    features = network(clean[indices])
+    metrics = PairedMetrics.empty(network)
+    metrics.update(clean[indices], other[indices], indices=indices, original_features=features)
+    originals = merge_statistics(SplitStatistics.of(features.pooled, indices), device=device)
+    results[rank] = merge_metrics(metrics, device=device).compute(originals)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_give_the_row_of_one_with_fewer_pictures_than_channels(tmp_path):
+    clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_row_on_rank, args=(tmp_path / "store", clean, other, results), nprocs=2)
+        both = dict(results)
+    assert both[0] == both[1] and "kd_wide" in both[0]
+    assert both[0] == pytest.approx(evaluate(clean, other, network=Wide()), rel=1e-7, abs=1e-7)
