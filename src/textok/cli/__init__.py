@@ -16,7 +16,7 @@ from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
 from textok.cli.study import captions
 from textok.cli.tokens import decode, encode
-from textok.cli.train import tokenizer, train_tokenizer
+from textok.cli.train import alignment, tokenizer, train_tokenizer
 
 DESCRIPTION = """Text-conditioned image tokenization: captioned pictures in, a few tokens each out, and back.
 
@@ -69,6 +69,7 @@ def _app() -> SubcommandApp:
     app, train = SubcommandApp(), SubcommandApp()
     train.__doc__ = "Train a model by a recipe; the same command resumes."
     train.command(tokenizer)
+    train.command(alignment)
     app.command(demo)
     app.command(encode)
     app.command(decode)
