@@ -32,6 +32,12 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"a": [1]} and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_by_the_files_name() -> None:
+    with pytest.raises(OSError, match="/proc/a") as caught, replacing(Path("/proc/a")):
+        pytest.fail("no work is done for a file that cannot be")
+    assert caught.value.filename == "/proc/a"
+
+
 def test_what_a_kill_left_is_overwritten(tmp_path: Path) -> None:
     with replacing(tmp_path / "a") as temporary:
         temporary.write_text("x")

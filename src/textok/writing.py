@@ -19,10 +19,17 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         path: the file; its folder is made when missing.
         shared: other processes may write the same file at the same time, so each takes a name of its own. Where
             that is not so, what a killed process left behind is overwritten by the next one.
+
+    Raises:
+        OSError: when the folder cannot be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = f".{uuid4().hex}" if shared else ""
     temporary = path.with_name(f".{path.name}{owner}.tmp")
+    try:
+        temporary.touch()
+    except OSError as error:  # tells the file that was asked for, before any work is put into it
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         yield temporary
         flush(temporary)

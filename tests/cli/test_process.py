@@ -44,6 +44,13 @@ def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     assert done.stderr == "textok: error: none.safetensors: no such token file\n"
 
 
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = [sys.executable, "-m", "textok.cli", "recipes"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 1
+
+
 def test_public_names_load_when_asked() -> None:
     assert set(textok.__all__) <= set(dir(textok))
     for name in textok.__all__:

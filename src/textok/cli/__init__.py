@@ -3,10 +3,12 @@
 No module here imports torch before its command runs, so that ``textok --help`` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 import tyro
+from safetensors import SafetensorError
 from tyro.extras import SubcommandApp
 
 from textok import __version__
@@ -23,7 +25,7 @@ DESCRIPTION = """Text-conditioned image tokenization: captioned pictures in, a f
 First steps: textok demo; textok recipes; textok COMMAND --help. textok --version tells the version."""
 
 # Wrong values, missing files, a full disk, a diverged training. All else is a bug and shows its traceback.
-TOLD_IN_A_LINE = (ValueError, OSError, FloatingPointError)
+TOLD_IN_A_LINE = (ValueError, OSError, FloatingPointError, SafetensorError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,16 +39,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as head, has seen enough; nor is there more to write at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except TOLD_IN_A_LINE as error:
-        message = " ".join(str(error).split())
-        print(f"textok: error: {message}", file=sys.stderr)
+        print(f"textok: error: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("textok: interrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:  # tyro's way out after --help (0) and after a wrong option (2)
         return stop.code if isinstance(stop.code, int) else 1
+
+
+def _sentence(error: Exception) -> str:
+    """The message in one line; of an error of the system the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return " ".join(str(error).split())
 
 
 def _run(words: list[str]) -> int:

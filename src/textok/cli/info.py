@@ -113,7 +113,7 @@ def _lines(values: dict[str, Any], depth: int = 0) -> list[str]:
     for key, text in shown.items():
         indent, label = "  " * depth, key.replace("_", " ")
         if text is None:
-            lines += [f"{indent}{label}", *_lines(values[key], depth + 1)]
+            lines += [f"{indent}{label}", *_lines(_group(values[key]), depth + 1)]
         else:
             lines.append(f"{indent}{label:<{width}}  {text}")
     return lines
@@ -121,12 +121,23 @@ def _lines(values: dict[str, Any], depth: int = 0) -> list[str]:
 
 def _shown(value: Any) -> str | None:
     """The value in one line; None for a group that has groups in it or is too long."""
+    if _holds_groups(value):
+        return None
     if isinstance(value, dict):
         parts = [(key.replace("_", " "), _shown(item)) for key, item in value.items()]
         line = ", ".join(f"{key} {text}" for key, text in parts)
-        return None if len(line) > _GROUP_WIDTH or any(isinstance(v, dict) for v in value.values()) else line
+        return None if len(line) > _GROUP_WIDTH else line
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _group(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    """A list as a group whose names are numbers, from 1."""
+    return value if isinstance(value, dict) else {str(i): item for i, item in enumerate(value, start=1)}
+
+
+def _holds_groups(value: Any) -> bool:
+    return isinstance(value, dict | list) and any(isinstance(v, dict) for v in _group(value).values())
