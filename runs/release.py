@@ -23,6 +23,7 @@ from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
+PHASE = ("steps", "planned_steps", "pictures_seen", "optimizer", "minutes", "cores", "code")
 
 
 def main() -> None:
@@ -32,10 +33,20 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument(
+        "--earlier",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="run folders that RUN started from, the first first",
+    )
     options = parser.parse_args()
     model = TexTok.from_pretrained(options.run / "weights")
-    log = [json.loads(line) for line in (options.run / "metrics.jsonl").read_text().splitlines()]
-    made_by = summary(json.loads((options.run / "run.json").read_text()), model.made_by, log)
+    phases = [summary(folder) for folder in (*options.earlier, options.run)]
+    log = [row for folder in (*options.earlier, options.run) for row in read_log(folder)]
+    made_by = {**phases[-1], "phases": [{k: v for k, v in p.items() if k in PHASE} for p in phases]}
+    made_by["cores"] = max(p["cores"] for p in phases)
+    made_by |= {k: round(sum(p[k] for p in phases), 1) for k in ("steps", "pictures_seen", "minutes")}
     name = made_by["recipe"]
     model_id = model.save_pretrained(options.to, name=name, dtype=torch.float16, made_by=made_by)
     results = ROOT / "benchmarks" / "results" / f"reconstruction_{name}.json"
@@ -81,16 +92,23 @@ def test_pictures(name: str, *, size: int) -> CaptionedPictures:
     return CaptionedPictures.collect(name, EvalLoader(config, batch_size=64))
 
 
-def summary(run: dict[str, Any], made_by: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, Any]:
-    """The facts of a training, small enough to travel with the weights."""
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """The facts of a run, small enough to travel with the weights."""
+    run, log = json.loads((folder / "run.json").read_text()), read_log(folder)
     config = run["config"]
     speeds = [row["images_per_second"] for row in log if "images_per_second" in row]
+    steps = log[-1]["step"]
     return {
         "recipe": config["name"],
-        "steps": made_by["step"],
+        "steps": steps,
         "planned_steps": config["steps"],
         "batch_size": config["batch_size"],
-        "pictures_seen": made_by["step"] * config["batch_size"],
+        "pictures_seen": steps * config["batch_size"],
         "training_pictures": run["facts"]["samples"],
         "data": config["data"]["source"] + ", " + config["data"]["split"],
         "data_fingerprint": run["facts"]["data"],
@@ -127,12 +145,10 @@ def card(
         "channels": config.latent_dim,
         "blocks": f"{config.encoder_depth} + {config.decoder_depth}",
         "width": config.dim,
-        **{
-            key: made_by[key]
-            for key in ("recipe", "steps", "planned_steps", "batch_size", "minutes", "seed", "code")
-        },
-        "hardware": f"{made_by['cores']} cores of an {made_by['hardware']}",
+        **{key: made_by[key] for key in ("recipe", "steps", "batch_size", "minutes", "seed", "code")},
+        "hardware": f"up to {made_by['cores']} cores of an {made_by['hardware']}",
         "pictures_seen": f"{made_by['pictures_seen']:,}",
+        "phases": ", then ".join(map(phase, made_by["phases"])),
         "training_pictures": f"{made_by['training_pictures']:,}",
         "curve": curve(log),
         "scores": "not measured yet" if scores is None else tables(scores["rows"]),
@@ -143,9 +159,25 @@ def card(
     return text
 
 
+def phase(facts: dict[str, Any]) -> str:
+    """One run of the training, in words."""
+    steps, rate, cores = (
+        f"{facts['steps']:,} of {facts['planned_steps']:,}",
+        facts["optimizer"]["lr"],
+        facts["cores"],
+    )
+    return f"{steps} at a peak rate of {rate:g} on {cores} core{'s' * (cores > 1)}"
+
+
 def curve(log: list[dict[str, Any]]) -> str:
     """Validation PSNR and perceptual distance over the training, right caption."""
-    rows = [row for row in log if "val/right/8/psnr" in row]
+    rows, before, last = [], 0, 0
+    for row in log:
+        if row["step"] < last:  # the next phase counts from 0 again
+            before += last
+        last = row["step"]
+        if "val/right/8/psnr" in row:
+            rows.append(row | {"step": before + last})
     head = "| step | PSNR 2 / 8 / 32 tokens | perceptual 2 / 8 / 32 tokens |\n|---|---|---|\n"
     lines = []
     for row in rows:
