@@ -72,7 +72,9 @@ class CaptionedPictures:
         count = min(count, len(self))
         lends = len(set(self.captions)) > 1
         wrong = {"wrong": self.captions_under("wrong")} if lends else {}
-        return replace(self, variants={**self.variants, **wrong}).take([(2 * i + 1) * len(self) // (2 * count) for i in range(count)])
+        return replace(self, variants={**self.variants, **wrong}).take(
+            [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
+        )
 
     def take(self, places: Sequence[int]) -> "CaptionedPictures":
         """The pictures at these places, in this order."""
