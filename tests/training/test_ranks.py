@@ -17,6 +17,7 @@ from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
 from textok.training.tokenizer import train_tokenizer
+from textok.training.tokenizer_parts import PATIENCE
 from textok.training.tokenizer_run import TokenizerRun
 
 WORKER = Path(__file__).with_name("two_ranks.py")
@@ -72,16 +73,27 @@ def trained(plain: TokenizerRun, gan: TokenizerRun, tmp_path_factory: pytest.Tem
 pytestmark = pytest.mark.timeout(600)
 
 
-def notes(run: Path, step: int) -> list[dict]:
-    return [json.loads((run / f"rank-{rank}-step-{step}.json").read_text()) for rank in (0, 1)]
+def notes(run: Path, step: int, *, when: str = "step") -> list[dict]:
+    return [json.loads((run / f"rank-{rank}-{when}-{step}.json").read_text()) for rank in (0, 1)]
 
 
 @pytest.mark.parametrize("name", ["plain", "gan"])
 def test_replicas_stay_equal(name: str, trained: Path) -> None:
     for step in (2, 4):
         first, second = notes(trained / name, step)
-        assert first == second
+        assert first["replica"] == second["replica"]
     assert notes(trained / name, 2) != notes(trained / name, 4)
+
+
+def test_each_rank_goes_on_with_its_own_means(trained: Path) -> None:
+    saved, resumed = notes(trained / "gan", 2), notes(trained / "gan", 2, when="resumed")
+    assert [note["means"] for note in resumed] == [note["means"] for note in saved]
+    assert saved[0]["means"]["loss/pixels"] != saved[1]["means"]["loss/pixels"] > 0
+
+
+def test_ranks_wait_for_hours(trained: Path) -> None:
+    for note in notes(trained / "plain", 0, when="resumed"):
+        assert note["patience"] == PATIENCE.total_seconds() > 3600
 
 
 def test_two_ranks_are_one_larger_batch(

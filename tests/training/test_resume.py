@@ -93,6 +93,25 @@ def test_going_on_gives_the_same_bits(
     assert (straight / "bad_samples.jsonl").read_text() == (tmp_path / "bad_samples.jsonl").read_text()
 
 
+def test_a_run_goes_on_elsewhere_and_otherwise(
+    lossy: TokenizerRun,
+    straight: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_checkpoint: Reader,
+) -> None:
+    break_step(monkeypatch, 1)
+    train_tokenizer(lossy, tmp_path / "run", stop_at=4)
+    shutil.copytree(lossy.data.source, tmp_path / "moved")
+    data = replace(lossy.data, source=str(tmp_path / "moved"), workers=1, keep_decoded_mb=0)
+    shutil.copytree(lossy.text_cache, tmp_path / "captions")
+    moved = replace(lossy, data=data, text_cache=str(tmp_path / "captions"), log_every=6, checkpoint_every=4)
+    train_tokenizer(moved, tmp_path / "run", stop_at=STEPS)
+    (tensors, _), (others, _) = read_checkpoint(straight, STEPS), read_checkpoint(tmp_path / "run", STEPS)
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(value, others[name]) for name, value in tensors.items())
+
+
 def test_the_checkpoint_holds_what_the_run_is(straight: Path, read_checkpoint: Reader) -> None:
     tensors, state = read_checkpoint(straight, STEPS)
     text = json.dumps(state)

@@ -131,6 +131,20 @@ def test_other_data_is_refused(short: TokenizerRun, tmp_path: Path) -> None:
         folder.start(short, facts={"data": "two", "samples": 48, "ranks": 2})
 
 
+def test_what_changes_no_weight_may_differ(short: TokenizerRun, tmp_path: Path) -> None:
+    folder, facts = RunFolder(tmp_path), {"data": "one", "samples": 48, "ranks": 1}
+    folder.start(short, facts=facts)
+    told = (tmp_path / "run.json").read_text()
+    data = replace(short.data, source="/elsewhere", workers=2, keep_decoded_mb=0)
+    moved = replace(short, data=data, text_cache="/there", log_every=7, checkpoint_every=9)
+    folder.start(moved, facts=facts)
+    assert (tmp_path / "run.json").read_text() == told
+    with pytest.raises(ValueError, match=r"data was 'one', is 'two'"):
+        folder.start(moved, facts=facts | {"data": "two"})
+    with pytest.raises(ValueError, match=r"cannot resume: data\.flip was False, is True\. Use the same"):
+        folder.start(replace(moved, data=replace(data, flip=True)), facts=facts)
+
+
 def test_a_foreign_folder_is_refused(short: TokenizerRun, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="not empty and no run folder"):
@@ -147,16 +161,13 @@ def test_a_start_that_was_killed_is_no_obstacle(short: TokenizerRun, tmp_path: P
 def test_ranks_must_share_a_batch(
     tiny: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textok.training.tokenizer.Accelerator", _ThreeRanks)
+    monkeypatch.setattr("textok.training.tokenizer.start_accelerator", lambda _run: _ThreeRanks())
     with pytest.raises(ValueError, match="batch_size: 8 pictures do not split evenly over 3 ranks"):
         train_tokenizer(tiny, tmp_path)
 
 
 class _ThreeRanks:
     process_index, num_processes, device = 0, 3, torch.device("cpu")
-
-    def __init__(self, **settings: object) -> None:
-        pass
 
 
 # --- logs and checkpoints -------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Trains the pickled runs in argv[1] one after another under torchrun, and notes what each rank holds at the end.
 
-Started by test_ranks.py. Run "gan" has a NaN on rank 1 alone in its second step, and a cold caption cache.
+Started by test_ranks.py. Run "gan" has a NaN on rank 1 alone in its second step, and a cold caption cache; it
+stops after that step, in the middle of a line of the log, and goes on.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from textok.training.captions import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer_parts import Parts
 
-whole_step, save = tokenizer.micro_batches, Parts.save
+whole_step, save, resume = tokenizer.micro_batches, Parts.save, Parts.resume
 
 
 def spoilt(batch: Any, run: Any, *args: Any, step: int, rank: int, **kwargs: Any) -> Iterator[Any]:
@@ -40,15 +41,31 @@ def save_and_note(parts: Parts, folder: RunFolder, *, step: int, rank: int) -> N
     if parts.critic is not None:
         found["critic"] = digest(parts.critic.discriminator.state_dict())
         found["anchors"] = digest(parts.critic.objective.state_dict())
-    note = {"step": step, "replica": found, "skipped": parts.guard.skipped}
+    note = {"step": step, "replica": found, "skipped": parts.guard.skipped, "means": means_of(parts)}
     (folder.path / f"rank-{rank}-step-{step}.json").write_text(json.dumps(note))
     save(parts, folder, step=step, rank=rank)
 
 
+def resume_and_note(parts: Parts, folder: RunFolder, *, rank: int) -> int:
+    step = resume(parts, folder, rank=rank)
+    patience = torch.distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout
+    note = {"step": step, "means": means_of(parts), "patience": patience.total_seconds()}
+    (folder.path / f"rank-{rank}-resumed-{step}.json").write_text(json.dumps(note))
+    return step
+
+
+def means_of(parts: Parts) -> dict[str, float]:
+    """Sums since the last line of the log, of this rank."""
+    return {name: float(total) for name, total in parts.means.state_dict()["sums"].items()}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tokenizer.micro_batches, Parts.save = spoilt, save_and_note
+    tokenizer.micro_batches, Parts.save, Parts.resume = spoilt, save_and_note, resume_and_note
     CachedText._encoder = lambda text: invented_states
     for run in pickle.loads(Path(sys.argv[1]).read_bytes()):
-        tokenizer.train_tokenizer(run, Path(sys.argv[2]) / run.name)
+        out = Path(sys.argv[2]) / run.name
+        if run.name == "gan":
+            tokenizer.train_tokenizer(run, out, stop_at=2)
+        tokenizer.train_tokenizer(run, out)
     torch.distributed.destroy_process_group()

@@ -83,7 +83,7 @@ class Means:
         """Add one value for each name."""
         for name, value in values.items():
             value = value.detach().float()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._sums[name] = self._sums[name].to(value.device) + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def take(self, accelerator: Accelerator) -> dict[str, float]:
@@ -97,8 +97,11 @@ class Means:
         return taken
 
     def state_dict(self) -> dict[str, Any]:
-        """What was added since the last line."""
-        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+        """What this rank added since the last line."""
+        return {
+            "sums": {name: total.cpu() for name, total in self._sums.items()},
+            "counts": dict(self._counts),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved sums."""

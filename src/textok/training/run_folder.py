@@ -25,6 +25,17 @@ _LIBRARIES = (
     "datasets",
 )
 
+# What a run may be resumed with another value of: how fast it goes, where its files lie and how often it tells,
+# not what it learns. Data that moved are known by their fingerprint, which is one of the facts.
+MAY_DIFFER = {
+    "data.source",
+    "data.workers",
+    "data.keep_decoded_mb",
+    "text_cache",
+    "log_every",
+    "checkpoint_every",
+}
+
 
 class RunFolder:
     """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only."""
@@ -37,6 +48,8 @@ class RunFolder:
 
     def start(self, config: Any, *, facts: dict[str, Any]) -> None:
         """Write run.json in a new folder; in an old one make sure that it is the same run.
+
+        Settings in ``MAY_DIFFER`` are not compared; run.json keeps those that the run began with.
 
         Raises:
             ValueError: when the folder holds another run, naming the settings or data that differ.
@@ -53,7 +66,8 @@ class RunFolder:
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for part in ("config", "facts"):
-            changed = _changes(before[part], now[part])
+            found = _changes(before[part], now[part])
+            changed = [text for path, text in found.items() if path not in MAY_DIFFER]
             if changed:
                 raise ValueError(
                     f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
@@ -170,10 +184,11 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
-def _changes(before: Any, now: Any, path: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [
-            c for key in keys for c in _changes(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if before == now else [f"{path} was {before!r}, is {now!r}"]
+def _changes(before: Any, now: Any, path: str = "") -> dict[str, str]:
+    """What differs, told by the dotted path of the setting."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return {} if before == now else {path: f"{path} was {before!r}, is {now!r}"}
+    changes: dict[str, str] = {}
+    for key in dict.fromkeys([*before, *now]):
+        changes |= _changes(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+    return changes

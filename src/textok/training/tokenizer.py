@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
@@ -24,8 +23,8 @@ from textok.training.tokenizer_parts import (
     Parts,
     build_critic,
     build_perceptual,
-    mixed_precision,
     next_batch,
+    start_accelerator,
     start_from,
 )
 from textok.training.tokenizer_run import TokenizerRun
@@ -46,7 +45,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = Accelerator(mixed_precision=mixed_precision(run), cpu=not torch.cuda.is_available())
+    accelerator = start_accelerator(run)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if run.batch_size % world:
         raise ValueError(f"batch_size: {run.batch_size} pictures do not split evenly over {world} ranks")

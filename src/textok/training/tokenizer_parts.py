@@ -1,10 +1,11 @@
 """What a tokenizer training is put together from, and how all of it is saved and restored."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -20,11 +21,24 @@ from textok.training.run_folder import RunFolder
 from textok.training.tokenizer_run import LossConfig, TokenizerRun
 from textok.training.validation import Validation
 
+# Ranks meet for the first time when the captions of all are encoded, and the share of one can take hours longer
+# than that of another; torch gives up after 10 or 30 minutes.
+PATIENCE = timedelta(hours=12)
+
 
 def mixed_precision(run: TokenizerRun) -> str:
     """Accelerate's word for the number type of the forward pass."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return "bf16" if inference_dtype(device, run.precision) == torch.bfloat16 else "no"
+
+
+def start_accelerator(run: TokenizerRun) -> Accelerator:
+    """The process group, the device and the number type; ranks wait for each other up to ``PATIENCE``."""
+    return Accelerator(
+        mixed_precision=mixed_precision(run),
+        cpu=not torch.cuda.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
 
 
 def build_perceptual(loss: LossConfig, *, device: torch.device, dtype: torch.dtype) -> PerceptualLoss | None:
@@ -82,6 +96,7 @@ class Parts:
     def save(self, folder: RunFolder, *, step: int, rank: int) -> None:
         """Write a checkpoint; all ranks call, rank 0 writes."""
         loaders = gather_object([self.loader.state_dict()])
+        means = gather_object([self.means.state_dict()])
         if rank != 0:
             return
         state = {
@@ -91,7 +106,7 @@ class Parts:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "loaders": loaders,
             "skipped": self.guard.skipped,
-            "means": self.means.state_dict(),
+            "means": means,
             "best": self.validation.best,
             "critic": None if self.critic is None else self.critic.state_dict(),
         }
@@ -112,7 +127,7 @@ class Parts:
             optimizer.load_state_dict(saved)
         self.loader.load_state_dict(state["loaders"][rank])
         self.guard.skipped = state["skipped"]
-        self.means.load_state_dict(state["means"])
+        self.means.load_state_dict(state["means"][rank])
         self.validation.best = state["best"]
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
