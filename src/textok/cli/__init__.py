@@ -12,7 +12,10 @@ from safetensors import SafetensorError
 from tyro.extras import SubcommandApp
 
 from textok import __version__
+from textok.cli.compare import evaluate_compare
 from textok.cli.demo import demo
+from textok.cli.evaluate import evaluate_reconstruction
+from textok.cli.generation import evaluate_generation
 from textok.cli.info import info
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
@@ -70,12 +73,22 @@ def _run(words: list[str]) -> int:
         train_tokenizer(words[2], words[3:])
         return 0
     _app().cli(
-        args=words or ["--help"],
+        args=compare_words(words) or ["--help"],
         prog="textok",
         description=DESCRIPTION,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
     )
     return 0
+
+
+def compare_words(words: list[str]) -> list[str]:
+    """``evaluate [reconstruction|generation] --compare A B`` as ``evaluate compare A B``; others as they are."""
+    if words[:1] != ["evaluate"] or "--compare" not in words:
+        return words
+    place = words.index("--compare")
+    before = words[1:place]
+    kind = before[:1] if before[:1] in (["reconstruction"], ["generation"]) else []
+    return ["evaluate", "compare", *words[place + 1 :], *before[len(kind) :]]
 
 
 def _app() -> SubcommandApp:
@@ -92,6 +105,12 @@ def _app() -> SubcommandApp:
     study.__doc__ = "Compare trainings that differ in one thing."
     study.command(captions)
     app.command(study, name="study")
+    evaluate = SubcommandApp()
+    evaluate.__doc__ = "Score a tokenizer or generated pictures, and compare results."
+    evaluate.command(name="reconstruction")(evaluate_reconstruction)
+    evaluate.command(name="generation")(evaluate_generation)
+    evaluate.command(name="compare")(evaluate_compare)
+    app.command(evaluate, name="evaluate")
     app.command(info)
     app.command(recipes)
     return app

@@ -1,7 +1,7 @@
 """Options that several commands share: which model, which pictures."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,15 +9,42 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    import torch
+
     from textok.data import Batch, EvalLoader
     from textok.pipeline.image_tokenizer import ImageTokenizer
 
+ONE_PICTURE = "a picture file, or "
 SOURCE_HELP = (
-    "a picture file, or captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures "
+    f"{ONE_PICTURE}captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures "
     "with metadata.jsonl or .txt files, a folder a class, COCO captions_*.json, Places365, parquet, a Hugging "
     "Face datasets folder"
 )
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+
+
+def torch_device(name: str) -> "torch.device":
+    """The device of that name; "auto" takes CUDA where there is one.
+
+    Raises:
+        ValueError: for another word, or CUDA where there is none.
+    """
+    import torch
+
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(automatic if name == "auto" else name)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: got {name!r}, but no CUDA device is found here; use auto or cpu")
+    return device
+
+
+def comma_list(words: Sequence[str]) -> list[str]:
+    """The items of ``a,b c``: commas and spaces do alike; each item once."""
+    items = [item.strip() for word in words for item in word.split(",")]
+    return list(dict.fromkeys(item for item in items if item))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,21 +66,9 @@ class ModelChoice:
 
     def load(self) -> "ImageTokenizer":
         """The tokenizer, ready to use."""
-        import torch
-
         from textok.pipeline.image_tokenizer import ImageTokenizer
 
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(automatic if self.device == "auto" else self.device)
-        except RuntimeError as error:
-            raise ValueError(
-                f"device: got {self.device!r}; expected auto, cpu, cuda, cuda:1 or mps"
-            ) from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device: got {self.device!r}, but no CUDA device is found here; use auto or cpu"
-            )
+        device = torch_device(self.device)
         return ImageTokenizer.from_pretrained(self.model, device=device, precision=self.precision)
 
 

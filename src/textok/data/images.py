@@ -83,6 +83,20 @@ def decode_image(
         raise ImageError(f"unreadable picture: {type(error).__name__}: {error}") from error
 
 
+def stored_size(data: bytes) -> tuple[int, int]:
+    """Height and width of an encoded picture, upright; reads its header only.
+
+    Raises:
+        ImageError: when it has none that can be read.
+    """
+    try:
+        with _open(data) as image:
+            turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
+            return image.size if turned else image.size[::-1]
+    except Exception as error:
+        raise ImageError(f"unreadable picture: none of the formats {', '.join(FORMATS)}") from error
+
+
 def check_pixels(image: Image.Image, max_pixels: int) -> None:
     """Raise :class:`ImageError` when the header of ``image`` states more than ``max_pixels`` pixels."""
     width, height = image.size

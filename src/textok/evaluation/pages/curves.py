@@ -4,36 +4,61 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from textok.evaluation.captioned import Caption
+from textok.evaluation.captioned import CAPTIONS, Caption
 from textok.evaluation.pages.grids import CAPTION_LABELS
 
 _WIDTH, _HEIGHT = 480, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 126, 14, 44
 _LABEL_GAP = 16  # least distance between the names at the ends of the lines
+_LABEL_LETTERS = 16
+_VARIANTS = 5  # colours of conditions that are not right, none or wrong, in report.css
 
 
-def curve_chart(lines: Mapping[Caption, Mapping[int, float]], *, title: str, unit: str) -> str:
+def curve_chart(
+    lines: Mapping[Caption, Mapping[int, float]],
+    *,
+    title: str,
+    unit: str,
+    level: tuple[str, float] | None = None,
+) -> str:
     """An SVG of one metric: budgets on a log axis, a marked line a condition, named at its end.
 
-    Colours come from the page's CSS (``--right``, ``--none``, ``--wrong``, ``--ink``, ``--rule``).
+    Colours come from the page's CSS: ``--right``, ``--none``, ``--wrong``, and ``--variant-1`` to 5 for other
+    conditions in their order.
 
     Args:
         lines: condition -> budget -> value; finite values.
         title: what is drawn, for readers of the page without pictures.
         unit: written at the top of the value axis.
+        level: what to compare with, as its name and value: a dotted line across.
     """
     budgets = sorted({k for line in lines.values() for k in line})
-    ticks = value_ticks([value for line in lines.values() for value in line.values()])
+    values = [value for line in lines.values() for value in line.values()]
+    ticks = value_ticks(values if level is None else [*values, level[1]])
     x = {k: _across(k, budgets) for k in budgets}
     y = {c: {k: _down(value, ticks) for k, value in line.items()} for c, line in lines.items()}
+    styles = line_styles(list(lines))
     parts = [
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
         *_axes(x, ticks, unit=unit),
-        *(_line(condition, [(x[k], line[k]) for k in sorted(line)]) for condition, line in y.items()),
-        *_names({condition: line[max(line)] for condition, line in y.items()}),
+        *([] if level is None else [_level(level[0], _down(level[1], ticks))]),
+        *(_line(styles[c], [(x[k], line[k]) for k in sorted(line)]) for c, line in y.items()),
+        *_names({condition: line[max(line)] for condition, line in y.items()}, styles),
         "</svg>",
     ]
     return "\n".join(parts)
+
+
+def line_styles(conditions: Sequence[Caption]) -> dict[Caption, str]:
+    """CSS class of every condition: its own name for the usual ones, ``variant-N`` for others."""
+    variants = [condition for condition in conditions if condition not in CAPTIONS]
+    numbered = {condition: f"variant-{i % _VARIANTS + 1}" for i, condition in enumerate(variants)}
+    return {condition: numbered.get(condition, condition) for condition in conditions}
+
+
+def caption_label(condition: Caption) -> str:
+    """A condition in a reader's words."""
+    return CAPTION_LABELS.get(condition, condition.replace("_", " "))
 
 
 def value_ticks(values: Sequence[float], *, most: int = 8) -> list[float]:
@@ -78,29 +103,42 @@ def _axes(x: Mapping[int, float], ticks: Sequence[float], *, unit: str) -> list[
     return parts
 
 
-def _line(condition: Caption, points: Sequence[tuple[float, float]]) -> str:
+def _level(name: str, height: float) -> str:
+    right = _WIDTH - _RIGHT
+    return (
+        f'<g class="level"><line x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>'
+        f'<text x="{_LEFT + 4}" y="{height - 5:.1f}">{escape(name)}</text></g>'
+    )
+
+
+def _line(style: str, points: Sequence[tuple[float, float]]) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    marks = "".join(_mark(condition, x, y) for x, y in points)
-    return f'<g class="{condition}"><polyline points="{path}"/>{marks}</g>'
+    marks = "".join(_mark(style, x, y) for x, y in points)
+    return f'<g class="{style}"><polyline points="{path}"/>{marks}</g>'
 
 
-def _mark(condition: Caption, x: float, y: float) -> str:
-    """A shape of its own for every condition, so that colour is not the only difference."""
-    if condition == "right":
+def _mark(style: str, x: float, y: float) -> str:
+    """A shape of its own for every usual condition, so that colour is not the only difference."""
+    if style == "right":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-    if condition == "none":
+    if style == "none":
         return f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7"/>'
-    return f'<path d="M{x:.1f} {y - 4.6:.1f} l4.6 8.2 h-9.2 z"/>'
+    if style == "wrong":
+        return f'<path d="M{x:.1f} {y - 4.6:.1f} l4.6 8.2 h-9.2 z"/>'
+    return f'<path d="M{x:.1f} {y - 4.8:.1f} l4.8 4.8 l-4.8 4.8 l-4.8 -4.8 z"/>'
 
 
-def _names(ends: Mapping[Caption, float]) -> list[str]:
+def _names(ends: Mapping[Caption, float], styles: Mapping[Caption, str]) -> list[str]:
     """The conditions' names beside the ends of their lines, pushed apart where these are close."""
     parts, last = [], -math.inf
     floor = _HEIGHT - _BOTTOM - _LABEL_GAP * (len(ends) - 1)
     for place, (condition, height) in enumerate(sorted(ends.items(), key=lambda item: item[1])):
         # Never so low that the names still to come would leave the chart.
         last = max(min(height, floor + _LABEL_GAP * place), last + _LABEL_GAP)
-        left = _WIDTH - _RIGHT + 4
-        label = escape(CAPTION_LABELS[condition])
-        parts.append(f'<text class="name {condition}" x="{left}" y="{last + 4:.1f}">{label}</text>')
+        left, label = _WIDTH - _RIGHT + 4, caption_label(condition)
+        short = label if len(label) <= _LABEL_LETTERS else label[: _LABEL_LETTERS - 1] + "…"
+        parts.append(
+            f'<text class="name {styles[condition]}" x="{left}" y="{last + 4:.1f}">{escape(short)}'
+            f"<title>{escape(label)}</title></text>"
+        )
     return parts

@@ -1,12 +1,12 @@
-"""The report as one self-contained HTML page: no external resource, readable without JavaScript."""
+"""The report of ``textok demo``: reconstructions to look at, with their scores, as one HTML page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 from textok.evaluation.captioned import Caption
 from textok.evaluation.pages.curves import curve_chart
+from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.pages.gallery import Section, gallery
 from textok.evaluation.pages.grids import CAPTION_LABELS
 from textok.evaluation.reconstruction import Row
@@ -43,7 +43,6 @@ class Report:
 
 def render_report(report: Report) -> str:
     """The whole page."""
-    style = files("textok.evaluation.pages").joinpath("report.css").read_text()
     body = "\n".join(
         [
             _introduction(report),
@@ -54,22 +53,7 @@ def render_report(report: Report) -> str:
             _full_table(report),
         ]
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>TexTok {escape(report.model_id)}: pictures in a few tokens</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
+    return html_page(body, title=f"TexTok {report.model_id}: pictures in a few tokens")
 
 
 def table_rows(report: Report) -> list[Row]:
@@ -191,19 +175,19 @@ def _sizes(report: Report) -> str:
 <h2>Bytes per picture</h2>
 <p class="note">Tokens count as stored, 16 bits a number or whole bits of codes. The decoder needs the
 caption too: where it does not travel with the picture anyway, add its bytes.</p>
-{_plain_table(rows, heads=("", "mean size", "of the smallest file"))}
+{plain_table(rows, heads=("", "mean size", "of the smallest file"))}
 </section>"""
 
 
 def _about(report: Report) -> str:
     details = ""
     if report.details:
-        table = _plain_table(report.details.items())
+        table = plain_table(report.details.items())
         details = f"<details><summary>What trained the weights</summary>{table}</details>"
     credit = f'<p class="note">{escape(report.credit)}</p>' if report.credit else ""
     return f"""<section>
 <h2>About this run</h2>
-{_plain_table(report.facts.items())}
+{plain_table(report.facts.items())}
 {details}
 <p class="note">All metrics read the exact 8-bit pictures; reconstructions are shown as WebP of quality 95.
 PSNR has data range 255 and is averaged over pictures. The perceptual distance ({escape(report.perceptual)})
@@ -216,12 +200,5 @@ that network took no part in training. A wrong caption is that of another pictur
 def _full_table(report: Report) -> str:
     rows = table_rows(report)
     cells = ([f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows)
-    table = _plain_table(cells, heads=list(rows[0]))
+    table = plain_table(cells, heads=list(rows[0]))
     return f'<details class="full"><summary>All numbers</summary>{table}</details>'
-
-
-def _plain_table(rows: Iterable[Iterable[str]], *, heads: Sequence[str] = ()) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"""<div class="wide"><table class="plain"><thead><tr>{head}</tr></thead>
-<tbody>{body}</tbody></table></div>"""

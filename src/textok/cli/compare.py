@@ -1,0 +1,98 @@
+"""``textok evaluate compare A.json B.json``: two results side by side."""
+
+import json as json_format
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from textok.cli.tables import shown, text_table
+
+if TYPE_CHECKING:
+    from textok.evaluation.comparison import Compared
+
+
+def evaluate_compare(
+    a: Annotated[Positional[Path], arg(metavar="A.json")],
+    b: Annotated[Positional[Path], arg(metavar="B.json")],
+    *,
+    seed: int = 0,
+    draws: int = 2000,
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    json: bool = False,
+) -> None:
+    """Lay two result files side by side: relative gains, and 95 % intervals over the pictures.
+
+    A positive gain means that B is better, whichever way the metric goes. Intervals are of the gain, by the
+    paired bootstrap; metrics of whole sets, such as Fréchet distances, have none.
+
+    Args:
+        a: the result that gains are relative to.
+        b: the result to compare with it, of the same pictures.
+        seed: of the resampling.
+        draws: resamples.
+        out: write the comparison there as JSON.
+        json: print it as JSON instead of a table.
+    """
+    from textok.evaluation.comparison import compare, differing_settings
+    from textok.evaluation.results import read_result
+    from textok.writing import write_json
+
+    if draws < 100:
+        raise ValueError(f"draws: got {draws}; expected at least 100")
+    first, second = read_result(a), read_result(b)
+    found = compare(first, second, seed=seed, draws=draws)
+    differing = differing_settings(first, second)
+    report = {
+        "a": str(a),
+        "b": str(b),
+        "seed": seed,
+        "draws": draws,
+        "differing_settings": differing,
+        "rows": [row.row() for row in found],
+    }
+    if out is not None:
+        write_json(out, report)
+    print(json_format.dumps(report) if json else comparison_table(found, differing, names=(a.stem, b.stem)))
+
+
+def comparison_table(
+    found: Sequence["Compared"], differing: Sequence[str], *, names: tuple[str, str] = ("A", "B")
+) -> str:
+    """A block a metric, a line a cell; a star where the interval leaves out zero."""
+    heads = ["split", "captions", "tokens", "count", "A", "B", "gain", "95 % interval"]
+    blocks = [f"A: {names[0]}\nB: {names[1]}"]
+    for metric, rows in _by_metric(found).items():
+        cells = [
+            [*_cell(row), shown(row.a), shown(row.b), f"{row.gain:+.1%}", _interval(row)] for row in rows
+        ]
+        blocks.append(f"{metric} ({_better(metric)})\n{text_table(cells, heads=heads)}")
+    blocks.append("gain: relative to A, positive where B is better; *: the interval leaves out 0")
+    if differing:
+        blocks.append("Settings that differ:\n" + "\n".join(f"  {line}" for line in differing))
+    return "\n\n".join(blocks)
+
+
+def _cell(row: "Compared") -> list[str]:
+    return [*("-" if part is None else str(part) for part in row.cell), str(row.count)]
+
+
+def _by_metric(found: Sequence["Compared"]) -> Mapping[str, list["Compared"]]:
+    metrics: dict[str, list[Compared]] = {}
+    for row in found:
+        metrics.setdefault(row.metric, []).append(row)
+    return metrics
+
+
+def _better(metric: str) -> str:
+    from textok.evaluation.metric_names import meaning
+
+    return meaning(metric).advice
+
+
+def _interval(row: "Compared") -> str:
+    if row.interval is None:
+        return "-"
+    low, high = row.interval.gain
+    return f"{low:+.1%} to {high:+.1%}{' *' if row.settled else ''}"

@@ -1,0 +1,122 @@
+"""``textok evaluate reconstruction``: every metric of a tokenizer on any captioned pictures."""
+
+import json as json_format
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from textok.cli.choices import comma_list
+from textok.cli.evaluator import Evaluator, usable_conditions
+from textok.cli.tables import score_table
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
+
+if TYPE_CHECKING:
+    from textok.evaluation.reconstruction import Row
+    from textok.evaluation.results import Result
+
+# Headings in the terminal by how a metric's name begins and ends.
+_HEADS = {
+    "psnr": "psnr",
+    "ssim": "ssim",
+    "perceptual_": "perceptual",
+    "fd_": "fd",
+    "fid": "fid",
+    "retrieval_": "retrieval",
+}
+_ENDS = {"_unpaired": " unpaired", "_floor": " floor", "class_posterior_r1": " by classes"}
+
+
+def evaluate_reconstruction(
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    pictures: Annotated[TestedPictures, arg(name="")],
+    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    *,
+    budgets: Annotated[
+        tuple[str, ...], arg(metavar="K,K", help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
+    ] = (),
+    captions: Annotated[tuple[str, ...], arg(metavar="NAME,NAME")] = ("right,none,wrong",),
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    html: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
+    write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    no_semantics: bool = False,
+    batch_size: int = 32,
+    device: str = "auto",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    json: bool = False,
+) -> None:
+    """Score a tokenizer: every metric by split, caption condition and number of tokens.
+
+    With --compare A.json B.json instead of a model: two result files side by side.
+
+    Args:
+        model: a shipped name, a folder with config.json and model.safetensors, or a hub id.
+        budgets: tokens a picture, such as 2,4,8.
+        captions: what is read beside the picture: right (its own caption), none, wrong (another picture's).
+        out: result file: settings, rows, and the values of every picture.
+        html: a page with curves.
+        write_samples: write originals and reconstructions there as .npz for published evaluators.
+        no_semantics: leave out whether the reconstruction still says what its caption says.
+        batch_size: pictures at a time.
+        device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
+        precision: number type of the tokenizer's forward pass.
+        json: print the rows as JSON instead of a table.
+    """
+    from textok.evaluation.results import Result, write_result
+    from textok.training.run_folder import environment
+
+    sources = pictures.open()
+    evaluator = Evaluator.prepare(
+        model,
+        network,
+        budgets=comma_list(budgets),
+        captions=comma_list(captions),
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        semantics=not no_semantics,
+    )
+    result = Result(
+        settings=evaluator.settings | pictures.settings, rows=[], per_image=[], made_by=environment()
+    )
+    for name, source in sources.items():
+        found = evaluator.read(pictures, name, source, settings=result.settings)
+        conditions = usable_conditions(found, evaluator.captions)
+        scores = evaluator.score(found, conditions)
+        result.rows.extend(scores.rows)
+        result.per_image.extend(scores.per_image)
+        if write_samples is not None:
+            evaluator.write_samples(write_samples, found, conditions)
+    if out is not None:
+        write_result(out, **vars(result))
+    if html is not None:
+        _write_page(result, html)
+    print(json_format.dumps(result.rows) if json else reconstruction_table(result.rows))
+
+
+def reconstruction_table(rows: Sequence["Row"]) -> str:
+    """The main scores of a reconstruction result, a line a split, caption condition and budget."""
+    heads = {"split": "split", "captions": "captions", "budget": "tokens", "count": "count"}
+    named = dict.fromkeys(name for row in rows for name in row)
+    for name in named:
+        for start, head in _HEADS.items():
+            if name.startswith(start):
+                heads[name] = head + next((short for end, short in _ENDS.items() if name.endswith(end)), "")
+                break
+    heads = {
+        name: head for name, head in heads.items() if "_pca" not in name and not name.endswith("_original")
+    }
+    return score_table(rows, heads) + "\n\n" + _legend(heads)
+
+
+def _legend(heads: dict[str, str]) -> str:
+    long = [f"{head} = {name}" for name, head in heads.items() if head != name and "_" in name]
+    return "\n".join(long)
+
+
+def _write_page(result: "Result", path: Path) -> None:
+    from textok.evaluation.pages.evaluation_page import render_evaluation
+    from textok.writing import write_text
+
+    write_text(path, render_evaluation(result))

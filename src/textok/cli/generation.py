@@ -1,0 +1,169 @@
+"""``textok evaluate generation``: how good generated pictures are."""
+
+import json as json_format
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from textok.cli.choices import torch_device
+from textok.cli.evaluator import UINT8_RULE, load_semantics
+from textok.cli.picture_sets import Captions, PictureSet, open_pictures, read_captions_file
+from textok.cli.tables import shown, text_table
+from textok.cli.tested import CROP, DEFAULT_NETWORK, NetworkChoice
+
+if TYPE_CHECKING:
+    import torch
+
+    from textok.evaluation.generation import PictureFeatures
+    from textok.evaluation.metrics.semantics import Semantics
+    from textok.evaluation.networks import FeatureNetwork
+    from textok.evaluation.reconstruction import Row
+
+
+def evaluate_generation(
+    samples: Annotated[Positional[str], arg(metavar="SAMPLES")],
+    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    *,
+    reference: Annotated[str, arg(metavar="SOURCE")],
+    reference_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,
+    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    captions: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    write_samples: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
+    write_statistics: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
+    size: Annotated[
+        tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: that of the first sample)")
+    ] = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Score generated pictures: distance to real ones, quality, coverage, captions, and copying.
+
+    With --compare A.json B.json instead of samples: two result files side by side.
+
+    Args:
+        samples: a folder of pictures (with metadata.jsonl or .txt captions), another source, or an ADM .npz.
+        reference: real pictures: any source, or an ADM .npz of pictures or of mean and covariance only.
+        reference_split: which part of the reference, such as test-drawing.
+        train: the training pictures, to find copies of them; the reference must be others.
+        train_split: which part of them.
+        captions: the samples' captions, a JSON object {key: caption} or a list in their order.
+        out: result file: settings, the row, and the values of every picture.
+        write_samples: write the samples as an ADM .npz for published evaluators.
+        write_statistics: write mean and covariance of their features as an ADM .npz.
+        size: height and width that all pictures are resized and cropped to.
+        batch_size: pictures at a time.
+        seed: of the floor's halves and the kernel distance's subsets.
+        device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
+        json: print the row as JSON instead of a table.
+    """
+    import torch
+
+    from textok.evaluation import adm, generation
+    from textok.evaluation.results import write_result
+    from textok.training.run_folder import environment
+
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}; expected at least 1")
+    opened = _pictures(
+        samples, size=size, captions=None if captions is None else read_captions_file(captions)
+    )
+    real = open_pictures(reference, split=reference_split, size=opened.size)
+    known = _pictures(train, split=train_split, size=opened.size) if train else None
+    reader = FeatureReader.prepare(network, device=device, batch_size=batch_size, judged=opened.captioned)
+    made = reader.read(opened, judged=True)
+    if write_samples is not None:
+        adm.write_samples(write_samples, torch.cat([batch.images for batch in opened.batches(batch_size)]))
+    if write_statistics is not None:
+        adm.write_statistics(write_statistics, made.statistics)
+    scores = generation.evaluate_generation(
+        made,
+        reader.read(real) if isinstance(real, PictureSet) else real,
+        split=reference_split or Path(reference.rstrip("/")).stem,
+        network=reader.network,
+        train=reader.read(known) if known else None,
+        semantics=reader.semantics,
+        seed=seed,
+    )
+    if out is not None:
+        settings = reader.settings | {
+            "samples": opened.settings,
+            "reference": real.settings if isinstance(real, PictureSet) else {"data": reference},
+            "train": None if known is None else known.settings,
+            "size": list(opened.size),
+            "seed": seed,
+        }
+        write_result(out, settings=settings, made_by=environment(), **vars(scores))
+    print(json_format.dumps(scores.rows[0]) if json else generation_table(scores.rows[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureReader:
+    """The networks that read pictures as sets."""
+
+    network: "FeatureNetwork"
+    semantics: "Semantics | None"
+    device: "torch.device"
+    batch_size: int
+
+    @classmethod
+    def prepare(
+        cls, network: NetworkChoice, *, device: str, batch_size: int, judged: bool
+    ) -> "FeatureReader":
+        """Load the networks; the judges of captions only when there are captions."""
+        place = torch_device(device)
+        reader = network.load(place)
+        return cls(
+            network=reader,
+            semantics=load_semantics(reader, place) if judged else None,
+            device=place,
+            batch_size=batch_size,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a reader of the numbers must know of how they were made."""
+        return {
+            "task": "generation",
+            "feature_network": self.network.name,
+            "crop": CROP,
+            "filter": "lanczos",
+            "uint8": UINT8_RULE,
+        }
+
+    def read(self, pictures: PictureSet, *, judged: bool = False) -> "PictureFeatures":
+        """Features of a set, with a progress bar on stderr."""
+        from tqdm import tqdm
+
+        from textok.evaluation.generation import read_features
+
+        with tqdm(total=len(pictures), desc=Path(pictures.name).name, unit="image") as bar:
+            return read_features(
+                pictures.batches(self.batch_size),
+                network=self.network,
+                device=self.device,
+                semantics=self.semantics if judged else None,
+                progress=bar.update,
+            )
+
+
+def _pictures(
+    name: str, *, size: tuple[int, int] | None, split: str | None = None, captions: Captions | None = None
+) -> PictureSet:
+    found = open_pictures(name, split=split, size=size, captions=captions)
+    if not isinstance(found, PictureSet):
+        raise ValueError(f"{name}: holds mean and covariance only; expected pictures (arr_0)")
+    return found
+
+
+def generation_table(row: "Row") -> str:
+    """A line a score, with which way is better."""
+    from textok.evaluation.metric_names import meaning
+
+    cells = [[name, shown(value), meaning(name).advice] for name, value in row.items()]
+    return text_table(cells, heads=["score", "value", "what it is"])

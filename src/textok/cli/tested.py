@@ -1,0 +1,109 @@
+"""Options of the evaluation commands: which pictures, and which network reads them."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import UseAppendAction, arg
+
+from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
+
+if TYPE_CHECKING:
+    import torch
+
+    from textok.data import DataConfig, Source
+    from textok.evaluation.captioned import CaptionedPictures
+    from textok.evaluation.networks import FeatureNetwork
+
+CROP = "short side resized to fit, centre crop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    """Which network the learned metrics read pictures with."""
+
+    network: Literal["effnet_lite2", "inception_2015", "dinov2", "clip"] = "effnet_lite2"
+    """its name is part of the metrics' names; effnet_lite2 comes with the package"""
+    network_weights: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    """weights of the others: a file (inception_2015), a folder or a hub id (dinov2, clip)"""
+
+    def load(self, device: "torch.device") -> "FeatureNetwork":
+        """The network, ready to use."""
+        from textok.evaluation.networks import load_network
+
+        try:
+            network: Any = load_network(self.network, weights=self.network_weights)
+        except ImportError as error:  # an extra that is not installed is no bug
+            raise ValueError(f"network {self.network}: {error}") from error
+        return network.to(device)
+
+
+DEFAULT_NETWORK = NetworkChoice()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedPictures:
+    """Which pictures to evaluate on."""
+
+    data: Annotated[str, arg(metavar="SOURCE", help=SOURCE_HELP.removeprefix(ONE_PICTURE))]
+    split: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME,NAME", help_behavior_hint="")] = ()
+    """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """take only so many pictures of each split, spread over it"""
+    size: Annotated[
+        tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")
+    ] = None
+    """height and width to resize and crop to"""
+    on_bad: Literal["stop", "skip"] = "stop"
+    """what to do with an unreadable picture: stop and name it, or leave it out and say so"""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: got {self.limit}; expected at least 1")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a reader must know of the pictures; the splits add their own."""
+        return {"data": self.data, "limit": self.limit, "crop": CROP, "filter": "lanczos"}
+
+    @property
+    def splits(self) -> list[str | None]:
+        """The asked splits; [None] for the only one of the source."""
+        return [*comma_list(self.split)] or [None]
+
+    def open(self) -> dict[str, "Source"]:
+        """The source of every split, by the split's name, or the source's own where it has no splits.
+
+        Raises:
+            FileNotFoundError: when nothing is there.
+            ValueError: for an unknown layout or split.
+        """
+        names = {split: split or Path(self.data.rstrip("/")).stem for split in self.splits}
+        return {name: self._config(split, (1, 1)).open() for split, name in names.items()}
+
+    def read(
+        self, name: str, source: "Source", *, size: tuple[int, int], batch_size: int
+    ) -> "CaptionedPictures":
+        """The pictures of a split; bad ones left out are told on stderr."""
+        from tqdm import tqdm
+
+        from textok.data import EvalLoader
+        from textok.data.subset import spread
+        from textok.evaluation.captioned import CaptionedPictures
+
+        loader = EvalLoader(
+            self._config(None, size), batch_size=batch_size, source=spread(source, self.limit)
+        )
+        with tqdm(loader, desc=f"{name}: reading", unit="batch", leave=False) as batches:
+            pictures = CaptionedPictures.collect(name, batches)
+        for bad in loader.bad.samples:
+            print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
+        return pictures
+
+    def _config(self, split: str | None, size: tuple[int, int]) -> "DataConfig":
+        from textok.data import DataConfig
+
+        return DataConfig(
+            source=self.data, split=split, size=size, require_captions=False, on_bad=self.on_bad
+        )

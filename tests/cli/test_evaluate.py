@@ -1,0 +1,398 @@
+"""``textok evaluate``: scores of a tokenizer and of generated pictures, and their comparison."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from textok.cli import main
+from textok.evaluation.networks import ImageFeatures
+from textok.evaluation.results import read_result
+from textok.models.tokenizer import TexTok, TexTokConfig
+
+COUNT = 20
+ICONS = Path(__file__).parents[2] / "datasets" / "icons-128"
+NOTHING_ELSE = "--no-semantics"
+
+
+class TinyNetwork(nn.Module):
+    """One random convolution that stands in for EfficientNet."""
+
+    name = "tiny"
+    dim = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images: Tensor) -> ImageFeatures:
+        maps = torch.nn.functional.conv2d(images.float() / 127.5 - 1, self.kernel, stride=2).relu()
+        return ImageFeatures(pooled=maps.mean(dim=(2, 3)), stages=(maps,))
+
+
+@pytest.fixture(autouse=True)
+def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textok.evaluation.networks.load_network", lambda name, weights=None: TinyNetwork())
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def write_pictures(folder: Path, *, seed: int, count: int = COUNT, captions: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    lines = []
+    for i in range(count):
+        pixels = np.kron(generator.integers(0, 256, (4, 4, 3)), np.ones((9, 9, 1))).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{i:02d}.png")
+        lines.append(json.dumps({"file_name": f"p{i:02d}.png", "text": f"{'abcdefghij'[i % 10]} thing"}))
+    if captions:
+        (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two splits of captioned pictures."""
+    root = tmp_path_factory.mktemp("data")
+    write_pictures(root / "test-a", seed=1)
+    write_pictures(root / "test-b", seed=2)
+    return root
+
+
+@pytest.fixture(scope="module")
+def a_json(data: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "a.json"
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr("textok.evaluation.networks.load_network", lambda name, weights=None: TinyNetwork())
+    words = [
+        "--data",
+        data,
+        "--split",
+        "test-a,test-b",
+        "--budgets",
+        "1,2,4",
+        "--captions",
+        "right,none,wrong",
+    ]
+    code = run("evaluate", "reconstruction", model_folder, *words, "--out", out, NOTHING_ELSE)
+    monkeypatch.undo()
+    assert code == 0
+    return out
+
+
+def test_a_row_for_every_split_condition_and_budget(a_json: Path) -> None:
+    found = json.loads(a_json.read_text())
+    cells = [(row["split"], row["captions"], row["budget"]) for row in found["rows"]]
+    assert cells == [
+        (split, captions, budget)
+        for split in ("test-a", "test-b")
+        for captions in ("right", "none", "wrong")
+        for budget in (1, 2, 4)
+    ]
+    for row in found["rows"]:
+        assert row["count"] == COUNT and 0 < row["psnr"] < 100
+        assert {"ssim", "perceptual_tiny", "fd_tiny", "fd_tiny_unpaired", "fd_tiny_floor"} <= set(row)
+
+
+def test_the_settings_say_how(a_json: Path, data: Path) -> None:
+    result = read_result(a_json)
+    settings = result.settings
+    assert settings["model"].startswith("tiny-") and settings["feature_network"] == "tiny"
+    assert settings["data"] == str(data) and settings["size"] == [32, 32]
+    assert (
+        settings["filter"] == "lanczos" and "round(clamp(" in settings["uint8"] and "crop" in settings["crop"]
+    )
+    assert settings["splits"]["test-a"]["count"] == COUNT and settings["splits"]["test-a"]["fingerprint"]
+    assert {"seed", "captions", "budgets", "precision", "limit"} <= set(settings)
+    assert result.made_by["libraries"]["torch"] and result.made_by["code"]
+
+
+def test_the_values_of_every_picture_are_kept(a_json: Path) -> None:
+    result = read_result(a_json)
+    assert len(result.per_image) == 2 * 3 * 3 * COUNT
+    chosen = [
+        float(row["psnr"])
+        for row in result.per_image
+        if (row["split"], row["captions"], row["budget"]) == ("test-a", "none", 2)
+    ]
+    [mean] = [
+        row["psnr"]
+        for row in result.rows
+        if (row["split"], row["captions"], row["budget"]) == ("test-a", "none", 2)
+    ]
+    assert sum(chosen) / COUNT == pytest.approx(mean, rel=1e-6)
+
+
+def test_the_table_and_the_page(
+    data: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "deep" / "page.html"
+    words = ["--data", data, "--split", "test-a", "--split", "test-b", "--budgets", 2, 4, "--html", page]
+    assert run("evaluate", "reconstruction", model_folder, *words, NOTHING_ELSE) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:6] == ["split", "captions", "tokens", "count", "psnr", "ssim"]
+    assert len([line for line in lines if line.startswith("test-")]) == 2 * 3 * 2
+    html = page.read_text()
+    assert "<svg" in html and "test-b" in html and "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_rows_as_json_and_the_default_budgets(
+    data: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", data / "test-a", "--captions", "none", "--limit", 5, "--json", NOTHING_ELSE]
+    assert run("evaluate", "reconstruction", model_folder, *words) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["split"], row["captions"], row["budget"], row["count"]) for row in rows] == [
+        ("test-a", "none", 2, 5),
+        ("test-a", "none", 4, 5),
+    ]
+
+
+def test_written_samples_are_the_reconstructions(data: Path, model_folder: Path, tmp_path: Path) -> None:
+    words = ["--data", data, "--split", "test-a", "--budgets", 4, "--captions", "none"]
+    out = ["--out", tmp_path / "r.json", "--write-samples", tmp_path / "npz", NOTHING_ELSE]
+    assert run("evaluate", "reconstruction", model_folder, *words, *out) == 0
+    original = np.load(tmp_path / "npz" / "test-a-original.npz")["arr_0"]
+    made = np.load(tmp_path / "npz" / "test-a-none-4.npz")["arr_0"]
+    assert original.shape == made.shape == (COUNT, 32, 32, 3) and made.dtype == np.uint8
+    error = ((original.astype(float) - made) ** 2).mean(axis=(1, 2, 3))
+    psnr = (10 * np.log10(255**2 / error)).mean()
+    assert read_result(tmp_path / "r.json").rows[0]["psnr"] == pytest.approx(psnr, rel=1e-6)
+
+
+def test_a_tokenizer_without_text_is_evaluated_without(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TexTokConfig(
+        image_size=32,
+        patch_size=8,
+        dim=32,
+        encoder_depth=1,
+        decoder_depth=1,
+        num_heads=2,
+        num_latents=4,
+        placement="none",
+    )
+    TexTok(config).save_pretrained(tmp_path / "model", name="no-text")
+    words = ["--data", data, "--split", "test-a", "--budgets", 4, "--json", NOTHING_ELSE]
+    assert run("evaluate", "reconstruction", tmp_path / "model", *words) == 0
+    captured = capsys.readouterr()
+    assert [row["captions"] for row in json.loads(captured.out)] == ["none"]
+    assert "reads no captions: evaluated with none only" in captured.err
+
+
+def test_pictures_without_captions(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_pictures(tmp_path / "bare", seed=3, count=3, captions=False)
+    assert run("evaluate", "reconstruction", model_folder, "--data", folder, "--json", NOTHING_ELSE) == 0
+    captured = capsys.readouterr()
+    assert {row["captions"] for row in json.loads(captured.out)} == {"none"}
+    assert "bare: not evaluated: right, wrong: the pictures have no captions" in captured.err
+
+
+def test_a_folder_a_class_spreads_its_limit(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, name in enumerate(("art_gallery", "bakery-shop")):
+        write_pictures(tmp_path / name, seed=seed, captions=False)
+    words = ["--data", tmp_path, "--budgets", 4, "--limit", 4, "--json", NOTHING_ELSE]
+    assert run("evaluate", "reconstruction", model_folder, *words) == 0
+    rows = json.loads(capsys.readouterr().out)
+    # Were the four pictures of one class, there would be no wrong caption to lend.
+    assert [row["captions"] for row in rows] == ["right", "none", "wrong"]
+
+
+@pytest.fixture(scope="module")
+def b_json(a_json: Path) -> Path:
+    """The same pictures, each half a decibel better, at budgets 2 and 4 only."""
+    found = json.loads(a_json.read_text())
+    found["rows"] = [row | {"psnr": row["psnr"] + 0.5} for row in found["rows"] if row["budget"] > 1]
+    for columns in found["per_image"]["columns"]:
+        columns["psnr"] = [value + 0.5 for value in columns["psnr"]]
+    found["settings"]["model"] = "other-01234567"
+    (a_json.parent / "b.json").write_text(json.dumps(found))
+    return a_json.parent / "b.json"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "compare", "{a}", "{b}"],
+        ["evaluate", "--compare", "{a}", "{b}"],
+        ["evaluate", "reconstruction", "--compare", "{a}", "{b}"],
+        ["evaluate", "generation", "--json", "--compare", "{a}", "{b}"],
+    ],
+)
+def test_every_way_to_ask_for_a_comparison(
+    words: list[str], a_json: Path, b_json: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.format(a=a_json, b=b_json) for word in words]
+    assert run(*words, *([] if "--json" in words else ["--json"])) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    rows = [row for row in report["rows"] if row["metric"] == "psnr"]
+    assert len(rows) == 2 * 3 * 2 and {row["budget"] for row in rows} == {2, 4}
+    for row in rows:
+        assert row["b"] - row["a"] == pytest.approx(0.5)
+        assert row["difference_low"] == pytest.approx(0.5, abs=1e-6)
+        assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+    assert any("model" in line for line in report["differing_settings"])
+
+
+def test_the_comparison_as_a_table(a_json: Path, b_json: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", "compare", a_json, b_json, "--draws", 200) == 0
+    text = capsys.readouterr().out
+    assert "psnr (PSNR: higher is better)" in text and "95 % interval" in text
+    assert "fd_tiny (Fréchet distance: lower is better)" in text
+    starred = [line for line in text.splitlines() if line.endswith("*")]
+    assert len(starred) == 2 * 3 * 2 and all(" to +" in line for line in starred)
+    assert "Settings that differ:" in text and "'other-01234567'" in text
+
+
+def test_a_comparison_can_be_kept(a_json: Path, b_json: Path, tmp_path: Path) -> None:
+    assert run("evaluate", "compare", a_json, b_json, "--out", tmp_path / "c.json", "--seed", 3) == 0
+    report = json.loads((tmp_path / "c.json").read_text())
+    assert report["seed"] == 3 and report["rows"]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("samples") / "made", seed=5)
+
+
+def test_generation_against_a_source(
+    samples: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("textok.cli.generation.load_semantics", lambda network, device: None)
+    out = tmp_path / "g.json"
+    words = ["--reference", data, "--reference-split", "test-a", "--train", data, "--train-split", "test-b"]
+    assert run("evaluate", "generation", samples, *words, "--out", out) == 0
+    text = capsys.readouterr().out
+    assert "fd_tiny" in text and "lower is better" in text
+    [row] = read_result(out).rows
+    assert row["split"] == "test-a" and row["count"] == row["count_reference"] == row["count_train"] == COUNT
+    assert {"fd_tiny", "kd_tiny", "kd_tiny_standard_error", "precision_tiny", "recall_tiny"} <= set(row)
+    assert {"nearest_train_median", "copied_share"} <= set(row)
+    result = read_result(out)
+    assert len(result.per_image) == COUNT and result.per_image[0]["nearest_train_key"]
+    assert result.settings["size"] == [36, 36] and result.settings["task"] == "generation"
+
+
+def test_generation_by_files_of_the_adm_suite(
+    samples: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("textok.cli.generation.load_semantics", lambda network, device: None)
+    batch, statistics = tmp_path / "made.npz", tmp_path / "statistics.npz"
+    words = [
+        "--reference",
+        data / "test-a",
+        "--json",
+        "--write-samples",
+        batch,
+        "--write-statistics",
+        statistics,
+    ]
+    assert run("evaluate", "generation", samples, *words) == 0
+    from_folder = json.loads(capsys.readouterr().out)
+    assert np.load(batch)["arr_0"].shape == (COUNT, 36, 36, 3)
+    assert run("evaluate", "generation", batch, "--reference", data / "test-a", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == pytest.approx(from_folder)
+    # The statistics of the samples as a reference: the samples are at no distance from themselves.
+    assert run("evaluate", "generation", batch, "--reference", statistics, "--json") == 0
+    [fd] = [v for name, v in json.loads(capsys.readouterr().out).items() if name == "fd_tiny"]
+    assert abs(fd) < 1e-6 * from_folder["fd_tiny"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reconstruction", "{model}", "--data", str(ICONS)], "split is None; expected one of"),
+        (["reconstruction", "{model}", "--data", "nowhere"], "nowhere"),
+        (
+            ["reconstruction", "{model}", "--data", "{data}/test-a", "--budgets", "2,9"],
+            "budgets: got 2,9; expected",
+        ),
+        (["reconstruction", "{model}", "--data", "{data}/test-a", "--budgets", "two"], "budgets: got two"),
+        (
+            ["reconstruction", "{model}", "--data", "{data}/test-a", "--captions", "left"],
+            "captions: got 'left'",
+        ),
+        (["reconstruction", "{model}", "--data", "{data}/test-a", "--limit", "0"], "limit: got 0"),
+        (["reconstruction", "{model}", "--data", "{data}/test-a", "--batch-size", "0"], "batch_size: got 0"),
+        (
+            ["reconstruction", "{model}", "--data", "{data}/test-a", "--device", "abacus"],
+            "device: got 'abacus'",
+        ),
+        (["reconstruction", "nomodel", "--data", "{data}/test-a"], "nomodel"),
+        (["reconstruction", "--compare", "{a}"], "B.json"),
+        (["reconstruction", "--compare", "{a}", "gone.json"], "gone.json: no such result file"),
+        (["reconstruction", "{model}", "--compare", "{a}", "{a}"], "Unrecognized"),
+        (["compare", "{a}", "{data}/test-a/metadata.jsonl"], "not a result file"),
+        (["compare", "{a}", "{a}", "--draws", "3"], "draws: got 3"),
+        (["generation", "{data}/test-a", "--reference", "{data}/metadata.jsonl"], "no such file"),
+        (["generation", "{data}/test-a", "--reference", "gone.npz"], "gone.npz: no such file"),
+        (["generation", "{data}/test-a", "--reference", "{data}/test-b", "--captions", "{a}"], "captions"),
+    ],
+)
+def test_a_mistake_is_told(
+    words: list[str],
+    message: str,
+    model_folder: Path,
+    data: Path,
+    a_json: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    words = [word.format(model=model_folder, data=data, a=a_json) for word in words]
+    assert run("evaluate", *words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err
+    assert captured.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_as_a_process(data: Path, model_folder: Path, tmp_path: Path) -> None:
+    """With the package's own network, as a user starts it."""
+    command = [sys.executable, "-m", "textok.cli", "evaluate", "reconstruction", str(model_folder)]
+    words = [
+        "--data",
+        str(data),
+        "--split",
+        "test-a",
+        "--budgets",
+        "1,4",
+        "--captions",
+        "right",
+        "--limit",
+        "4",
+    ]
+    done = subprocess.run(
+        [*command, *words, "--out", "r.json", NOTHING_ELSE],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("split") and "perceptual_effnet_lite2" in done.stdout
+    assert [row["budget"] for row in json.loads((tmp_path / "r.json").read_text())["rows"]] == [1, 4]

@@ -1,0 +1,118 @@
+"""The page of a result: self-contained, every score drawn, any caption condition."""
+
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from textok.evaluation.pages.curves import line_styles
+from textok.evaluation.pages.evaluation_page import render_evaluation, scores_of, shown_value
+from textok.evaluation.reconstruction import Row
+from textok.evaluation.results import Result
+
+CONDITIONS = ("right", "none", "wrong", "class_name_only", "shuffled <words>")
+
+
+def rows(split: str, *, budgets: tuple[int, ...] = (2, 8, 32)) -> list[Row]:
+    return [
+        {"split": split, "captions": condition, "budget": k, "count": 7}
+        | {
+            "psnr": 14 + math.log2(k) - place,
+            "fd_x": 300.0 / k,
+            "fd_x_unpaired": 400.0 / k,
+            "fd_x_floor": 12.0,
+        }
+        | {"retrieval_two_tower_r1": 0.1 * place, "retrieval_two_tower_r1_original": 0.75}
+        | {"fd_x_pca32": 3.0, "latent_std_min": 0.9}
+        for place, condition in enumerate(CONDITIONS)
+        for k in budgets
+    ]
+
+
+@pytest.fixture
+def page() -> str:
+    settings = {"model": "icons-<128>", "size": [128, 128], "splits": {"a": {"count": 7}}}
+    return render_evaluation(Result(settings=settings, rows=rows("a & b") + rows("photos")))
+
+
+class Balance(HTMLParser):
+    """Checks that elements close in the order they opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: object) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_no_network(page: str) -> None:
+    balance = Balance()
+    balance.feed(page)
+    assert balance.open == []
+    assert not re.search(r"<script|<link|src=|url\(|https?://", page)
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_every_score_of_every_split_is_drawn(page: str) -> None:
+    assert page.count("<svg") == 2 * 4  # psnr, fd, fd unpaired, retrieval; others are in the tables
+    assert page.count("<polyline") == 2 * 4 * len(CONDITIONS)
+    assert page.count("floor: real pictures") == 2 and page.count(">the originals</text>") == 2
+    assert "PSNR: higher is better" in page and "Fréchet distance: lower is better" in page
+
+
+def test_names_from_outside_are_escaped(page: str) -> None:
+    assert "<128>" not in page and "icons-&lt;128&gt;" in page
+    assert "shuffled <words>" not in page and "a &amp; b" in page
+
+
+def test_other_conditions_have_colours_of_their_own(page: str) -> None:
+    styles = line_styles(CONDITIONS)
+    assert list(styles.values()) == ["right", "none", "wrong", "variant-1", "variant-2"]
+    for style in styles.values():
+        assert f".chart .{style} {{" in page and f'<g class="{style}">' in page
+    assert len(set(line_styles([f"v{i}" for i in range(7)]).values())) == 5
+
+
+def test_all_numbers_are_in_the_page(page: str) -> None:
+    assert "latent_std_min" in page and "fd_x_pca32" in page and "0.7500" in page
+
+
+def test_one_budget_and_missing_values_are_drawn_too() -> None:
+    found = rows("a", budgets=(8,))
+    found[0]["psnr"] = math.nan
+    del found[1]["fd_x"]
+    page = render_evaluation(Result(settings={}, rows=found))
+    assert page.count("<svg") == 4 and ">nan<" not in page.lower()
+
+
+def test_a_result_without_budgets_has_no_page() -> None:
+    with pytest.raises(ValueError, match="rows without a budget"):
+        render_evaluation(Result(settings={}, rows=[{"split": "a", "fd_x": 1.0, "count": 9}]))
+
+
+def test_scores_stand_before_facts() -> None:
+    assert scores_of(rows("a")) == ["psnr", "fd_x", "fd_x_unpaired", "retrieval_two_tower_r1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1234.5678, "1235"),
+        (12.3456, "12.35"),
+        (0.5, "0.5000"),
+        (-0.01234, "-0.0123"),
+        (3, "3"),
+        (math.nan, "–"),
+    ],
+)
+def test_numbers_have_four_digits(value: float, text: str) -> None:
+    assert shown_value(value) == text
