@@ -1,6 +1,7 @@
 """Models on disk: what is written comes back, and what does not fit is named."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from textok.models import checkpoint
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, VQConfig
 from textok.models.checkpoint import (
+    CARD_FILE,
     CONFIG_FILE,
     FORMAT,
     WEIGHTS_FILE,
@@ -275,11 +277,13 @@ def test_loading_from_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     model = TexTok.from_pretrained("someone/model", revision="v2")
     assert model.model_id == TexTok.from_pretrained(saved).model_id
-    assert asked == [("someone/model", "v2", [CONFIG_FILE, WEIGHTS_FILE])]
+    assert asked == [("someone/model", "v2", [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE])]
 
 
-def test_pushing_to_the_hub(make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+@pytest.fixture
+def created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool, bool]]:
+    """Repositories asked for on a hub that puts what is uploaded into a folder."""
+    calls: list[tuple[str, bool, bool]] = []
 
     class Api:
         def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
@@ -291,10 +295,41 @@ def test_pushing_to_the_hub(make_model: MakeModel, tmp_path: Path, monkeypatch: 
             return f"https://hub/{repo_id}/commit/1"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    return calls
+
+
+def test_pushing_to_the_hub(make_model: MakeModel, tmp_path: Path, created: list) -> None:
     model = make_model()
     address = model.push_to_hub("someone/icons", private=True, dtype=torch.float16)
     assert address == "https://hub/someone/icons/commit/1"
-    assert calls == [("someone/icons", True, True)]
+    assert created == [("someone/icons", True, True)]
     uploaded = TexTok.from_pretrained(tmp_path / "uploaded")
     assert uploaded.model_id.startswith("icons-")
     assert load_file(tmp_path / "uploaded" / WEIGHTS_FILE)["encoder.queries"].dtype == torch.float16
+
+
+def test_a_plain_card_goes_with_weights_that_have_none(
+    make_model: MakeModel, saved: Path, tmp_path: Path, created: list
+) -> None:
+    make_model().save_pretrained(saved, name="tiny", made_by={"licence": "MIT", "steps": 3})
+    TexTok.from_pretrained(saved).push_to_hub("someone/icons")
+    card = (tmp_path / "uploaded" / CARD_FILE).read_text()
+    assert card.startswith('---\nlibrary_name: "open-textok"\nlicense: "mit"\n---\n\n# icons\n')
+    model = TexTok.from_pretrained(tmp_path / "uploaded")
+    assert f"`{model.model_id}`" in card and '"steps": 3' in card and '"kind": "kl"' in card
+    (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    loaded: dict = {}
+    exec(example.replace("someone/icons", str(tmp_path / "uploaded")), loaded)
+    assert loaded["model"].model_id == model.model_id
+
+
+def test_the_card_beside_the_weights_goes_with_them_until_they_change(
+    saved: Path, tmp_path: Path, created: list
+) -> None:
+    (saved / CARD_FILE).write_text("# Whät it is good for\n", encoding="utf-8")
+    model = TexTok.from_pretrained(saved)
+    model.push_to_hub("someone/icons")
+    assert (tmp_path / "uploaded" / CARD_FILE).read_text(encoding="utf-8") == "# Whät it is good for\n"
+    (tmp_path / "uploaded").rename(tmp_path / "first")
+    model.train().push_to_hub("someone/icons")
+    assert "written by a program" in (tmp_path / "uploaded" / CARD_FILE).read_text()

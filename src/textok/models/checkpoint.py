@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from textok.writing import replacing
+from textok.models.card import CARD_FILE, model_card
+from textok.writing import replacing, write_text
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -52,6 +53,7 @@ class Pretrained(nn.Module):
     made_by: dict[str, Any]  # what trained the weights; free-form JSON values
     _name: str = "untrained"
     _model_id: str | None = None
+    _card: str | None = None
 
     @property
     def model_id(self) -> str:
@@ -59,9 +61,9 @@ class Pretrained(nn.Module):
         return self._model_id or identify(self._name, encode_config(self.config), self.state_dict())
 
     def train(self: PretrainedT, mode: bool = True) -> PretrainedT:  # noqa: FBT001, FBT002 (torch's signature)
-        """Switch to training mode, where weights are going to change: a loaded model loses its kept id."""
+        """Switch to training mode, where weights are going to change: a loaded model loses its id and its card."""
         if mode:
-            self._model_id = None
+            self._model_id = self._card = None
         super().train(mode)
         return self
 
@@ -85,6 +87,8 @@ class Pretrained(nn.Module):
         model.made_by = data.get("made_by", {})
         model._name = data.get("name", folder.name)
         load_weights(model, folder / WEIGHTS_FILE)
+        card = folder / CARD_FILE
+        model._card = card.read_text(encoding="utf-8") if card.is_file() else None
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
 
@@ -122,7 +126,10 @@ class Pretrained(nn.Module):
         return identify(name, config, weights)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32) -> str:
-        """Upload to the Hugging Face hub; returns the address of the commit."""
+        """Upload to the Hugging Face hub; returns the address of the commit.
+
+        The README.md beside the weights that were loaded goes with them; without one, a plain model card is made.
+        """
         import tempfile
 
         from huggingface_hub import HfApi
@@ -130,10 +137,21 @@ class Pretrained(nn.Module):
         api = HfApi()
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
+            model_id = self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
+            write_text(Path(folder) / CARD_FILE, self._card or self._plain_card(repo_id, model_id))
             return str(
                 api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload weights")
             )
+
+    def _plain_card(self, repo_id: str, model_id: str) -> str:
+        return model_card(
+            repo_id,
+            model_id=model_id,
+            model_class=type(self),
+            parameters=sum(parameter.numel() for parameter in self.parameters()),
+            settings=encode_config(self.config),
+            made_by=getattr(self, "made_by", {}),
+        )
 
 
 def _stored(value: Tensor, dtype: torch.dtype, key: str) -> Tensor:
@@ -176,7 +194,9 @@ def _from_hub(name: str, *, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(name, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE])
+        found = snapshot_download(
+            name, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE]
+        )
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         raise FileNotFoundError(
             f"{name}: no such folder, and the hub did not answer with it ({type(error).__name__}); "
