@@ -117,7 +117,8 @@ def test_a_missing_or_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("kd_effnet_lite2_standard_error", 0, "Kernel distance: standard error"),
         ("is_tiny", 1, "Inception score"),
         ("island", 0, "island"),
-        ("retrieval_two_tower_r1", 1, "Caption retrieval"),
+        ("retrieval_two_tower_r1", 1, "Caption retrieval by two-tower head"),
+        ("alignment_class_posterior_original", 0, "Caption alignment by class posteriors: original"),
         ("code_usage", 0, "code usage"),
     ],
 )

@@ -48,6 +48,9 @@ _BY_START = {
 _FACTS = ("_floor", "_original", "_standard_error", "_std")
 
 
+_JUDGES = {"_two_tower": "two-tower head", "_class_posterior": "class posteriors"}
+
+
 @lru_cache(maxsize=256)
 def meaning(metric: str) -> Meaning:
     """What the metric of that name says; a name that is not known is a fact that nothing is better in."""
@@ -60,6 +63,7 @@ def meaning(metric: str) -> Meaning:
         title += f" along {components[1]} directions"
     if "_unpaired" in metric:
         title += " between unpaired halves"
+    title += next((f" by {words}" for judge, words in _JUDGES.items() if judge in metric), "")
     for ending in _FACTS:
         if metric.endswith(ending):
             return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", found.unit, 0)
