@@ -17,15 +17,18 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+# Each stamp is written when its step has ended well: what was interrupted or failed is done again. An environment
+# without its stamp may be half of one, and is made anew.
+$(VENV)/.created:
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/.core-installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.core-installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing open-textok into $(VENV) (minutes the first time) ..."
 	$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev-installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing open-textok with its development tools into $(VENV) (minutes the first time) ..."
 	$(PIP_INSTALL) -e ".[dev]"
 	@touch $@ $(VENV)/.core-installed
