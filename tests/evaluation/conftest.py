@@ -1,10 +1,14 @@
 """A small feature network, a small tokenizer and a few pictures, all from fixed seeds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from textok.evaluation.alignment import ClassPosterior, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import ImageFeatures
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
@@ -74,4 +78,29 @@ def pictures() -> CaptionedPictures:
         images=coarse.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3),
         captions=tuple(f"{chr(97 + i)} picture" for i in range(18)),
         keys=tuple(f"key-{i}" for i in range(18)),
+    )
+
+
+class TinyClassifier(TinyNetwork):
+    """The small network with a classifier of five classes."""
+
+    name = "tiny_classifier"
+
+    def forward(self, images: Tensor) -> ImageFeatures:
+        features = super().forward(images)
+        weights = torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
+        return replace(features, logits=features.pooled @ weights)
+
+
+@pytest.fixture
+def semantics() -> Semantics:
+    """Judges with random weights, on the small classifier and the letters' vectors."""
+    torch.manual_seed(4)
+    config = TwoTowerConfig(image_network="tiny_classifier", image_dim=6, text_dim=12, hidden=16, dim=8)
+    classes = torch.randn(5, 12, generator=torch.Generator().manual_seed(5))
+    return Semantics(
+        network=TinyClassifier(),
+        two_tower=TwoTower(config).eval(),
+        class_posterior=ClassPosterior(classes),
+        text=word_states,
     )

@@ -14,6 +14,8 @@ from textok.data.samples import Batch
 from textok.evaluation.captioned import CaptionedPictures, wrong_captions
 from textok.evaluation.metrics.paired import psnr_per_image
 from textok.evaluation.reconstruction import evaluate_reconstruction, reconstruct
+from textok.models.bottleneck import FSQConfig
+from textok.models.tokenizer import TexTok, TexTokConfig
 
 
 @given(st.lists(st.sampled_from(["a cat", "a dog", "a hen", ""]), min_size=2, max_size=12))
@@ -114,21 +116,37 @@ def test_collect_and_spread():
         CaptionedPictures.collect("val", [])
 
 
-def _scores_on_rank(rank, world, store, model, pictures, text, network, results):
+def _scores_on_rank(rank, world, store, model, pictures, text, semantics, results):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
     scores = evaluate_reconstruction(
-        model, pictures, text=text, network=network, budgets=(2, 8), rank=rank, world_size=world, batch_size=4
+        model,
+        pictures,
+        text=text,
+        network=semantics.network,
+        semantics=semantics,
+        budgets=(2, 8),
+        rank=rank,
+        world_size=world,
+        batch_size=4,
     )
     results[rank] = scores
     torch.distributed.destroy_process_group()
 
 
-def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, network, tmp_path):
-    alone = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8), batch_size=4)
+def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, semantics, tmp_path):
+    alone = evaluate_reconstruction(
+        model,
+        pictures,
+        text=text,
+        network=semantics.network,
+        semantics=semantics,
+        budgets=(2, 8),
+        batch_size=4,
+    )
     with mp.Manager() as manager:
         results = manager.dict()
-        arguments = (2, tmp_path / "store", model, pictures, text, network, results)
+        arguments = (2, tmp_path / "store", model, pictures, text, semantics, results)
         mp.spawn(_scores_on_rank, args=arguments, nprocs=2)
         both = dict(results)
     assert both[0] == both[1]
@@ -157,3 +175,74 @@ def test_a_single_picture_of_a_set_keeps_its_wrong_caption(pictures):
     (wrong,) = pictures.spread(1).captions_under("wrong")
     place = pictures.keys.index(pictures.spread(1).keys[0])
     assert wrong == pictures.captions_under("wrong")[place] != pictures.captions[place]
+
+
+def test_semantics_add_their_columns_and_change_no_other(model, pictures, text, semantics):
+    network = semantics.network
+    plain = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8))
+    full = evaluate_reconstruction(
+        model, pictures, text=text, network=network, semantics=semantics, budgets=(2, 8)
+    )
+    for before, after in zip(plain.rows, full.rows, strict=True):
+        assert before.items() <= after.items()
+        added = after.keys() - before.keys()
+        assert {"retrieval_two_tower_r1", "retrieval_class_posterior_r1_original"} <= added
+        assert 0 < after["posterior_agreement_tiny_classifier"] < 1
+        judged = [row for row in full.per_image if all(row[n] == after[n] for n in ("captions", "budget"))]
+        for name in ("retrieval_two_tower_r1", "top1_agreement_tiny_classifier", "alignment_class_posterior"):
+            values = [row[name] for row in judged]
+            assert len(values) == 18 and after[name] == pytest.approx(sum(values) / 18)
+
+
+def test_the_picture_is_compared_with_its_own_caption_whatever_the_model_reads(
+    model, pictures, text, semantics
+):
+    rows = evaluate_reconstruction(
+        model, pictures, text=text, network=semantics.network, semantics=semantics, budgets=(8,)
+    ).rows
+    assert len({row["retrieval_two_tower_r1_original"] for row in rows}) == 1
+    assert len({row["alignment_two_tower"] for row in rows}) == 3
+
+
+def test_another_network_for_the_distances_changes_no_meaning(model, pictures, text, network, semantics):
+    def rows(distances):
+        scores = evaluate_reconstruction(
+            model, pictures, text=text, network=distances, semantics=semantics, budgets=(2,)
+        )
+        return [row["alignment_two_tower"] for row in scores.rows]
+
+    assert rows(network) == pytest.approx(rows(semantics.network), abs=1e-6)
+
+
+def test_latents_are_described_once_a_condition(model, pictures, text, network):
+    rows = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8)).rows
+    latents = [{name: v for name, v in row.items() if name.startswith(("latent_", "kl_"))} for row in rows]
+    assert latents[0] == latents[1] != latents[2]  # right at both budgets, none
+    with torch.no_grad():
+        found = model.encode(to_unit(pictures.images), text(pictures.captions)).latents.flatten(0, 1)
+    assert latents[0]["latent_std_max"] == pytest.approx(float(found.std(0).max()), rel=1e-2)
+    assert not any("code" in name or "bits" in name for name in rows[0])
+
+
+def test_codes_are_described_at_each_budget(pictures, text, network):
+    torch.manual_seed(0)
+    config = TexTokConfig(
+        image_size=32,
+        patch_size=8,
+        dim=32,
+        encoder_depth=1,
+        decoder_depth=1,
+        num_heads=2,
+        num_latents=8,
+        text_dim=12,
+        bottleneck=FSQConfig(levels=(4, 4)),
+    )
+    model = TexTok(config).eval()
+    rows = evaluate_reconstruction(
+        model, pictures, text=text, network=network, budgets=(2, 8), captions=("right",)
+    ).rows
+    assert [row["bits_per_image"] for row in rows] == [2 * 4, 8 * 4]
+    codes = model.encode(to_unit(pictures.images), text(pictures.captions)).codes
+    for row in rows:
+        used = len(codes[:, : row["budget"]].unique())
+        assert row["code_usage"] == pytest.approx(used / 16)
