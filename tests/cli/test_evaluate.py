@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from textok.cli import main
-from textok.evaluation.networks import ImageFeatures
+from textok.evaluation.alignment.two_tower import TwoTower, TwoTowerConfig
+from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.evaluation.results import read_result
 from textok.models.tokenizer import TexTok, TexTokConfig
 
@@ -368,6 +369,53 @@ def test_a_mistake_is_told(
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err
     assert captured.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_semantics_with_the_packages_own_networks(
+    data: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TwoTower(TwoTowerConfig()).save_pretrained(tmp_path / "head", name="untrained")
+    monkeypatch.setattr(
+        "textok.evaluation.alignment.two_tower.shipped_folder", lambda name: tmp_path / "head"
+    )
+    monkeypatch.setattr("textok.evaluation.networks.load_network", lambda name, weights=None: EffNetLite2())
+    words = ["--data", data / "test-a", "--budgets", 4, "--captions", "right", "--limit", 4]
+    assert run("evaluate", "reconstruction", model_folder, *words, "--out", tmp_path / "r.json") == 0
+    result = read_result(tmp_path / "r.json")
+    wanted = {"retrieval_two_tower_r1", "alignment_class_posterior", "posterior_agreement_effnet_lite2"}
+    assert wanted <= set(result.rows[0]) and wanted <= set(result.per_image[0])
+    words = [data / "test-a", "--reference", data / "test-b", "--size", 32, 32, "--out", tmp_path / "g.json"]
+    assert run("evaluate", "generation", *words) == 0
+    result = read_result(tmp_path / "g.json")
+    assert result.rows[0]["count_captioned"] == COUNT
+    for name in ("alignment_two_tower", "alignment_class_posterior"):
+        values = [float(one[name]) for one in result.per_image]
+        assert result.rows[0][name] == pytest.approx(sum(values) / COUNT, rel=1e-5)
+
+
+def test_captions_of_samples_from_a_file(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from textok.cli.picture_sets import open_pictures, read_captions_file
+
+    keys = [f"p{i:02d}" for i in range(COUNT)]
+    file = tmp_path / "captions.json"
+    for content in ([f"number {key}" for key in keys], {key: f"number {key}" for key in reversed(keys)}):
+        file.write_text(json.dumps(content))
+        found = open_pictures(str(data / "test-a"), captions=read_captions_file(file))
+        batches = list(found.batches(8))
+        assert [text for batch in batches for text in batch.captions] == [f"number {key}" for key in keys]
+    for content, message in (
+        (["one"], "a list of 1 for 20 pictures"),
+        ({"p00": "x"}, "none for the picture 'p01'"),
+        ({"p00": 3}, "expected a JSON object"),
+        ("x", "expected a JSON object"),
+    ):
+        file.write_text(json.dumps(content))
+        words = [data / "test-a", "--reference", data / "test-b", "--captions", file]
+        monkeypatch.setattr("textok.cli.generation.load_semantics", lambda network, device: None)
+        assert run("evaluate", "generation", *words) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_as_a_process(data: Path, model_folder: Path, tmp_path: Path) -> None:
