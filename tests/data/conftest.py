@@ -2,8 +2,7 @@
 
 import io
 import json
-import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,23 +20,8 @@ def _flat(number: int) -> Image.Image:
     return Image.new("RGB", (12, 10), (number % 256, number // 256, 200))
 
 
-def _write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
 @pytest.fixture
-def write_tar() -> Callable[[Path, Mapping[str, bytes]], Path]:
-    """Write a tar of these members."""
-    return _write_tar
-
-
-@pytest.fixture
-def make_tars(tmp_path: Path) -> Callable[..., Path]:
+def make_tars(tmp_path: Path, write_tar: Callable[..., Path]) -> Callable[..., Path]:
     """Write ``train-NNNNNN.tar`` shards of the given lengths; sample i has color i and three captions."""
 
     def make(*lengths: int, broken: tuple[int, ...] = (), captions: int = 3) -> Path:
@@ -52,7 +36,7 @@ def make_tars(tmp_path: Path) -> Callable[..., Path]:
                 }
                 members |= {f"s{number:05d}.png": picture, f"s{number:05d}.json": json.dumps(record).encode()}
                 number += 1
-            _write_tar(tmp_path / f"train-{shard:06d}.tar", members)
+            write_tar(tmp_path / f"train-{shard:06d}.tar", members)
         return tmp_path
 
     return make

@@ -1,7 +1,6 @@
 """Forty-eight pictures, a caption cache of invented features, and a run that takes a second."""
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -40,23 +39,15 @@ def _members(first: int, count: int) -> dict[str, bytes]:
         return {name: tar.extractfile(name).read() for name in names}
 
 
-def _write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Splits: train of 48 pictures, torn of the same and a file that is none, val of 16 others."""
     folder = tmp_path_factory.mktemp("pictures")
     train = _members(0, 48)
-    _write_tar(folder / "train-000000.tar", train)
+    write_tar(folder / "train-000000.tar", train)
     torn = {"bad.webp": b"not a picture", "bad.json": json.dumps({"caption": "torn"}).encode()}
-    _write_tar(folder / "torn-000000.tar", train | torn)
-    _write_tar(folder / "val-000000.tar", _members(48, 16))
+    write_tar(folder / "torn-000000.tar", train | torn)
+    write_tar(folder / "val-000000.tar", _members(48, 16))
     return folder
 
 
