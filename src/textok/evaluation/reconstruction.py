@@ -80,12 +80,8 @@ def evaluate_reconstruction(
     Raises:
         ValueError: when a budget is not in 1..K.
     """
-    longest = model.config.num_latents
-    if not budgets or not all(1 <= k <= longest for k in budgets):
-        raise ValueError(
-            f"budgets: got {tuple(budgets)}; expected numbers from 1 to the model's {longest} tokens"
-        )
-    device = next(model.parameters()).device
+    _check_budgets(budgets, longest=model.config.num_latents)
+    device, size = next(model.parameters()).device, pictures.images.shape[-2:]
     texts = {caption: pictures.captions_under(caption) for caption in captions}
     judge = semantics.judge(pictures.captions) if semantics is not None else None
     tally = Tally(network, captions=captions, budgets=budgets, judge=judge, num_codes=model.num_codes)
@@ -97,15 +93,20 @@ def evaluate_reconstruction(
                 encoding = encode(model, originals.images, condition, autocast=autocast)
                 tally.add_encoding(caption, encoding)
                 for k in budgets:
-                    output = decode(
-                        model, encoding, condition, budget=k, like=originals.images, autocast=autocast
-                    )
-                    tally.add((caption, k), originals, output)
+                    made = decode(model, encoding, condition, budget=k, size=size, autocast=autocast)
+                    tally.add((caption, k), originals, made)
             if progress is not None:
                 progress(len(indices))
     if world_size > 1:
         tally.merge_ranks(device)
     return ReconstructionScores(rows=tally.rows(pictures), per_image=tally.per_image(pictures))
+
+
+def _check_budgets(budgets: Sequence[int], *, longest: int) -> None:
+    if not budgets or not all(1 <= k <= longest for k in budgets):
+        raise ValueError(
+            f"budgets: got {tuple(budgets)}; expected numbers from 1 to the model's {longest} tokens"
+        )
 
 
 def text_for(captions: Sequence[str], indices: Int[Tensor, "b"], *, text: TextSource) -> TextCondition | None:
@@ -123,8 +124,8 @@ def reconstruct(
     autocast: torch.dtype | None = None,
 ) -> dict[int, UInt8[Tensor, "b 3 h w"]]:
     """Encode uint8 pictures once and decode the first k tokens for every budget k, to uint8 pictures."""
-    encoding = encode(model, images, text, autocast=autocast)
-    return {k: decode(model, encoding, text, budget=k, like=images, autocast=autocast) for k in budgets}
+    encoding, size = encode(model, images, text, autocast=autocast), images.shape[-2:]
+    return {k: decode(model, encoding, text, budget=k, size=size, autocast=autocast) for k in budgets}
 
 
 @torch.no_grad()
@@ -148,12 +149,12 @@ def decode(
     text: TextCondition | None,
     *,
     budget: int,
-    like: UInt8[Tensor, "b 3 h w"],
+    size: torch.Size,
     autocast: torch.dtype | None = None,
 ) -> UInt8[Tensor, "b 3 h w"]:
-    """Decode the first ``budget`` tokens to uint8 pictures of the size of ``like``."""
+    """Decode the first ``budget`` tokens to uint8 pictures of this height and width."""
     weights, patch = next(model.parameters()), model.config.patch_size
-    grid = (like.shape[2] // patch, like.shape[3] // patch)
+    grid = (size[0] // patch, size[1] // patch)
     with _autocast(weights, autocast):
         output = model.decode(encoding.latents[:, :budget], _text_like(weights, text), grid=grid)
     return to_uint8(output.float())
