@@ -65,7 +65,7 @@ def comparison_table(
     blocks = [f"A: {names[0]}\nB: {names[1]}"]
     for metric, rows in _by_metric(found).items():
         cells = [
-            [*_cell(row), shown(row.a), shown(row.b), f"{row.gain:+.1%}", _interval(row)] for row in rows
+            [*_cell(row), shown(row.a), shown(row.b), f"{row.gain:+.2%}", _interval(row)] for row in rows
         ]
         blocks.append(f"{metric} ({_better(metric)})\n{text_table(cells, heads=heads)}")
     blocks.append("gain: relative to A, positive where B is better; *: the interval leaves out 0")
@@ -95,4 +95,4 @@ def _interval(row: "Compared") -> str:
     if row.interval is None:
         return "-"
     low, high = row.interval.gain
-    return f"{low:+.1%} to {high:+.1%}{' *' if row.settled else ''}"
+    return f"{low:+.2%} to {high:+.2%}{' *' if row.settled else ''}"

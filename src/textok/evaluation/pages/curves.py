@@ -107,7 +107,7 @@ def _level(name: str, height: float) -> str:
     right = _WIDTH - _RIGHT
     return (
         f'<g class="level"><line x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>'
-        f'<text x="{_LEFT + 4}" y="{height - 5:.1f}">{escape(name)}</text></g>'
+        f'<text x="{right - 4}" y="{height - 5:.1f}" text-anchor="end">{escape(name)}</text></g>'
     )
 
 
