@@ -1,5 +1,6 @@
 """Curves, gains and tables of a study."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def test_the_gain_of_the_paper() -> None:
     # 1.49 without text and 1.04 with it, from the paper's ablation: 30 % better.
     assert relative_gain({32: 1.04}, {32: 1.49}, lower_is_better=True) == pytest.approx(0.302, abs=1e-3)
     assert relative_gain({2: 22.0, 4: 10.0}, {2: 20.0, 4: 10.0}, lower_is_better=False) == pytest.approx(0.05)
+    assert relative_gain({2: 0.5, 4: 3.0}, {2: 0.0, 4: 2.0}, lower_is_better=False) == pytest.approx(0.5)
+    assert math.isnan(relative_gain({2: 0.5}, {2: 0.0}, lower_is_better=False))
 
 
 def test_a_document_is_filled_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The four tables of the caption study, in words and numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,10 +65,15 @@ def placement_table(scored: Sequence[Scored]) -> str:
         return "Not run yet."
     parts = [PAPER]
     for split in SETS:
-        parts += [_metric_table(groups, metric, split=split) for metric in METRICS]
+        parts += [_metric_table(groups, metric, split=split) for metric in measured(groups, split=split)]
     if {"both", "none"} <= set(groups):
         parts += [gains(groups), intervals(groups)]
     return "\n\n".join(parts)
+
+
+def measured(groups: Mapping[str, Sequence[Scored]], *, split: str) -> list[str]:
+    """The metrics that every arm has for a set: small sets have no Fréchet distance."""
+    return [m for m in METRICS if all(arm.curve(m, split=split) for arms in groups.values() for arm in arms)]
 
 
 def _metric_table(groups: Mapping[str, Sequence[Scored]], metric: str, *, split: str) -> str:
@@ -86,14 +92,16 @@ def gains(groups: Mapping[str, Sequence[Scored]]) -> str:
     """Mean relative gain of "both" over "none", and tokens saved at each budget, means over seeds."""
     rows, saved, budgets = [], [], []
     for split in SETS:
-        for metric in METRICS:
+        for metric in measured(groups, split=split):
             both, none = (
                 mean_curve([arm.curve(metric, split=split) for arm in groups[label]])
                 for label in ("both", "none")
             )
             gain = relative_gain(both, none, lower_is_better=metric in LOWER_IS_BETTER)
             saving, budgets = token_saving(both, none), sorted(both)
-            rows.append([f"{split}, {metric}", f"{100 * gain:+.1f} %"])
+            rows.append(
+                [f"{split}, {metric}", "none to relate to" if math.isnan(gain) else f"{100 * gain:+.1f} %"]
+            )
             factors = ["beyond" if factor is None else f"{factor:.2f}" for factor in saving.values()]
             saved.append([f"{split}, {metric}", *factors])
     heads = ["set and metric", *map(str, budgets)]
@@ -142,22 +150,27 @@ def bottleneck_table(scored: Sequence[Scored]) -> str:
         return "Not run yet."
     base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
     named = {("kl" if s in base else s.arm.label): [s] for s in (*base, *arms)}
-    parts = [_metric_table(named, metric, split="test-drawing") for metric in METRICS]
-    use = []
-    for label, (s,) in named.items():
-        for k in (8, 32):
-            row = next(
-                r
-                for r in s.result.rows
-                if r["split"] == "test-drawing" and r["captions"] == s.captions and r["budget"] == k
-            )
-            names = ("bits_per_image", "code_usage", "code_perplexity")
-            use.append(
-                [f"{label}, {k} tokens", *(f"{row[name]:.4g}" if name in row else "" for name in names)]
-            )
+    parts = [
+        _metric_table(named, metric, split="test-drawing") for metric in measured(named, split="test-drawing")
+    ]
+    use = [row for label, (s,) in named.items() for row in _code_use(label, s)]
     return "\n\n".join(
         [*parts, markdown(["arm", "bits a picture", "share of codes used", "perplexity"], use)]
     )
+
+
+def _code_use(label: str, scored: Scored) -> list[list[str]]:
+    """Bits and use of the codes at 8 tokens and at the most."""
+    rows = [
+        r for r in scored.result.rows if r["split"] == "test-drawing" and r["captions"] == scored.captions
+    ]
+    longest = max(int(row["budget"]) for row in rows)
+    names = ("bits_per_image", "code_usage", "code_perplexity")
+    return [
+        [f"{label}, {row['budget']} tokens", *(f"{row[name]:.4g}" if name in row else "" for name in names)]
+        for row in rows
+        if row["budget"] in (8, longest)
+    ]
 
 
 def quality_table(variants: Mapping[str, Result]) -> str:
@@ -186,4 +199,6 @@ def encoder_table(scored: Sequence[Scored]) -> str:
         return "Not run yet."
     base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
     named = {("minilm-40" if s in base else s.arm.label): [s] for s in (*base, *arms)}
-    return "\n\n".join(_metric_table(named, metric, split="test-drawing") for metric in METRICS)
+    return "\n\n".join(
+        _metric_table(named, metric, split="test-drawing") for metric in measured(named, split="test-drawing")
+    )

@@ -1,5 +1,6 @@
 """What a study found, as Markdown tables beside the paper's figures."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,9 +35,14 @@ def spread(curves: Sequence[Curve]) -> Curve:
 
 
 def relative_gain(with_text: Curve, without: Curve, *, lower_is_better: bool) -> float:
-    """Mean over shared budgets of the relative gain: the form of the paper's 29.2 % and 48.1 %."""
+    """Mean over shared budgets of the relative gain: the form of the paper's 29.2 % and 48.1 %.
+
+    Budgets where the value without text is 0 have no relative gain; NaN when there is no other.
+    """
     sign = 1 if lower_is_better else -1
-    shared = sorted(set(with_text) & set(without))
+    shared = [k for k in sorted(set(with_text) & set(without)) if without[k]]
+    if not shared:
+        return math.nan
     return statistics.mean(sign * (without[k] - with_text[k]) / abs(without[k]) for k in shared)
 
 
