@@ -262,7 +262,7 @@ def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
 
     config = _load_config(folder)
     model_class = getattr(transformers, _TEXT_CLASSES.get(config.model_type, "AutoModel"))
-    with _quiet_transformers():
+    with quiet_transformers():
         model, report = model_class.from_pretrained(
             folder,
             dtype=dtype,
@@ -292,7 +292,7 @@ def _load_tokenizer(folder: Path) -> Any:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Without the progress bar and the table of unused weights (a T5 encoder leaves its decoder unread)."""
     from transformers.utils import logging
 

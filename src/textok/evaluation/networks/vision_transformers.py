@@ -1,8 +1,6 @@
 """DINOv2 and CLIP as feature networks, read by transformers from a folder or a hub id."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from textok.evaluation.networks.preprocessing import Preprocessing
 from textok.evaluation.networks.protocol import ImageFeatures
+from textok.models.text_encoder import quiet_transformers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +124,7 @@ def _load(folder: Path, family: Family) -> nn.Module:
         )
     load = getattr(transformers, family.model_class).from_pretrained
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             model, report = load(folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{folder}: model.safetensors does not load as config.json says: {error}") from error
@@ -135,19 +134,3 @@ def _load(folder: Path, family: Family) -> nn.Module:
             f"{folder}: the weights lack {len(missing)} tensors of this model, first {missing[0]}"
         )
     return model
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Without the progress bar and the table of unused weights (CLIP's text half is left unread)."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

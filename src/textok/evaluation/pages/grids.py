@@ -9,6 +9,7 @@ from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import Caption, CaptionedPictures
 from textok.evaluation.metrics.paired import psnr_per_image
 from textok.evaluation.reconstruction import Reconstructions
+from textok.writing import replacing
 
 CAPTION_LABELS: dict[Caption, str] = {"right": "with caption", "none": "without", "wrong": "wrong caption"}
 
@@ -51,12 +52,9 @@ def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -
 
 def save_picture(image: Image.Image, path: str | Path) -> Path:
     """Write a PNG under a temporary name, then rename it: a killed run leaves no half file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    image.save(temporary, format="PNG", optimize=True)
-    temporary.replace(path)
-    return path
+    with replacing(Path(path)) as temporary:
+        image.save(temporary, format="PNG", optimize=True)
+    return Path(path)
 
 
 def _column_positions(cells: Sequence[tuple[Caption, int]]) -> list[int]:
