@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, VQConfig
@@ -198,6 +198,8 @@ def test_codes_decode_as_their_latents(
     make_model: MakeModel, make_text: MakeText, images: Tensor, bottleneck: BottleneckConfig
 ) -> None:
     model, text = make_model(bottleneck), make_text([5, 0, 9])
+    # States of an untrained encoder hardly differ: spread them, so that several codes are used.
+    nn.init.normal_(model.encoder.output.weight, std=1.0)
     encoding = model.encode(images, text)
     assert torch.equal(model.decode(encoding.codes, text), model.decode(encoding.latents, text))
     assert len(encoding.codes.unique()) > 1
