@@ -54,3 +54,16 @@ def test_two_writers_of_a_shared_file_do_not_meet(tmp_path: Path) -> None:
         other.write_text("other")
         assert one != other
     assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_has_the_mode_that_the_user_asked_for(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"content")
+        temporary.chmod(0o600)
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [float("nan"), 1.5], "b": {"c": float("inf")}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": [None, 1.5], "b": {"c": None}}

@@ -78,7 +78,7 @@ def _with_bottleneck(kind: str, bottleneck: AEConfig | FSQConfig | VQConfig) -> 
 
 
 def icons_64() -> TokenizerRun:
-    """The small default at 64 px, patch 8, 4M parameters: an arm of a study in a quarter of an hour."""
+    """The small default at 64 px, patch 8, 4M parameters: an arm of the caption study."""
     run = icons_128()
     return replace(
         run,

@@ -1,12 +1,23 @@
 """Files that are written whole or not at all: under a temporary name first, then renamed."""
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()
+"""The process's file mode mask, read once: it cannot be read without setting it."""
 
 
 @contextmanager
@@ -32,6 +43,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         yield temporary
+        temporary.chmod(0o666 & ~UMASK)  # safetensors files are born readable by their owner alone
         flush(temporary)
         os.replace(temporary, path)
     finally:
@@ -46,7 +58,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON whole or not at all."""
-    write_text(path, json.dumps(data, indent=2) + "\n")
+    write_text(path, json.dumps(finite(data), indent=2, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """The same value with null for numbers that are not finite: JSON has no NaN and no infinity."""
+    if isinstance(value, Mapping):
+        return {str(name): finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def flush(path: Path) -> None:

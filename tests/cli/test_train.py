@@ -21,6 +21,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenizerRun, Path]]:
         return out / "weights"
 
     monkeypatch.setattr("textok.training.tokenizer.train_tokenizer", train)
+    monkeypatch.setattr("textok.training.run_folder.steps_of", lambda _weights: 10**9)  # as if to the end
     return calls
 
 
@@ -78,3 +79,21 @@ def test_every_recipe_is_listed_and_told(capsys: pytest.CaptureFixture[str]) -> 
 def test_an_unknown_name_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "icons-182"]) == 2
     assert "did you mean 'icons-128'?" in capsys.readouterr().err
+
+
+def test_an_interrupted_training_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
+    """Scripts that train in phases must not go on with half-trained weights."""
+    from textok.training import tokenizer as training
+
+    real = training.train_tokenizer
+    monkeypatch.setattr(training, "train_tokenizer", lambda run, out: real(run, out, stop_at=1))
+    words = ["train", "tokenizer", "toy", "--out", str(tmp_path), "--model.placement", "none", "--steps", "3"]
+    words += ["--data.source", str(Path(__file__).parents[2] / "datasets/icons-128"), "--batch-size", "4"]
+    assert main(words) == 130
+    said = capsys.readouterr()
+    assert "stopped at step 1 of 3" in said.out and said.out.splitlines()[-1] != str(tmp_path / "weights")
+    monkeypatch.setattr(training, "train_tokenizer", real)
+    assert main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "weights")

@@ -1,5 +1,6 @@
 """Comparison of two results: gains, paired bootstrap intervals, and refusals."""
 
+import math
 from typing import Any
 
 import pytest
@@ -170,3 +171,14 @@ def test_settings_that_differ_are_named() -> None:
         "seed: 0 and None",
         "split: None and 'test'",
     ]
+
+
+def test_a_score_that_is_zero_in_some_resamples_has_an_interval_all_the_same() -> None:
+    a, b = torch.zeros(1, 50), torch.zeros(1, 50)
+    a[0, 0], b[0, :9] = 1.0, 1.0
+    (found,) = paired_bootstrap(a, b, better=[1], generator=torch.Generator().manual_seed(0))
+    assert all(map(math.isfinite, (*found.difference, *found.gain)))
+    rare = torch.full((1, 5), torch.nan)
+    rare[0, 0], rare[0, 1] = 0.2, 0.4  # most pictures have no value, so some resamples have none at all
+    (found,) = paired_bootstrap(rare, rare + 0.1, better=[1], generator=torch.Generator().manual_seed(0))
+    assert found.difference == pytest.approx((0.1, 0.1))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from textok.recipes import icons_64, toy
-from textok.study import scoring
+from textok.study import captions, scoring
 from textok.study.arms import TABLES, study_arms
 from textok.study.captions import publish, study_captions
 from textok.training.tokenizer_run import TokenizerRun
@@ -73,7 +73,7 @@ def test_a_study_over_two_sittings(
     written = (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns
 
     only = ("none-seed0", "bottleneck-fsq")
-    study_captions(base, tmp_path, tables=("placement", "bottleneck"), only=only, **settings)
+    study_captions(base, tmp_path, tables=("placement", "bottleneck", "quality"), only=only, **settings)
     assert (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns == written, "scored once"
     second = json.loads((tmp_path / "results.json").read_text())
     assert set(second["arms"]) == {"both-seed0", *only}
@@ -104,3 +104,13 @@ def test_unknown_tables_and_arms_are_refused(base: TokenizerRun, tmp_path: Path)
         study_captions(base, tmp_path, photos="p", tables=("speed",))
     with pytest.raises(ValueError, match="arms: got both; expected some of both-seed0"):
         study_captions(base, tmp_path, photos="p", only=("both",))
+
+
+def test_a_study_that_is_asked_to_stop_starts_no_further_arm(
+    base: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(captions, "train_tokenizer", lambda run, out: begun.append(run.name))
+    with pytest.raises(KeyboardInterrupt):
+        study_captions(base, tmp_path, photos="p", tables=("placement",))
+    assert begun == ["both-seed0"]

@@ -1,6 +1,7 @@
 """``textok evaluate compare A.json B.json``: two results side by side."""
 
 import json as json_format
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +38,7 @@ def evaluate_compare(
     """
     from textok.evaluation.comparison import compare, differing_settings
     from textok.evaluation.results import read_result
-    from textok.writing import write_json
+    from textok.writing import finite, write_json
 
     if draws < 100:
         raise ValueError(f"draws: got {draws}; expected at least 100")
@@ -54,7 +55,11 @@ def evaluate_compare(
     }
     if out is not None:
         write_json(out, report)
-    print(json_format.dumps(report) if json else comparison_table(found, differing, names=(a.stem, b.stem)))
+    print(
+        json_format.dumps(finite(report))
+        if json
+        else comparison_table(found, differing, names=(a.stem, b.stem))
+    )
 
 
 def comparison_table(
@@ -64,9 +69,7 @@ def comparison_table(
     heads = ["split", "captions", "tokens", "count", "A", "B", "gain", "95 % interval"]
     blocks = [f"A: {names[0]}\nB: {names[1]}"]
     for metric, rows in _by_metric(found).items():
-        cells = [
-            [*_cell(row), shown(row.a), shown(row.b), f"{row.gain:+.2%}", _interval(row)] for row in rows
-        ]
+        cells = [[*_cell(row), shown(row.a), shown(row.b), _share(row.gain), _interval(row)] for row in rows]
         blocks.append(f"{metric} ({_better(metric)})\n{text_table(cells, heads=heads)}")
     blocks.append("gain: relative to A, positive where B is better; *: the interval leaves out 0")
     if differing:
@@ -94,5 +97,10 @@ def _better(metric: str) -> str:
 def _interval(row: "Compared") -> str:
     if row.interval is None:
         return "-"
-    low, high = row.interval.gain
-    return f"{low:+.2%} to {high:+.2%}{' *' if row.settled else ''}"
+    low, high = map(_share, row.interval.gain)
+    return f"{low} to {high}{' *' if row.settled else ''}"
+
+
+def _share(gain: float) -> str:
+    """A gain in percent; a dash where A is 0 and nothing relates to it."""
+    return "-" if math.isnan(gain) else f"{gain:+.2%}"

@@ -202,7 +202,9 @@ def load_semantics(network: "FeatureNetwork", device: "torch.device") -> "Semant
 
 def usable_conditions(pictures: "CaptionedPictures", asked: Sequence[str]) -> list[str]:
     """The asked conditions that these pictures' captions allow; those left out are told on stderr."""
-    different = len(set(pictures.captions)) > 1
+    from textok.evaluation.captioned import lends_captions
+
+    different = lends_captions(pictures.captions)
     usable = [
         name for name in asked if name == "none" or (different if name == "wrong" else any(pictures.captions))
     ]

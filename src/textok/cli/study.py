@@ -38,7 +38,7 @@ def captions(
         shipped: a shipped model to test with failing captions beside the arms; "none" for no such model.
         steps: of every arm.
         limit: take so many pictures of a test set.
-        gather: train nothing, make the tables of what is there.
+        gather: train nothing; score finished arms that are not yet, and make the tables of what is there.
         publish: a document whose marked tables are replaced, such as docs/reproduction.md.
     """
     from dataclasses import replace

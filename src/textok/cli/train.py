@@ -33,9 +33,11 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
 
     Raises:
         ValueError: for an unknown recipe, or values that do not fit together.
+        KeyboardInterrupt: when the training was asked to stop before its last step.
     """
     made = find_recipe(recipe)
     from textok.training import tokenizer as training
+    from textok.training.run_folder import steps_of
     from textok.training.tokenizer_run import TokenizerRun
 
     @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,10 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
         description=summary(made),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
     )
-    print(training.train_tokenizer(command.run, command.out))
+    weights = training.train_tokenizer(command.run, command.out)
+    if steps_of(weights) < command.run.steps:  # asked to stop: a script must not go on with these weights
+        raise KeyboardInterrupt
+    print(weights)
 
 
 def alignment(
@@ -73,7 +78,7 @@ def alignment(
     """Train the two-tower head, which says how well a caption fits a picture; minutes on a CPU.
 
     Args:
-        out: the folder for the head; textok evaluate takes it.
+        out: the folder for the head; Semantics.from_pretrained(OUT) judges with it.
         source: captioned pictures.
         split: the part to train on.
         scored: parts to score caption retrieval on, after the training.

@@ -70,7 +70,7 @@ class CaptionedPictures:
         Their wrong captions are those that they have in the whole set.
         """
         count = min(count, len(self))
-        lends = len(set(self.captions)) > 1
+        lends = lends_captions(self.captions)
         wrong = {"wrong": self.captions_under("wrong")} if lends else {}
         return replace(self, variants={**self.variants, **wrong}).take(
             [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
@@ -105,13 +105,20 @@ class CaptionedPictures:
         return len(self.keys)
 
 
+def lends_captions(captions: Sequence[str]) -> bool:
+    """Whether every picture finds another's caption that reads differently from its own."""
+    return len({caption for caption in captions if caption.strip()}) > 1
+
+
 def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
     """For each picture the caption half the set further on, or the next one after it that reads differently.
 
+    A blank caption is no caption: it is never lent.
+
     Raises:
-        ValueError: when all captions are the same.
+        ValueError: when there are no two different captions.
     """
-    if len(set(captions)) < 2:
+    if not lends_captions(captions):
         raise ValueError(
             f"wrong captions: got {len(captions)} captions, all the same; expected at least 2 different"
         )
@@ -119,5 +126,6 @@ def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
     half = count // 2
     candidates = ((captions[(i + half + step) % count] for step in range(count)) for i in range(count))
     return tuple(
-        next(c for c in others if c != own) for own, others in zip(captions, candidates, strict=True)
+        next(c for c in others if c.strip() and c != own)
+        for own, others in zip(captions, candidates, strict=True)
     )

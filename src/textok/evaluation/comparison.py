@@ -172,7 +172,8 @@ def paired_bootstrap(
     difference = means_b - means_a
     gain = torch.tensor(better, dtype=torch.float64)[:, None] * difference / means_a.abs()
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    bounds = [torch.quantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
+    gain = gain.masked_fill(~gain.isfinite(), torch.nan)  # a resample in which a is 0 has no relative gain
+    bounds = [torch.nanquantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
     return [Interval(difference=(d[0], d[1]), gain=(g[0], g[1])) for d, g in zip(*bounds, strict=True)]
 
 

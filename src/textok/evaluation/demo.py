@@ -12,7 +12,7 @@ import torch
 
 from textok.data import DataConfig, EvalLoader, to_unit
 from textok.data.images import tensor_to_image
-from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
+from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
 from textok.evaluation.metrics.paired import perceptual_per_image, psnr_per_image, ssim_per_image
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.gallery import Scores, Section
@@ -119,7 +119,7 @@ def make_section(
     config = tokenizer.model.config
     budgets = sorted({k for k in BUDGETS if k < config.num_latents} | {config.num_latents})
     reads_captions = config.placement != "none"
-    varied = len(set(pictures.captions)) > 1  # else nobody has a wrong caption to lend
+    varied = lends_captions(pictures.captions)  # else nobody has a wrong caption to lend
     conditions: list[Caption] = [
         c for c in CAPTIONS if c == "none" or (reads_captions and (c == "right" or varied))
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from textok.evaluation.reconstruction import Row
-from textok.writing import write_text
+from textok.writing import finite, write_text
 
 CELL_FIELDS = ("split", "captions", "budget")
 """What tells rows apart; everything else in a row is a value."""
@@ -148,13 +148,4 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _json(value: Any, *, indent: int | None = None) -> str:
-    return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)

@@ -206,7 +206,7 @@ def drawn_apart() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         seed = torch.randint(2**62, ())
         if type(seed) is Tensor and not seed.is_meta:  # a model of shapes without memory draws nothing
-            torch.manual_seed(int(seed))
+            torch.default_generator.manual_seed(int(seed))
         yield
 
 

@@ -35,7 +35,8 @@ class TexTokConfig:
         text_dim: its width.
         max_text_tokens: captions are cut to this many tokens.
         text_path: "sequence" makes caption tokens part of the sequence, as the paper does; "memory" lets every
-            block read them by keys and values of their own and leaves them as they are, which costs a sixth.
+            block read them by keys and values of their own and leaves them as they are, which costs less
+            (benchmarks/results/text_startup.json).
         text_bias: where the learned attention bias on caption keys starts; None leaves the bias out.
     """
 

@@ -15,8 +15,6 @@ RETRIEVAL, AGREEMENT = "retrieval_two_tower_r1", "posterior_agreement_effnet_lit
 METRICS = {"psnr": "{:.2f}", PERCEPTUAL: "{:.3f}", FD: "{:.0f}", RETRIEVAL: "{:.3f}", AGREEMENT: "{:.3f}"}
 LOWER_IS_BETTER = (FD, PERCEPTUAL)
 SETS = ("test-drawing", "test-concept", "photos")
-PAPER_RFID = {"both": 1.04, "encoder": 1.11, "decoder": 1.28, "none": 1.49}
-"""rFID of the paper's placement ablation (256 px)."""
 PAPER = (
     "The paper: rFID 1.04 / 1.11 / 1.28 / 1.49 for both / encoder / decoder / none; mean gain over budgets of "
     "29.2 % at 256 px and 48.1 % at 512 px; half the tokens for the same quality."

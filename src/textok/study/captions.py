@@ -4,7 +4,6 @@ One command runs all of it over as many sittings as it takes. Every arm is a nor
 looked at, resumed and exported by itself.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from textok.study.arms import TABLES, Arm, study_arms
 from textok.study.caption_report import Scored, sections
 from textok.study.scoring import TestSet, scores_of
 from textok.study.tables import fill
-from textok.training.run_folder import environment
+from textok.training.run_folder import environment, steps_of
 from textok.training.tokenizer import train_tokenizer
 from textok.training.tokenizer_run import TokenizerRun
 from textok.writing import write_json, write_text
 
 VARIANT_SCORES = "scores-variants.json"
-VARIANT_ARMS = ("both-seed0", "wrong-captions-20")
 
 
 def study_captions(
@@ -47,29 +45,36 @@ def study_captions(
         only: names of the arms to train in this call (several processes may share a study so); all by default.
         shipped: a shipped model for the table of failing captions.
         limit: pictures of a test set, at most.
-        train: False only gathers what is there.
+        train: False trains nothing; finished arms are scored if they are not yet.
 
     Returns:
         The folder.
 
     Raises:
         ValueError: for an unknown table or arm.
+        KeyboardInterrupt: when a training was asked to stop; the tables of what is there are written before.
     """
     out = Path(out)
     arms = chosen_arms(base, tables=tables, seeds=seeds)
     _check_known("arm", only, [arm.name for arm in arms])
     sets = test_sets(base, photos=photos)
+    stopped = False
     for arm in arms:
-        if train and (not only or arm.name in only):
-            train_arm(arm, out, sets, limit=limit)
+        if train and (not only or arm.name in only) and not train_arm(arm, out, sets, limit=limit):
+            stopped = True  # by the user: the same command goes on
+            break
     scored = [
         Scored(arm=arm, result=found) for arm in arms if (found := finished(arm, out, sets, limit=limit))
     ]
-    variants = variant_results(out, scored, sets, shipped=shipped, limit=limit)
+    variants = {}
+    if "quality" in tables:
+        variants = variant_results(out, scored, sets, shipped=shipped, limit=limit)
     missing = [arm.name for arm in arms if arm.name not in {s.arm.name for s in scored}]
     found = sections(scored, variants, missing=missing)
     write_text(out / "tables.md", "\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()) + "\n")
     write_json(out / "results.json", record(scored, variants, missing=missing))
+    if stopped:
+        raise KeyboardInterrupt
     return out
 
 
@@ -87,19 +92,18 @@ def test_sets(base: TokenizerRun, *, photos: str) -> list[TestSet]:
     return [*own, TestSet(name="photos", source=photos)]
 
 
-def train_arm(arm: Arm, out: Path, sets: Sequence[TestSet], *, limit: int | None) -> None:
-    """Train one arm, or go on with it, and score it when it is done."""
+def train_arm(arm: Arm, out: Path, sets: Sequence[TestSet], *, limit: int | None) -> bool:
+    """Train one arm, or go on with it, and score it; False when it was asked to stop before its last step."""
     train_tokenizer(arm.run, out / arm.name)
-    if is_finished(arm, out):
-        scores_of(out / arm.name, sets, limit=limit)
+    if not is_finished(arm, out):
+        return False
+    scores_of(out / arm.name, sets, limit=limit)
+    return True
 
 
 def is_finished(arm: Arm, out: Path) -> bool:
     """Whether the arm's weights come from its last step."""
-    config = out / arm.name / "weights" / "config.json"
-    if not config.is_file():
-        return False
-    return json.loads(config.read_text())["made_by"].get("step") == arm.run.steps
+    return steps_of(out / arm.name / "weights") == arm.run.steps
 
 
 def finished(arm: Arm, out: Path, sets: Sequence[TestSet], *, limit: int | None) -> Result | None:
@@ -116,7 +120,10 @@ def variant_results(
     limit: int | None,
 ) -> dict[str, Result]:
     """Scores under failing captions: of the shipped model, and of arms trained with and without wrong ones."""
-    folders = {s.arm.name: out / s.arm.name for s in scored if s.arm.name in VARIANT_ARMS}
+    first = next((s.arm.name for s in scored if s.arm.label == "both"), None)
+    folders = {
+        s.arm.name: out / s.arm.name for s in scored if s.arm.name == first or s.arm.table == "quality"
+    }
     found = {
         name: scores_of(folder, sets, variants=True, name=VARIANT_SCORES, limit=limit)
         for name, folder in folders.items()

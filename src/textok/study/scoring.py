@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from textok.data import DataConfig, EvalLoader
-from textok.evaluation.alignment import caption_features
+from textok.evaluation.alignment import TwoTower, caption_features
 from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2
@@ -18,7 +18,7 @@ from textok.evaluation.results import Result, read_result, write_result
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import inference_dtype
-from textok.study.caption_variants import with_variants
+from textok.study.caption_variants import VARIANTS, with_variants
 from textok.training.run_folder import environment
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
@@ -66,13 +66,13 @@ def scores_of(
     path = folder / name
     if path.is_file():
         found = read_result(path)
-        if found.settings["model"] == model.model_id and found.settings["limit"] == limit:
+        if found.settings == protocol(model, sets, variants=variants, limit=limit, device=device):
             return found
     judge = Judge(model, device=device)
     scores = [judge.score(pictures_of(s, model, limit=limit), variants=variants) for s in sets]
     write_result(
         path,
-        settings=judge.settings(sets, limit=limit),
+        settings=protocol(model, sets, variants=variants, limit=limit, device=device),
         rows=[row for found in scores for row in found.rows],
         per_image=[row for found in scores for row in found.per_image],
         made_by=environment(),
@@ -106,7 +106,7 @@ class Judge:
         if variants:
             states = caption_features(pictures.captions, text=self.semantics.text)
             pictures = with_variants(pictures, states)
-            captions = ("right", *pictures.variants, "wrong", "none")
+            captions = ("right", *VARIANTS)
         if self.model.config.placement == "none":
             captions = ("none",)
         return evaluate_reconstruction(
@@ -121,17 +121,27 @@ class Judge:
             autocast=None if self.dtype == torch.float32 else self.dtype,
         )
 
-    def settings(self, sets: Sequence[TestSet], *, limit: int | None) -> dict[str, Any]:
-        """The protocol in words."""
-        return {
-            "model": self.model.model_id,
-            "sets": {s.name: f"{s.source}, {s.split or 'all'}" for s in sets},
-            "limit": limit,
-            "crop": "short side resized, centre crop",
-            "filter": "lanczos",
-            "uint8": "round(clamp((x + 1) * 127.5, 0, 255))",
-            "feature_network": f"{self.network.name}, pictures enlarged to {FEATURE_SIDE} px (bicubic)",
-            "autocast": str(self.dtype),
-            "wrong": "the caption half the split further on",
-            "seed": 0,
-        }
+
+def protocol(
+    model: TexTok,
+    sets: Sequence[TestSet],
+    *,
+    variants: bool,
+    limit: int | None,
+    device: torch.device | str,
+) -> dict[str, Any]:
+    """What was evaluated and how: scores are read again only when all of it is the same."""
+    return {
+        "model": model.model_id,
+        "sets": {s.name: f"{s.source}, {s.split or 'all'}" for s in sets},
+        "failing_captions": variants,
+        "limit": limit,
+        "crop": "short side resized, centre crop",
+        "filter": "lanczos",
+        "uint8": "round(clamp((x + 1) * 127.5, 0, 255))",
+        "feature_network": f"{EffNetLite2.name}, pictures enlarged to {FEATURE_SIDE} px (bicubic)",
+        "two_tower": TwoTower.from_pretrained("two-tower").model_id,
+        "autocast": str(inference_dtype(torch.device(device).type)),
+        "wrong": "the caption half the split further on",
+        "seed": 0,
+    }

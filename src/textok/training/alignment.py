@@ -1,6 +1,6 @@
 """Training of the two-tower head: which caption belongs to which picture, on frozen features of both.
 
-The features are computed once and kept in memory; the head itself then trains in about a minute on one core.
+The features are computed once and kept in memory; the head itself is small.
 """
 
 import math

@@ -136,6 +136,12 @@ class RunFolder:
         return load_snapshot(found[-1]) if found else None
 
 
+def steps_of(weights: Path) -> int:
+    """How many steps exported weights were trained for; 0 where there are none."""
+    config = weights / "config.json"
+    return int(json.loads(config.read_text())["made_by"].get("step", 0)) if config.is_file() else 0
+
+
 def environment() -> dict[str, Any]:
     """Code, library versions and machine."""
     return {

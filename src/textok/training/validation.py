@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from textok.data import TrainLoader, to_unit
 from textok.data.samples import Batch
-from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
+from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.pages.grids import reconstruction_grid, save_picture
@@ -40,7 +40,7 @@ class Validation:
         self.loader, self.autocast = loader, None if autocast == torch.float32 else autocast
         self.name = run.name
         self.captions: tuple[Caption, ...] = CAPTIONS if text is not None else ("none",)
-        if len(set(pictures.captions)) < 2:  # nobody has a wrong caption to lend
+        if not lends_captions(pictures.captions):  # nobody has a wrong caption to lend
             self.captions = tuple(caption for caption in self.captions if caption != "wrong")
         if run.validation.best_by.startswith("fd_") and len(pictures) < MIN_FRECHET:
             raise ValueError(

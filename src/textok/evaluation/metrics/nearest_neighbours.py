@@ -68,5 +68,5 @@ def copying_row(
     return {
         "nearest_train_median": float(made_distances.median()),
         "nearest_train_median_held_out": float(real_distances.median()),
-        "copied_share": float((made_distances < close).double().mean()),
+        "copied_share": float((made_distances <= close).double().mean()),
     }

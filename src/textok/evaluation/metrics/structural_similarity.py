@@ -22,7 +22,7 @@ def ssim_per_image(
 
     Gaussian window of 11 px, sigma 1.5, population covariance, data range 255, mean over channels: the values
     of scikit-image with these settings. torchmetrics also counts windows over a mirrored border: its values
-    differ, and it is some ten times slower on a CPU.
+    differ.
 
     Raises:
         ValueError: when a side is shorter than the window.
