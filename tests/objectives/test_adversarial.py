@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -160,25 +161,26 @@ def test_adaptive_weight_is_clamped_and_used_when_asked_for():
 
 
 def test_a_step_works_with_ddp(tmp_path):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
-    )
-    try:
-        plain = Discriminator(TINY)
-        wrapped = DistributedDataParallel(Discriminator(TINY))
-        wrapped.module.load_state_dict(plain.state_dict())
-        for critic in (plain, wrapped):
-            objective = AdversarialObjective(AdversarialConfig(start_step=0))
-            torch.manual_seed(1)
-            reals, fakes = torch.rand(2, 2, 3, 16, 16)
-            for step in range(2):
-                objective.generator_loss(critic, fakes.requires_grad_()).backward()
-                terms = objective.discriminator_terms(critic, reals, fakes, step=step)
-                torch.stack(list(terms.values())).sum().backward()
-        for ours, theirs in zip(plain.parameters(), wrapped.module.parameters(), strict=True):
-            torch.testing.assert_close(ours.grad, theirs.grad)
-    finally:
-        torch.distributed.destroy_process_group()
+    # In a process of its own: a process group among the threads that other tests leave behind has hung once.
+    mp.spawn(_ddp_step, args=(f"file://{tmp_path}/rendezvous",), nprocs=1)
+
+
+def _ddp_step(rank, rendezvous):
+    torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=1)
+    plain = Discriminator(TINY)
+    wrapped = DistributedDataParallel(Discriminator(TINY))
+    wrapped.module.load_state_dict(plain.state_dict())
+    for critic in (plain, wrapped):
+        objective = AdversarialObjective(AdversarialConfig(start_step=0))
+        torch.manual_seed(1)
+        reals, fakes = torch.rand(2, 2, 3, 16, 16)
+        for step in range(2):
+            objective.generator_loss(critic, fakes.requires_grad_()).backward()
+            terms = objective.discriminator_terms(critic, reals, fakes, step=step)
+            torch.stack(list(terms.values())).sum().backward()
+    for ours, theirs in zip(plain.parameters(), wrapped.module.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize(
