@@ -95,6 +95,7 @@ class Evaluator:
             "model_source": self.source,
             "text_encoder": self.model.config.text_encoder,
             "feature_network": self.network.name,
+            "two_tower": None if self.semantics is None else self.semantics.two_tower.model_id,
             "precision": "float32" if self.autocast is None else "bfloat16 autocast",
             "uint8": UINT8_RULE,
             "seed": SEED,

@@ -131,6 +131,7 @@ class FeatureReader:
         return {
             "task": "generation",
             "feature_network": self.network.name,
+            "two_tower": None if self.semantics is None else self.semantics.two_tower.model_id,
             "crop": CROP,
             "filter": "lanczos",
             "uint8": UINT8_RULE,
