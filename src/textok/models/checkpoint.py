@@ -21,6 +21,7 @@ from textok.writing import replacing, write_text
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 SHIPPED = {"icons-128": "icons-128-tokenizer"}
+SHIPPED_GENERATORS = {"icons-128": "icons-128-generator"}
 
 # Not typing.Self, which the run-time type checks of the tests cannot read.
 PretrainedT = TypeVar("PretrainedT", bound="Pretrained")
@@ -49,6 +50,7 @@ class Pretrained(nn.Module):
     """Loading and saving for a model that is built from one frozen config dataclass."""
 
     config_class: ClassVar[type]
+    shipped: ClassVar[dict[str, str]] = {}  # names of weights that travel with the package -> folders
     config: Any
     made_by: dict[str, Any]  # what trained the weights; free-form JSON values
     _name: str = "untrained"
@@ -81,7 +83,7 @@ class Pretrained(nn.Module):
             FileNotFoundError: when there is no such folder or hub entry.
             ValueError: when the files are damaged, or of another configuration or a newer format.
         """
-        folder = _resolve(str(name_or_folder), revision=revision)
+        folder = resolve(str(name_or_folder), shipped=cls.shipped, revision=revision)
         data = _read_config(folder / CONFIG_FILE)
         model = cls(decode_config(cls.config_class, data["model"], where=str(folder / CONFIG_FILE)))
         model.made_by = data.get("made_by", {})
@@ -176,17 +178,22 @@ def identify(name: str, config: dict[str, Any], weights: dict[str, Tensor]) -> s
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def _resolve(name: str, *, revision: str | None) -> Path:
-    if name in SHIPPED:
-        return shipped_folder(SHIPPED[name])
+def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) -> Path:
+    """The folder with the weights of a shipped name, a folder or a hub id.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    if name in shipped:
+        return shipped_folder(shipped[name])
     if Path(name).is_dir():
         return Path(name)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name, revision=revision)
-    near = difflib.get_close_matches(name, SHIPPED, n=1)
+    near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise FileNotFoundError(
-        f"{name}: no such folder, and no shipped model (those are: {', '.join(SHIPPED)}){hint}"
+        f"{name}: no such folder, and no shipped model (those are: {', '.join(shipped)}){hint}"
     )
 
 

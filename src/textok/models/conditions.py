@@ -32,7 +32,7 @@ class Condition:
         """The same, without a class or caption in ``rows``."""
         if self.text is not None:
             return Condition(text=self.text.dropped(rows))
-        return Condition(labels=torch.where(rows, NO_CLASS, self.labels))
+        return Condition(labels=self._first.masked_fill(rows, NO_CLASS))
 
     def unconditional(self) -> "Condition":
         """As many rows, all without a class or caption."""

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from textok.models.bottleneck import Bottled
-from textok.models.checkpoint import Pretrained
+from textok.models.checkpoint import SHIPPED, Pretrained
 from textok.models.text import TextCondition
 from textok.models.vit import Placement, TexTokConfig, TokenDecoder, TokenEncoder
 
@@ -61,6 +61,7 @@ class TexTok(Pretrained):
     """
 
     config_class = TexTokConfig
+    shipped = SHIPPED
     config: TexTokConfig
     latent_mean: Tensor
     latent_std: Tensor
