@@ -89,13 +89,10 @@ class DiT(Pretrained):
 
     def _start_at_zero(self) -> None:
         """adaLN-zero: every block starts as the identity and the output as zero."""
-        for linear in (
-            *(block.modulation for block in self.blocks),
-            self.output.modulation,
-            self.output.linear,
-        ):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        zeroed = [layer for name, layer in self.named_modules() if name.endswith("modulation")]
+        for layer in (*zeroed, self.output.linear):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self,
