@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import sqrtm
+from scipy.linalg import sqrtm, svdvals
 
 from textok.evaluation.metrics.frechet import (
     FeatureStatistics,
@@ -28,6 +28,51 @@ def test_equals_scipy(count):
     expected = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b - 2 * root.real)
     ours = frechet_distance(FeatureStatistics.of(a), FeatureStatistics.of(b))
     assert ours == pytest.approx(expected, rel=1e-4 if count == 12 else 1e-9)
+
+
+def as_sums(statistics):
+    """The same set, of which only mean and covariance are known."""
+    return FeatureStatistics.from_moments(statistics.mean, statistics.covariance, statistics.count)
+
+
+@pytest.mark.parametrize("count", [16, 12, 2], ids=["as-many-as-channels", "fewer", "two"])
+def test_kept_vectors_and_their_sums_give_the_same_distance(count):
+    a, b = (FeatureStatistics.of(vectors(count, 16, seed, shift=0.3 * seed)) for seed in (0, 1))
+    assert a.vectors is not None and as_sums(a).vectors is None
+    exact = frechet_distance(a, b)
+    for other in [(as_sums(a), as_sums(b)), (a, as_sums(b)), (as_sums(a), b)]:
+        # Roots of eigenvalues that are 0 but for rounding are about 1e-8 of the largest each.
+        assert frechet_distance(*other) == pytest.approx(exact, rel=1e-6)
+    torch.testing.assert_close(a.outer, as_sums(a).outer, rtol=1e-9, atol=1e-9)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_trace_of_the_root_by_scipys_singular_values():
+    a, b = vectors(9, 20, 0).double(), vectors(7, 20, 1, shift=0.2).double()
+    factors = [(x - x.mean(0)).numpy() / np.sqrt(len(x) - 1) for x in (a, b)]
+    expected = (a.mean(0) - b.mean(0)).square().sum() + sum(np.square(f).sum() for f in factors)
+    expected -= 2 * svdvals(factors[0] @ factors[1].T).sum()
+    assert frechet_distance(FeatureStatistics.of(a), FeatureStatistics.of(b)) == pytest.approx(
+        float(expected), rel=1e-12
+    )
+
+
+def test_vectors_are_kept_up_to_the_number_of_channels():
+    a, b = vectors(60, 40, 0), vectors(50, 40, 1)
+    parts = [FeatureStatistics.of(part) for part in a.split(15)]
+    few, many = parts[0] + parts[1], sum(parts[1:], start=parts[0])
+    assert few.vectors is not None and few.vectors.shape == (30, 40) and few.products is None
+    assert many.vectors is None and many.count == 60
+    other = FeatureStatistics.of(b)
+    assert frechet_distance(many, other) == pytest.approx(
+        frechet_distance(FeatureStatistics.of(a), other), rel=1e-10
+    )
+
+
+def test_along_principal_directions_of_kept_vectors():
+    a, b = (FeatureStatistics.of(vectors(30, 40, seed, shift=0.1 * seed)) for seed in (0, 1))
+    ours = frechet_distance_pca(a, b, components=5)
+    assert ours == pytest.approx(frechet_distance_pca(as_sums(a), as_sums(b), components=5), rel=1e-8)
 
 
 def test_closed_form_of_diagonal_gaussians():

@@ -256,8 +256,7 @@ def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels():
         parts.append(PairedMetrics.empty(network))
         parts[-1].update(clean[indices], other[indices], indices=indices, original_features=features)
     merged = sum(parts[1:], start=parts[0]).compute(originals)
-    # Square roots of eigenvalues that are 0 but for rounding: 1e-9 would be too strict here.
-    assert merged == pytest.approx(evaluate(clean, other, network=network), rel=1e-7, abs=1e-7)
+    assert merged == pytest.approx(evaluate(clean, other, network=network), rel=1e-9, abs=1e-9)
 
 
 def _row_on_rank(rank, store, clean, other, results):
@@ -280,4 +279,4 @@ def test_two_ranks_give_the_row_of_one_with_fewer_pictures_than_channels(tmp_pat
         mp.spawn(_row_on_rank, args=(tmp_path / "store", clean, other, results), nprocs=2)
         both = dict(results)
     assert both[0] == both[1] and "kd_wide" in both[0]
-    assert both[0] == pytest.approx(evaluate(clean, other, network=Wide()), rel=1e-7, abs=1e-7)
+    assert both[0] == pytest.approx(evaluate(clean, other, network=Wide()), rel=1e-9, abs=1e-9)

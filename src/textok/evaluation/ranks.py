@@ -4,14 +4,13 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from textok.evaluation.encodings import EncodingRecord
 from textok.evaluation.metrics.frechet import FeatureStatistics, PlacedFeatures, SplitStatistics
 from textok.evaluation.metrics.paired import PairedMetrics
 from textok.evaluation.metrics.semantics import SemanticMetrics
 
-SumT = TypeVar("SumT", SemanticMetrics, EncodingRecord)
+SumT = TypeVar("SumT", SemanticMetrics, EncodingRecord, FeatureStatistics)
 
 
 def merge_metrics(metrics: PairedMetrics, *, device: torch.device) -> PairedMetrics:
@@ -38,8 +37,8 @@ def merge_statistics(statistics: SplitStatistics, *, device: torch.device) -> Sp
     dist.all_gather_object(placed, (statistics.placed.positions, statistics.placed.vectors))
     positions, vectors = zip(*placed, strict=True)
     return SplitStatistics(
-        even=_reduced(statistics.even, device=device),
-        odd=_reduced(statistics.odd, device=device),
+        even=_merged(statistics.even, device=device),
+        odd=_merged(statistics.odd, device=device),
         placed=PlacedFeatures(positions=torch.cat(positions), vectors=torch.cat(vectors)),
     )
 
@@ -54,9 +53,13 @@ def merge_sums(metrics: SumT) -> SumT:
     return total
 
 
-def _reduced(statistics: FeatureStatistics, *, device: torch.device) -> FeatureStatistics:
-    count: Tensor = torch.tensor(statistics.count, dtype=torch.float64, device=device)
-    total, outer = statistics.total.to(device, copy=True), statistics.outer.to(device, copy=True)
-    for value in (count, total, outer):
+def _merged(statistics: FeatureStatistics, *, device: torch.device) -> FeatureStatistics:
+    """Vectors are gathered where all ranks together keep them; else sums are added where the tensors are."""
+    counts: list = [None] * dist.get_world_size()
+    dist.all_gather_object(counts, statistics.count)
+    if sum(counts) <= statistics.dim:
+        return merge_sums(statistics)
+    total, products = statistics.total.to(device, copy=True), statistics.outer.to(device, copy=True)
+    for value in (total, products):
         dist.all_reduce(value)
-    return FeatureStatistics(count=int(count), total=total.cpu(), outer=outer.cpu())
+    return FeatureStatistics(count=sum(counts), total=total.cpu(), products=products.cpu())

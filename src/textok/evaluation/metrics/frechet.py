@@ -1,5 +1,6 @@
-"""Fréchet distance between sets of pictures, from float64 statistics that add up over batches and ranks."""
+"""Fréchet distance between sets of pictures, in float64, from statistics that add up over batches and ranks."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,25 +9,33 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FeatureStatistics:
-    """Sums of feature vectors and of their outer products: mean and covariance, mergeable by ``+``.
+    """What the Fréchet distance needs of a set of feature vectors, mergeable by ``+``.
+
+    While there are no more vectors than channels, they are kept themselves: their distances then need no matrix
+    of all channels. Beyond that the sums of them and of their outer products are.
 
     Attributes:
         count: number of vectors.
         total: their sum, (d,), float64.
-        outer: sum of outer products, (d, d), float64.
+        vectors: the vectors (n, d), at most d of them and in any order; None where only sums are known.
+        products: sum of their outer products, (d, d), float64; None while the vectors are kept.
     """
 
     count: int
     total: Float64[Tensor, "d"]
-    outer: Float64[Tensor, "d d"]
+    vectors: Float[Tensor, "n d"] | None = None
+    products: Float64[Tensor, "d d"] | None = None
 
     @classmethod
     def of(cls, features: Float[Tensor, "n d"]) -> "FeatureStatistics":
         """Statistics of some vectors (n, d); n may be 0."""
-        vectors = features.double()
-        return cls(count=len(vectors), total=vectors.sum(dim=0), outer=vectors.T @ vectors)
+        exact = features.double()
+        count, dim = features.shape
+        if count <= dim:
+            return cls(count=count, total=exact.sum(dim=0), vectors=features)
+        return cls(count=count, total=exact.sum(dim=0), products=exact.T @ exact)
 
     @classmethod
     def from_moments(
@@ -34,18 +43,28 @@ class FeatureStatistics:
     ) -> "FeatureStatistics":
         """Statistics of ``count`` vectors, of which the mean and the unbiased covariance are known."""
         centre = mean.double()
-        outer = covariance.double() * (count - 1) + count * torch.outer(centre, centre)
-        return cls(count=count, total=centre * count, outer=outer)
+        products = covariance.double() * (count - 1) + count * torch.outer(centre, centre)
+        return cls(count=count, total=centre * count, products=products)
 
     def __add__(self, other: "FeatureStatistics") -> "FeatureStatistics":
-        return FeatureStatistics(
-            count=self.count + other.count, total=self.total + other.total, outer=self.outer + other.outer
-        )
+        count, total = self.count + other.count, self.total + other.total
+        if self.vectors is None or other.vectors is None or count > self.dim:
+            return FeatureStatistics(count=count, total=total, products=self.outer + other.outer)
+        return FeatureStatistics(count=count, total=total, vectors=torch.cat((self.vectors, other.vectors)))
 
     @property
     def dim(self) -> int:
         """Channels of a vector."""
         return len(self.total)
+
+    @property
+    def outer(self) -> Float64[Tensor, "d d"]:
+        """Sum of the outer products (d, d)."""
+        if self.products is not None:
+            return self.products
+        assert self.vectors is not None
+        exact = self.vectors.double()
+        return exact.T @ exact
 
     @cached_property
     def mean(self) -> Float64[Tensor, "d"]:
@@ -59,33 +78,50 @@ class FeatureStatistics:
         Raises:
             ValueError: with fewer than two vectors.
         """
-        if self.count < 2:
-            raise ValueError(f"Fréchet distance: got {self.count} pictures on one side; expected at least 2")
+        if self.vectors is not None:
+            return self.factor.T @ self.factor
+        self._check_count()
         return (self.outer - torch.outer(self.total, self.mean)) / (self.count - 1)
 
-    @cached_property
-    def spectrum(self) -> tuple[Float64[Tensor, "d"], Float64[Tensor, "d d"]]:
-        """Variances along the principal directions, smallest first, and these directions as columns."""
-        values, vectors = torch.linalg.eigh(self.covariance)
-        return values.clamp(min=0), vectors
+    @property
+    def variance(self) -> Float64[Tensor, ""]:
+        """Trace of the covariance."""
+        return self.factor.square().sum() if self.vectors is not None else torch.trace(self.covariance)
 
     @cached_property
-    def covariance_root(self) -> Float64[Tensor, "d d"]:
-        """Symmetric square root of the covariance."""
-        values, vectors = self.spectrum
-        return (vectors * values.sqrt()) @ vectors.T
+    def factor(self) -> Float64[Tensor, "r d"]:
+        """A matrix F with covariance F^T F: the centred vectors where they are kept, else its symmetric root.
+
+        Raises:
+            ValueError: with fewer than two vectors.
+        """
+        if self.vectors is None:
+            values, vectors = torch.linalg.eigh(self.covariance)
+            return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        self._check_count()
+        return (self.vectors.double() - self.mean) / math.sqrt(self.count - 1)
+
+    @cached_property
+    def directions(self) -> Float64[Tensor, "d r"]:
+        """The principal directions as columns, that of the largest variance first."""
+        if self.vectors is None:
+            return torch.linalg.eigh(self.covariance)[1].flip(1)
+        return torch.linalg.svd(self.factor, full_matrices=False)[2].T
 
     def along(self, directions: Float64[Tensor, "d k"]) -> "FeatureStatistics":
         """Statistics of the vectors' components along k directions."""
-        total, outer = self.total @ directions, directions.T @ self.outer @ directions
-        return FeatureStatistics(count=self.count, total=total, outer=outer)
+        if self.vectors is not None:
+            return FeatureStatistics.of(self.vectors.double() @ directions)
+        products = directions.T @ self.outer @ directions
+        return FeatureStatistics(count=self.count, total=self.total @ directions, products=products)
+
+    def _check_count(self) -> None:
+        if self.count < 2:
+            raise ValueError(f"Fréchet distance: got {self.count} pictures on one side; expected at least 2")
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """Fréchet distance of two Gaussians: |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017).
-
-    The trace of (A B)^(1/2) is computed as that of (A^(1/2) B A^(1/2))^(1/2), whose eigenvalues are the
-    same and real, also when there are fewer pictures than feature channels.
 
     Raises:
         ValueError: for vectors of different lengths, or fewer than two of them on a side.
@@ -94,10 +130,21 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
         raise ValueError(
             f"Fréchet distance: got features of {a.dim} and {b.dim} channels; expected both from one network"
         )
-    product = a.covariance_root @ b.covariance @ a.covariance_root
-    cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
-    spread = torch.trace(a.covariance) + torch.trace(b.covariance) - 2 * cross
+    spread = a.variance + b.variance - 2 * _trace_of_root(a, b)
     return float((a.mean - b.mean).square().sum() + spread)
+
+
+def _trace_of_root(a: FeatureStatistics, b: FeatureStatistics) -> Float64[Tensor, ""]:
+    """Tr (A B)^(1/2) for A = F^T F and B = G^T G: the sum of the singular values of F G^T.
+
+    Their squares are the eigenvalues of F B F^T, so one factor is enough; the other covariance is factored
+    only where it is cheap and exact: where its vectors are kept.
+    """
+    if a.vectors is None and b.vectors is not None:
+        a, b = b, a
+    if b.vectors is not None:
+        return torch.linalg.svdvals(a.factor @ b.factor.T).sum()
+    return torch.linalg.eigvalsh(a.factor @ b.covariance @ a.factor.T).clamp(min=0).sqrt().sum()
 
 
 def frechet_distance_pca(a: FeatureStatistics, b: FeatureStatistics, *, components: int) -> float:
@@ -114,7 +161,7 @@ def frechet_distance_pca(a: FeatureStatistics, b: FeatureStatistics, *, componen
             f"Fréchet distance, components: got {components} of {a.count} vectors of {a.dim} channels; "
             f"expected 1 to {min(a.dim, a.count - 1)}"
         )
-    directions = a.spectrum[1][:, -components:]
+    directions = a.directions[:, :components]
     return frechet_distance(a.along(directions), b.along(directions))
 
 
