@@ -22,7 +22,7 @@ import torch
 
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
-from textok.recipes import icons_128
+from textok.recipes.tokenizers import icons_128
 from textok.training.optimizers import build_optimizers
 from textok.training.run_folder import environment
 from textok.training.tokenizer import train_tokenizer

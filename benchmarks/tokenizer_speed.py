@@ -21,7 +21,7 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
 from textok.pipeline.precision import inference_dtype
-from textok.recipes import icons_128
+from textok.recipes.tokenizers import icons_128
 from textok.training.optimizers import build_optimizers
 from textok.training.run_folder import environment
 

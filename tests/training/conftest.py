@@ -16,7 +16,7 @@ from torch import Tensor
 
 from textok.data import DataConfig
 from textok.models.tokenizer import TexTokConfig
-from textok.recipes import toy
+from textok.recipes.tokenizers import toy
 from textok.training.captions import CachedText
 from textok.training.tokenizer_run import TokenizerRun, ValidationConfig
 

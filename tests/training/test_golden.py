@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from textok.recipes import toy
+from textok.recipes.tokenizers import toy
 from textok.training.tokenizer import train_tokenizer
 from textok.training.tokenizer_run import TokenizerRun
 

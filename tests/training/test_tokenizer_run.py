@@ -6,7 +6,7 @@ import pytest
 
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
-from textok.recipes import toy
+from textok.recipes.tokenizers import toy
 
 
 def test_a_critic_without_a_gan_loss_is_refused() -> None:

@@ -15,13 +15,14 @@ from textok import __version__
 from textok.cli.compare import evaluate_compare
 from textok.cli.demo import demo
 from textok.cli.evaluate import evaluate_reconstruction
+from textok.cli.generate import generate
 from textok.cli.generation import evaluate_generation
 from textok.cli.info import info
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
 from textok.cli.study import captions
 from textok.cli.tokens import decode, encode
-from textok.cli.train import alignment, tokenizer, train_tokenizer
+from textok.cli.train import alignment, generator, tokenizer, train_generator, train_tokenizer
 
 DESCRIPTION = """Text-conditioned image tokenization: captioned pictures in, a few tokens each out, and back.
 
@@ -69,8 +70,9 @@ def _run(words: list[str]) -> int:
     if words == ["--version"]:
         print(f"open-textok {__version__}")
         return 0
-    if words[:2] == ["train", "tokenizer"] and len(words) > 2 and not words[2].startswith("-"):
-        train_tokenizer(words[2], words[3:])
+    if words[:1] == ["train"] and words[1:2] in (["tokenizer"], ["generator"]) and _names_recipe(words):
+        train = train_tokenizer if words[1] == "tokenizer" else train_generator
+        train(words[2], words[3:])
         return 0
     _app().cli(
         args=compare_words(words) or ["--help"],
@@ -79,6 +81,10 @@ def _run(words: list[str]) -> int:
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
     )
     return 0
+
+
+def _names_recipe(words: list[str]) -> bool:
+    return len(words) > 2 and not words[2].startswith("-")
 
 
 def compare_words(words: list[str]) -> list[str]:
@@ -95,11 +101,13 @@ def _app() -> SubcommandApp:
     app, train = SubcommandApp(), SubcommandApp()
     train.__doc__ = "Train a model by a recipe; the same command resumes."
     train.command(tokenizer)
+    train.command(generator)
     train.command(alignment)
     app.command(demo)
     app.command(encode)
     app.command(decode)
     app.command(reconstruct)
+    app.command(generate)
     app.command(train, name="train")
     study = SubcommandApp()
     study.__doc__ = "Compare trainings that differ in one thing."

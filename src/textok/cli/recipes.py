@@ -4,10 +4,13 @@ import inspect
 import json as json_format
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from textok.training.tokenizer import TokenizerRun
+    from textok.training.generator_run import GeneratorRun
+    from textok.training.tokenizer_run import TokenizerRun
 
 
 def recipes(*, json: bool = False) -> None:
@@ -16,27 +19,45 @@ def recipes(*, json: bool = False) -> None:
     Args:
         json: print them as JSON.
     """
-    from textok.recipes import RECIPES
+    from textok.recipes import GENERATOR_RECIPES, RECIPES
 
-    lines = {name: summary(recipe) for name, recipe in RECIPES.items()}
+    kinds = {"tokenizer": RECIPES, "generator": GENERATOR_RECIPES}
+    lines = {kind: {name: summary(made) for name, made in known.items()} for kind, known in kinds.items()}
     if json:
         print(json_format.dumps(lines))
         return
-    width = max(map(len, lines))
-    print("\n".join(f"{name:<{width}}  {line}" for name, line in lines.items()))
+    width = max(len(name) for found in lines.values() for name in found)
+    parts = [
+        "\n".join(
+            [f"textok train {kind} RECIPE", *(f"  {name:<{width}}  {line}" for name, line in found.items())]
+        )
+        for kind, found in lines.items()
+    ]
+    print("\n\n".join(parts))
 
 
 def find_recipe(name: str) -> "Callable[[], TokenizerRun]":
-    """The recipe of that name.
+    """The tokenizer recipe of that name.
 
     Raises:
         ValueError: when there is none; suggests the nearest.
     """
     from textok.recipes import RECIPES
 
-    if name not in RECIPES:
-        raise ValueError(f"no recipe {name!r};{nearest(name, list(RECIPES))} textok recipes lists them")
-    return RECIPES[name]
+    return _found(name, RECIPES)
+
+
+def find_generator_recipe(name: str) -> "Callable[[], GeneratorRun]":
+    """The generator recipe of that name; raises as :func:`find_recipe`."""
+    from textok.recipes import GENERATOR_RECIPES
+
+    return _found(name, GENERATOR_RECIPES)
+
+
+def _found(name: str, recipes: "dict[str, Callable[[], T]]") -> "Callable[[], T]":
+    if name not in recipes:
+        raise ValueError(f"no recipe {name!r};{nearest(name, list(recipes))} textok recipes lists them")
+    return recipes[name]
 
 
 def nearest(name: str, names: list[str]) -> str:

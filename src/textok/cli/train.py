@@ -1,15 +1,15 @@
-"""``textok train tokenizer RECIPE``, whose options are the recipe's values, and ``textok train alignment``."""
+"""``textok train tokenizer|generator RECIPE``, whose options are the recipe's values, and ``train alignment``."""
 
 import json as json_format
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg
 
-from textok.cli.recipes import find_recipe, summary
+from textok.cli.recipes import find_generator_recipe, find_recipe, summary
 
 
 def tokenizer(recipe: Annotated[Positional[str], arg(metavar="RECIPE")], *, out: Path) -> None:
@@ -24,6 +24,19 @@ def tokenizer(recipe: Annotated[Positional[str], arg(metavar="RECIPE")], *, out:
     train_tokenizer(recipe, ["--out", str(out)])
 
 
+def generator(recipe: Annotated[Positional[str], arg(metavar="RECIPE")], *, data: str, out: Path) -> None:
+    """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped.
+
+    Each value of the recipe is an option: textok train generator RECIPE --help shows them all.
+
+    Args:
+        recipe: its name comes first; textok recipes lists them.
+        data: a folder that textok cache wrote.
+        out: the run folder: configuration, metrics, pictures, checkpoints and weights.
+    """
+    train_generator(recipe, ["--data", data, "--out", str(out)])
+
+
 def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
     """Train by a recipe with some of its values replaced.
 
@@ -36,8 +49,7 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
         KeyboardInterrupt: when the training was asked to stop before its last step.
     """
     made = find_recipe(recipe)
-    from textok.training import tokenizer as training
-    from textok.training.run_folder import steps_of
+    from textok.training.tokenizer import train_tokenizer as train
     from textok.training.tokenizer_run import TokenizerRun
 
     @dataclass(frozen=True, kw_only=True)
@@ -46,15 +58,43 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
         """the run folder; when it exists, its training goes on"""
         run: Annotated[TokenizerRun, arg(name="")] = field(default_factory=made)
 
-    command = tyro.cli(
-        Command,
+    command = _parsed(Command, options, kind="tokenizer", recipe=recipe, made=made)
+    _told(train(command.run, command.out), steps=command.run.steps)
+
+
+def train_generator(recipe: str, options: Sequence[str]) -> None:
+    """Train a generator by a recipe with some of its values replaced; as :func:`train_tokenizer`."""
+    made = find_generator_recipe(recipe)
+    from textok.training.generator import train_generator as train
+    from textok.training.generator_run import GeneratorRun
+
+    @dataclass(frozen=True, kw_only=True)
+    class Command:
+        out: Path
+        """the run folder; when it exists, its training goes on"""
+        run: Annotated[GeneratorRun, arg(name="")] = field(default_factory=made)
+
+    command = _parsed(Command, options, kind="generator", recipe=recipe, made=made)
+    _told(train(command.run, command.out), steps=command.run.steps)
+
+
+def _parsed(
+    form: type, options: Sequence[str], *, kind: str, recipe: str, made: Callable[..., object]
+) -> Any:
+    return tyro.cli(
+        form,
         args=options,
-        prog=f"textok train tokenizer {recipe}",
+        prog=f"textok train {kind} {recipe}",
         description=summary(made),
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
     )
-    weights = training.train_tokenizer(command.run, command.out)
-    if steps_of(weights) < command.run.steps:  # asked to stop: a script must not go on with these weights
+
+
+def _told(weights: Path, *, steps: int) -> None:
+    """Print where the weights are; a script must not go on with those of a run that was asked to stop."""
+    from textok.training.run_folder import steps_of
+
+    if steps_of(weights) < steps:
         raise KeyboardInterrupt
     print(weights)
 

@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from textok.data.images import (
@@ -18,6 +20,7 @@ from textok.data.images import (
     to_rgb,
     to_uint8,
 )
+from textok.writing import replacing
 
 Picture = Image.Image | np.ndarray | Tensor
 Size = tuple[int, int]
@@ -112,3 +115,19 @@ def _check_range(picture: Tensor, place: int) -> None:
             f"images[{place}]: found values from {low:.4g} to {high:.4g};"
             f" expected floats in [-1, 1]: {CONVERT}"
         )
+
+
+def save_png(image: Image.Image, path: str | Path) -> Path:
+    """Write a PNG, whole or not at all, with the text entries of ``image.info`` inside.
+
+    A generated picture says there how it was made: ``PIL.Image.open(path).info["textok"]`` is JSON.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes = PngInfo()
+    for name, value in image.info.items():
+        if isinstance(value, str):
+            notes.add_itxt(str(name), value)
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=notes)
+    return path

@@ -28,10 +28,13 @@ _LIBRARIES = (
 # What a run may be resumed with another value of: how fast it goes, where its files lie and how often it tells,
 # not what it learns. Data that moved are known by their fingerprint, which is one of the facts.
 MAY_DIFFER = {
+    "data",
     "data.source",
     "data.workers",
     "data.keep_decoded_mb",
     "text_cache",
+    "preview.held_out",
+    "preview.tokenizer",
     "log_every",
     "checkpoint_every",
 }

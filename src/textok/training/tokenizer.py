@@ -18,13 +18,13 @@ from textok.models.tokenizer import TexTok, count_parameters
 from textok.training.captions import CachedText
 from textok.training.loop import Means, NonFiniteGuard, Throughput, agreed, polite_stop
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.ranks import start_accelerator
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer_parts import (
     Parts,
     build_critic,
     build_perceptual,
     next_batch,
-    start_accelerator,
     start_from,
 )
 from textok.training.tokenizer_run import TokenizerRun
@@ -45,7 +45,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run)
+    accelerator = start_accelerator(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if run.batch_size % world:
         raise ValueError(f"batch_size: {run.batch_size} pictures do not split evenly over {world} ranks")

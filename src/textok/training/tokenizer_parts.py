@@ -1,11 +1,10 @@
 """What a tokenizer training is put together from, and how all of it is saved and restored."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, gather_object
+from accelerate.utils import gather_object
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -14,31 +13,11 @@ from textok.models.tokenizer import TexTok
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.objectives.lpips import LPIPS
 from textok.objectives.perceptual import EfficientNetPerceptualLoss, PerceptualLoss
-from textok.pipeline.precision import inference_dtype
 from textok.training.critic import Critic
 from textok.training.loop import Means, NonFiniteGuard
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer_run import LossConfig, TokenizerRun
 from textok.training.validation import Validation
-
-# Ranks meet for the first time when the captions of all are encoded, and the share of one can take hours longer
-# than that of another; torch gives up after 10 or 30 minutes.
-PATIENCE = timedelta(hours=12)
-
-
-def mixed_precision(run: TokenizerRun) -> str:
-    """Accelerate's word for the number type of the forward pass."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return "bf16" if inference_dtype(device, run.precision) == torch.bfloat16 else "no"
-
-
-def start_accelerator(run: TokenizerRun) -> Accelerator:
-    """The process group, the device and the number type; ranks wait for each other up to ``PATIENCE``."""
-    return Accelerator(
-        mixed_precision=mixed_precision(run),
-        cpu=not torch.cuda.is_available(),
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-    )
 
 
 def build_perceptual(loss: LossConfig, *, device: torch.device, dtype: torch.dtype) -> PerceptualLoss | None:

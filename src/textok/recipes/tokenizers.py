@@ -1,7 +1,4 @@
-"""Named runs: each function returns one whole configuration; variants are small changes of another.
-
-A recipe is chosen by name: ``textok train tokenizer icons-128 --out RUN``; its fields can be overridden.
-"""
+"""Tokenizers: the small ones on the pictures of this repository, and the rows of the paper."""
 
 from collections.abc import Callable
 from dataclasses import replace

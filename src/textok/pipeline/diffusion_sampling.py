@@ -1,0 +1,60 @@
+"""Samplers of noise-prediction models: the schedulers of diffusers, on our latents (extra ``[diffusion]``)."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from textok.objectives.diffusion import BETA_END, BETA_START, STEPS
+from textok.objectives.flow import OnStep, Predict
+
+
+def scheduler(sampler: str) -> Any:
+    """The diffusers scheduler of a name, on the linear betas that training uses.
+
+    Raises:
+        ValueError: for another name, or when diffusers is not installed.
+    """
+    if sampler not in ("ddim", "ddpm"):
+        raise ValueError(f"sampler: got {sampler!r}; a noise-prediction generator takes ddim or ddpm")
+    try:
+        from diffusers import DDIMScheduler, DDPMScheduler
+    except ImportError as error:
+        raise ValueError(
+            "sampling a noise-prediction generator needs diffusers: pip install 'open-textok[diffusion]'"
+        ) from error
+    betas: dict[str, Any] = {
+        "num_train_timesteps": STEPS,
+        "beta_start": BETA_START,
+        "beta_end": BETA_END,
+        "beta_schedule": "linear",
+        "clip_sample": False,
+    }
+    return DDIMScheduler(**betas) if sampler == "ddim" else DDPMScheduler(**betas)
+
+
+def sample_diffusion(
+    predict: Predict,
+    noise: Float[Tensor, "b k c"],
+    *,
+    sampler: str,
+    steps: int,
+    generator: torch.Generator,
+    on_step: OnStep | None = None,
+) -> Float[Tensor, "b k c"]:
+    """From noise to data in ``steps`` of the 1,000 training steps.
+
+    Raises:
+        ValueError: for an unknown sampler or more steps than were trained.
+    """
+    if not 1 <= steps <= STEPS:
+        raise ValueError(f"steps: got {steps}; a noise-prediction generator takes 1 to {STEPS}")
+    made = scheduler(sampler)
+    made.set_timesteps(steps)
+    x = noise
+    for index, step in enumerate(made.timesteps.tolist()):
+        x = made.step(predict(x, step / STEPS), step, x, generator=generator).prev_sample
+        if on_step is not None:
+            on_step(index + 1)
+    return x

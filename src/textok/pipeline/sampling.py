@@ -1,0 +1,169 @@
+"""How a generator is sampled: the settings, and the walk from noise (or masks) to tokens.
+
+Axes: b batch, k latent tokens, K the most of them, c latent channels.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from textok.models.conditions import Condition
+from textok.models.dit import DiT
+from textok.models.generators import Generator
+from textok.models.maskgit import MaskGIT
+from textok.objectives.flow import Guidance, OnStep, Predict, Sampler, sample, time_grid
+from textok.objectives.masking import decode_masked, guided_logits
+from textok.pipeline.diffusion_sampling import sample_diffusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Settings of a draw; a generator's weights come with its own defaults.
+
+    Attributes:
+        num_tokens: the budget k; None for the generator's K.
+        steps: of the sampler.
+        guidance: scale of classifier-free guidance; 1 for none.
+        guidance_interval: times within which it acts; 1 is pure noise.
+        sampler: "euler", "heun" or "stochastic" for a flow; "ddim" or "ddpm" for noise prediction.
+        time_shift: above 1 spends more steps near the noise.
+        temperature: of the codes' distribution (MaskGIT).
+        confidence_temperature: noise in the order in which codes are fixed (MaskGIT).
+    """
+
+    num_tokens: int | None = None
+    steps: int = 24
+    guidance: float = 3.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    sampler: Sampler | str = "euler"
+    time_shift: float = 1.0
+    temperature: float = 1.0
+    confidence_temperature: float = 4.5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: got {self.steps}, expected at least 1")
+        if self.temperature <= 0 or self.confidence_temperature < 0:
+            raise ValueError("temperature: expected above 0, and 0 or more for the confidence")
+        Guidance(scale=self.guidance, interval=self.guidance_interval)
+
+    @classmethod
+    def of(cls, generator: Generator) -> "Sampling":
+        """The defaults that came with the weights."""
+        saved = dict(generator.made_by.get("sampling", {})) if hasattr(generator, "made_by") else {}
+        if "guidance_interval" in saved:
+            saved["guidance_interval"] = tuple(saved["guidance_interval"])
+        if isinstance(generator, DiT) and generator.config.prediction == "noise":
+            saved = {"sampler": "ddim", "steps": 50} | saved
+        if isinstance(generator, MaskGIT):
+            saved = {"steps": 12} | saved
+        return cls(**saved)
+
+    def changed(self, **values: Any) -> "Sampling":
+        """With every value that is not None put in place."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def draw_latents(
+    network: DiT,
+    condition: Condition,
+    noise: Float[Tensor, "b k c"],
+    settings: Sampling,
+    *,
+    random: torch.Generator,
+    on_step: OnStep | None = None,
+) -> Float[Tensor, "b k c"]:
+    """Noise to unit-scale latents.
+
+    Args:
+        network: predicts velocity or noise.
+        condition: a class or caption a row.
+        noise: standard normal; its length is the budget.
+        settings: of the sampler.
+        random: serves samplers that draw noise on the way.
+        on_step: is told the number of finished steps.
+
+    Raises:
+        ValueError: for a sampler that does not fit what the network predicts.
+    """
+    guidance = Guidance(scale=settings.guidance, interval=settings.guidance_interval)
+    predict = guided(network, condition, guidance)
+    if network.config.prediction == "noise":
+        return sample_diffusion(
+            predict, noise, sampler=settings.sampler, steps=settings.steps, generator=random, on_step=on_step
+        )
+    times = time_grid(settings.steps, shift=settings.time_shift)
+    return sample(predict, noise, times, sampler=settings.sampler, generator=random, on_step=on_step)
+
+
+def guided(network: DiT, condition: Condition, guidance: Guidance) -> Predict:
+    """A network as a function of latents and time; both predictions of guidance come from one pass."""
+    both = condition.joined(condition.unconditional())
+
+    def predict(x: Float[Tensor, "b k c"], time: float) -> Float[Tensor, "b k c"]:
+        times = torch.full((len(x),), time, device=x.device)
+        if not guidance.acts(time):
+            return network(x, times, condition)
+        conditional, unconditional = network(x.repeat(2, 1, 1), times.repeat(2), both).chunk(2)
+        return guidance.combine(conditional, unconditional)
+
+    return predict
+
+
+@torch.inference_mode()
+def draw_codes(
+    network: MaskGIT,
+    condition: Condition,
+    settings: Sampling,
+    *,
+    budget: int,
+    random: torch.Generator,
+    on_step: OnStep | None = None,
+) -> Int[Tensor, "b k"]:
+    """All masks to codes; guidance rises over the steps up to its scale."""
+    both = condition.joined(condition.unconditional())
+
+    def predict(codes: Int[Tensor, "b k"], progress: float) -> Tensor:
+        if settings.guidance == 1:
+            return network(codes, condition)
+        conditional, unconditional = network(codes.repeat(2, 1), both).chunk(2)
+        scale = 1 + (settings.guidance - 1) * progress
+        return guided_logits(conditional, unconditional, scale)
+
+    return decode_masked(
+        predict,
+        shape=(len(condition), budget),
+        mask_code=network.config.num_codes,
+        steps=settings.steps,
+        temperature=settings.temperature,
+        confidence_temperature=settings.confidence_temperature,
+        generator=random,
+        on_step=on_step,
+    )
+
+
+def draw_tokens(
+    network: Generator,
+    condition: Condition,
+    settings: Sampling,
+    *,
+    random: torch.Generator,
+    noise: Float[Tensor, "b K c"] | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Latents (b, k, c) or codes (b, k) of the asked budget; ``noise`` is a DiT's start, cut to the budget."""
+    budget = settings.num_tokens or network.config.num_latents
+    if isinstance(network, MaskGIT):
+        return draw_codes(network, condition, settings, budget=budget, random=random, on_step=on_step)
+    if noise is None:
+        raise ValueError("noise: a DiT starts from noise; got none")
+    return draw_latents(network, condition, noise[:, :budget], settings, random=random, on_step=on_step)

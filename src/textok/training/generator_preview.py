@@ -1,0 +1,135 @@
+"""What a generator run shows of itself: the loss on held-out latents, a grid of pictures, and the exported model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from textok.data.latents import LatentBatch, LatentCache, Manifest
+from textok.evaluation.pages.grids import save_picture
+from textok.evaluation.pages.sample_grid import sample_grid
+from textok.models.checkpoint import encode_config
+from textok.models.generators import Generator, build_generator
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.training.draws import step_generator
+from textok.training.generator_run import GeneratorRun
+from textok.training.generator_step import MicroRows, condition_of, loss_of
+from textok.training.placing import Placing
+from textok.training.run_folder import RunFolder, environment
+
+HELD_OUT_BATCH = 64
+
+
+class Preview:
+    """Scores and draws with the EMA weights; the grid's tokenizer is loaded when it is first needed."""
+
+    def __init__(
+        self, run: GeneratorRun, manifest: Manifest, *, accelerator: Accelerator, placing: Placing
+    ) -> None:
+        self.run_config, self.config, self.manifest = run, run.preview, manifest
+        self.accelerator, self.placing = accelerator, placing
+        self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
+        self.held_out = _held_out(self.config.held_out, manifest)
+        self._tokenizer: ImageTokenizer | None = None
+
+    def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
+        """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""
+        weights = self.placing.weights(averaged)
+        if not self.accelerator.is_main_process:
+            return
+        model = whole(self.run_config, weights).to(self.accelerator.device).eval()
+        if self.held_out is not None:
+            folder.log(step, self.held_out_losses(model))
+        if self.config.tokenizer != "none":
+            self._draw(model, folder.path / "grids" / f"step-{step:08d}.png")
+
+    @torch.no_grad()
+    def held_out_losses(self, model: Generator) -> dict[str, float]:
+        """The loss at every budget, with the same noise and times each time."""
+        assert self.held_out is not None
+        rows = min(len(self.held_out), self.config.count)
+        found = {}
+        for budget in self.budgets:
+            draws = step_generator(self.run_config.seed, step=0, stream=f"held out {budget}")
+            total = 0.0
+            for start in range(0, rows, HELD_OUT_BATCH):
+                batch = self.held_out.batch(range(start, min(start + HELD_OUT_BATCH, rows)))
+                part = self._part(batch, budget=budget)
+                with self.accelerator.autocast():
+                    total += float(loss_of(model, part, self.run_config, draws=draws)) * len(batch.keys)
+            found[f"val/loss_k{budget}"] = total / rows
+        return found
+
+    def _part(self, batch: LatentBatch, *, budget: int) -> MicroRows:
+        tokens = batch.latents if batch.codes is None else batch.codes
+        assert tokens is not None
+        device = self.accelerator.device
+        condition = condition_of(batch, kind=self.run_config.model.condition.kind)
+        return MicroRows(
+            tokens=tokens[:, :budget].to(device),
+            condition=condition.to(device),
+            lengths=None,
+            share=1.0,
+            last=True,
+        )
+
+    def _draw(self, model: Generator, path: Path) -> None:
+        """A row for each prompt (or class), a column for each budget; the same noise in all columns."""
+        pipeline = Pipeline(model, self._decoder(), device=self.accelerator.device, precision="float32")
+        settings: dict[str, Any] = {"steps": self.config.steps, "guidance": self.config.guidance}
+        if self.run_config.model.condition.kind == "class":
+            count = min(len(self.config.prompts), self.run_config.model.condition.num_classes)
+            names, asked = [f"class {i}" for i in range(count)], {"labels": list(range(count))}
+        else:
+            names, asked = list(self.config.prompts), {"prompts": list(self.config.prompts)}
+        columns = [pipeline(num_tokens=k, output="uint8", **asked, **settings) for k in self.budgets]
+        grid = sample_grid(
+            torch.stack(columns, dim=1), rows=names, columns=[f"{k} tokens" for k in self.budgets]
+        )
+        save_picture(grid, path)
+
+    def _decoder(self) -> ImageTokenizer:
+        if self._tokenizer is None:
+            source = self.config.tokenizer or self.manifest.tokenizer_source
+            self._tokenizer = ImageTokenizer.from_pretrained(source, device=self.accelerator.device)
+        return self._tokenizer
+
+
+def _held_out(folder: str | None, manifest: Manifest) -> LatentCache | None:
+    if folder is None:
+        return None
+    cache = LatentCache.open(folder)
+    if cache.manifest.tokenizer != manifest.tokenizer:
+        raise ValueError(
+            f"preview.held_out: {folder} holds latents of {cache.manifest.tokenizer}, the training cache those of "
+            f"{manifest.tokenizer}; cache both with one tokenizer"
+        )
+    return cache
+
+
+def whole(run: GeneratorRun, weights: dict[str, torch.Tensor]) -> Generator:
+    """A model of its own from whole weights."""
+    model = build_generator(run.model)
+    model.load_state_dict(weights)
+    return model
+
+
+def export(
+    averaged: nn.Module,
+    run: GeneratorRun,
+    folder: RunFolder,
+    *,
+    step: int,
+    placing: Placing,
+    accelerator: Accelerator,
+) -> None:
+    """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes."""
+    weights = placing.weights(averaged)
+    if not accelerator.is_main_process:
+        return
+    sampling = {"steps": run.preview.steps, "guidance": run.preview.guidance}
+    made_by = {"run": encode_config(run), "step": step, "sampling": sampling, "environment": environment()}
+    whole(run, weights).save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
