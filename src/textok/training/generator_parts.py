@@ -14,7 +14,7 @@ from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiTConfig
 from textok.training.generator_run import GeneratorRun
 from textok.training.loop import Means, NonFiniteGuard
-from textok.training.placing import Placing, Replicated, Sharded
+from textok.training.placing import Replicated, Sharded
 from textok.training.run_folder import RunFolder
 
 
@@ -54,7 +54,7 @@ def fitted_condition(asked: ConditionConfig, manifest: Manifest, *, data: str) -
     return replace(asked, num_classes=manifest.num_classes)
 
 
-def place(model: nn.Module, ema: AveragedModel, accelerator: Accelerator, *, sharded: bool) -> Placing:
+def place(model: nn.Module, ema: AveragedModel, accelerator: Accelerator, *, sharded: bool) -> Replicated:
     """Whole weights on every rank, or parts of them."""
     if sharded:
         if accelerator.num_processes == 1:
@@ -73,7 +73,7 @@ class GeneratorParts:
     loader: LatentLoader
     guard: NonFiniteGuard
     means: Means
-    placing: Placing
+    placing: Replicated
 
     def save(self, folder: RunFolder, *, step: int, rank: int) -> None:
         """Write a checkpoint; all ranks call, rank 0 writes."""

@@ -17,7 +17,7 @@ from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.draws import step_generator
 from textok.training.generator_run import GeneratorRun
 from textok.training.generator_step import MicroRows, condition_of, loss_of
-from textok.training.placing import Placing
+from textok.training.placing import Replicated
 from textok.training.run_folder import RunFolder, environment
 
 HELD_OUT_BATCH = 64
@@ -27,7 +27,7 @@ class Preview:
     """Scores and draws with the EMA weights; the grid's tokenizer is loaded when it is first needed."""
 
     def __init__(
-        self, run: GeneratorRun, manifest: Manifest, *, accelerator: Accelerator, placing: Placing
+        self, run: GeneratorRun, manifest: Manifest, *, accelerator: Accelerator, placing: Replicated
     ) -> None:
         self.run_config, self.config, self.manifest = run, run.preview, manifest
         self.accelerator, self.placing = accelerator, placing
@@ -123,7 +123,7 @@ def export(
     folder: RunFolder,
     *,
     step: int,
-    placing: Placing,
+    placing: Replicated,
     accelerator: Accelerator,
 ) -> None:
     """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes."""

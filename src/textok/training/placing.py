@@ -1,8 +1,8 @@
 """Where a generator's weights live: whole on every rank (DDP), or spread over the ranks (FSDP2)."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -21,93 +21,86 @@ from torch.optim import Optimizer
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-class Placing(Protocol):
-    """What a training loop asks of the placing."""
+class Replicated:
+    """Every rank has all weights; gradients are averaged by DDP, which accelerate puts in place.
+
+    Attributes:
+        network: what the training step calls.
+    """
 
     network: Callable[..., Tensor]
-
-    def hold(self) -> AbstractContextManager[Any]:
-        """Inside, gradients are not exchanged: more micro-batches follow."""
-        ...
-
-    def clip(self, norm: float) -> Tensor:
-        """Scale gradients to at most ``norm``; returns what it was, the same on all ranks."""
-        ...
-
-    def weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """Whole weights; all ranks call, rank 0 gets them."""
-        ...
-
-    def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
-        """Put whole weights into a placed model."""
-        ...
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Whole optimizer state; all ranks call, rank 0 gets it."""
-        ...
-
-    def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Put it back."""
-        ...
-
-
-class Replicated:
-    """Every rank has all weights; gradients are averaged by DDP, which accelerate puts in place."""
 
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
         self.network = accelerator.prepare(model)
 
     def hold(self) -> AbstractContextManager[Any]:
-        return self.accelerator.no_sync(self.network)
+        """Inside, gradients are not exchanged: more micro-batches follow."""
+        return self.accelerator.no_sync(cast(nn.Module, self.network))
 
     def clip(self, norm: float) -> Tensor:
+        """Scale gradients to at most ``norm``; returns what it was, the same on all ranks."""
         return torch.as_tensor(self.accelerator.clip_grad_norm_(self.model.parameters(), norm))
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """Whole weights; all ranks call, rank 0 gets them."""
         return model.state_dict()
 
     def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
+        """Put whole weights into a placed model."""
         model.load_state_dict(state)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Whole optimizer state; all ranks call, rank 0 gets it."""
         return optimizer.state_dict()
 
     def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Put it back."""
         optimizer.load_state_dict(state)
 
 
-class Sharded:
+class Sharded(Replicated):
     """Every rank has a part of every block's weights, gathered when the block runs."""
 
     def __init__(self, model: nn.Module, ema: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
         for module in (model, ema):
-            for block in module.get_submodule("blocks"):
+            for block in cast(nn.ModuleList, module.get_submodule("blocks")):
                 fully_shard(block)
             fully_shard(module)
+        self.network = self._run
 
-    def network(self, *inputs: Any, **named: Any) -> Tensor:
+    def _run(self, *inputs: Any, **named: Any) -> Tensor:
         with self.accelerator.autocast():
             return self.model(*inputs, **named)
 
-    def hold(self) -> AbstractContextManager[Any]:
-        assert isinstance(self.model, FSDPModule)
-        self.model.set_requires_gradient_sync(False)
-        return _then(lambda: self.model.set_requires_gradient_sync(True))
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Inside, gradients stay whole on each rank: more micro-batches follow."""
+        model = cast(FSDPModule, self.model)
+        model.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            model.set_requires_gradient_sync(True)
 
     def clip(self, norm: float) -> Tensor:
+        """As for whole weights; the norm is taken over the parts of all ranks."""
         found = torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
         return found.full_tensor() if isinstance(found, DTensor) else found
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """Gathered from all ranks onto the CPU of rank 0."""
         return get_model_state_dict(model, options=WHOLE)
 
     def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
+        """Every rank takes its part."""
         set_model_state_dict(model, state, options=WHOLE)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Gathered from all ranks, named by parameter."""
         return get_optimizer_state_dict(self.model, optimizer, options=WHOLE)
 
     def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Every rank takes its part."""
         set_optimizer_state_dict(self.model, optimizer, state, options=WHOLE)

@@ -1,0 +1,217 @@
+"""Generation speed at 512 px: DiT-XL/2 on 1,024 tokens of an SD-VAE against DiT-XL on 32 tokens of TexTok-B.
+
+    python benchmarks/generation_speed.py
+
+Run it on an otherwise idle machine. All weights are random: time does not depend on them. One process measures
+A B A B: a network evaluation with classifier-free guidance (two rows a picture), the decoder, and a whole picture
+of equal step counts. Work is counted by ``FlopCounterMode`` on shapes alone (multiply-adds times two).
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DiTTransformer2DModel
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from textok.evaluation.results import write_result
+from textok.models.conditions import Condition
+from textok.models.dit import DiT
+from textok.models.text import TextCondition
+from textok.models.tokenizer import TexTok, count_parameters
+from textok.objectives.flow import Guidance, sample_euler, time_grid
+from textok.pipeline.precision import inference_dtype
+from textok.pipeline.sampling import guided
+from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.training.run_folder import environment
+
+OUT = Path(__file__).resolve().parent / "results" / "generation_speed.json"
+TOKENS, TEXT_TOKENS, GUIDANCE = 32, 128, 4.0
+PAPER_STEPS = 250
+
+
+@dataclass(frozen=True)
+class System:
+    """A generator and its decoder; ``batch`` pictures at a time."""
+
+    name: str
+    network: nn.Module
+    decoder: nn.Module
+    evaluate: Callable[[int], object]
+    decode: Callable[[int], object]
+    picture: Callable[[int, int], object]
+
+
+def original(device: str, dtype: torch.dtype) -> System:
+    """DiT-XL/2 at 512 px as published: latents 64 x 64 x 4 of the SD-VAE, patch 2, 1,000 classes."""
+    with torch.device(device):
+        network = DiTTransformer2DModel(
+            num_attention_heads=16, attention_head_dim=72, in_channels=4, out_channels=8, num_layers=28,
+            sample_size=64, patch_size=2, num_embeds_ada_norm=1000,
+        )  # fmt: skip
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
+        )  # fmt: skip
+    network, vae = (module.eval().requires_grad_(False).to(dtype) for module in (network, vae))
+
+    def noise(batch: int) -> torch.Tensor:
+        return torch.randn(batch, 4, 64, 64, dtype=dtype, device=device)
+
+    def velocity(x: torch.Tensor, time_: float) -> torch.Tensor:
+        rows = 2 * len(x)
+        steps = torch.full((rows,), int(999 * time_), device=device)
+        labels = torch.zeros(rows, dtype=torch.long, device=device)
+        made = network(x.repeat(2, 1, 1, 1), timestep=steps, class_labels=labels).sample[:, :4]
+        conditional, unconditional = made.chunk(2)
+        return Guidance(scale=GUIDANCE).combine(conditional, unconditional)
+
+    def picture(batch: int, steps: int) -> object:
+        return vae.decode(sample_euler(velocity, noise(batch), time_grid(steps))).sample
+
+    return System(
+        "DiT-XL/2, 1,024 tokens, SD-VAE",
+        network,
+        vae.decoder,
+        lambda batch: velocity(noise(batch), 0.5),
+        lambda batch: vae.decode(noise(batch)).sample,
+        picture,
+    )
+
+
+def ours(device: str, dtype: torch.dtype) -> System:
+    """DiT-XL on 32 latents by class; TexTok-B decodes 512 px with a caption of 128 T5-XXL tokens."""
+    recipe = RECIPES["imagenet-512-b-32"]().model
+    with torch.device(device):
+        network = DiT(GENERATOR_RECIPES["imagenet-512-dit-xl-32"]().model)
+        tokenizer = TexTok(recipe)
+    network, tokenizer = (module.eval().requires_grad_(False).to(dtype) for module in (network, tokenizer))
+    tokenizer.bottleneck.float()
+
+    def noise(batch: int) -> torch.Tensor:
+        return torch.randn(batch, TOKENS, recipe.latent_dim, device=device)
+
+    def velocity(batch: int) -> Callable[..., torch.Tensor]:
+        labels = torch.zeros(batch, dtype=torch.long, device=device)
+        return guided(network, Condition(labels=labels), Guidance(scale=GUIDANCE))
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        states = torch.randn(len(latents), TEXT_TOKENS, recipe.text_dim, dtype=dtype, device=device)
+        present = torch.ones(len(latents), TEXT_TOKENS, dtype=torch.bool, device=device)
+        return tokenizer.decode(latents, TextCondition(states, present))
+
+    def picture(batch: int, steps: int) -> object:
+        return decode(sample_euler(velocity(batch), noise(batch), time_grid(steps)))
+
+    return System(
+        "DiT-XL, 32 tokens, TexTok-B",
+        network,
+        tokenizer.decoder,
+        lambda batch: velocity(batch)(noise(batch), 0.5),
+        lambda batch: decode(noise(batch)),
+        picture,
+    )
+
+
+def main() -> None:
+    """Measure, print and record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=4, help="of a whole picture, for both")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    options = parser.parse_args()
+    dtype = inference_dtype("cpu")
+    systems = [original("cpu", dtype), ours("cpu", dtype)]
+    counts = {s.name: work(s) for s in (original("meta", dtype), ours("meta", dtype))}
+    rows = [
+        row for batch in options.batches for row in measure(systems, counts, batch=batch, options=options)
+    ]
+    settings = vars(options) | {"dtype": str(dtype), "guidance": GUIDANCE, "text_tokens": TEXT_TOKENS}
+    write_result(OUT, settings=settings, rows=rows, made_by=environment())
+    for row in rows:
+        print({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})
+
+
+def measure(
+    systems: list[System],
+    counts: dict[str, dict[str, float]],
+    *,
+    batch: int,
+    options: argparse.Namespace,
+) -> list[dict[str, object]]:
+    """A row for each system, and one of their ratios (the median of those of the rounds)."""
+    rounds = [[timed(s, batch=batch, steps=options.steps) for s in systems] for _ in range(options.rounds + 1)]
+    kept = rounds[1:]  # the first one warms up
+    rows: list[dict[str, object]] = []
+    for place, system in enumerate(systems):
+        found = {name: statistics.median(r[place][name] for r in kept) / batch for name in kept[0][place]}
+        seconds = {f"{name}_seconds_per_image": value for name, value in found.items()}
+        computed = PAPER_STEPS * found["evaluation"] + found["decoder"]
+        rows.append(
+            {"system": system.name, "batch": batch, **seconds}
+            | {f"image_{PAPER_STEPS}_steps_computed_seconds": computed}
+            | counts[system.name]
+        )
+    ratios = {
+        f"{name}_ratio": statistics.median(r[0][name] / r[1][name] for r in kept) for name in kept[0][0]
+    }
+    full = [PAPER_STEPS * r["evaluation"] + r["decoder"] for pair in kept for r in pair]
+    ratios[f"image_{PAPER_STEPS}_steps_computed_ratio"] = statistics.median(
+        a / b for a, b in zip(full[::2], full[1::2], strict=True)
+    )
+    first, second = (counts[s.name] for s in systems)
+    ratios |= {f"{name}_ratio": first[name] / second[name] for name in first if name.endswith("tflop")}
+    return [*rows, {"system": "first / second", "batch": batch, **ratios}]
+
+
+def timed(system: System, *, batch: int, steps: int) -> dict[str, float]:
+    """Seconds of an evaluation, the decoder and a whole picture."""
+    with torch.inference_mode():
+        return {
+            "evaluation": seconds(lambda: system.evaluate(batch)),
+            "decoder": seconds(lambda: system.decode(batch)),
+            "image": seconds(lambda: system.picture(batch, steps)),
+        }
+
+
+def work(system: System) -> dict[str, float]:
+    """Operations of one picture, from shapes alone; attention as two matrix products, which are counted."""
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+        evaluation, decoder = (count(lambda call=call: call(1)) for call in (system.evaluate, system.decode))
+    return {
+        "parameters": float(count_all(system.network)),
+        "decoder_parameters": float(count_all(system.decoder)),
+        "evaluation_tflop": evaluation / 1e12,
+        "decoder_tflop": decoder / 1e12,
+    }
+
+
+def count_all(module: nn.Module) -> int:
+    """Parameters, frozen ones too."""
+    return count_parameters(module.requires_grad_(True))
+
+
+def count(call: Callable[[], object]) -> int:
+    """Floating-point operations of one call."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
