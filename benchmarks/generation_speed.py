@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
@@ -20,9 +21,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import write_result
 from textok.models.conditions import Condition
-from textok.models.dit import DiT
+from textok.models.dit import DiT, DiTConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.flow import Guidance, sample_euler, time_grid
@@ -51,15 +53,15 @@ class System:
 def original(device: str, dtype: torch.dtype) -> System:
     """DiT-XL/2 at 512 px as published: latents 64 x 64 x 4 of the SD-VAE, patch 2, 1,000 classes."""
     with torch.device(device):
-        network = DiTTransformer2DModel(
+        network: Any = DiTTransformer2DModel(
             num_attention_heads=16, attention_head_dim=72, in_channels=4, out_channels=8, num_layers=28,
             sample_size=64, patch_size=2, num_embeds_ada_norm=1000,
         )  # fmt: skip
-        vae = AutoencoderKL(
+        vae: Any = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
             block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
         )  # fmt: skip
-    network, vae = (module.eval().requires_grad_(False).to(dtype) for module in (network, vae))
+    network, vae = frozen(network, dtype), frozen(vae, dtype)
 
     def noise(batch: int) -> torch.Tensor:
         return torch.randn(batch, 4, 64, 64, dtype=dtype, device=device)
@@ -87,11 +89,10 @@ def original(device: str, dtype: torch.dtype) -> System:
 
 def ours(device: str, dtype: torch.dtype) -> System:
     """DiT-XL on 32 latents by class; TexTok-B decodes 512 px with a caption of 128 T5-XXL tokens."""
-    recipe = RECIPES["imagenet-512-b-32"]().model
+    recipe, sizes = RECIPES["imagenet-512-b-32"]().model, GENERATOR_RECIPES["imagenet-512-dit-xl-32"]().model
+    assert isinstance(sizes, DiTConfig)
     with torch.device(device):
-        network = DiT(GENERATOR_RECIPES["imagenet-512-dit-xl-32"]().model)
-        tokenizer = TexTok(recipe)
-    network, tokenizer = (module.eval().requires_grad_(False).to(dtype) for module in (network, tokenizer))
+        network, tokenizer = frozen(DiT(sizes), dtype), frozen(TexTok(recipe), dtype)
     tokenizer.bottleneck.float()
 
     def noise(batch: int) -> torch.Tensor:
@@ -117,6 +118,11 @@ def ours(device: str, dtype: torch.dtype) -> System:
         lambda batch: decode(noise(batch)),
         picture,
     )
+
+
+def frozen(module: Any, dtype: torch.dtype) -> Any:
+    """Ready to run in a number type."""
+    return module.eval().requires_grad_(False).to(dtype)
 
 
 def main() -> None:
@@ -146,11 +152,13 @@ def measure(
     *,
     batch: int,
     options: argparse.Namespace,
-) -> list[dict[str, object]]:
+) -> list[Row]:
     """A row for each system, and one of their ratios (the median of those of the rounds)."""
-    rounds = [[timed(s, batch=batch, steps=options.steps) for s in systems] for _ in range(options.rounds + 1)]
+    rounds = [
+        [timed(s, batch=batch, steps=options.steps) for s in systems] for _ in range(options.rounds + 1)
+    ]
     kept = rounds[1:]  # the first one warms up
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for place, system in enumerate(systems):
         found = {name: statistics.median(r[place][name] for r in kept) / batch for name in kept[0][place]}
         seconds = {f"{name}_seconds_per_image": value for name, value in found.items()}

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from textok.models.layers import Keys
 from textok.models.text import TextCondition, TextTokens
 
 NO_CLASS = -1
@@ -183,3 +184,18 @@ class ConditionEmbedder(nn.Module):
         count = text.mask.sum(dim=1, keepdim=True)
         pooled = self.pool(states.sum(dim=1) / count.clamp(min=1))  # (b d)
         return torch.where(count > 0, pooled, self.no_text.to(pooled.dtype))
+
+
+def join_condition(
+    x: Float[Tensor, "b k d"], embedded: Embedded, *, lengths: Int[Tensor, "b"] | None
+) -> tuple[Float[Tensor, "b s d"], Keys]:
+    """Put the caption tokens behind the latents, and say which positions are present."""
+    valid = None
+    if lengths is not None:
+        valid = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
+    if embedded.tokens is None or embedded.present is None:
+        return x, Keys(valid=valid)
+    if valid is None:
+        valid = embedded.present.new_ones(x.shape[:2])
+    tokens = embedded.tokens.to(x.dtype)
+    return torch.cat([x, tokens], dim=1), Keys(valid=torch.cat([valid, embedded.present], dim=1))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
-from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, Embedded
+from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
 from textok.models.layers import Attention, Keys, init_linear
 
 TIME_CHANNELS = 256
@@ -145,21 +145,6 @@ class DiT(Pretrained):
                 f"latents: got shape {tuple(latents.shape)}, expected (b, 1 to {most}, {channels})"
             )
         return latents.shape[0], latents.shape[1]
-
-
-def join_condition(
-    x: Float[Tensor, "b k d"], embedded: Embedded, *, lengths: Int[Tensor, "b"] | None
-) -> tuple[Float[Tensor, "b s d"], Keys]:
-    """Put the caption tokens behind the latents, and say which positions are present."""
-    valid = None
-    if lengths is not None:
-        valid = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
-    if embedded.tokens is None or embedded.present is None:
-        return x, Keys(valid=valid)
-    if valid is None:
-        valid = embedded.present.new_ones(x.shape[:2])
-    tokens = embedded.tokens.to(x.dtype)
-    return torch.cat([x, tokens], dim=1), Keys(valid=torch.cat([valid, embedded.present], dim=1))
 
 
 class DiTBlock(nn.Module):

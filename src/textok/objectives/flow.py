@@ -9,7 +9,6 @@ Axes: b batch, k latent tokens, c latent channels, n steps.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -137,15 +136,12 @@ def sample_stochastic(
     return x
 
 
-Sampler = Literal["euler", "heun", "stochastic"]
-
-
 def sample(
     predict: Predict,
     noise: Latents,
     times: list[float],
     *,
-    sampler: Sampler = "euler",
+    sampler: str = "euler",
     generator: torch.Generator,
     on_step: OnStep | None = None,
 ) -> Latents:

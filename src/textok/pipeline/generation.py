@@ -243,6 +243,8 @@ class Pipeline:
             raise ValueError(f"this generator is conditioned on {config.kind}: pass {name}, and them only")
         if config.kind == "text":
             texts = [prompts] if isinstance(prompts, str) else list(prompts or ())
+            if not texts:
+                raise ValueError("prompts: got none, expected at least one")
             return [Request(caption=text) for text in texts for _ in range(num_images)]
         numbers = [labels] if isinstance(labels, int) else list(labels or ())
         return [

@@ -15,7 +15,7 @@ from textok.models.conditions import Condition
 from textok.models.dit import DiT
 from textok.models.generators import Generator
 from textok.models.maskgit import MaskGIT
-from textok.objectives.flow import Guidance, OnStep, Predict, Sampler, sample, time_grid
+from textok.objectives.flow import Guidance, OnStep, Predict, sample, time_grid
 from textok.objectives.masking import decode_masked, guided_logits
 from textok.pipeline.diffusion_sampling import sample_diffusion
 
@@ -39,7 +39,7 @@ class Sampling:
     steps: int = 24
     guidance: float = 3.0
     guidance_interval: tuple[float, float] = (0.0, 1.0)
-    sampler: Sampler | str = "euler"
+    sampler: str = "euler"
     time_shift: float = 1.0
     temperature: float = 1.0
     confidence_temperature: float = 4.5
@@ -54,7 +54,7 @@ class Sampling:
     @classmethod
     def of(cls, generator: Generator) -> "Sampling":
         """The defaults that came with the weights."""
-        saved = dict(generator.made_by.get("sampling", {})) if hasattr(generator, "made_by") else {}
+        saved: dict[str, Any] = dict(getattr(generator, "made_by", {}).get("sampling", {}))
         if "guidance_interval" in saved:
             saved["guidance_interval"] = tuple(saved["guidance_interval"])
         if isinstance(generator, DiT) and generator.config.prediction == "noise":
@@ -147,6 +147,7 @@ def draw_codes(
         temperature=settings.temperature,
         confidence_temperature=settings.confidence_temperature,
         generator=random,
+        device=condition.device,
         on_step=on_step,
     )
 

@@ -65,7 +65,7 @@ class Sharded(Replicated):
     def __init__(self, model: nn.Module, ema: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
         for module in (model, ema):
-            for block in cast(nn.ModuleList, module.get_submodule("blocks")):
+            for block in blocks_of(module):
                 fully_shard(block)
             fully_shard(module)
         self.network = self._run
@@ -104,3 +104,9 @@ class Sharded(Replicated):
     def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
         """Every rank takes its part."""
         set_optimizer_state_dict(self.model, optimizer, state, options=WHOLE)
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The transformer blocks inside: what is gathered and let go one after another."""
+    stacks = [stack for name, stack in module.named_modules() if name.split(".")[-1] == "blocks"]
+    return [block for stack in stacks for block in stack.children()]

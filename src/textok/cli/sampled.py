@@ -1,0 +1,101 @@
+"""``textok evaluate generator``: pictures for held-out captions, and all scores of them."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from textok.cli.choices import comma_list, torch_device
+from textok.cli.evaluator import load_semantics
+from textok.cli.generation import FeatureReader
+from textok.cli.picture_sets import PictureSet, open_pictures
+from textok.cli.tables import score_table
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
+
+HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
+
+
+def evaluate_generator(
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    *,
+    data: Annotated[str, arg(metavar="SOURCE")],
+    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,
+    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
+    budgets: Annotated[tuple[str, ...], arg(metavar="K,K")] = ("8,16,32",),
+    guidance: Annotated[tuple[str, ...], arg(metavar="FLOAT,FLOAT")] = ("1,3",),
+    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the model's)")] = None,
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    json: bool = False,
+) -> None:
+    """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
+
+    Args:
+        model: a generator: a shipped name, a folder or a hub id.
+        data: captioned pictures that it was not trained on.
+        split: the part of them.
+        train: the training pictures, to find copies of them.
+        train_split: the part of them.
+        tokenizer: the generator's tokenizer, when it is not where it was at training.
+        budgets: tokens a picture.
+        guidance: scales of classifier-free guidance.
+        steps: of the sampler.
+        limit: take only so many captions, spread over the split.
+        out: result file: settings, rows, and the values of every picture.
+        batch_size: pictures at a time.
+        seed: of the noise.
+        device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
+        precision: number type of the weights; auto takes bfloat16 where the processor has it.
+        json: print the rows as JSON instead of a table.
+    """
+    from textok.data import DataConfig, EvalLoader
+    from textok.evaluation.captioned import CaptionedPictures
+    from textok.evaluation.results import write_result
+    from textok.evaluation.sampled import SampledCell, SampledJudge, evaluate_sampled
+    from textok.pipeline.generation import Pipeline
+    from textok.training.run_folder import environment
+
+    place = torch_device(device)
+    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=place, precision=precision)
+    if steps is not None:
+        pipeline.defaults = pipeline.defaults.changed(steps=steps)
+    cells = [
+        SampledCell(num_tokens=int(k), guidance=float(scale))
+        for k in comma_list(budgets)
+        for scale in comma_list(guidance)
+    ]
+    side = pipeline.tokenizer.model.config.image_size
+    config = DataConfig(source=data, split=split, size=(side, side))
+    pictures = CaptionedPictures.collect(split or Path(data).name, EvalLoader(config, batch_size=64))
+    asked = pictures if limit is None else pictures.spread(limit)
+    reader = FeatureReader.prepare(network, device=device, batch_size=32, judged=True)
+    judge = SampledJudge(
+        network=reader.network,
+        semantics=load_semantics(reader.network, place),
+        reference=reader.read(_set(data, split, side)),
+        train=reader.read(_set(train, train_split, side)) if train else None,
+        device=place,
+    )
+    scores = evaluate_sampled(pipeline, asked, judge, cells=cells, seed=seed, batch_size=batch_size)
+    if out is not None:
+        settings: dict[str, Any] = reader.settings | {"model": pipeline.generator.model_id}
+        settings |= {"tokenizer": pipeline.tokenizer.model_id, "sampling": pipeline.defaults.record()}
+        settings |= {"data": data, "split": split, "train": train, "seed": seed, "limit": limit}
+        write_result(out, settings=settings, made_by=environment(), **vars(scores))
+    heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
+    print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
+
+
+def _set(source: str, split: str | None, side: int) -> PictureSet:
+    found = open_pictures(source, split=split, size=(side, side))
+    if not isinstance(found, PictureSet):
+        raise ValueError(f"{source}: holds mean and covariance only; expected pictures")
+    return found

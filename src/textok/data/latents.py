@@ -1,0 +1,201 @@
+"""Cached latents as training batches: the tokenizer and the text encoder ran once, before."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from textok.data.latent_shards import Manifest, check_shard, read_manifest, read_shard
+from textok.data.ordering import epoch_order
+
+__all__ = ["LatentBatch", "LatentCache", "LatentLoader", "Manifest"]
+
+_STATE_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentBatch:
+    """Rows side by side.
+
+    Attributes:
+        keys, captions: n of each.
+        text: token states (t_i, d) of each caption.
+        latents: (n, K, c), drawn from the distribution of a kl tokenizer; None for codes.
+        codes: (n, K) of a discrete tokenizer, else None.
+        labels: (n,), or None unless every row has one.
+    """
+
+    keys: list[str]
+    captions: list[str]
+    text: list[Float[Tensor, "_ d"]]
+    latents: Float[Tensor, "n K c"] | None = None
+    codes: Int[Tensor, "n K"] | None = None
+    labels: Int[Tensor, "n"] | None = None
+
+
+@dataclass(frozen=True)
+class _Shard:
+    tensors: dict[str, Tensor]
+    keys: list[str]
+    captions: list[str]
+
+    def text(self, row: int) -> Float[Tensor, "_ d"]:
+        caption = int(self.tensors["caption"][row])
+        ends = self.tensors["text_ends"]
+        start = 0 if caption == 0 else int(ends[caption - 1])
+        return self.tensors["text"][start : int(ends[caption])].float()
+
+
+class LatentCache:
+    """Rows of a finished cache, in memory (as stored: 16 bits).
+
+    Args:
+        manifest: what it holds.
+        shards: its contents, in order.
+    """
+
+    def __init__(self, manifest: Manifest, shards: Sequence[_Shard]) -> None:
+        self.manifest = manifest
+        self._shards = list(shards)
+        self._starts = np.cumsum([0, *(len(shard.keys) for shard in shards)]).tolist()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "LatentCache":
+        """Open a cache and verify every shard against the manifest.
+
+        Raises:
+            FileNotFoundError: when the folder holds no cache.
+            ValueError: when it is not finished, or a shard is missing, cut off or altered.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        if not manifest.complete:
+            raise ValueError(f"{folder}: not finished; run the same textok cache command again to go on")
+        return cls(manifest, [_Shard(*read_shard(check_shard(folder, e))) for e in manifest.shards])
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    @property
+    def shard_lengths(self) -> list[int]:
+        """Rows of each shard."""
+        return [len(shard.keys) for shard in self._shards]
+
+    def batch(self, rows: Sequence[int], *, draw: tuple[int, int] | None = None) -> LatentBatch:
+        """Some rows.
+
+        Args:
+            rows: their numbers.
+            draw: (seed, epoch) of a fresh sample of a kl tokenizer's latents; None takes the means.
+        """
+        found = [self._find(int(row)) for row in rows]
+        labels = torch.stack([shard.tensors["labels"][i] for shard, i in found]).long()
+        return LatentBatch(
+            keys=[shard.keys[i] for shard, i in found],
+            captions=[shard.captions[int(shard.tensors["caption"][i])] for shard, i in found],
+            text=[shard.text(i) for shard, i in found],
+            latents=None if self.manifest.num_codes is not None else self._latents(rows, found, draw),
+            codes=None if self.manifest.num_codes is None else _stack("codes", found).long(),
+            labels=None if self.manifest.num_classes is None else labels,
+        )
+
+    def _find(self, row: int) -> tuple[_Shard, int]:
+        place = bisect_right(self._starts, row) - 1
+        return self._shards[place], row - self._starts[place]
+
+    def _latents(
+        self, rows: Sequence[int], found: Sequence[tuple[_Shard, int]], draw: tuple[int, int] | None
+    ) -> Float[Tensor, "n K c"]:
+        mean = _stack("mean", found).float()
+        if draw is None or self.manifest.kind != "kl":
+            return mean
+        noise = torch.stack([_noise(*draw, int(row), mean.shape[1:]) for row in rows])
+        return mean + (_stack("log_variance", found).float() / 2).exp() * noise
+
+
+def _stack(name: str, found: Sequence[tuple[_Shard, int]]) -> Tensor:
+    return torch.stack([shard.tensors[name][i] for shard, i in found])
+
+
+def _noise(seed: int, epoch: int, row: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers that depend on nothing but the row's epoch: the same on any number of ranks."""
+    bits = np.random.SeedSequence([seed, epoch, row])
+    values = np.random.Generator(np.random.PCG64(bits)).standard_normal(math.prod(shape), dtype=np.float32)
+    return torch.from_numpy(values).view(*shape)
+
+
+class LatentLoader:
+    """Endless training batches in an order that depends on seed and epoch only; resumable at any batch.
+
+    Args:
+        cache: the rows.
+        batch_size: rows a batch of this rank.
+        seed: of the order and the kl draws.
+        rank: this process's number.
+        world: number of processes.
+
+    Raises:
+        ValueError: when an epoch has no full batch.
+    """
+
+    def __init__(
+        self, cache: LatentCache, *, batch_size: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.cache, self.batch_size, self.seed, self.rank, self.world = cache, batch_size, seed, rank, world
+        self.epoch = self.place = 0
+        self.batches_per_epoch = len(cache) // (batch_size * world)
+        if batch_size < 1 or self.batches_per_epoch < 1:
+            raise ValueError(
+                f"latent cache: {len(cache)} rows; expected at least batch_size {batch_size} x {world} ranks for "
+                "one step: lower batch_size or cache more pictures"
+            )
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+
+    def __iter__(self) -> "LatentLoader":
+        return self
+
+    def __next__(self) -> LatentBatch:
+        """The next batch; with a kl tokenizer every epoch draws its latents anew."""
+        first = (self.place * self.world + self.rank) * self.batch_size
+        rows = self._order(self.epoch)[first : first + self.batch_size].tolist()
+        batch = self.cache.batch(rows, draw=(self.seed, self.epoch))
+        self.place += 1
+        if self.place == self.batches_per_epoch:
+            self.epoch, self.place = self.epoch + 1, 0
+        return batch
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        return epoch_order(self.cache.shard_lengths, seed=self.seed, epoch=epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position after the batches handed out so far, as plain JSON values."""
+        return {"version": _STATE_VERSION, "epoch": self.epoch, "batch": self.place, **self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on right after the batch at which ``state`` was saved.
+
+        Raises:
+            ValueError: when it was saved with other rows, seed or rows per step.
+        """
+        for key, value in {"version": _STATE_VERSION, **self._identity()}.items():
+            if state.get(key) != value:
+                raise ValueError(
+                    f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; "
+                    "resume with the cache, seed and rows per step that it was saved with"
+                )
+        self.epoch, self.place = state["epoch"], state["batch"]
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "data": self.cache.manifest.fingerprint,
+            "seed": self.seed,
+            "rows_per_step": self.batch_size * self.world,
+        }

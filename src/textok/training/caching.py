@@ -1,0 +1,278 @@
+"""Run a tokenizer over captioned pictures once and keep its latents, so that generators train without it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from textok.data import Batch, DataConfig, EvalLoader, Source, to_unit
+from textok.data.caption_forms import CaptionForm, caption_in_form
+from textok.data.latent_shards import (
+    MANIFEST,
+    Manifest,
+    Rows,
+    check_shard,
+    read_manifest,
+    read_shard,
+    write_manifest,
+    write_shard,
+)
+from textok.data.subset import SourceSubset
+from textok.models.tokenizer import TexTok
+from textok.pipeline.precision import inference_dtype
+from textok.training.captions import CachedText
+from textok.training.loop import polite_stop
+from textok.writing import write_json
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachingRun:
+    """What to cache.
+
+    Attributes:
+        tokenizer: shipped name, folder or hub id.
+        data: the pictures; its size must be the tokenizer's.
+        captions: forms of each caption; every picture has a row for each, encoded with it.
+        flip: also cache every picture mirrored.
+        shard_pictures: pictures of a shard: what a killed run loses at most.
+        batch_size: pictures at a time.
+        limit: pictures at most, the first.
+        text_cache: folder of the caption features; default the user's cache.
+    """
+
+    tokenizer: str
+    data: DataConfig
+    captions: tuple[CaptionForm, ...] = ("given",)
+    flip: bool = False
+    shard_pictures: int = 2048
+    batch_size: int = 64
+    limit: int | None = None
+    text_cache: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("shard_pictures", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        if not self.captions or len(set(self.captions)) != len(self.captions):
+            raise ValueError(f"captions: got {self.captions}, expected different forms, at least one")
+        for form in self.captions:
+            caption_in_form("", form)
+
+    def settings(self, source: Source) -> dict[str, Any]:
+        """What must be the same to go on with a folder."""
+        return {
+            "data": source.fingerprint,
+            "split": self.data.split,
+            "size": list(self.data.size),
+            "captions": list(self.captions),
+            "flip": self.flip,
+            "shard_pictures": self.shard_pictures,
+            "limit": self.limit,
+            "crop": "short side resized, centre crop, lanczos",
+        }
+
+
+def cache_latents(
+    run: CachingRun, out: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
+) -> Manifest | None:
+    """Cache, or go on caching; finished shards are verified and kept.
+
+    With several ranks each makes every ``world``-th shard, and rank 0 closes the cache when all are there.
+
+    Args:
+        run: what to cache.
+        out: the folder.
+        device: where the tokenizer runs.
+        rank: this process's number.
+        world: number of processes; they share a process group, which the caller started.
+
+    Returns:
+        The manifest of the finished cache; None when it was asked to stop before.
+
+    Raises:
+        ValueError: for another cache in the folder, a damaged shard, or settings that do not fit.
+    """
+    out = Path(out)
+    model = TexTok.from_pretrained(run.tokenizer).to(device)
+    source = run.data.open()
+    count = min(len(source), run.limit or len(source))
+    firsts = range(0, count, run.shard_pictures)
+    manifest = begun_manifest(run, model, source, out, write=rank == 0)
+    if manifest.complete:
+        return manifest
+    encoder = RowEncoder(run, model, device=device)
+    with polite_stop() as stop, tqdm(total=count, unit="image", disable=rank != 0) as bar:
+        for number in range(rank, len(firsts), world):
+            places = range(firsts[number], min(firsts[number] + run.shard_pictures, count))
+            if not is_kept(out, number):
+                rows = encoder.rows(SourceSubset(source, places), bar)
+                entry = write_shard(out / shard_name(number), rows, text_dim=model.config.text_dim)
+                write_json(out / entry_name(number), entry)
+            if stop.asked:
+                break
+        stopped = stop.asked
+    if world > 1:
+        flag = torch.tensor([float(stopped)], device=device)
+        dist.all_reduce(flag)  # also waits for the shards of the others
+        stopped = bool(flag.item())
+    if stopped:
+        return None
+    if rank == 0:
+        return close_manifest(manifest, out, shards=len(firsts))
+    return manifest
+
+
+def shard_name(number: int) -> str:
+    """File of a shard."""
+    return f"latents-{number:05d}.safetensors"
+
+
+def entry_name(number: int) -> str:
+    """File that vouches for a finished shard until the manifest does."""
+    return f"latents-{number:05d}.json"
+
+
+def is_kept(out: Path, number: int) -> bool:
+    """Whether a shard is finished and whole; one that was altered is made again."""
+    file = out / entry_name(number)
+    if not file.is_file():
+        return False
+    try:
+        check_shard(out, json.loads(file.read_text()))
+    except (ValueError, KeyError) as error:
+        print(f"textok: {error}; made again", file=sys.stderr)
+        return False
+    return True
+
+
+def begun_manifest(run: CachingRun, model: TexTok, source: Source, out: Path, *, write: bool) -> Manifest:
+    """The manifest that the folder has, or a new one.
+
+    Raises:
+        ValueError: when the folder holds another cache; names what differs.
+    """
+    config, settings = model.config, json.loads(json.dumps(run.settings(source)))
+    asked = Manifest(
+        tokenizer=model.model_id,
+        tokenizer_source=run.tokenizer,
+        kind=config.bottleneck.kind,
+        num_latents=config.num_latents,
+        latent_dim=config.latent_dim,
+        num_codes=model.num_codes,
+        text_encoder=config.text_encoder,
+        text_dim=config.text_dim,
+        max_text_tokens=config.max_text_tokens,
+        settings=settings,
+    )
+    if (out / MANIFEST).is_file():
+        found = read_manifest(out)
+        if found.tokenizer != asked.tokenizer:
+            raise ValueError(
+                f"{out}: holds latents of {found.tokenizer}, not of {asked.tokenizer}; choose another --out"
+            )
+        changed = [name for name in settings if settings[name] != found.settings.get(name)]
+        if changed:
+            told = "; ".join(f"{n} was {found.settings.get(n)!r}, is {settings[n]!r}" for n in changed)
+            raise ValueError(f"{out}: holds another cache: {told}; choose another --out")
+        return found
+    if write:
+        write_manifest(out, asked)
+    return asked
+
+
+def close_manifest(manifest: Manifest, out: Path, *, shards: int) -> Manifest:
+    """Put the entries of all shards into the manifest."""
+    entries = [json.loads((out / entry_name(number)).read_text()) for number in range(shards)]
+    found = [read_shard(check_shard(out, entry)) for entry in entries]
+    labels = torch.cat([tensors["labels"] for tensors, _, _ in found])
+    labelled = bool((labels != NO_LABEL).all()) and len(labels) > 0
+    done = replace(
+        manifest,
+        shards=entries,
+        rows=len(labels),
+        pictures=len({key for _, keys, _ in found for key in keys}),
+        num_classes=int(labels.max()) + 1 if labelled else None,
+        complete=True,
+    )
+    write_manifest(out, done)
+    for number in range(shards):
+        (out / entry_name(number)).unlink()
+    return done
+
+
+class RowEncoder:
+    """Pictures to rows: every caption form, and mirrored if asked, each encoded with its caption."""
+
+    def __init__(self, run: CachingRun, model: TexTok, *, device: torch.device | str) -> None:
+        self.run, self.model, self.device = run, model.eval().requires_grad_(False), device
+        self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
+        dtype = inference_dtype(device)
+        self.dtype = None if dtype == torch.float32 else dtype
+
+    def rows(self, source: Source, bar: tqdm) -> Rows:
+        """All rows of some pictures; their captions are encoded first."""
+        forms = [caption_in_form(c, form) for c in source.captions() for form in self.run.captions]
+        self.text.warm(forms, progress=False)
+        loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
+        parts: list[Rows] = []
+        for batch in loader:
+            for form in self.run.captions:
+                parts.append(self._encoded(batch, form, mirrored=False))
+                if self.run.flip:
+                    parts.append(self._encoded(batch, form, mirrored=True))
+            bar.update(len(batch))
+        return joined(parts)
+
+    @torch.inference_mode()
+    def _encoded(self, batch: Batch, form: CaptionForm, *, mirrored: bool) -> Rows:
+        captions = [caption_in_form(caption, form) for caption in batch.captions]
+        text = self.text(captions)
+        images = to_unit(batch.images.flip(-1) if mirrored else batch.images).to(self.device)
+        with torch.autocast(torch.device(self.device).type, self.dtype, enabled=self.dtype is not None):
+            made = self.model.encode(
+                images, None if self.model.config.placement == "none" else text.to(self.device)
+            )
+        labels = torch.full((len(batch),), NO_LABEL) if batch.labels is None else batch.labels
+        states = [row[present] for row, present in zip(text.embeddings, text.mask, strict=True)]
+        return Rows(
+            keys=[f"{key}-mirrored" if mirrored else key for key in batch.keys],
+            captions=captions,
+            labels=labels,
+            mean=made.latents.float().cpu() if made.codes is None else None,
+            log_variance=None if made.log_variance is None else made.log_variance.float().cpu(),
+            codes=None if made.codes is None else made.codes.cpu(),
+            states=dict(zip(captions, states, strict=True)),
+        )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of several batches one after another."""
+    if not parts:
+        raise ValueError("cache: a shard has no usable picture; look at the source, or set --on-bad stop")
+    states: dict[str, Float[Tensor, "_ d"]] = {}
+    for part in parts:
+        states |= part.states
+
+    def together(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)
+
+    return Rows(
+        keys=[key for part in parts for key in part.keys],
+        captions=[caption for part in parts for caption in part.captions],
+        labels=torch.cat([part.labels for part in parts]),
+        mean=together("mean"),
+        log_variance=together("log_variance"),
+        codes=together("codes"),
+        states=states,
+    )

@@ -1,0 +1,192 @@
+"""From prompts and classes to pictures: what is the same for a seed, what follows the settings, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from textok.models.checkpoint import CONFIG_FILE
+from textok.models.conditions import ConditionConfig
+from textok.models.dit import DiT, DiTConfig
+from textok.models.generators import load_generator
+from textok.models.maskgit import MaskGIT, MaskGITConfig
+from textok.pipeline.generation import CLASS_CAPTIONS_FILE, Pipeline, read_class_captions
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.pictures import save_png
+from textok.pipeline.sampling import Sampling
+
+SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}
+LATENTS = SHAPE | {"latent_dim": 4}
+LETTERS = ConditionConfig(text_encoder="letters", text_dim=12, max_text_tokens=64)
+CLASSES = ConditionConfig(kind="class", num_classes=3)
+
+
+def woken(model: DiT | MaskGIT) -> DiT | MaskGIT:
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+@pytest.fixture
+def pipeline(tokenizer: ImageTokenizer) -> Pipeline:
+    config = DiTConfig(**LATENTS, condition=LETTERS, tokenizer=tokenizer.model_id)
+    made = Pipeline(woken(DiT(config)), tokenizer, precision="float32")
+    made._text_encoder = tokenizer.text_encoder
+    return made
+
+
+@pytest.fixture
+def by_class(tokenizer: ImageTokenizer) -> Pipeline:
+    generator = woken(DiT(DiTConfig(**LATENTS, condition=CLASSES, tokenizer=tokenizer.model_id)))
+    captions = {0: ["a red thing"], 1: ["a blue thing", "a blue box"]}
+    return Pipeline(generator, tokenizer, class_captions=captions, precision="float32")
+
+
+@pytest.fixture
+def masked(discrete: ImageTokenizer) -> Pipeline:
+    config = MaskGITConfig(**SHAPE, num_codes=1000, condition=LETTERS, tokenizer=discrete.model_id)
+    made = Pipeline(woken(MaskGIT(config)), discrete, precision="float32")
+    made._text_encoder = discrete.text_encoder
+    return made
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pixels(pipeline: Pipeline, *args: object, **named: object) -> torch.Tensor:
+    return pipeline(*args, **({"steps": 3} | named), output="uint8")
+
+
+def test_a_prompt_gives_the_asked_number_of_pictures(pipeline: Pipeline) -> None:
+    images = pipeline("a red apple", num_images=3, steps=2)
+    assert len(images) == 3
+    assert all(isinstance(image, Image.Image) and image.size == (32, 32) for image in images)
+    assert len({image.tobytes() for image in images}) == 3
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "stochastic"])
+def test_a_seed_gives_the_same_pictures(pipeline: Pipeline, sampler: str) -> None:
+    first, again, other = (
+        pixels(pipeline, "a cat", num_images=2, sampler=sampler, generator=seeded(s)) for s in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_pictures_do_not_depend_on_the_batch(pipeline: Pipeline) -> None:
+    prompts = ["a cat", "a much longer caption", ""]
+    whole, parts = (pixels(pipeline, prompts, num_images=2, batch_size=size) for size in (6, 4))
+    assert int((whole.int() - parts.int()).abs().max()) <= 1
+
+
+def test_budgets_share_their_start(pipeline: Pipeline) -> None:
+    noise = [pipeline._noise(2, seeded()) for _ in range(2)]
+    assert noise[0] is not None and noise[1] is not None
+    assert torch.equal(noise[0], noise[1])
+    assert not torch.equal(pixels(pipeline, "a cat", num_tokens=2), pixels(pipeline, "a cat", num_tokens=4))
+
+
+def test_settings_reach_the_sampler(pipeline: Pipeline) -> None:
+    base = pixels(pipeline, "a cat", num_images=4)
+    for change in ({"guidance": 8.0}, {"steps": 9}, {"time_shift": 3.0}, {"guidance_interval": (0.0, 0.4)}):
+        assert not torch.equal(pixels(pipeline, "a cat", num_images=4, **change), base)
+
+
+def test_a_picture_says_how_it_was_made(pipeline: Pipeline, tmp_path: Path) -> None:
+    image = pipeline("a cat", steps=2, guidance=2.5, num_tokens=3, generator=seeded(7))[0]
+    with Image.open(save_png(image, tmp_path / "deep" / "cat.png")) as found:
+        note = json.loads(found.info["textok"])
+    assert (note["prompt"], note["seed"], note["steps"], note["guidance"]) == ("a cat", 7, 2, 2.5)
+    assert (note["num_tokens"], note["sampler"], note["index"]) == (3, "euler", 0)
+    assert note["generator"] == pipeline.generator.model_id
+
+
+def test_a_class_draws_one_of_its_captions(by_class: Pipeline) -> None:
+    found = by_class.requests(None, [0, 1, 2], num_images=8, random=seeded())
+    assert [request.label for request in found] == [0] * 8 + [1] * 8 + [2] * 8
+    assert {request.caption for request in found[:8]} == {"a red thing"}
+    assert {request.caption for request in found[8:16]} == {"a blue thing", "a blue box"}
+    assert {request.caption for request in found[16:]} == {""}
+    assert by_class(labels=1, num_images=2, steps=2, output="uint8").shape == (2, 3, 32, 32)
+
+
+def test_codes_become_pictures(masked: Pipeline) -> None:
+    first, again = (pixels(masked, ["a cat", "a dog"], num_tokens=3, generator=seeded(3)) for _ in range(2))
+    assert first.shape == (2, 3, 32, 32)
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+def test_a_noise_predictor_is_sampled_by_diffusers(tokenizer: ImageTokenizer, sampler: str) -> None:
+    config = DiTConfig(**LATENTS, condition=CLASSES, prediction="noise", tokenizer=tokenizer.model_id)
+    made = Pipeline(woken(DiT(config)), tokenizer, precision="float32")
+    assert made.defaults.sampler == "ddim"
+    first, again = (
+        made(labels=[0, 2], sampler=sampler, steps=4, generator=seeded(1), output="uint8") for _ in range(2)
+    )
+    assert torch.equal(first, again)
+    with pytest.raises(ValueError, match="ddim or ddpm"):
+        made(labels=0, sampler="euler")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"prompts": "a", "num_tokens": 5}, "num_tokens: got 5, expected 1 to 4"),
+        ({"prompts": "a", "steps": 0}, "steps"),
+        ({"prompts": "a", "num_images": 0}, "num_images"),
+        ({"prompts": "a", "sampler": "magic"}, "sampler"),
+        ({"labels": 1}, "conditioned on text: pass prompts"),
+        ({}, "pass prompts"),
+        ({"prompts": []}, "prompts: got none"),
+    ],
+)
+def test_what_does_not_fit_is_refused(pipeline: Pipeline, asked: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pipeline(**asked)
+
+
+def test_another_tokenizer_is_refused(tokenizer: ImageTokenizer) -> None:
+    generator = DiT(DiTConfig(**LATENTS, condition=CLASSES, tokenizer="other-12345678"))
+    with pytest.raises(ValueError, match="other-12345678"):
+        Pipeline(generator, tokenizer)
+
+
+def test_saved_parts_make_the_same_pictures(by_class: Pipeline, tmp_path: Path) -> None:
+    by_class.tokenizer.model.save_pretrained(tmp_path / "tokenizer")
+    by_class.generator.save_pretrained(
+        tmp_path / "generator", made_by={"sampling": {"steps": 5, "guidance_interval": [0.1, 0.9]}}
+    )
+    (tmp_path / "generator" / CLASS_CAPTIONS_FILE).write_text('{"0": ["a red thing"]}')
+    again = Pipeline.from_pretrained(
+        tmp_path / "generator", tokenizer=by_class.tokenizer, precision="float32"
+    )
+    assert again.defaults == Sampling(steps=5, guidance_interval=(0.1, 0.9))
+    assert again.class_captions == {0: ["a red thing"]}
+    assert torch.equal(pixels(again, labels=0), pixels(by_class, labels=0, guidance_interval=(0.1, 0.9)))
+
+
+def test_a_folder_without_a_generator_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no generator"):
+        load_generator(tmp_path)
+    (tmp_path / CONFIG_FILE).write_text('{"model": {"kind": "zebra"}}')
+    with pytest.raises(ValueError, match="zebra"):
+        load_generator(tmp_path)
+
+
+def test_a_broken_caption_list_is_named(tmp_path: Path) -> None:
+    file = tmp_path / CLASS_CAPTIONS_FILE
+    assert read_class_captions(file) == {}
+    file.write_text("[1, 2]")
+    with pytest.raises(ValueError, match="class_captions"):
+        read_class_captions(file)
+
+
+def test_pngs_are_replaced_whole(tmp_path: Path) -> None:
+    save_png(Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)), tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
