@@ -48,7 +48,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
     if config.kind == "adam":
         decay = config.weight_decay
         return [Adam(parameters.values(), lr=config.lr, betas=config.betas, weight_decay=decay)]
-    blocks = {name: p for name, p in parameters.items() if ".blocks." in name and p.ndim == 2}
+    blocks = {name: p for name, p in parameters.items() if p.ndim == 2 and _is_hidden(name)}
     matrices = blocks if config.kind == "muon" else {}
     rest = [(name, p) for name, p in parameters.items() if name not in matrices]
     decayed = [p for name, p in rest if p.ndim == 2 and name.endswith("weight")]
@@ -68,6 +68,11 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
             )
         )
     return optimizers
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a matrix maps hidden states to hidden states inside a block; not what a condition modulates."""
+    return ".blocks." in f".{name}" and ".modulation." not in name
 
 
 def learning_rate(config: OptimizerConfig, *, step: int, steps: int) -> float:
