@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from textok.recipes import icons_64, toy
+from textok.recipes.tokenizers import icons_64, toy
 from textok.study import captions, scoring
 from textok.study.arms import TABLES, study_arms
-from textok.study.captions import publish, study_captions
+from textok.study.captions import copy_record, publish, study_captions
 from textok.training.tokenizer_run import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
@@ -90,12 +90,20 @@ def test_a_study_over_two_sittings(
 
     page = tmp_path / "page.md"
     names = ("placement", "bottleneck", "quality", "encoder", "arms")
-    page.write_text("\n".join(f"<!-- table {n} -->\n<!-- end table {n} -->" for n in names) + "\n")
-    publish(tmp_path, page)
+    marks = "\n".join(f"<!-- table {n} -->\n<!-- end table {n} -->" for n in names)
+    page.write_text(f"<!-- record -->\n<!-- end record -->\n{marks}\n")
+    copy_record(tmp_path, tmp_path / "kept" / "study.json")
+    assert json.loads((tmp_path / "kept" / "study.json").read_text()) == second
+    publish(tmp_path, page, record=tmp_path / "kept" / "study.json")
     text = page.read_text()
+    assert "[study.json](kept/study.json)" in text
     assert "| both (1) |" in text and "| none (1) |" in text and "both over none" in text
     assert "rFID 1.04 / 1.11 / 1.28 / 1.49" in text
     assert "| fsq, 8 tokens | 127.7 |" in text, "8 log2 64,000"
+    tables = text.split("<!-- table ")
+    for table in tables[2], tables[3]:  # of bottlenecks, of failing captions
+        assert "photos**, at 2 / 8 tokens" in table and "test-concept**, at 2 / 8" in table
+    assert "| caption | PSNR ↑ | perceptual ↓ | retrieval ↑ |" in tables[3] and "| near | " in tables[3]
     assert "Not run yet: encoder-seed0, decoder-seed0" in text
 
 

@@ -23,6 +23,7 @@ def captions(
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     gather: bool = False,
     publish: Annotated[Path | None, arg(metavar="FILE.md")] = None,
+    record: Annotated[Path | None, arg(metavar="FILE.json")] = None,
 ) -> None:
     """What captions are worth: trainings with text on both sides, one side, none, and more, told in tables.
 
@@ -40,11 +41,12 @@ def captions(
         limit: take so many pictures of a test set.
         gather: train nothing; score finished arms that are not yet, and make the tables of what is there.
         publish: a document whose marked tables are replaced, such as docs/reproduction.md.
+        record: keep all rows there too, such as benchmarks/results/study_captions.json; a published document links it.
     """
     from dataclasses import replace
 
+    from textok.study.captions import copy_record, study_captions
     from textok.study.captions import publish as publish_tables
-    from textok.study.captions import study_captions
 
     base = find_recipe(recipe)()
     base = base if steps is None else replace(base, steps=steps)
@@ -59,6 +61,8 @@ def captions(
         limit=limit,
         train=not gather,
     )
+    if record is not None:
+        copy_record(out, record)
     if publish is not None:
-        publish_tables(out, publish)
+        publish_tables(out, publish, record=record)
     print(out / "tables.md")

@@ -14,7 +14,19 @@ FD, PERCEPTUAL = "fd_effnet_lite2", "perceptual_effnet_lite2"
 RETRIEVAL, AGREEMENT = "retrieval_two_tower_r1", "posterior_agreement_effnet_lite2"
 METRICS = {"psnr": "{:.2f}", PERCEPTUAL: "{:.3f}", FD: "{:.0f}", RETRIEVAL: "{:.3f}", AGREEMENT: "{:.3f}"}
 LOWER_IS_BETTER = (FD, PERCEPTUAL)
+HEADS = {
+    "psnr": "PSNR ↑",
+    PERCEPTUAL: "perceptual ↓",
+    FD: "Fréchet ↓",
+    RETRIEVAL: "retrieval ↑",
+    AGREEMENT: "agreement ↑",
+}
+"""Names of the metrics where they stand side by side."""
+
 SETS = ("test-drawing", "test-concept", "photos")
+FEW_BUDGETS = (2, 8, 32)
+"""Budgets of the compact tables."""
+
 PAPER = (
     "The paper: rFID 1.04 / 1.11 / 1.28 / 1.49 for both / encoder / decoder / none; mean gain over budgets of "
     "29.2 % at 256 px and 48.1 % at 512 px; half the tokens for the same quality."
@@ -96,18 +108,20 @@ def gains(groups: Mapping[str, Sequence[Scored]]) -> str:
                 for label in ("both", "none")
             )
             gain = relative_gain(both, none, lower_is_better=metric in LOWER_IS_BETTER)
-            saving, budgets = token_saving(both, none), sorted(both)
+            saving = token_saving(both, none, lower_is_better=metric in LOWER_IS_BETTER)
+            budgets = sorted(both)
             rows.append(
                 [f"{split}, {metric}", "none to relate to" if math.isnan(gain) else f"{100 * gain:+.1f} %"]
             )
-            factors = ["beyond" if factor is None else f"{factor:.2f}" for factor in saving.values()]
-            saved.append([f"{split}, {metric}", *factors])
+            saved.append([f"{split}, {metric}", *map(str, saving.values())])
     heads = ["set and metric", *map(str, budgets)]
     return (
         "**Mean relative gain of both over none, over all budgets**\n\n"
         + markdown(["set and metric", "gain"], rows)
-        + "\n\n**Tokens without text for the quality of k tokens with text, over k** (above 1 text saves tokens; "
-        "beyond: that quality is not on the curve without text)\n\n" + markdown(heads, saved)
+        + "\n\n**How many times as many tokens it takes without text**, for the quality of k tokens with text: "
+        "above 1 text saves tokens. `> 4` says that no budget without text reaches that quality, not even the "
+        "largest, which is 4 times as many; `< 0.5` that the smallest budget without text, half as many, is "
+        "better already.\n\n" + markdown(heads, saved)
     )
 
 
@@ -152,9 +166,8 @@ def bottleneck_table(scored: Sequence[Scored]) -> str:
         _metric_table(named, metric, split="test-drawing") for metric in measured(named, split="test-drawing")
     ]
     use = [row for label, (s,) in named.items() for row in _code_use(label, s)]
-    return "\n\n".join(
-        [*parts, markdown(["arm", "bits a picture", "share of codes used", "perplexity"], use)]
-    )
+    codes = markdown(["arm", "bits a picture", "share of codes used", "perplexity"], use)
+    return "\n\n".join([*parts, *_other_sets(named), codes])
 
 
 def _code_use(label: str, scored: Scored) -> list[list[str]]:
@@ -173,21 +186,20 @@ def _code_use(label: str, scored: Scored) -> list[list[str]]:
 
 def quality_table(variants: Mapping[str, Result]) -> str:
     """What happens when the caption says less, or something else."""
-    if not variants:
-        return "Not run yet."
     parts = []
     for name, result in variants.items():
-        for metric in ("psnr", PERCEPTUAL, RETRIEVAL):
-            conditions = list(dict.fromkeys(str(row["captions"]) for row in result.rows))
-            rows = []
-            for captions in conditions:
-                found = curve(result.rows, metric, split="test-drawing", captions=captions)
-                rows.append([captions, *cells(found, {}, form=METRICS[metric])])
-            budgets = sorted({int(row["budget"]) for row in result.rows})
-            parts.append(
-                f"**{name}, test-drawing, {metric}**\n\n" + markdown(["caption", *map(str, budgets)], rows)
-            )
-    return "\n\n".join(parts)
+        conditions = list(dict.fromkeys(str(row["captions"]) for row in result.rows))
+        for split in SETS:
+            lines = {
+                captions: {
+                    m: curve(result.rows, m, split=split, captions=captions)
+                    for m in METRICS
+                    if m != AGREEMENT
+                }
+                for captions in conditions
+            }
+            parts.append(beside(lines, title=f"{name}, {split}", first="caption"))
+    return "\n\n".join(filter(None, parts)) or "Not run yet."
 
 
 def encoder_table(scored: Sequence[Scored]) -> str:
@@ -197,6 +209,41 @@ def encoder_table(scored: Sequence[Scored]) -> str:
         return "Not run yet."
     base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
     named = {("minilm-40" if s in base else s.arm.label): [s] for s in (*base, *arms)}
-    return "\n\n".join(
+    parts = [
         _metric_table(named, metric, split="test-drawing") for metric in measured(named, split="test-drawing")
-    )
+    ]
+    return "\n\n".join([*parts, *_other_sets(named)])
+
+
+def _other_sets(named: Mapping[str, Sequence[Scored]]) -> list[str]:
+    """Compact tables of the sets beside test-drawing, where the arms have rows of them; one arm a label."""
+    found = [
+        beside(
+            {label: {m: arm.curve(m, split=split) for m in METRICS} for label, (arm,) in named.items()},
+            title=split,
+            first="arm",
+        )
+        for split in SETS[1:]
+    ]
+    return [table for table in found if table]
+
+
+def beside(lines: Mapping[str, Mapping[str, Curve]], *, title: str, first: str) -> str:
+    """Metrics side by side, each at a few budgets; "" where the lines share no metric.
+
+    Args:
+        lines: label of a line -> metric -> curve.
+        title: what the table is of.
+        first: heading of the labels.
+    """
+    metrics = [m for m in METRICS if lines and all(line.get(m) for line in lines.values())]
+    if not metrics:
+        return ""
+    shared = set.intersection(*(set(line[m]) for line in lines.values() for m in metrics))
+    budgets = [k for k in FEW_BUDGETS if k in shared] or sorted(shared)
+    rows = [
+        [label, *(" / ".join(METRICS[m].format(line[m][k]) for k in budgets) for m in metrics)]
+        for label, line in lines.items()
+    ]
+    head = f"**{title}**, at {' / '.join(map(str, budgets))} tokens (↑ higher is better, ↓ lower)"
+    return head + "\n\n" + markdown([first, *(HEADS[m] for m in metrics)], rows)

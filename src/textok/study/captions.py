@@ -4,6 +4,7 @@ One command runs all of it over as many sittings as it takes. Every arm is a nor
 looked at, resumed and exported by itself.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from textok.training.tokenizer_run import TokenizerRun
 from textok.writing import write_json, write_text
 
 VARIANT_SCORES = "scores-variants.json"
+RESULTS = "results.json"
 
 
 def study_captions(
@@ -72,7 +74,7 @@ def study_captions(
     missing = [arm.name for arm in arms if arm.name not in {s.arm.name for s in scored}]
     found = sections(scored, variants, missing=missing)
     write_text(out / "tables.md", "\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()) + "\n")
-    write_json(out / "results.json", record(scored, variants, missing=missing))
+    write_json(out / RESULTS, all_rows(scored, variants, missing=missing))
     if stopped:
         raise KeyboardInterrupt
     return out
@@ -135,7 +137,7 @@ def variant_results(
     return found
 
 
-def record(
+def all_rows(
     scored: Sequence[Scored], variants: dict[str, Result], *, missing: Sequence[str]
 ) -> dict[str, Any]:
     """All rows of all arms, for the repository: no single pictures."""
@@ -146,11 +148,20 @@ def record(
     return {"made_by": environment(), "not_run": list(missing), "arms": arms, "failing_captions": failing}
 
 
-def publish(out: Path, document: Path) -> None:
-    """Put the tables of a study into a document that has their marks."""
+def publish(out: Path, document: Path, *, record: Path | None = None) -> None:
+    """Put the tables of a study into a document that has their marks, and a link to its record of all rows."""
     parts = (out / "tables.md").read_text(encoding="utf-8").split("## ")[1:]
     named = dict(part.split("\n\n", 1) for part in parts)
-    fill(document, {f"table {name.strip()}": text.strip() for name, text in named.items()})
+    found = {f"table {name.strip()}": text.strip() for name, text in named.items()}
+    if record is not None:
+        link = Path(os.path.relpath(record, document.parent)).as_posix()
+        found["record"] = f"All rows of all arms: [{record.name}]({link}), put there by the option `record`."
+    fill(document, found)
+
+
+def copy_record(out: Path, record: Path) -> None:
+    """Put a study's ``results.json``, all its rows, at another place, such as in a repository."""
+    write_text(record, (out / RESULTS).read_text(encoding="utf-8"))
 
 
 def _check_known(kind: str, asked: Sequence[str], known: Sequence[str]) -> None:

@@ -3,19 +3,40 @@
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Tokens without text over tokens with text, for one quality.
+
+    Attributes:
+        factor: above 1 text saves tokens.
+        bound: ">" when no budget without text reaches the quality, so that the factor is more than this one, that
+            of the largest budget; "<" when every budget is better, so that it is less than that of the smallest.
+    """
+
+    factor: float
+    bound: Literal["", ">", "<"] = ""
+
+    def __str__(self) -> str:
+        return f"{self.bound} {self.factor:.2f}".strip()
 
 
 def matching_budget(curve: Mapping[int, float], quality: float) -> float | None:
-    """The budget at which a curve reaches a quality, by linear interpolation over log2 of the budget.
+    """The first budget at which a curve reaches a quality, by linear interpolation over log2 of the budget.
 
     Args:
-        curve: budget -> quality, where more tokens are better or worse throughout; at least 2 budgets.
+        curve: budget -> quality, where more tokens are better or worse throughout.
         quality: what to reach.
 
     Returns:
         The budget, or None when the quality lies outside the curve.
     """
     budgets = sorted(curve)
+    if curve[budgets[0]] == quality:
+        return float(budgets[0])
     for low, high in itertools.pairwise(budgets):
         a, b = curve[low], curve[high]
         if a == b or not min(a, b) <= quality <= max(a, b):
@@ -25,7 +46,18 @@ def matching_budget(curve: Mapping[int, float], quality: float) -> float | None:
     return None
 
 
-def token_saving(with_text: Mapping[int, float], without: Mapping[int, float]) -> dict[int, float | None]:
-    """Budget k -> tokens without text for the quality of k tokens with text, over k; None beyond the curve."""
-    found = {k: matching_budget(without, quality) for k, quality in with_text.items()}
-    return {k: None if budget is None else budget / k for k, budget in found.items()}
+def token_saving(
+    with_text: Mapping[int, float], without: Mapping[int, float], *, lower_is_better: bool
+) -> dict[int, Saving]:
+    """Budget k -> tokens without text for the quality of k tokens with text, over k; a bound beyond the curve."""
+    return {
+        k: _saving(k, quality, without, lower_is_better=lower_is_better) for k, quality in with_text.items()
+    }
+
+
+def _saving(k: int, quality: float, without: Mapping[int, float], *, lower_is_better: bool) -> Saving:
+    budget = matching_budget(without, quality)
+    if budget is not None:
+        return Saving(budget / k)
+    reached = any((value < quality) == lower_is_better for value in without.values())
+    return Saving(min(without) / k, "<") if reached else Saving(max(without) / k, ">")
