@@ -8,6 +8,7 @@ import pytest
 
 from textok.evaluation.pages.curves import line_styles
 from textok.evaluation.pages.evaluation_page import render_evaluation, scores_of, shown_value
+from textok.evaluation.pages.generation_page import render_generation
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import Result
 
@@ -116,3 +117,29 @@ def test_scores_stand_before_facts() -> None:
 )
 def test_numbers_have_four_digits(value: float, text: str) -> None:
     assert shown_value(value) == text
+
+
+def test_the_page_of_generated_pictures() -> None:
+    per_image: list[Row] = [
+        {"split": "held <out>", "key": f"sample-{i}", "nearest_train_distance": 0.1 * (30 - i)}
+        | {"nearest_train_key": f"train-{i}", "alignment_two_tower": math.nan if i == 3 else 0.01 * i}
+        for i in range(30)
+    ]
+    row: Row = {"split": "held <out>", "count": 30, "count_reference": 40, "count_train": 50}
+    row |= {"fd_x": 120.5, "fd_x_floor": 80.25, "kd_x": 0.5, "kd_x_standard_error": 0.125}
+    row |= {"copied_share": 0.02, "nearest_train_median": 0.3, "nearest_train_median_held_out": 0.4}
+    row |= {"alignment_two_tower": 0.2, "count_captioned": 29}
+    settings = {"samples": {"data": "made & kept"}, "train": None}
+    html = render_generation(Result(settings=settings, rows=[row], per_image=per_image))
+    balance = Balance()
+    balance.feed(html)
+    assert balance.open == [] and "held &lt;out&gt;" in html and "made &amp; kept" in html
+    assert not re.search(r"<script|<link|src=|url\(|https?://", html)
+    scores, copies, captions, *_ = html.split("<h2>")[1:]
+    assert re.search(r"Fréchet.*120.5.*80.25", scores) and re.search(r"Kernel.*0.5000.*0.1250", scores)
+    assert copies.index("train-29") < copies.index("train-28") and "train-9<" not in copies, "the nearest 20"
+    assert captions.index("sample-0<") < captions.index("sample-1<") and "sample-3<" not in captions
+    bare = render_generation(Result(settings={}, rows=[{"split": "s", "count": 30, "fd_x": 1.0}]))
+    assert "Nearest training" not in bare and "fit their captions" not in bare
+    with pytest.raises(ValueError, match="without a budget"):
+        render_generation(Result(settings={}, rows=rows("a")[:1]))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from textok.data import DataConfig, EvalLoader
-from textok.evaluation.alignment import TwoTower, caption_features
+from textok.evaluation.alignment import TwoTower
+from textok.evaluation.caption_variants import VARIANTS, with_variants
 from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2
@@ -18,7 +19,6 @@ from textok.evaluation.results import Result, read_result, write_result
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import inference_dtype
-from textok.study.caption_variants import VARIANTS, with_variants
 from textok.training.run_folder import environment
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
@@ -104,9 +104,8 @@ class Judge:
         """All budgets under every caption condition that the model can read."""
         captions: tuple[str, ...] = CAPTIONS
         if variants:
-            states = caption_features(pictures.captions, text=self.semantics.text)
-            pictures = with_variants(pictures, states)
-            captions = ("right", *VARIANTS)
+            pictures = with_variants(pictures, VARIANTS, text=self.semantics.text)
+            captions = ("right", *VARIANTS, "wrong", "none")
         if self.model.config.placement == "none":
             captions = ("none",)
         return evaluate_reconstruction(

@@ -26,8 +26,8 @@ def render_evaluation(result: Result) -> str:
         [
             _introduction(result, splits),
             *(_split(split, [row for row in result.rows if row["split"] == split]) for split in splits),
-            _meanings(result.rows),
-            _settings(result),
+            meanings_section(result.rows),
+            settings_section(result),
             _all_numbers(result.rows),
         ]
     )
@@ -114,7 +114,8 @@ def _numbers(rows: Sequence[Row]) -> str:
     return plain_table(cells, heads=heads, style="numbers")
 
 
-def _meanings(rows: Sequence[Row]) -> str:
+def meanings_section(rows: Sequence[Row]) -> str:
+    """What the names of all values in some rows mean."""
     names = dict.fromkeys(name for row in rows for name in row if name not in (*CELL_FIELDS, "count"))
     table = plain_table(([name, meaning(name).advice] for name in names), heads=("name", "what it is"))
     return f"""<section>
@@ -125,7 +126,8 @@ of the same network, count and pictures. “fid”, “kid”, “is” and “l
 </section>"""
 
 
-def _settings(result: Result) -> str:
+def settings_section(result: Result) -> str:
+    """How the numbers were made."""
     made_by = {name: result.made_by[name] for name in ("command", "code", "python") if name in result.made_by}
     rows = [(name.replace("_", " "), _told(value)) for name, value in (result.settings | made_by).items()]
     return f"<section>\n<h2>Settings</h2>\n{plain_table(rows)}\n</section>"

@@ -1,0 +1,92 @@
+"""Captions that say less, or something else: the ways in which a user's caption fails."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from textok.evaluation.alignment.captions import TextSource, caption_features
+from textok.evaluation.captioned import Caption, CaptionedPictures
+
+VARIANTS: tuple[Caption, ...] = ("short", "thing", "shuffled", "near")
+"""First phrase only; the bare noun phrase; words in random order; the most similar caption of another thing."""
+
+SHUFFLE_SEED = 0
+"""Of the word order of shuffled captions."""
+
+_CLAUSE = re.compile(r"[,;]")
+_ROWS = 1024  # captions compared with all others at a time
+
+
+def with_variants(
+    pictures: CaptionedPictures, names: Sequence[Caption], *, text: TextSource
+) -> CaptionedPictures:
+    """The same pictures with some of the caption conditions ``VARIANTS``; other names are passed over.
+
+    Args:
+        pictures: with captions of the form "STYLE of NOUN PHRASE[, details]" or any other.
+        names: caption conditions.
+        text: token states of captions, whose mean "near" is judged by; not called without it.
+
+    Raises:
+        ValueError: for "near" when all captions name the same thing.
+    """
+    asked = {name: _variant(name, pictures.captions, text=text) for name in names if name in VARIANTS}
+    return replace(pictures, variants={**pictures.variants, **asked})
+
+
+def _variant(name: Caption, captions: Sequence[str], *, text: TextSource) -> tuple[str, ...]:
+    if name == "near":
+        places = near_misses(caption_features(captions, text=text), captions)
+        return tuple(captions[i] for i in places)
+    if name == "shuffled":
+        generator = torch.Generator().manual_seed(SHUFFLE_SEED)
+        return tuple(shuffled(caption, generator=generator) for caption in captions)
+    form = short if name == "short" else thing
+    return tuple(form(caption) for caption in captions)
+
+
+def short(caption: str) -> str:
+    """Up to the first comma or semicolon: style and thing, without colours, background and keywords."""
+    return _CLAUSE.split(caption)[0].strip()
+
+
+def thing(caption: str) -> str:
+    """The noun phrase after the first "of": "a flat icon of a red apple, ..." -> "a red apple"."""
+    phrase = short(caption)
+    _, found, rest = phrase.partition(" of ")
+    return rest if found else phrase
+
+
+def shuffled(caption: str, *, generator: torch.Generator) -> str:
+    """The same words in random order, without punctuation."""
+    words = re.findall(r"[\w'-]+", caption)
+    return " ".join(words[i] for i in torch.randperm(len(words), generator=generator).tolist())
+
+
+def names_things(captions: Sequence[str]) -> bool:
+    """Whether the captions name at least two things, so that each has a near miss."""
+    return len({thing(caption) for caption in captions if caption.strip()}) > 1
+
+
+def near_misses(states: Float[Tensor, "n d"], captions: Sequence[str]) -> list[int]:
+    """For each caption the place of the most similar one that is about another thing; never a blank one.
+
+    Raises:
+        ValueError: when all captions are about one thing.
+    """
+    if not names_things(captions):
+        raise ValueError("near misses: all captions name the same thing; expected at least 2 things")
+    things = [thing(caption) for caption in captions]
+    number = {name: i for i, name in enumerate(sorted(set(things)))}
+    ids = torch.tensor([number[name] for name in things], device=states.device)
+    blank = torch.tensor([not caption.strip() for caption in captions], device=states.device)
+    unit = torch.nn.functional.normalize(states, dim=1)
+    found = []
+    for rows, own in zip(unit.split(_ROWS), ids.split(_ROWS), strict=True):
+        unfit = (own[:, None] == ids[None, :]) | blank[None, :]
+        found += (rows @ unit.T).masked_fill(unfit, -torch.inf).argmax(dim=1).tolist()
+    return found
