@@ -16,6 +16,7 @@ from textok.cli import main
 from textok.evaluation.alignment.two_tower import TwoTower, TwoTowerConfig
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.evaluation.results import read_result
+from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, TexTokConfig
 
 COUNT = 20
@@ -201,6 +202,36 @@ def test_pictures_without_captions(
     assert "bare: not evaluated: right, wrong: the pictures have no captions" in captured.err
 
 
+def test_captions_made_worse(
+    data: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    read: list[str] = []
+    load = TextEncoder.from_pretrained
+
+    def noted(*args: object, **options: object) -> object:
+        encoder = load(*args, **options)
+        return lambda captions: read.extend(captions) or encoder(captions)
+
+    monkeypatch.setattr(TextEncoder, "from_pretrained", noted)
+    words = ["--data", data / "test-a", "--budgets", 4, "--captions", "right,short,thing,shuffled,near"]
+    assert run("evaluate", "reconstruction", model_folder, *words, "--json", NOTHING_ELSE) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["captions"] for row in rows] == ["right", "short", "thing", "shuffled", "near"]
+    psnr = {row["captions"]: row["psnr"] for row in rows}
+    assert psnr["right"] == psnr["short"] != psnr["near"], "these captions have one phrase"
+    assert "thing a" in read, "shuffled"
+    folder = write_pictures(tmp_path / "alike", seed=3, count=1)
+    words = ["--data", folder, "--budgets", 4, "--captions", "short,near", "--json", NOTHING_ELSE]
+    assert run("evaluate", "reconstruction", model_folder, *words) == 0
+    captured = capsys.readouterr()
+    assert [row["captions"] for row in json.loads(captured.out)] == ["short"]
+    assert "alike: not evaluated: near: all captions say the same" in captured.err
+
+
 def test_a_folder_a_class_spreads_its_limit(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -278,9 +309,9 @@ def test_generation_against_a_source(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("textok.cli.generation.load_semantics", lambda network, device: None)
-    out = tmp_path / "g.json"
+    out, page = tmp_path / "g.json", tmp_path / "g.html"
     words = ["--reference", data, "--reference-split", "test-a", "--train", data, "--train-split", "test-b"]
-    assert run("evaluate", "generation", samples, *words, "--out", out) == 0
+    assert run("evaluate", "generation", samples, *words, "--out", out, "--html", page) == 0
     text = capsys.readouterr().out
     assert "fd_tiny" in text and "lower is better" in text
     [row] = read_result(out).rows
@@ -290,6 +321,22 @@ def test_generation_against_a_source(
     result = read_result(out)
     assert len(result.per_image) == COUNT and result.per_image[0]["nearest_train_key"]
     assert result.settings["size"] == [36, 36] and result.settings["task"] == "generation"
+    html = page.read_text()
+    assert "Nearest training pictures" in html and str(result.per_image[0]["nearest_train_key"]) in html
+    assert "Precision: higher is better" in html and str(samples) in html
+
+
+def test_generation_without_the_judges_of_captions(
+    samples: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_judges(network: object, device: object) -> None:
+        raise AssertionError("the judges were loaded")
+
+    monkeypatch.setattr("textok.cli.generation.load_semantics", no_judges)
+    words = [samples, "--reference", data / "test-a", "--json"]
+    assert run("evaluate", "generation", *words, NOTHING_ELSE) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["count"] == COUNT and not any(name.startswith(("alignment", "retrieval")) for name in row)
 
 
 def test_generation_by_files_of_the_adm_suite(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from textok.cli.choices import comma_list
-from textok.cli.evaluator import Evaluator, usable_conditions
+from textok.cli.evaluator import Evaluator, tell_left_out, usable_conditions
+from textok.cli.ranks import is_first, process_group
 from textok.cli.tables import score_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 
 if TYPE_CHECKING:
+    from textok.data import Source
     from textok.evaluation.reconstruction import Row
     from textok.evaluation.results import Result
 
@@ -49,11 +51,13 @@ def evaluate_reconstruction(
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
 
     With --compare A.json B.json instead of a model: two result files side by side.
+    Under torchrun the processes share the pictures, and the first one prints and writes.
 
     Args:
         model: a shipped name, a folder with config.json and model.safetensors, or a hub id.
         budgets: tokens a picture, such as 2,4,8.
-        captions: what is read beside the picture: right (its own caption), none, wrong (another picture's).
+        captions: what is read beside the picture: right (its own caption), none, wrong (another picture's), or its
+            own made worse: short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing).
         out: result file: settings, rows, and the values of every picture.
         html: a page with curves.
         write_samples: write originals and reconstructions there as .npz for published evaluators.
@@ -80,19 +84,36 @@ def evaluate_reconstruction(
     result = Result(
         settings=evaluator.settings | pictures.settings, rows=[], per_image=[], made_by=environment()
     )
-    for name, source in sources.items():
-        found = evaluator.read(pictures, name, source, settings=result.settings)
-        conditions = usable_conditions(found, evaluator.captions)
-        scores = evaluator.score(found, conditions)
-        result.rows.extend(scores.rows)
-        result.per_image.extend(scores.per_image)
-        if write_samples is not None:
-            evaluator.write_samples(write_samples, found, conditions)
+    with process_group(evaluator.device):
+        for name, source in sources.items():
+            _evaluate_split(evaluator, pictures, name, source, result=result, samples=write_samples)
+    if not is_first():
+        return
     if out is not None:
         write_result(out, **vars(result))
     if html is not None:
         _write_page(result, html)
     print(json_format.dumps(result.rows) if json else reconstruction_table(result.rows))
+
+
+def _evaluate_split(
+    evaluator: Evaluator,
+    pictures: TestedPictures,
+    name: str,
+    source: "Source",
+    *,
+    result: "Result",
+    samples: Path | None,
+) -> None:
+    """Add the scores of a split to the result; the first process writes its pictures."""
+    found = evaluator.read(pictures, name, source, settings=result.settings)
+    conditions = usable_conditions(found, evaluator.captions)
+    tell_left_out(found, evaluator.captions, conditions)
+    scores = evaluator.score(found, conditions)
+    result.rows.extend(scores.rows)
+    result.per_image.extend(scores.per_image)
+    if samples is not None and is_first():
+        evaluator.write_samples(samples, found, conditions)
 
 
 def reconstruction_table(rows: Sequence["Row"]) -> str:

@@ -1,12 +1,11 @@
 """A tokenizer with everything that scores it, put together from the options of ``textok evaluate``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textok.cli.choices import torch_device
+from textok.cli.ranks import is_first, note, place, rank_device
 from textok.cli.tested import NetworkChoice, TestedPictures
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from textok.models.tokenizer import TexTok
 
 UINT8_RULE = "round(clamp((x + 1) * 127.5, 0, 255))"
-SEED = "0 for the subsets of the kernel distance; nothing else is drawn at random"
+SEED = "0 for the subsets of the kernel distance and the order of shuffled words; nothing else is drawn at random"
 WRONG = "that of the picture half the split further on, or the next that reads differently"
 
 
@@ -63,28 +62,33 @@ class Evaluator:
 
         if batch_size < 1:
             raise ValueError(f"batch_size: got {batch_size}; expected at least 1")
-        place = torch_device(device)
-        model = TexTok.from_pretrained(name).to(place)
+        where = rank_device(device)
+        model = TexTok.from_pretrained(name).to(where)
         config = model.config
         chosen = checked_budgets(budgets, longest=config.num_latents)
         conditions = checked_captions(captions, reads_captions=config.placement != "none")
         text: TextSource = _no_text
         if config.placement != "none":
             text = TextEncoder.from_pretrained(
-                config.text_encoder, max_tokens=config.max_text_tokens, device=place
+                config.text_encoder, max_tokens=config.max_text_tokens, device=where
             )
-        reader = network.load(place)
+        reader = network.load(where)
         return cls(
             model=model,
             source=name,
             text=text,
             network=reader,
-            semantics=load_semantics(reader, place) if semantics else None,
+            semantics=load_semantics(reader, where) if semantics else None,
             budgets=chosen,
             captions=conditions,
             batch_size=batch_size,
             autocast=torch.bfloat16 if precision == "bfloat16" else None,
         )
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the tokenizer is."""
+        return next(self.model.parameters()).device
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -117,15 +121,33 @@ class Evaluator:
             "count": len(found),
             "captioned": sum(map(bool, found.captions)),
         }
-        return found
+        return self._with_variants(found)
+
+    def _with_variants(self, pictures: "CaptionedPictures") -> "CaptionedPictures":
+        """With the asked conditions that are made of the right captions, as far as these allow."""
+        from textok.evaluation.caption_variants import VARIANTS, with_variants
+
+        asked = [name for name in usable_conditions(pictures, self.captions) if name in VARIANTS]
+        text = self._similarity_text() if "near" in asked else _no_text
+        return with_variants(pictures, asked, text=text)
+
+    def _similarity_text(self) -> "TextSource":
+        """What "near" is judged by: that of the judges, whatever text encoder the tokenizer has."""
+        from textok.models.text_encoder import TextEncoder
+
+        if self.semantics is not None:
+            return self.semantics.text
+        return TextEncoder.from_pretrained(device=self.device)
 
     def score(self, pictures: "CaptionedPictures", conditions: Sequence[str]) -> "ReconstructionScores":
-        """Every metric of a split, with a progress bar on stderr."""
+        """Every metric of a split, the same in every process, with a progress bar of the first one's share."""
         from tqdm import tqdm
 
         from textok.evaluation import reconstruction
 
-        with tqdm(total=len(pictures), desc=pictures.split, unit="image") as bar:
+        rank, count = place()
+        share = len(range(rank, len(pictures), count))
+        with tqdm(total=share, desc=pictures.split, unit="image", disable=not is_first()) as bar:
             return reconstruction.evaluate_reconstruction(
                 self.model,
                 pictures,
@@ -135,6 +157,8 @@ class Evaluator:
                 budgets=self.budgets,
                 captions=conditions,
                 batch_size=self.batch_size,
+                rank=rank,
+                world_size=count,
                 autocast=self.autocast,
                 progress=bar.update,
             )
@@ -183,12 +207,14 @@ def checked_captions(asked: Sequence[str], *, reads_captions: bool) -> list[str]
     Raises:
         ValueError: for an unknown one.
     """
+    from textok.evaluation.caption_variants import VARIANTS
     from textok.evaluation.captioned import CAPTIONS
 
-    if not asked or not set(asked) <= set(CAPTIONS):
-        raise ValueError(f"captions: got {','.join(asked)!r}; expected some of {','.join(CAPTIONS)}")
+    known = (*CAPTIONS, *VARIANTS)
+    if not asked or not set(asked) <= set(known):
+        raise ValueError(f"captions: got {','.join(asked)!r}; expected some of {','.join(known)}")
     if not reads_captions and list(asked) != ["none"]:
-        print("textok: this tokenizer reads no captions: evaluated with none only", file=sys.stderr)
+        note("this tokenizer reads no captions: evaluated with none only")
         return ["none"]
     return list(asked)
 
@@ -202,18 +228,23 @@ def load_semantics(network: "FeatureNetwork", device: "torch.device") -> "Semant
 
 
 def usable_conditions(pictures: "CaptionedPictures", asked: Sequence[str]) -> list[str]:
-    """The asked conditions that these pictures' captions allow; those left out are told on stderr."""
+    """The asked conditions that these pictures' captions allow; ["none"] when there is no other."""
+    from textok.evaluation.caption_variants import names_things
     from textok.evaluation.captioned import lends_captions
 
-    different = lends_captions(pictures.captions)
-    usable = [
-        name for name in asked if name == "none" or (different if name == "wrong" else any(pictures.captions))
-    ]
+    captions = pictures.captions
+    needs = {"none": True, "wrong": lends_captions(captions), "near": names_things(captions)}
+    captioned = any(caption.strip() for caption in captions)
+    return [name for name in asked if needs.get(name, captioned)] or ["none"]
+
+
+def tell_left_out(pictures: "CaptionedPictures", asked: Sequence[str], usable: Sequence[str]) -> None:
+    """Say on stderr which of the asked conditions are not evaluated, and why."""
     left_out = [name for name in asked if name not in usable]
     if left_out:
-        reason = "all captions are the same" if any(pictures.captions) else "the pictures have no captions"
-        print(f"textok: {pictures.split}: not evaluated: {', '.join(left_out)}: {reason}", file=sys.stderr)
-    return usable or ["none"]
+        captioned = any(caption.strip() for caption in pictures.captions)
+        reason = "all captions say the same" if captioned else "the pictures have no captions"
+        note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
 
 
 def _no_text(captions: Sequence[str]) -> Any:

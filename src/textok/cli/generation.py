@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from textok.cli.choices import torch_device
 from textok.cli.evaluator import UINT8_RULE, load_semantics
 from textok.cli.picture_sets import Captions, PictureSet, open_pictures, read_captions_file
+from textok.cli.ranks import place
 from textok.cli.tables import shown, text_table
 from textok.cli.tested import CROP, DEFAULT_NETWORK, NetworkChoice
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from textok.evaluation.metrics.semantics import Semantics
     from textok.evaluation.networks import FeatureNetwork
     from textok.evaluation.reconstruction import Row
+    from textok.evaluation.results import Result
 
 
 def evaluate_generation(
@@ -32,11 +34,13 @@ def evaluate_generation(
     train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     captions: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    html: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
     write_samples: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
     write_statistics: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
     size: Annotated[
         tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: that of the first sample)")
     ] = None,
+    no_semantics: bool = False,
     batch_size: int = 32,
     seed: int = 0,
     device: str = "auto",
@@ -54,9 +58,11 @@ def evaluate_generation(
         train_split: which part of them.
         captions: the samples' captions, a JSON object {key: caption} or a list in their order.
         out: result file: settings, the row, and the values of every picture.
+        html: a page with the scores, the nearest training pictures and the samples that fit their captions least.
         write_samples: write the samples as an ADM .npz for published evaluators.
         write_statistics: write mean and covariance of their features as an ADM .npz.
         size: height and width that all pictures are resized and cropped to.
+        no_semantics: leave out whether the samples show what their captions say.
         batch_size: pictures at a time.
         seed: of the floor's halves and the kernel distance's subsets.
         device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
@@ -65,18 +71,18 @@ def evaluate_generation(
     import torch
 
     from textok.evaluation import adm, generation
-    from textok.evaluation.results import write_result
+    from textok.evaluation.results import Result
     from textok.training.run_folder import environment
 
-    if batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size}; expected at least 1")
+    _check(batch_size)
     opened = _pictures(
         samples, size=size, captions=None if captions is None else read_captions_file(captions)
     )
     real = open_pictures(reference, split=reference_split, size=opened.size)
     known = _pictures(train, split=train_split, size=opened.size) if train else None
-    reader = FeatureReader.prepare(network, device=device, batch_size=batch_size, judged=opened.captioned)
-    made = reader.read(opened, judged=True)
+    judged = opened.captioned and not no_semantics
+    reader = FeatureReader.prepare(network, device=device, batch_size=batch_size, judged=judged)
+    made = reader.read(opened, judged=judged)
     if write_samples is not None:
         adm.write_samples(write_samples, torch.cat([batch.images for batch in opened.batches(batch_size)]))
     if write_statistics is not None:
@@ -90,15 +96,14 @@ def evaluate_generation(
         semantics=reader.semantics,
         seed=seed,
     )
-    if out is not None:
-        settings = reader.settings | {
-            "samples": opened.settings,
-            "reference": real.settings if isinstance(real, PictureSet) else {"data": reference},
-            "train": None if known is None else known.settings,
-            "size": list(opened.size),
-            "seed": seed,
-        }
-        write_result(out, settings=settings, made_by=environment(), **vars(scores))
+    settings = reader.settings | {
+        "samples": opened.settings,
+        "reference": real.settings if isinstance(real, PictureSet) else {"data": reference},
+        "train": None if known is None else known.settings,
+        "size": list(opened.size),
+        "seed": seed,
+    }
+    _write(Result(settings=settings, made_by=environment(), **vars(scores)), out=out, html=html)
     print(json_format.dumps(scores.rows[0]) if json else generation_table(scores.rows[0]))
 
 
@@ -116,12 +121,12 @@ class FeatureReader:
         cls, network: NetworkChoice, *, device: str, batch_size: int, judged: bool
     ) -> "FeatureReader":
         """Load the networks; the judges of captions only when there are captions."""
-        place = torch_device(device)
-        reader = network.load(place)
+        where = torch_device(device)
+        reader = network.load(where)
         return cls(
             network=reader,
-            semantics=load_semantics(reader, place) if judged else None,
-            device=place,
+            semantics=load_semantics(reader, where) if judged else None,
+            device=where,
             batch_size=batch_size,
         )
 
@@ -160,6 +165,27 @@ def _pictures(
     if not isinstance(found, PictureSet):
         raise ValueError(f"{name}: holds mean and covariance only; expected pictures (arr_0)")
     return found
+
+
+def _write(result: "Result", *, out: Path | None, html: Path | None) -> None:
+    """The result file and the page, where they are asked for."""
+    from textok.evaluation.pages.generation_page import render_generation
+    from textok.evaluation.results import write_result
+    from textok.writing import write_text
+
+    if out is not None:
+        write_result(out, **vars(result))
+    if html is not None:
+        write_text(html, render_generation(result))
+
+
+def _check(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size: got {batch_size}; expected at least 1")
+    if place().count > 1:
+        raise ValueError(
+            f"generation: got {place().count} processes; expected one: start it without torchrun"
+        )
 
 
 def generation_table(row: "Row") -> str:

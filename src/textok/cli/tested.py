@@ -1,6 +1,5 @@
 """Options of the evaluation commands: which pictures, and which network reads them."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import UseAppendAction, arg
 
 from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
+from textok.cli.ranks import is_first, note
 
 if TYPE_CHECKING:
     import torch
@@ -95,10 +95,12 @@ class TestedPictures:
         loader = EvalLoader(
             self._config(None, size), batch_size=batch_size, source=spread(source, self.limit)
         )
-        with tqdm(loader, desc=f"{name}: reading", unit="batch", leave=False) as batches:
+        with tqdm(
+            loader, desc=f"{name}: reading", unit="batch", leave=False, disable=not is_first()
+        ) as batches:
             pictures = CaptionedPictures.collect(name, batches)
         for bad in loader.bad.samples:
-            print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
+            note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
         return pictures
 
     def _config(self, split: str | None, size: tuple[int, int]) -> "DataConfig":
