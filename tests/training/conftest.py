@@ -15,9 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from textok.data import DataConfig
-from textok.models.tokenizer import TexTokConfig
+from textok.models.bottleneck import BottleneckConfig, KLConfig
+from textok.models.dit import DiTConfig
+from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.recipes.tokenizers import toy
+from textok.training.caching import CachingRun, cache_latents
 from textok.training.captions import CachedText
+from textok.training.draws import BudgetDraw
+from textok.training.generator_run import GeneratorRun, PreviewConfig
+from textok.training.optimizers import OptimizerConfig
 from textok.training.tokenizer_run import TokenizerRun, ValidationConfig
 
 VAL = Path(__file__).parents[2] / "datasets/icons-128/val-000000.tar"
@@ -115,3 +121,40 @@ def read_metrics() -> Callable[[Path], list[dict[str, float]]]:
         return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def make_latents(pictures: Path, text_cache: Path) -> Callable[..., Path]:
+    """A function (folder, bottleneck) that caches the forty-eight pictures by an untrained tokenizer."""
+
+    def make(folder: Path, bottleneck: BottleneckConfig) -> Path:
+        torch.manual_seed(0)
+        shape = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 4}
+        model = TexTok(TexTokConfig(image_size=32, patch_size=8, bottleneck=bottleneck, **shape))
+        model.save_pretrained(folder / "tokenizer", name="tiny")
+        data = DataConfig(source=str(pictures), split="train", size=(32, 32))
+        run = CachingRun(tokenizer=str(folder / "tokenizer"), data=data, text_cache=str(text_cache))
+        cache_latents(run, folder / "latents")
+        return folder / "latents"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def generator_run(make_latents: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> GeneratorRun:
+    """A DiT of one block on kl latents, with every random draw and several micro-batches."""
+    latents = str(make_latents(tmp_path_factory.mktemp("kl"), KLConfig(latent_dim=4)))
+    return GeneratorRun(
+        name="tiny",
+        model=DiTConfig(dim=32, depth=1, num_heads=2),
+        data=latents,
+        optimizer=OptimizerConfig(kind="adamw", lr=3e-3, warmup_steps=2),
+        budgets=BudgetDraw(kind="uniform", per_sample=True),
+        preview=PreviewConfig(held_out=latents, every=6, budgets=(2, 4), tokenizer="none"),
+        steps=12,
+        batch_size=8,
+        micro_batch=5,
+        precision="float32",
+        log_every=3,
+        checkpoint_every=2,
+    )

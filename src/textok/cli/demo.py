@@ -1,11 +1,15 @@
 """``textok demo``: one report that shows the tokenizer at work."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice
+
+if TYPE_CHECKING:
+    from textok.pipeline.generation import Pipeline
+    from textok.pipeline.image_tokenizer import ImageTokenizer
 
 
 def demo(
@@ -36,4 +40,19 @@ def demo(
 
     tokenizer = model.load()
     options = {"source": source, "split": split, "limit": limit, "batch_size": model.batch_size}
-    print(write_demo(out, tokenizer, **options))
+    print(write_demo(out, tokenizer, pipeline=_pipeline(model, tokenizer), **options))
+
+
+def _pipeline(model: ModelChoice, tokenizer: "ImageTokenizer") -> "Pipeline | None":
+    """The generator that travels with a shipped tokenizer, where there is one."""
+    from textok.models.checkpoint import SHIPPED_GENERATORS, shipped_folder
+    from textok.pipeline.generation import Pipeline
+
+    if model.model not in SHIPPED_GENERATORS:
+        return None
+    try:
+        shipped_folder(SHIPPED_GENERATORS[model.model])
+    except FileNotFoundError:
+        return None
+    device, precision = tokenizer.device, model.precision
+    return Pipeline.from_pretrained(model.model, tokenizer=tokenizer, device=device, precision=precision)

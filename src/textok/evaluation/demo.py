@@ -13,6 +13,7 @@ import torch
 from textok.data import DataConfig, EvalLoader, to_unit
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
+from textok.evaluation.demo_prompts import generate_prompts
 from textok.evaluation.metrics.paired import perceptual_per_image, psnr_per_image, ssim_per_image
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.gallery import Scores, Section
@@ -20,6 +21,7 @@ from textok.evaluation.pages.report import Report, render_report
 from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstruct_all
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.facts import bytes_per_image, model_facts
+from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.writing import write_text
 
@@ -58,6 +60,7 @@ def write_demo(
     split: str | None = None,
     limit: int = 24,
     batch_size: int = 32,
+    pipeline: Pipeline | None = None,
 ) -> Path:
     """Reconstruct test pictures at every budget and caption condition, and write it all into one HTML file.
 
@@ -68,6 +71,7 @@ def write_demo(
         split: part of ``source``.
         limit: at most so many pictures of ``source``.
         batch_size: pictures at a time.
+        pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
 
     Returns:
         The file.
@@ -89,6 +93,7 @@ def write_demo(
         facts=_facts(tokenizer),
         details=flatten(tokenizer.model.made_by),
         credit=CREDIT if source is None else "",
+        prompts=None if pipeline is None else generate_prompts(pipeline),
     )
     path = Path(out_dir) / "report.html"
     write_text(path, render_report(report))

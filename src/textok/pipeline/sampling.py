@@ -54,13 +54,14 @@ class Sampling:
     @classmethod
     def of(cls, generator: Generator) -> "Sampling":
         """The defaults that came with the weights."""
-        saved: dict[str, Any] = dict(getattr(generator, "made_by", {}).get("sampling", {}))
+        saved: dict[str, Any] = {}
+        if isinstance(generator, DiT) and generator.config.prediction == "noise":
+            saved = {"sampler": "ddim", "steps": 50}
+        if isinstance(generator, MaskGIT):
+            saved = {"steps": 12}
+        saved |= getattr(generator, "made_by", {}).get("sampling", {})
         if "guidance_interval" in saved:
             saved["guidance_interval"] = tuple(saved["guidance_interval"])
-        if isinstance(generator, DiT) and generator.config.prediction == "noise":
-            saved = {"sampler": "ddim", "steps": 50} | saved
-        if isinstance(generator, MaskGIT):
-            saved = {"steps": 12} | saved
         return cls(**saved)
 
     def changed(self, **values: Any) -> "Sampling":

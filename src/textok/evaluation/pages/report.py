@@ -9,6 +9,7 @@ from textok.evaluation.pages.curves import curve_chart
 from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.pages.gallery import Section, gallery
 from textok.evaluation.pages.grids import CAPTION_LABELS
+from textok.evaluation.pages.prompts import PromptSection, prompt_gallery
 from textok.evaluation.reconstruction import Row
 
 
@@ -27,6 +28,7 @@ class Report:
         facts: about the model and the machine, in order.
         details: what trained the weights, flat.
         credit: whose pictures these are; "" when not known.
+        prompts: what a generator over these tokens makes; None without one.
     """
 
     model_id: str
@@ -39,6 +41,7 @@ class Report:
     facts: Mapping[str, str]
     details: Mapping[str, str]
     credit: str = ""
+    prompts: PromptSection | None = None
 
 
 def render_report(report: Report) -> str:
@@ -48,6 +51,7 @@ def render_report(report: Report) -> str:
             _introduction(report),
             _tiles(report),
             *(_section(section, report.perceptual) for section in report.sections),
+            "" if report.prompts is None else prompt_gallery(report.prompts),
             _sizes(report),
             _about(report),
             _full_table(report),

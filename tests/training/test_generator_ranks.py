@@ -1,0 +1,50 @@
+"""Two processes under torchrun train one generator: sharded weights (FSDP2) learn what whole ones do."""
+
+import pickle
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from textok.models.generators import load_generator
+from textok.training.generator import train_generator
+from textok.training.generator_run import GeneratorRun
+
+pytestmark = pytest.mark.timeout(600)
+WORKER = Path(__file__).with_name("two_ranks_generator.py")
+
+
+@pytest.fixture(scope="module")
+def trained(generator_run: GeneratorRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folders of a replicated and a sharded run, stopped and resumed."""
+    out = tmp_path_factory.mktemp("ranks")
+    whole = replace(generator_run, name="replicated", steps=4, batch_size=8, micro_batch=3)
+    (out / "runs.pkl").write_bytes(pickle.dumps([whole, replace(whole, name="sharded", sharded=True)]))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
+    command = [*torchrun, str(WORKER), str(out / "runs.pkl"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_generator(folder / "weights").state_dict()
+
+
+def test_sharded_weights_learn_what_whole_ones_do(trained: Path) -> None:
+    whole, parts = weights(trained / "replicated"), weights(trained / "sharded")
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_training_changed_them(trained: Path, generator_run: GeneratorRun, tmp_path: Path) -> None:
+    train_generator(replace(generator_run, steps=1), tmp_path)
+    first, last = weights(tmp_path), weights(trained / "sharded")
+    assert any(not torch.allclose(first[name], last[name], atol=1e-4) for name in first)
