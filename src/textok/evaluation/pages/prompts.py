@@ -56,7 +56,7 @@ def prompt_gallery(section: PromptSection) -> str:
 <h2>Pictures from prompts</h2>
 <p class="note">{escape(section.model_id)}, a generator of {section.parameters / 1e6:.0f} M parameters over the tokens:
 {escape(section.settings)}. A picture takes {times}, in batches of {section.batch}. Every column starts from the same
-noise, so that rows differ by the number of tokens only. Nothing here was picked: these are the first pictures of the seed.</p>
+noise, so that rows differ by the number of tokens only. These are the first pictures of the seed, none was picked.</p>
 <div class="prompts">
 {cards}
 </div>
