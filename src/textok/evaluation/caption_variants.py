@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from textok.data.caption_forms import short, thing
 from textok.evaluation.alignment.captions import TextSource, caption_features
 from textok.evaluation.captioned import Caption, CaptionedPictures
 
@@ -17,7 +18,6 @@ VARIANTS: tuple[Caption, ...] = ("short", "thing", "shuffled", "near")
 SHUFFLE_SEED = 0
 """Of the word order of shuffled captions."""
 
-_CLAUSE = re.compile(r"[,;]")
 _ROWS = 1024  # captions compared with all others at a time
 
 
@@ -47,18 +47,6 @@ def _variant(name: Caption, captions: Sequence[str], *, text: TextSource) -> tup
         return tuple(shuffled(caption, generator=generator) for caption in captions)
     form = short if name == "short" else thing
     return tuple(form(caption) for caption in captions)
-
-
-def short(caption: str) -> str:
-    """Up to the first comma or semicolon: style and thing, without colours, background and keywords."""
-    return _CLAUSE.split(caption)[0].strip()
-
-
-def thing(caption: str) -> str:
-    """The noun phrase after the first "of": "a flat icon of a red apple, ..." -> "a red apple"."""
-    phrase = short(caption)
-    _, found, rest = phrase.partition(" of ")
-    return rest if found else phrase
 
 
 def shuffled(caption: str, *, generator: torch.Generator) -> str:
