@@ -127,12 +127,12 @@ def read_metrics() -> Callable[[Path], list[dict[str, float]]]:
 def make_latents(pictures: Path, text_cache: Path) -> Callable[..., Path]:
     """A function (folder, bottleneck) that caches the forty-eight pictures by an untrained tokenizer."""
 
-    def make(folder: Path, bottleneck: BottleneckConfig) -> Path:
+    def make(folder: Path, bottleneck: BottleneckConfig, *, source: Path = pictures) -> Path:
         torch.manual_seed(0)
         shape = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 4}
         model = TexTok(TexTokConfig(image_size=32, patch_size=8, bottleneck=bottleneck, **shape))
         model.save_pretrained(folder / "tokenizer", name="tiny")
-        data = DataConfig(source=str(pictures), split="train", size=(32, 32))
+        data = DataConfig(source=str(source), split="train", size=(32, 32))
         run = CachingRun(tokenizer=str(folder / "tokenizer"), data=data, text_cache=str(text_cache))
         cache_latents(run, folder / "latents")
         return folder / "latents"
@@ -141,7 +141,9 @@ def make_latents(pictures: Path, text_cache: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def generator_run(make_latents: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> GeneratorRun:
+def generator_run(
+    make_latents: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> GeneratorRun:
     """A DiT of one block on kl latents, with every random draw and several micro-batches."""
     latents = str(make_latents(tmp_path_factory.mktemp("kl"), KLConfig(latent_dim=4)))
     return GeneratorRun(

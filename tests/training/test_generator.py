@@ -1,6 +1,7 @@
 """Generator training: it learns, resumes in the same bits, and never needs the tokenizer for a step."""
 
 import json
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from textok.data.latents import LatentCache
-from textok.models.bottleneck import FSQConfig
+from textok.models.bottleneck import FSQConfig, KLConfig
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import MaskGIT, MaskGITConfig
+from textok.pipeline.generation import Pipeline
 from textok.training.generator import train_generator
 from textok.training.generator_run import GeneratorRun
 
@@ -108,6 +110,40 @@ def test_maskgit_trains_on_codes(run: GeneratorRun, discrete: Path, tmp_path: Pa
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
+@pytest.fixture(scope="module")
+def labelled(
+    tmp_path_factory: pytest.TempPathFactory,
+    pictures: Path,
+    make_latents: Callable[..., Path],
+    write_tar: Callable[..., Path],
+) -> Path:
+    """Latents of sixteen of the pictures, of three classes."""
+    folder = tmp_path_factory.mktemp("classes")
+    with tarfile.open(pictures / "train-000000.tar") as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()[:32]}
+    for place, name in enumerate(name for name in list(members) if name.endswith(".json")):
+        members[name] = json.dumps(json.loads(members[name]) | {"label": place % 3}).encode()
+    (folder / "pictures").mkdir()
+    write_tar(folder / "pictures" / "train-000000.tar", members)
+    return make_latents(folder, KLConfig(latent_dim=4), source=folder / "pictures")
+
+
+def test_a_class_generator_comes_with_captions_of_its_classes(
+    run: GeneratorRun, labelled: Path, tmp_path: Path
+) -> None:
+    model = DiTConfig(**SHAPE, condition=ConditionConfig(kind="class", num_classes=1))
+    preview = replace(run.preview, held_out=None, tokenizer=None, every=2, steps=1)
+    run = replace(run, model=model, data=str(labelled), preview=preview, steps=2)
+    weights_folder = train_generator(run, tmp_path)
+    pipeline = Pipeline.from_pretrained(weights_folder)
+    assert pipeline.generator.config.condition.num_classes == 3
+    known = LatentCache.open(labelled).batch(range(16))
+    assert known.labels is not None
+    expected = {c for c, label in zip(known.captions, known.labels.tolist(), strict=True) if label == 1}
+    assert set(pipeline.class_captions[1]) == expected
+    assert (tmp_path / "grids" / "step-00000002.png").is_file()
+
+
 def test_held_out_losses_are_logged_by_budget(run: GeneratorRun, tmp_path: Path) -> None:
     train_generator(run, tmp_path)
     lines = [line for line in metrics(tmp_path) if "val/loss_k2" in line]
@@ -157,5 +193,3 @@ def test_too_many_bad_steps_stop_the_run(
     with pytest.raises(FloatingPointError, match="max_skipped_steps"):
         train_generator(replace(run, max_skipped_steps=2), tmp_path)
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 3
-
-

@@ -16,8 +16,8 @@ from textok.models.bottleneck import AEConfig, VQConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
-from textok.training.tokenizer import train_tokenizer
 from textok.training.ranks import PATIENCE
+from textok.training.tokenizer import train_tokenizer
 from textok.training.tokenizer_run import TokenizerRun
 
 WORKER = Path(__file__).with_name("two_ranks.py")

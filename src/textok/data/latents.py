@@ -107,6 +107,17 @@ class LatentCache:
             labels=None if self.manifest.num_classes is None else labels,
         )
 
+    def class_captions(self, *, most: int = 50) -> dict[int, list[str]]:
+        """Different captions of each class, at most ``most``, the first; for a decoder that is told a class only."""
+        found: dict[int, dict[str, None]] = {}
+        for shard in self._shards:
+            places = shard.tensors["caption"].tolist()
+            for label, place in zip(shard.tensors["labels"].tolist(), places, strict=True):
+                known = found.setdefault(label, {})
+                if label >= 0 and shard.captions[place] and len(known) < most:
+                    known[shard.captions[place]] = None
+        return {label: list(known) for label, known in sorted(found.items()) if known}
+
     def _find(self, row: int) -> tuple[_Shard, int]:
         place = bisect_right(self._starts, row) - 1
         return self._shards[place], row - self._starts[place]

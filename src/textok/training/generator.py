@@ -120,6 +120,6 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     # --- weights ------------------------------------------------------------------------------------------
     if shown and step < run.steps:
         print(f"stopped at step {step} of {run.steps}; the same command goes on")
-    export(ema.module, run, folder, step=step, placing=placing, accelerator=accelerator)
+    export(ema.module, run, folder, cache, step=step, placing=placing, accelerator=accelerator)
     accelerator.wait_for_everyone()
     return folder.path / "weights"

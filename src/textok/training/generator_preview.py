@@ -12,13 +12,14 @@ from textok.evaluation.pages.grids import save_picture
 from textok.evaluation.pages.sample_grid import sample_grid
 from textok.models.checkpoint import encode_config
 from textok.models.generators import Generator, build_generator
-from textok.pipeline.generation import Pipeline
+from textok.pipeline.generation import CLASS_CAPTIONS_FILE, Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.draws import step_generator
 from textok.training.generator_run import GeneratorRun
 from textok.training.generator_step import MicroRows, condition_of, loss_of
 from textok.training.placing import Replicated
 from textok.training.run_folder import RunFolder, environment
+from textok.writing import write_json
 
 HELD_OUT_BATCH = 64
 
@@ -121,15 +122,21 @@ def export(
     averaged: nn.Module,
     run: GeneratorRun,
     folder: RunFolder,
+    cache: LatentCache,
     *,
     step: int,
     placing: Replicated,
     accelerator: Accelerator,
 ) -> None:
-    """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes."""
+    """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes.
+
+    A class-conditional generator gets the captions of its classes, one of which the decoder reads.
+    """
     weights = placing.weights(averaged)
     if not accelerator.is_main_process:
         return
     sampling = {"steps": run.preview.steps, "guidance": run.preview.guidance}
     made_by = {"run": encode_config(run), "step": step, "sampling": sampling, "environment": environment()}
     whole(run, weights).save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
+    if run.model.condition.kind == "class":
+        write_json(folder.path / "weights" / CLASS_CAPTIONS_FILE, cache.class_captions())
