@@ -8,9 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from textok.models.dit import DiT, DiTConfig
+    from textok.models.maskgit import MaskGIT, MaskGITConfig
     from textok.models.text import TextCondition
     from textok.models.text_encoder import TextEncoder
     from textok.models.tokenizer import TexTok, TexTokConfig
+    from textok.pipeline.generation import Pipeline
     from textok.pipeline.image_tokenizer import ImageTokenizer
     from textok.pipeline.token_file import load_tokens, save_tokens
     from textok.pipeline.tokens import Tokens
@@ -20,7 +23,12 @@ try:
 except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0+source"
 __all__ = [
+    "DiT",
+    "DiTConfig",
     "ImageTokenizer",
+    "MaskGIT",
+    "MaskGITConfig",
+    "Pipeline",
     "TexTok",
     "TexTokConfig",
     "TextCondition",
@@ -31,7 +39,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DiT": "textok.models.dit",
+    "DiTConfig": "textok.models.dit",
     "ImageTokenizer": "textok.pipeline.image_tokenizer",
+    "MaskGIT": "textok.models.maskgit",
+    "MaskGITConfig": "textok.models.maskgit",
+    "Pipeline": "textok.pipeline.generation",
     "TexTok": "textok.models.tokenizer",
     "TexTokConfig": "textok.models.tokenizer",
     "TextCondition": "textok.models.text",

@@ -1,6 +1,7 @@
-"""``textok info``: what a recipe, a model or a token file is, in one command."""
+"""``textok info``: what a recipe, a model, a latent cache or a token file is, in one command."""
 
 import json as json_format
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,10 @@ _GROUP_WIDTH = 80
 
 
 def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:
-    """Tell what a recipe, a model or a token file is: parameters, sizes, settings, what made it.
+    """Tell what a recipe, a model, a latent cache or a token file is: parameters, sizes, settings, what made it.
 
     Args:
-        name: a recipe, a shipped model, a model folder, or a token file (.safetensors).
+        name: a recipe, a shipped model, a model folder, a latent cache, or a token file (.safetensors).
         json: print it as JSON.
     """
     sections = describe(name)
@@ -23,7 +24,7 @@ def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = 
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Everything of that name: a section each for ``model``, ``recipe`` and ``tokens``.
+    """Everything of that name: a section each for ``model``, ``generator``, ``recipe``, ``latents`` and ``tokens``.
 
     Raises:
         ValueError: when there is nothing of that name; suggests the nearest.
@@ -31,24 +32,74 @@ def describe(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.is_file():
         return {"tokens": _tokens(path)}
-    from textok.models.checkpoint import CONFIG_FILE, SHIPPED
-    from textok.recipes import RECIPES
+    from textok.data.latent_shards import MANIFEST
+    from textok.models.checkpoint import CONFIG_FILE, SHIPPED, SHIPPED_GENERATORS
+    from textok.recipes import GENERATOR_RECIPES, RECIPES
 
-    sections = {}
+    if (path / MANIFEST).is_file():
+        return {"latents": _latents(path)}
+    sections, recipes = {}, {**RECIPES, **GENERATOR_RECIPES}
+    if (path / CONFIG_FILE).is_file() and _is_generator(path):
+        return {"generator": _generator(path)}
     if (path / CONFIG_FILE).is_file() or name in SHIPPED:
         try:
             sections["model"] = _model(name)
         except FileNotFoundError:  # a recipe whose weights do not travel with this installation
-            if name not in RECIPES:
+            if name not in recipes:
                 raise
-    if name in RECIPES:
+    if name in SHIPPED_GENERATORS:
+        with suppress(FileNotFoundError):  # likewise
+            sections["generator"] = _generator(name)
+    if name in recipes:
         sections["recipe"] = _recipe(name)
     if not sections:
-        hint = nearest(name, [*RECIPES, *SHIPPED])
+        hint = nearest(name, [*recipes, *SHIPPED])
         raise ValueError(
-            f"{name!r} is no recipe, shipped model, model folder or token file;{hint} see textok recipes"
+            f"{name!r} is no recipe, shipped model, model folder, latent cache or token file;{hint} see textok recipes"
         )
     return sections
+
+
+def _is_generator(folder: Path) -> bool:
+    from textok.models.generators import kind_of
+
+    return kind_of(folder) is not None
+
+
+def _generator(name: str | Path) -> dict[str, Any]:
+    from textok.models.checkpoint import encode_config
+    from textok.models.generators import load_generator
+    from textok.models.tokenizer import count_parameters
+
+    model = load_generator(name)
+    settings = {"made_by": model.made_by, "settings": encode_config(model.config)}
+    return {"model_id": model.model_id, "parameters": count_parameters(model)} | settings
+
+
+def _latents(folder: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from textok.data.latent_shards import read_manifest
+
+    manifest = read_manifest(folder)
+    shards = asdict(manifest).pop("shards")
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return asdict(manifest) | {"shards": len(shards), "bytes": size, "fingerprint": manifest.fingerprint}
+
+
+def _generator_recipe(name: str) -> dict[str, Any]:
+    import torch
+
+    from textok.models.checkpoint import encode_config
+    from textok.models.generators import build_generator
+    from textok.models.tokenizer import count_parameters
+    from textok.recipes import GENERATOR_RECIPES
+
+    run = GENERATOR_RECIPES[name]()
+    with torch.device("meta"):
+        parameters = count_parameters(build_generator(run.model))
+    about = summary(GENERATOR_RECIPES[name])
+    return {"name": name, "about": about, "parameters": parameters, "settings": encode_config(run)}
 
 
 def _recipe(name: str) -> dict[str, Any]:
@@ -56,6 +107,8 @@ def _recipe(name: str) -> dict[str, Any]:
     from textok.pipeline.facts import model_facts
     from textok.recipes import RECIPES
 
+    if name not in RECIPES:
+        return _generator_recipe(name)
     run = RECIPES[name]()
     return (
         {"name": name, "about": summary(RECIPES[name])}

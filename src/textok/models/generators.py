@@ -24,14 +24,19 @@ def load_generator(name_or_folder: str | Path, *, revision: str | None = None) -
         ValueError: when the files are damaged or hold no generator.
     """
     folder = resolve(str(name_or_folder), shipped=SHIPPED_GENERATORS, revision=revision)
-    config = folder / CONFIG_FILE
-    try:
-        kind = json.loads(config.read_text())["model"]["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = None
-    if kind not in CLASSES:
+    kind = kind_of(folder)
+    if kind is None:
         raise ValueError(
-            f"{folder}: holds no generator (kind {kind!r}); expected one of {', '.join(CLASSES)}, as "
+            f"{folder}: holds no generator; expected {CONFIG_FILE} with a model of kind {' or '.join(CLASSES)}, as "
             "textok train generator writes"
         )
     return CLASSES[kind].from_pretrained(folder)
+
+
+def kind_of(folder: Path) -> str | None:
+    """Which generator a folder holds; None when it holds none."""
+    try:
+        kind = json.loads((folder / CONFIG_FILE).read_text())["model"]["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return kind if kind in CLASSES else None
