@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from tyro.extras import SubcommandApp
 
 from textok import __version__
+from textok.cli.cache import cache
 from textok.cli.compare import evaluate_compare
 from textok.cli.demo import demo
 from textok.cli.evaluate import evaluate_reconstruction
@@ -20,6 +21,7 @@ from textok.cli.generation import evaluate_generation
 from textok.cli.info import info
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
+from textok.cli.sampled import evaluate_generator
 from textok.cli.study import captions
 from textok.cli.tokens import decode, encode
 from textok.cli.train import alignment, generator, tokenizer, train_generator, train_tokenizer
@@ -108,6 +110,7 @@ def _app() -> SubcommandApp:
     app.command(decode)
     app.command(reconstruct)
     app.command(generate)
+    app.command(cache)
     app.command(train, name="train")
     study = SubcommandApp()
     study.__doc__ = "Compare trainings that differ in one thing."
@@ -117,6 +120,7 @@ def _app() -> SubcommandApp:
     evaluate.__doc__ = "Score a tokenizer or generated pictures, and compare results."
     evaluate.command(name="reconstruction")(evaluate_reconstruction)
     evaluate.command(name="generation")(evaluate_generation)
+    evaluate.command(name="generator")(evaluate_generator)
     evaluate.command(name="compare")(evaluate_compare)
     app.command(evaluate, name="evaluate")
     app.command(info)
