@@ -4,7 +4,7 @@ import json as json_format
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, arg
 
 from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
 from textok.cli.ranks import place, process_group, rank_device
@@ -16,7 +16,7 @@ def cache(
     data: Annotated[str, arg(metavar="SOURCE", help=SOURCE_HELP.removeprefix(ONE_PICTURE))],
     out: Path,
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    captions: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="FORM,FORM")] = ("given",),
+    captions: Annotated[tuple[str, ...], arg(metavar="FORM [FORM ...]")] = ("given",),
     flip: bool = False,
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     batch_size: int = 64,
@@ -24,6 +24,7 @@ def cache(
     on_bad: Literal["stop", "skip"] = "stop",
     text_cache: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     json: bool = False,
 ) -> None:
     """Encode captioned pictures once: latents, text features, labels and keys for textok train generator.
@@ -43,11 +44,13 @@ def cache(
         on_bad: what to do with an unreadable picture: stop and name it, or leave it out.
         text_cache: folder of caption features; default the user's cache.
         device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
+        precision: number type the tokenizer computes in; auto takes bfloat16 where the processor has it.
         json: print the manifest as JSON.
     """
     import dataclasses
 
     from textok.data import DataConfig
+    from textok.data.caption_forms import checked_forms
     from textok.models.tokenizer import TexTok
     from textok.training.caching import CachingRun, cache_latents
 
@@ -55,12 +58,13 @@ def cache(
     run = CachingRun(
         tokenizer=model,
         data=DataConfig(source=data, split=split, size=(side, side), on_bad=on_bad, require_captions=False),
-        captions=tuple(comma_list(captions)),  # type: ignore[arg-type]
+        captions=checked_forms(comma_list(captions)),
         flip=flip,
         limit=limit,
         batch_size=batch_size,
         shard_pictures=shard_pictures,
         text_cache=text_cache,
+        precision=precision,
     )
     here, at = rank_device(device), place()
     with process_group(here):

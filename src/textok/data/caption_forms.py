@@ -1,7 +1,8 @@
 """Shorter forms of a caption, so that a generator also learns from prompts that say less."""
 
 import re
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, cast
 
 CaptionForm = Literal["given", "scene", "short", "thing"]
 CAPTION_FORMS: tuple[CaptionForm, ...] = ("given", "scene", "short", "thing")
@@ -16,21 +17,27 @@ def caption_in_form(caption: str, form: CaptionForm) -> str:
         caption: of the form "STYLE of NOUN PHRASE[, clauses][; keywords]" or any other.
         form: "given" is as it is; "scene" leaves out style and keywords; "short" ends at the first comma or
             semicolon; "thing" is the noun phrase alone.
+    """
+    return {"given": str, "scene": scene, "short": short, "thing": thing}[form](caption)
+
+
+def checked_forms(names: Sequence[str]) -> tuple[CaptionForm, ...]:
+    """Names of caption forms, each once.
 
     Raises:
-        ValueError: for an unknown form.
+        ValueError: for an unknown or repeated form, or none.
     """
-    forms = {"scene": scene, "short": short, "thing": thing}
-    if form == "given":
-        return caption
-    if form not in forms:
-        raise ValueError(f"captions: got form {form!r}, expected some of {', '.join(CAPTION_FORMS)}")
-    return forms[form](caption)
+    if not names or len(set(names)) != len(names) or not set(names) <= set(CAPTION_FORMS):
+        raise ValueError(
+            f"captions: got {', '.join(names) or 'no form'}; expected some of {', '.join(CAPTION_FORMS)}, each once"
+        )
+    return cast(tuple[CaptionForm, ...], tuple(names))
 
 
 def scene(caption: str) -> str:
     """What is seen, without style and keywords: "a red apple, on a teal background"."""
-    return _after_of(caption.partition(";")[0].strip())
+    text = caption.partition(";")[0].strip()
+    return thing(text) + text[len(short(text)) :]
 
 
 def short(caption: str) -> str:
@@ -40,9 +47,6 @@ def short(caption: str) -> str:
 
 def thing(caption: str) -> str:
     """The noun phrase after the first "of": "a flat icon of a red apple, ..." -> "a red apple"."""
-    return _after_of(short(caption))
-
-
-def _after_of(phrase: str) -> str:
+    phrase = short(caption)
     _, found, rest = phrase.partition(" of ")
     return rest if found else phrase

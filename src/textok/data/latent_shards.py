@@ -20,7 +20,7 @@ from torch import Tensor
 
 from textok.writing import replacing, write_json
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 STORED = torch.float16
 
@@ -91,7 +91,11 @@ class Rows:
 
 
 def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
-    """Write a shard whole or not at all; returns its entry for the manifest."""
+    """Write a shard whole or not at all; returns its entry for the manifest.
+
+    Raises:
+        ValueError: when latents are not finite in 16 bits; names the picture.
+    """
     captions = list(rows.states)
     place = {caption: index for index, caption in enumerate(captions)}
     states = [rows.states[caption].to(STORED) for caption in captions]
@@ -103,13 +107,23 @@ def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
     }
     for name, values in (("mean", rows.mean), ("log_variance", rows.log_variance)):
         if values is not None:
-            tensors[name] = values.to(STORED)
+            tensors[name] = _in_16_bits(name, values, rows.keys)
     if rows.codes is not None:
         tensors["codes"] = rows.codes.to(torch.int32)
-    names = {"keys": json.dumps(list(rows.keys)), "captions": json.dumps(captions)}
+    # One entry: safetensors writes several in random order, and a shard made anew must be the same file.
+    names = {"names": json.dumps({"keys": list(rows.keys), "captions": captions})}
     with replacing(path) as temporary:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, names)
     return {"file": path.name, "rows": len(rows.keys), "sha256": file_hash(path)}
+
+
+def _in_16_bits(name: str, values: Float[Tensor, "n K c"], keys: Sequence[str]) -> Float[Tensor, "n K c"]:
+    stored = values.to(STORED)
+    bad = ~stored.flatten(1).isfinite().all(dim=1)
+    if bad.any():
+        key = keys[int(bad.nonzero()[0])]
+        raise ValueError(f"picture {key!r}: its {name} is not finite in 16 bits; is the tokenizer trained?")
+    return stored
 
 
 def file_hash(path: Path) -> str:
@@ -127,11 +141,11 @@ def check_shard(folder: Path, entry: Mapping[str, Any]) -> Path:
     path = folder / str(entry["file"])
     if path.name != entry["file"] or not path.is_file():
         raise ValueError(
-            f"{path}: is in {MANIFEST} and not in the folder; run textok cache again to make it anew"
+            f"{path}: the shard is missing; run the same textok cache command again to make it anew"
         )
     if file_hash(path) != entry["sha256"]:
         raise ValueError(
-            f"{path}: cut off or altered (SHA-256 differs); delete it and run textok cache again"
+            f"{path}: cut off or altered (SHA-256 differs); run the same textok cache command again to make it anew"
         )
     return path
 
@@ -146,7 +160,10 @@ def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             notes = file.metadata() or {}
-        return tensors, json.loads(notes["keys"]), json.loads(notes["captions"])
+        if "names" not in notes:  # format 1
+            return tensors, json.loads(notes["keys"]), json.loads(notes["captions"])
+        names = json.loads(notes["names"])
+        return tensors, names["keys"], names["captions"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: no shard of a latent cache ({error}); make it by textok cache") from error
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from textok.data import Batch, DataConfig, EvalLoader, Source, to_unit
-from textok.data.caption_forms import CaptionForm, caption_in_form
+from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source, to_unit
+from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
 from textok.data.latent_shards import (
     MANIFEST,
     Manifest,
@@ -27,9 +27,9 @@ from textok.data.latent_shards import (
 )
 from textok.data.subset import SourceSubset
 from textok.models.tokenizer import TexTok
-from textok.pipeline.precision import inference_dtype
+from textok.pipeline.precision import Precision, inference_dtype
 from textok.training.captions import CachedText
-from textok.training.loop import polite_stop
+from textok.training.loop import StopRequest, polite_stop
 from textok.writing import write_json
 
 NO_LABEL = -1
@@ -48,6 +48,7 @@ class CachingRun:
         batch_size: pictures at a time.
         limit: pictures at most, the first.
         text_cache: folder of the caption features; default the user's cache.
+        precision: number type that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
     """
 
     tokenizer: str
@@ -58,17 +59,22 @@ class CachingRun:
     batch_size: int = 64
     limit: int | None = None
     text_cache: str | None = None
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name in ("shard_pictures", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if not self.captions or len(set(self.captions)) != len(self.captions):
-            raise ValueError(f"captions: got {self.captions}, expected different forms, at least one")
-        for form in self.captions:
-            caption_in_form("", form)
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: got {self.limit}, expected at least 1")
+        checked_forms(self.captions)
 
-    def settings(self, source: Source) -> dict[str, Any]:
+    @property
+    def rows_per_picture(self) -> int:
+        """A row for each caption form, plain and perhaps mirrored."""
+        return len(self.captions) * (1 + self.flip)
+
+    def settings(self, source: Source, *, dtype: torch.dtype) -> dict[str, Any]:
         """What must be the same to go on with a folder."""
         return {
             "data": source.fingerprint,
@@ -79,13 +85,14 @@ class CachingRun:
             "shard_pictures": self.shard_pictures,
             "limit": self.limit,
             "crop": "short side resized, centre crop, lanczos",
+            "precision": str(dtype).removeprefix("torch."),
         }
 
 
 def cache_latents(
     run: CachingRun, out: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
 ) -> Manifest | None:
-    """Cache, or go on caching; finished shards are verified and kept.
+    """Cache, or go on caching; finished shards are verified and kept, damaged ones made anew.
 
     With several ranks each makes every ``world``-th shard, and rank 0 closes the cache when all are there.
 
@@ -97,25 +104,31 @@ def cache_latents(
         world: number of processes; they share a process group, which the caller started.
 
     Returns:
-        The manifest of the finished cache; None when it was asked to stop before.
+        The manifest, on rank 0 that of the finished cache; None when a rank was asked to stop before.
 
     Raises:
-        ValueError: for another cache in the folder, a damaged shard, or settings that do not fit.
+        ValueError: for another cache in the folder, no usable picture, or settings that do not fit.
+        BadSampleError: on a bad picture, by the policy of ``run.data``.
     """
     out = Path(out)
     model = TexTok.from_pretrained(run.tokenizer).to(device)
     source = run.data.open()
     count = min(len(source), run.limit or len(source))
     firsts = range(0, count, run.shard_pictures)
-    manifest = begun_manifest(run, model, source, out, write=rank == 0)
-    if manifest.complete:
-        return manifest
-    encoder = RowEncoder(run, model, device=device)
-    with polite_stop() as stop, tqdm(total=count, unit="image", disable=rank != 0) as bar:
-        for number in range(rank, len(firsts), world):
-            places = range(firsts[number], min(firsts[number] + run.shard_pictures, count))
-            if not is_kept(out, number):
-                rows = encoder.rows(SourceSubset(source, places), bar)
+    dtype = inference_dtype(device, run.precision)
+    settings = run.settings(source, dtype=dtype)
+    manifest = begun_manifest(run, model, settings, out, write=rank == 0)
+    encoder = RowEncoder(run, model, device=device, dtype=dtype)
+    shards = [range(first, min(first + run.shard_pictures, count)) for first in firsts]
+    own = sum(len(places) for places in shards[rank::world])
+    with polite_stop() as stop, tqdm(total=own, unit="image", disable=rank != 0) as bar:
+        for number in range(rank, len(shards), world):
+            places = shards[number]
+            if is_kept(out, manifest, number):
+                bar.update(len(places))
+                continue
+            rows = encoder.rows(SourceSubset(source, places), bar, stop)
+            if rows is not None:
                 entry = write_shard(out / shard_name(number), rows, text_dim=model.config.text_dim)
                 write_json(out / entry_name(number), entry)
             if stop.asked:
@@ -128,7 +141,7 @@ def cache_latents(
     if stopped:
         return None
     if rank == 0:
-        return close_manifest(manifest, out, shards=len(firsts))
+        return close_manifest(run, manifest, out, shards=len(shards))
     return manifest
 
 
@@ -142,26 +155,36 @@ def entry_name(number: int) -> str:
     return f"latents-{number:05d}.json"
 
 
-def is_kept(out: Path, number: int) -> bool:
-    """Whether a shard is finished and whole; one that was altered is made again."""
+def entry_of(out: Path, manifest: Manifest, number: int) -> Mapping[str, Any] | None:
+    """What vouches for a shard: the file beside it, else a manifest that was complete; None before it is made."""
     file = out / entry_name(number)
-    if not file.is_file():
-        return False
+    if file.is_file():
+        return json.loads(file.read_text())
+    return manifest.shards[number] if manifest.complete else None
+
+
+def is_kept(out: Path, manifest: Manifest, number: int) -> bool:
+    """Whether a shard is finished and whole; one that was altered is made again."""
     try:
-        check_shard(out, json.loads(file.read_text()))
+        entry = entry_of(out, manifest, number)
+        if entry is None:
+            return False
+        check_shard(out, entry)
     except (ValueError, KeyError) as error:
-        print(f"textok: {error}; made again", file=sys.stderr)
+        print(f"textok: made anew: {error}", file=sys.stderr)
         return False
     return True
 
 
-def begun_manifest(run: CachingRun, model: TexTok, source: Source, out: Path, *, write: bool) -> Manifest:
+def begun_manifest(
+    run: CachingRun, model: TexTok, settings: dict[str, Any], out: Path, *, write: bool
+) -> Manifest:
     """The manifest that the folder has, or a new one.
 
     Raises:
-        ValueError: when the folder holds another cache; names what differs.
+        ValueError: when the folder holds another cache, naming what differs, or other files.
     """
-    config, settings = model.config, json.loads(json.dumps(run.settings(source)))
+    config = model.config
     asked = Manifest(
         tokenizer=model.model_id,
         tokenizer_source=run.tokenizer,
@@ -186,52 +209,81 @@ def begun_manifest(run: CachingRun, model: TexTok, source: Source, out: Path, *,
             raise ValueError(f"{out}: holds another cache: {told}; choose another --out")
         return found
     if write:
+        if out.is_dir() and any(not path.name.startswith((".", "latents-")) for path in out.iterdir()):
+            raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
         write_manifest(out, asked)
     return asked
 
 
-def close_manifest(manifest: Manifest, out: Path, *, shards: int) -> Manifest:
-    """Put the entries of all shards into the manifest."""
-    entries = [json.loads((out / entry_name(number)).read_text()) for number in range(shards)]
-    found = [read_shard(check_shard(out, entry)) for entry in entries]
-    labels = torch.cat([tensors["labels"] for tensors, _, _ in found])
-    labelled = bool((labels != NO_LABEL).all()) and len(labels) > 0
+def close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
+    """Put the entries of all shards, each made or verified just now, into the manifest.
+
+    Raises:
+        ValueError: when no picture could be used.
+    """
+    entries = [entry for number in range(shards) if (entry := entry_of(out, manifest, number)) is not None]
+    labels = torch.cat([read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
+    if not len(labels):
+        raise ValueError(f"{run.data.source}: no usable picture")
+    labelled = bool((labels != NO_LABEL).all())
     done = replace(
         manifest,
         shards=entries,
         rows=len(labels),
-        pictures=len({key for _, keys, _ in found for key in keys}),
+        pictures=len(labels) // run.rows_per_picture,
         num_classes=int(labels.max()) + 1 if labelled else None,
         complete=True,
     )
     write_manifest(out, done)
     for number in range(shards):
-        (out / entry_name(number)).unlink()
+        (out / entry_name(number)).unlink(missing_ok=True)
     return done
 
 
 class RowEncoder:
     """Pictures to rows: every caption form, and mirrored if asked, each encoded with its caption."""
 
-    def __init__(self, run: CachingRun, model: TexTok, *, device: torch.device | str) -> None:
+    def __init__(
+        self, run: CachingRun, model: TexTok, *, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
         self.run, self.model, self.device = run, model.eval().requires_grad_(False), device
         self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
-        dtype = inference_dtype(device)
         self.dtype = None if dtype == torch.float32 else dtype
 
-    def rows(self, source: Source, bar: tqdm) -> Rows:
-        """All rows of some pictures; their captions are encoded first."""
-        forms = [caption_in_form(c, form) for c in source.captions() for form in self.run.captions]
+    def rows(self, source: Source, bar: tqdm, stop: StopRequest) -> Rows | None:
+        """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
+
+        Bad pictures that the policy leaves out are told on stderr.
+        """
+        forms = [caption_in_form(c, form) for c in _first_captions(source) for form in self.run.captions]
         self.text.warm(forms, progress=False)
         loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
-        parts: list[Rows] = []
+        parts = [self._nothing()]  # so that a shard of bad pictures is an empty one
         for batch in loader:
+            if stop.asked:
+                return None
             for form in self.run.captions:
                 parts.append(self._encoded(batch, form, mirrored=False))
                 if self.run.flip:
                     parts.append(self._encoded(batch, form, mirrored=True))
             bar.update(len(batch))
+        for bad in loader.bad.samples:
+            print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
         return joined(parts)
+
+    def _nothing(self) -> Rows:
+        """No rows, of the shapes that this tokenizer gives."""
+        config = self.model.config
+        latents = torch.zeros(0, config.num_latents, config.latent_dim)
+        discrete = self.model.num_codes is not None
+        return Rows(
+            keys=[],
+            captions=[],
+            labels=torch.zeros(0, dtype=torch.int64),
+            mean=None if discrete else latents,
+            log_variance=latents if config.bottleneck.kind == "kl" else None,
+            codes=latents[..., 0].long() if discrete else None,
+        )
 
     @torch.inference_mode()
     def _encoded(self, batch: Batch, form: CaptionForm, *, mirrored: bool) -> Rows:
@@ -255,10 +307,18 @@ class RowEncoder:
         )
 
 
+def _first_captions(source: Source) -> Iterator[str]:
+    """The caption that each picture is read with."""
+    for index in range(len(source)):
+        try:
+            captions = source.read(index).captions
+        except BadSampleError:  # the loader will say so, or stop
+            continue
+        yield captions[0] if captions else ""
+
+
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Rows of several batches one after another."""
-    if not parts:
-        raise ValueError("cache: a shard has no usable picture; look at the source, or set --on-bad stop")
+    """Rows of several batches, at least one, one after another."""
     states: dict[str, Float[Tensor, "_ d"]] = {}
     for part in parts:
         states |= part.states
