@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
 from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
-from textok.models.layers import Attention, Keys, init_linear
+from textok.models.layers import Attention, Keys, in_autocast_dtype, init_linear
 
 TIME_CHANNELS = 256
 TIME_SCALE = 1000.0  # times in [0, 1] are embedded as the step numbers of the original
@@ -126,8 +126,7 @@ class DiT(Pretrained):
         self, x: Float[Tensor, "b s d"], state: Float[Tensor, "b d"], keys: Keys, *, keep: int
     ) -> Float[Tensor, "b k d"]:
         """The blocks; the last one computes the latents' positions only."""
-        if torch.is_autocast_enabled(x.device.type):  # the residual stream too: half the memory traffic
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = in_autocast_dtype(x)
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             kept = keep if index == last else None
