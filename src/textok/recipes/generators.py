@@ -19,12 +19,13 @@ def icons_128_dit() -> GeneratorRun:
         name="icons-128",
         model=DiTConfig(dim=384, depth=8, num_heads=6),
         data="latents/icons-128-train",
-        optimizer=OptimizerConfig(kind="muon", lr=1e-3, weight_decay=0.01, warmup_steps=200),
+        optimizer=OptimizerConfig(kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=200),
         budgets=BudgetDraw(kind="log_uniform", full_share=0.4, per_sample=False),
-        preview=PreviewConfig(held_out="latents/icons-128-val"),
-        steps=8000,
+        preview=PreviewConfig(held_out="latents/icons-128-val", every=500, count=610),
+        steps=7000,
         batch_size=64,
         micro_batch=64,
+        checkpoint_every=250,
     )
 
 
