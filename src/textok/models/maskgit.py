@@ -161,8 +161,8 @@ class CodeEmbedding(nn.Module):
         self.mask = nn.Parameter(torch.randn(config.dim) * 0.5)
         places = self.base ** torch.arange(config.factors - 1, -1, -1)  # what a one in each digit is worth
         self.register_buffer("places", places, persistent=False)
-        for table in self.digits:
-            nn.init.normal_(table.weight, std=0.5 * config.factors**-0.5)
+        for weight in self.digits.parameters():
+            nn.init.normal_(weight, std=0.5 * config.factors**-0.5)
 
     def forward(self, codes: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Codes, some of them masked, to vectors."""

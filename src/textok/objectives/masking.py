@@ -54,7 +54,7 @@ def mask_codes(
     Returns:
         The codes with some masked, and which ones.
     """
-    present, lengths = _present(codes.shape, lengths, device=codes.device)
+    present, lengths = _present(tuple(codes.shape), lengths, device=codes.device)
     share = mask_share(_uniform((len(codes),), generator, codes.device))  # (b,)
     count = (share * lengths).ceil()
     order = _uniform(codes.shape, generator, codes.device)
@@ -185,7 +185,7 @@ def _check_settings(steps: int, temperature: float, confidence_temperature: floa
 
 
 def _present(
-    shape: tuple[int, int], lengths: Int[Tensor, "b"] | None, *, device: torch.device | str
+    shape: tuple[int, ...], lengths: Int[Tensor, "b"] | None, *, device: torch.device | str
 ) -> tuple[Bool[Tensor, "b k"], Int[Tensor, "b"]]:
     """Which positions lie within each row's length, and the lengths."""
     rows, most = shape

@@ -91,11 +91,11 @@ class Sharded(Replicated):
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """Gathered from all ranks onto the CPU of rank 0."""
-        return get_model_state_dict(model, options=WHOLE)
+        return cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
 
     def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
         """Every rank takes its part."""
-        set_model_state_dict(model, state, options=WHOLE)
+        set_model_state_dict(model, dict[str, Any](state), options=WHOLE)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Gathered from all ranks, named by parameter."""
