@@ -35,7 +35,9 @@ def icons_128_maskgit() -> GeneratorRun:
     return replace(
         run,
         name="icons-128-maskgit",
-        model=MaskGITConfig(dim=384, depth=8, num_heads=6, num_latents=32, num_codes=64_000, factors=2),
+        model=MaskGITConfig(
+            dim=384, depth=8, num_heads=6, num_latents=32, num_codes=64_000, factors=2, base=512
+        ),
         data="latents/icons-128-fsq-train",
         preview=PreviewConfig(held_out="latents/icons-128-fsq-val", steps=12),
     )

@@ -1,0 +1,70 @@
+"""``textok evaluate generator``: a row for every budget and guidance scale, recorded with what made it."""
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from textok.cli import main
+from textok.models.conditions import ConditionConfig
+from textok.models.dit import DiT, DiTConfig
+from textok.models.tokenizer import TexTok
+
+VAL = Path(__file__).parents[2] / "datasets/icons-128/val-000000.tar"
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator for the shipped tokenizer that draws noise."""
+    torch.manual_seed(0)
+    tokenizer = TexTok.from_pretrained("icons-128")
+    config = DiTConfig(
+        dim=32,
+        depth=1,
+        num_heads=2,
+        condition=ConditionConfig(),
+        tokenizer=tokenizer.model_id,
+        tokenizer_source="icons-128",
+    )
+    folder = tmp_path_factory.mktemp("generator")
+    DiT(config).save_pretrained(folder, name="tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory, write_tar: Callable[..., Path]) -> Path:
+    """Splits held of 36 drawings, known of 4 others."""
+    folder = tmp_path_factory.mktemp("drawings")
+    with tarfile.open(VAL) as tar:
+        members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()[:80]}
+    names = list(members)
+    write_tar(folder / "held-000000.tar", {name: members[name] for name in names[:72]})
+    write_tar(folder / "known-000000.tar", {name: members[name] for name in names[72:]})
+    return folder
+
+
+def test_a_row_for_every_cell(
+    generator: Path, drawings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "generator", str(generator), "--data", str(drawings), "--split", "held"]
+    words += ["--train", str(drawings), "--train-split", "known", "--steps", "2", "--budgets", "2,4"]
+    words += ["--limit", "20"]
+    assert main([*words, "--guidance", "1,2", "--out", str(tmp_path / "scores.json")]) == 0
+    assert "guidance" in capsys.readouterr().out
+    found = json.loads((tmp_path / "scores.json").read_text())
+    cells = [(row["budget"], row["guidance"]) for row in found["rows"]]
+    assert cells == [(2, 1.0), (2, 2.0), (4, 1.0), (4, 2.0)]
+    for row in found["rows"]:
+        assert row["fd_effnet_lite2"] > row["fd_effnet_lite2_floor"] > 0
+        assert {
+            "kd_effnet_lite2",
+            "precision_effnet_lite2",
+            "recall_effnet_lite2",
+            "alignment_two_tower",
+        } <= set(row)
+        assert row["count_train"] > 0
+    assert found["settings"]["sampling"]["steps"] == 2
+    assert found["settings"]["tokenizer"] == TexTok.from_pretrained("icons-128").model_id
