@@ -10,7 +10,7 @@ import torch
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.alignment import TwoTower
 from textok.evaluation.caption_variants import VARIANTS, with_variants
-from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
+from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.networks.enlarged import Enlarged
@@ -56,7 +56,7 @@ def scores_of(
     Args:
         folder: a run folder.
         sets: what to evaluate on.
-        variants: all the ways in which a caption can fail, in place of none and wrong.
+        variants: also all the ways in which a caption can fail; else an arm reads right captions only.
         name: of the file.
         limit: pictures of a set, at most.
         weights: folder of the model, when it is not the run's.
@@ -101,8 +101,8 @@ class Judge:
         self.dtype = inference_dtype(torch.device(device).type)
 
     def score(self, pictures: CaptionedPictures, *, variants: bool) -> ReconstructionScores:
-        """All budgets under every caption condition that the model can read."""
-        captions: tuple[str, ...] = CAPTIONS
+        """All budgets: under right captions, and if asked under failing ones; without any for an arm without text."""
+        captions: tuple[str, ...] = ("right",)
         if variants:
             pictures = with_variants(pictures, VARIANTS, text=self.semantics.text)
             captions = ("right", *VARIANTS, "wrong", "none")
@@ -133,7 +133,7 @@ def protocol(
     return {
         "model": model.model_id,
         "sets": {s.name: f"{s.source}, {s.split or 'all'}" for s in sets},
-        "failing_captions": variants,
+        "captions": "right and failing" if variants else "right",
         "limit": limit,
         "crop": "short side resized, centre crop",
         "filter": "lanczos",
