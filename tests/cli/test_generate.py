@@ -88,7 +88,13 @@ def test_a_tokenizer_is_no_generator(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("prompt", "words"),
-    [("A red apple!", "a-red-apple"), ("", "empty"), ("../../etc", "etc"), ("ä b", "ä-b"), ("x" * 99, "x" * 48)],
+    [
+        ("A red apple!", "a-red-apple"),
+        ("", "empty"),
+        ("../../etc", "etc"),
+        ("ä b", "ä-b"),
+        ("x" * 99, "x" * 48),
+    ],
 )
 def test_prompts_as_file_names(prompt: str, words: str) -> None:
     assert file_words(prompt) == words
