@@ -49,8 +49,11 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
     assert {arm.table for arm in arms.values()} == set(TABLES)
     assert [name for name in arms if "seed" in name][:2] == ["both-seed0", "none-seed0"]
     for arm in arms.values():
-        same = ("data", "loss", "optimizer", "budgets", "steps", "batch_size")
+        same = ["data", "loss", "optimizer", "budgets", "batch_size"]
+        same += [] if arm.name.endswith("longer") else ["steps"]
         assert all(getattr(arm.run, name) == getattr(base, name) for name in same), arm.name
+    assert arms["none-longer"].run.steps == arms["both-longer"].run.steps == 4 * base.steps
+    assert arms["both-plain"].run.model == replace(base.model, text_bias=None)
     assert arms["none-seed2"].run == replace(
         base, name="none-seed2", seed=2, model=replace(base.model, placement="none")
     )
@@ -87,7 +90,7 @@ def test_a_study_over_two_sittings(
     }
 
     page = tmp_path / "page.md"
-    names = ("placement", "bottleneck", "quality", "encoder", "arms")
+    names = ("placement", "explanation", "bottleneck", "quality", "encoder", "arms")
     marks = "\n".join(f"<!-- table {n} -->\n<!-- end table {n} -->" for n in names)
     page.write_text(f"<!-- record -->\n<!-- end record -->\n{marks}\n")
     copy_record(tmp_path, tmp_path / "kept" / "study.json")
@@ -99,9 +102,9 @@ def test_a_study_over_two_sittings(
     assert "rFID 1.04 / 1.11 / 1.28 / 1.49" in text
     assert "| fsq, 8 tokens | 127.7 |" in text, "8 log2 64,000"
     tables = text.split("<!-- table ")
-    for table in tables[2], tables[3]:  # of bottlenecks, of failing captions
+    for table in tables[3], tables[4]:  # of bottlenecks, of failing captions
         assert "photos**, at 2 / 8 tokens" in table and "test-concept**, at 2 / 8" in table
-    assert "| caption | PSNR ↑ | perceptual ↓ | retrieval ↑ |" in tables[3] and "| near | " in tables[3]
+    assert "| caption | PSNR ↑ | perceptual ↓ | retrieval ↑ |" in tables[4] and "| near | " in tables[4]
     assert "Not run yet: encoder-seed0, decoder-seed0" in text
 
 

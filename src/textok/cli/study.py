@@ -7,7 +7,7 @@ from tyro.conf import arg
 
 from textok.cli.recipes import find_recipe
 
-Table = Literal["placement", "bottleneck", "quality", "encoder"]
+Table = Literal["placement", "explanation", "bottleneck", "quality", "encoder"]
 
 
 def captions(
@@ -15,7 +15,7 @@ def captions(
     out: Path,
     recipe: str = "icons-64",
     photos: str = "datasets/photos-256",
-    tables: tuple[Table, ...] = ("placement", "bottleneck", "quality", "encoder"),
+    tables: tuple[Table, ...] = ("placement", "explanation", "bottleneck", "quality", "encoder"),
     seeds: tuple[int, ...] = (0, 1, 2),
     only: Annotated[tuple[str, ...], arg(metavar="ARM", help_behavior_hint="(default: all)")] = (),
     shipped: Annotated[str | None, arg(metavar="NAME")] = "icons-128",

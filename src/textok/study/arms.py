@@ -7,8 +7,11 @@ from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.vit import Placement
 from textok.training.tokenizer_run import TokenizerRun
 
-TABLES = ("placement", "bottleneck", "quality", "encoder")
+TABLES = ("placement", "explanation", "bottleneck", "quality", "encoder")
 """The tables in order of importance."""
+
+LONGER = 4
+"""How many times the steps the longer arms take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,8 @@ def study_arms(base: TokenizerRun, *, seeds: Sequence[int] = (0, 1, 2)) -> list[
     if not seeds:
         raise ValueError("seeds: got none, expected at least one")
     base = replace(base, seed=seeds[0])
-    arms = placement_arms(base, seeds=seeds) + bottleneck_arms(base) + quality_arms(base) + encoder_arms(base)
+    others = (explanation_arms, bottleneck_arms, quality_arms, encoder_arms)
+    arms = placement_arms(base, seeds=seeds) + [arm for made in others for arm in made(base)]
     return [replace(arm, run=replace(arm.run, name=arm.name)) for arm in arms]
 
 
@@ -60,6 +64,19 @@ def placement_arms(base: TokenizerRun, *, seeds: Sequence[int]) -> list[Arm]:
     every: tuple[Placement, ...] = ("both", "none", "encoder", "decoder")
     first = [arm(placement, seeds[0]) for placement in every]
     return first + [arm(placement, seed) for seed in seeds[1:] for placement in every[:2]]
+
+
+def explanation_arms(base: TokenizerRun) -> list[Arm]:
+    """Why the first table says what it says: longer trainings, and captions that are not held back at first."""
+    longer = replace(base, steps=LONGER * base.steps)
+    without = replace(longer, model=replace(longer.model, placement="none"))
+    plain = replace(base, model=replace(base.model, text_bias=None))
+    runs = {
+        "both-longer": (f"both, {LONGER} times the steps", longer),
+        "none-longer": (f"none, {LONGER} times the steps", without),
+        "both-plain": ("both, plain attention to captions", plain),
+    }
+    return [Arm(name=name, table="explanation", label=label, run=run) for name, (label, run) in runs.items()]
 
 
 def bottleneck_arms(base: TokenizerRun) -> list[Arm]:

@@ -1,4 +1,4 @@
-"""The four tables of the caption study, in words and numbers."""
+"""The tables of the caption study, in words and numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -56,6 +56,7 @@ def sections(
     """Markdown by table name."""
     found = {
         "placement": placement_table(scored),
+        "explanation": explanation_table(scored),
         "bottleneck": bottleneck_table(scored),
         "quality": quality_table(variants),
         "encoder": encoder_table(scored),
@@ -153,6 +154,25 @@ def _as_condition(result: Result, captions: str) -> Result:
     rows = [row | {"captions": "own"} for row in result.rows if row["captions"] == captions]
     pictures = [row | {"captions": "own"} for row in result.per_image if row["captions"] == captions]
     return Result(settings=result.settings, rows=rows, per_image=pictures, made_by=result.made_by)
+
+
+def explanation_table(scored: Sequence[Scored]) -> str:
+    """The pair of the first table beside longer trainings and plain attention, one seed."""
+    arms = [s for s in scored if s.arm.table == "explanation"]
+    if not arms:
+        return "Not run yet."
+    seed = arms[0].arm.seed
+    base = [s for s in scored if s.arm.name in (f"both-seed{seed}", f"none-seed{seed}")]
+    named = {s.arm.label: s for s in (*base, *arms)}
+    tables = [
+        beside(
+            {label: {m: s.curve(m, split=split) for m in METRICS} for label, s in named.items()},
+            title=split,
+            first="arm",
+        )
+        for split in SETS
+    ]
+    return "\n\n".join(filter(None, tables))
 
 
 def bottleneck_table(scored: Sequence[Scored]) -> str:
