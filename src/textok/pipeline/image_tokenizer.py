@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from textok import __version__
 from textok.data.images import tensor_to_image, to_uint8, to_unit
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
-from textok.models.tokenizer import TexTok
+from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.tokens import Tokens
@@ -113,13 +113,12 @@ class ImageTokenizer:
         num_tokens = self.model.budget(num_tokens)
         side, patch = self.model.config.image_size, self.model.config.patch_size
         pixels = as_pictures(images, size=None if keep_size else (side, side))
-        texts = _captions(captions, len(pixels))
+        texts = as_captions(captions, len(pixels))
         parts = []
         for start in range(0, len(pixels), batch_size):
             rows = slice(start, start + batch_size)
-            batch = to_unit(pixels[rows].to(self.device)).to(self.dtype)
-            encoding = self.model.encode(batch, self._text(texts[rows]), num_tokens=num_tokens)
-            parts.append(encoding.latents.float() if encoding.codes is None else encoding.codes)
+            encoding = self.encode_pixels(pixels[rows], self.text_of(texts[rows]), num_tokens=num_tokens)
+            parts.append(values_of(encoding))
         return Tokens(
             values=torch.cat(parts).cpu(),
             model_id=self.model_id,
@@ -129,9 +128,25 @@ class ImageTokenizer:
             settings=self._settings(),
         )
 
+    def encode_pixels(
+        self,
+        pixels: UInt8[Tensor, "b 3 h w"],
+        text: TextCondition | None,
+        *,
+        num_tokens: int | None = None,
+    ) -> Encoding:
+        """One batch of uint8 pictures to what the model finds in them, on the tokenizer's device."""
+        return self.model.encode(to_unit(pixels.to(self.device)).to(self.dtype), text, num_tokens=num_tokens)
+
     @overload
     def decode(
-        self, tokens: Tokens, captions: Captions = ..., *, output: Literal["pil"] = ..., batch_size: int = ...
+        self,
+        tokens: Tokens,
+        captions: Captions = ...,
+        *,
+        lengths: Sequence[int] | None = ...,
+        output: Literal["pil"] = ...,
+        batch_size: int = ...,
     ) -> list[Image.Image]: ...
 
     @overload
@@ -140,34 +155,46 @@ class ImageTokenizer:
         tokens: Tokens,
         captions: Captions = ...,
         *,
+        lengths: Sequence[int] | None = ...,
         output: Literal["uint8", "float"],
         batch_size: int = ...,
     ) -> Tensor: ...
 
     @torch.inference_mode()
     def decode(
-        self, tokens: Tokens, captions: Captions = None, *, output: Output = "pil", batch_size: int = 32
+        self,
+        tokens: Tokens,
+        captions: Captions = None,
+        *,
+        lengths: Sequence[int] | None = None,
+        output: Output = "pil",
+        batch_size: int = 32,
     ) -> Pictures:
         """Decode tokens to pictures.
 
         Args:
             tokens: made by this very model.
             captions: instead of those in ``tokens``, as for ``encode``; "" decodes without any.
+            lengths: how many of its tokens each picture has, where budgets differ; what lies past them is not
+                read. Pictures of like lengths are decoded together.
             output: "pil" for a list of images, "uint8" or "float" (in [-1, 1]) for a tensor (b, 3, h, w).
             batch_size: pictures at a time.
 
         Raises:
-            ValueError: when another model made the tokens, or the captions are not one a picture.
+            ValueError: when another model made the tokens, the captions or lengths are not one a picture, or a
+                length is not within 1 to the tokens that there are.
         """
         self.check_made_here(tokens)
-        texts = _captions(tokens.captions if captions is None else captions, len(tokens))
+        texts = as_captions(tokens.captions if captions is None else captions, len(tokens))
+        budgets = _lengths(lengths, tokens)
+        order = budgets.argsort(stable=True)
         parts = []
-        for start in range(0, len(tokens), batch_size):
-            rows = slice(start, start + batch_size)
+        for rows in order.split(batch_size):
             values = tokens.values[rows].to(self.device)
             values = values.float() if values.is_floating_point() else values.long()
-            parts.append(self.model.decode(values, self._text(texts[rows]), grid=tokens.grid).float().cpu())
-        pixels = torch.cat(parts).clamp(-1, 1)
+            text = self.text_of([texts[row] for row in rows.tolist()])
+            parts.append(self.model.decode(values, text, grid=tokens.grid, lengths=budgets[rows]).cpu())
+        pixels = torch.cat(parts)[order.argsort()].clamp(-1, 1)
         if output == "float":
             return pixels
         pixels = to_uint8(pixels)
@@ -200,7 +227,8 @@ class ImageTokenizer:
                 " load the model that made them, or encode the pictures again"
             )
 
-    def _text(self, captions: Sequence[str]) -> TextCondition | None:
+    def text_of(self, captions: Sequence[str]) -> TextCondition | None:
+        """Captions as the model reads them; None where it reads none, or there is no caption at all."""
         if not any(captions) or self.model.config.placement == "none":
             return None
         return self.text_encoder(captions).to(self.device, self.dtype)
@@ -214,7 +242,7 @@ class ImageTokenizer:
         }
 
 
-def _captions(captions: Captions, count: int) -> tuple[str, ...]:
+def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
     """One string a picture, "" where there is none."""
     if captions is None or isinstance(captions, str):
         return (captions or "",) * count
@@ -223,3 +251,17 @@ def _captions(captions: Captions, count: int) -> tuple[str, ...]:
             f"captions: got {len(captions)} for {count} pictures; expected one each, or one for all"
         )
     return tuple(caption or "" for caption in captions)
+
+
+def values_of(encoding: Encoding) -> Float[Tensor, "b k c"] | Int[Tensor, "b k"]:
+    """What a token file holds of an encoding: codes where there are some, else latents."""
+    return encoding.latents.float() if encoding.codes is None else encoding.codes
+
+
+def _lengths(lengths: Sequence[int] | None, tokens: Tokens) -> Int[Tensor, "b"]:
+    """One budget a picture; the whole length where none are given."""
+    if lengths is None:
+        return torch.full((len(tokens),), tokens.num_tokens)
+    if len(lengths) != len(tokens):
+        raise ValueError(f"lengths: got {len(lengths)} for {len(tokens)} pictures; expected one each")
+    return torch.tensor(lengths)

@@ -1,0 +1,345 @@
+"""Soft budgets: each picture gets the fewest tokens, within a range, that reach a quality.
+
+A budget of k is the first k tokens of one encoding, so a picture is encoded once, whatever it gets.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, overload
+
+import torch
+from jaxtyping import Float, Int, Integer, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from textok.models.quality_predictor import QualityPredictor
+from textok.pipeline.budget_choice import (
+    Allowance,
+    Bounds,
+    Calibration,
+    Curves,
+    Goal,
+    KnownCurves,
+    Search,
+    bisection,
+    calibrate,
+    choose,
+    exhaustive,
+    measure_all,
+)
+from textok.pipeline.decoded_curves import DecodedCurves
+from textok.pipeline.image_tokenizer import (
+    Captions,
+    ImageTokenizer,
+    Output,
+    Pictures,
+    as_captions,
+    values_of,
+)
+from textok.pipeline.picture_quality import find_measure
+from textok.pipeline.pictures import Picture, as_pictures
+from textok.pipeline.soft_budget_config import RANGES_32, RANGES_256, SoftBudget
+from textok.pipeline.tokens import Tokens
+
+Chooser = Literal["oracle", "bisection"] | QualityPredictor
+"""What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
+
+__all__ = [
+    "RANGES_32",
+    "RANGES_256",
+    "Chooser",
+    "SoftBudget",
+    "SoftEncoder",
+    "SoftTokens",
+    "decode_soft",
+    "encode_soft",
+    "plain_bytes_per_token",
+]
+
+CALIBRATION_PICTURES = 512
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SoftTokens:
+    """The tokens of one picture, as many as it needs.
+
+    Attributes:
+        values: (k, c) latents or (k,) codes.
+        budget: k.
+        quality: of the decoded picture, in the budget's measure; the predictor's word where that chose.
+        reached: whether that is what the budget asks for; False flags a picture that has ``high`` tokens and is
+            still not good enough.
+        grid: (rows, columns) of patches.
+        model_id: of the tokenizer.
+    """
+
+    values: Float[Tensor, "k c"] | Integer[Tensor, "k"]
+    budget: int
+    quality: float
+    reached: bool
+    grid: tuple[int, int]
+    model_id: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Encoded:
+    """A batch: its tokens, and its curves by whatever chooses."""
+
+    values: Float[Tensor, "b k c"] | Int[Tensor, "b k"]
+    curves: Curves
+    grid: tuple[int, int]
+
+
+class SoftEncoder:
+    """Encodes a stream of pictures under a soft budget, each picture once and in one pass.
+
+    >>> encoder = SoftEncoder(tokenizer, SoftBudget(8, 24, mean_tokens=14))
+    >>> encoder.calibrate(sample, sample_captions)
+    >>> for pictures, captions in stream:
+    ...     tokens = encoder.encode(pictures, captions)
+
+    Args:
+        tokenizer: encodes and decodes.
+        budget: what each picture may have.
+        chooser: "oracle" decodes at every budget; "bisection" at log2 of them, and may miss the fewest tokens where
+            quality is not monotone; a QualityPredictor made for this tokenizer decodes nothing.
+        bytes_per_token: for a budget of bytes; default codes of whole entropy, or latents of 16 bits a channel.
+        batch_size: pictures at a time.
+
+    Raises:
+        ValueError: when the budget or the predictor does not fit the tokenizer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: ImageTokenizer,
+        budget: SoftBudget,
+        *,
+        chooser: Chooser = "bisection",
+        bytes_per_token: float | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        if budget.high > (longest := tokenizer.model.config.num_latents):
+            raise ValueError(
+                f"budget: got up to {budget.high} tokens; expected at most the model's {longest}"
+            )
+        self.tokenizer, self.chooser, self.batch_size = tokenizer, chooser, batch_size
+        self.budget = budget.in_tokens(bytes_per_token or plain_bytes_per_token(tokenizer))
+        self.measure = find_measure(budget.measure)
+        self.bounds = Bounds(
+            low=budget.low, high=budget.high, beyond=budget.high if budget.strict else longest
+        )
+        self.calibration: Calibration | None = None
+        self._allowance = Allowance(budget.share_beyond)
+        self._search: Search = bisection if chooser == "bisection" else exhaustive
+        if isinstance(chooser, QualityPredictor):
+            chooser.check(tokenizer_id=tokenizer.model_id, measure=budget.measure)
+
+    @property
+    def goal(self) -> Goal:
+        """The quality that every picture is to reach.
+
+        Raises:
+            ValueError: when the budget is a mean and was not calibrated yet.
+        """
+        threshold = self.calibration.threshold if self.calibration else self.budget.quality
+        if threshold is None:
+            raise ValueError(
+                "budget: a mean of tokens or bytes is met by a quality; call calibrate with a sample of pictures"
+            )
+        return Goal(threshold, self.measure.lower_is_better)
+
+    def calibrate(
+        self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
+    ) -> Calibration:
+        """Find the quality at which a sample has the mean budget; pictures encoded afterwards have to reach it.
+
+        The sample is decoded at every budget within bounds, but for a predictor. The arguments are those of
+        ``encode``.
+
+        Raises:
+            ValueError: when the budget names a quality, or there are fewer than two pictures.
+        """
+        if self.budget.mean_tokens is None:
+            raise ValueError(
+                f"budget: got quality {self.budget.quality}; only a mean of tokens or bytes is calibrated"
+            )
+        self.calibration = calibrate(
+            self.curves(images, captions, keep_size=keep_size),
+            self.bounds,
+            mean_tokens=self.budget.mean_tokens,
+            lower_is_better=self.measure.lower_is_better,
+            search=self._search,
+            share=self.budget.share_beyond,
+        )
+        return self.calibration
+
+    @torch.no_grad()
+    def curves(
+        self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
+    ) -> KnownCurves:
+        """Quality at every budget within the bounds: decoded, or the predictor's word."""
+        low, high = self.bounds.low, self.bounds.beyond
+        tables = [
+            measure_all(batch.curves, torch.arange(len(batch.curves)), low=low, high=high)
+            for batch in self._batches(images, captions, keep_size=keep_size)
+        ]
+        return KnownCurves(torch.cat(tables), first=low)
+
+    @torch.no_grad()
+    def encode(
+        self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
+    ) -> list[SoftTokens]:
+        """Encode the next pictures of the stream.
+
+        Args:
+            images: as for ``ImageTokenizer.encode``.
+            captions: as there.
+            keep_size: as there.
+
+        Raises:
+            ValueError: when the budget is a mean and was not calibrated.
+        """
+        goal, tokens = self.goal, []
+        for batch in self._batches(images, captions, keep_size=keep_size):
+            choice = choose(batch.curves, goal, self.bounds, search=self._search, allowance=self._allowance)
+            columns = (choice.budgets.tolist(), choice.quality.tolist(), choice.reached.tolist())
+            for values, budget, quality, reached in zip(batch.values.cpu(), *columns, strict=True):
+                tokens.append(
+                    SoftTokens(
+                        values=values[:budget].clone(),
+                        budget=budget,
+                        quality=quality,
+                        reached=reached,
+                        grid=batch.grid,
+                        model_id=self.tokenizer.model_id,
+                    )
+                )
+        return tokens
+
+    def _batches(
+        self, images: Picture | Sequence[Picture], captions: Captions, *, keep_size: bool
+    ) -> Iterator[_Encoded]:
+        side = self.tokenizer.model.config.image_size
+        pixels = as_pictures(images, size=None if keep_size else (side, side))
+        texts = as_captions(captions, len(pixels))
+        for start in range(0, len(pixels), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield self._encoded(pixels[rows], texts[rows])
+
+    def _encoded(self, pixels: UInt8[Tensor, "b 3 h w"], captions: Sequence[str]) -> _Encoded:
+        text, patch = self.tokenizer.text_of(captions), self.tokenizer.model.config.patch_size
+        encoding = self.tokenizer.encode_pixels(pixels, text)
+        values = values_of(encoding)
+        curves = (
+            KnownCurves(self.chooser(encoding.latents).cpu())
+            if isinstance(self.chooser, QualityPredictor)
+            else DecodedCurves(
+                tokenizer=self.tokenizer,
+                values=values,
+                text=text,
+                originals=pixels.to(values.device),
+                measure=self.measure,
+                batch_size=self.batch_size,
+            )
+        )
+        return _Encoded(
+            values=values, curves=curves, grid=(pixels.shape[2] // patch, pixels.shape[3] // patch)
+        )
+
+
+def encode_soft(
+    tokenizer: ImageTokenizer,
+    images: Picture | Sequence[Picture],
+    captions: Captions = None,
+    *,
+    budget: SoftBudget,
+    chooser: Chooser = "bisection",
+    bytes_per_token: float | None = None,
+    keep_size: bool = False,
+    batch_size: int = 32,
+) -> list[SoftTokens]:
+    """Encode pictures under a soft budget; a mean is calibrated on these very pictures.
+
+    At most ``CALIBRATION_PICTURES`` of them, evenly spread, are looked at for that. For a stream, use a
+    :class:`SoftEncoder`; the arguments are its and those of its ``encode``.
+    """
+    encoder = SoftEncoder(
+        tokenizer, budget, chooser=chooser, bytes_per_token=bytes_per_token, batch_size=batch_size
+    )
+    side = tokenizer.model.config.image_size
+    pixels = as_pictures(images, size=None if keep_size else (side, side))
+    texts = as_captions(captions, len(pixels))
+    if budget.quality is None:
+        count = min(len(pixels), CALIBRATION_PICTURES)
+        places = [(2 * i + 1) * len(pixels) // (2 * count) for i in range(count)]
+        encoder.calibrate(pixels[places], [texts[i] for i in places], keep_size=True)
+    return encoder.encode(pixels, texts, keep_size=True)
+
+
+@overload
+def decode_soft(
+    tokenizer: ImageTokenizer,
+    tokens: Sequence[SoftTokens],
+    captions: Captions = ...,
+    *,
+    output: Literal["pil"] = ...,
+    batch_size: int = ...,
+) -> list[Image.Image]: ...
+
+
+@overload
+def decode_soft(
+    tokenizer: ImageTokenizer,
+    tokens: Sequence[SoftTokens],
+    captions: Captions = ...,
+    *,
+    output: Literal["uint8", "float"],
+    batch_size: int = ...,
+) -> Tensor: ...
+
+
+def decode_soft(
+    tokenizer: ImageTokenizer,
+    tokens: Sequence[SoftTokens],
+    captions: Captions = None,
+    *,
+    output: Output = "pil",
+    batch_size: int = 32,
+) -> Pictures:
+    """Decode pictures of different budgets; those of like budgets are decoded together.
+
+    Each is what decoding it alone gives, up to the rounding of sums: 1e-4 on the scale [-1, 1] in float32, and of
+    a few of 255 levels in bfloat16.
+
+    Args:
+        tokenizer: the one that made the tokens.
+        tokens: at least one picture, all of one grid.
+        captions: one a picture, one for all, or None for none.
+        output: as for ``ImageTokenizer.decode``.
+        batch_size: pictures at a time.
+
+    Raises:
+        ValueError: when another model made the tokens, the grids differ, or the captions are not one a picture.
+    """
+    made = {(one.model_id, one.grid) for one in tokens}
+    if len(made) != 1:
+        raise ValueError(f"tokens: got {len(tokens)} pictures, of {len(made)} models or grids; expected one")
+    ((model_id, grid),) = made
+    padded = Tokens(
+        values=pad_sequence([one.values for one in tokens], batch_first=True),
+        model_id=model_id,
+        grid=grid,
+        keys=tuple(str(place) for place in range(len(tokens))),
+        captions=as_captions(captions, len(tokens)),
+    )
+    lengths = [one.budget for one in tokens]
+    return tokenizer.decode(padded, lengths=lengths, output=output, batch_size=batch_size)
+
+
+def plain_bytes_per_token(tokenizer: ImageTokenizer) -> float:
+    """Bytes of a token without any coding: log2 of the vocabulary, or 16 bits a latent channel."""
+    codes = tokenizer.model.num_codes
+    return 2.0 * tokenizer.model.config.latent_dim if codes is None else math.log2(codes) / 8

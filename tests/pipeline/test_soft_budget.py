@@ -1,0 +1,293 @@
+"""Soft budgets on a tiny tokenizer: what is refused, one encoding, any chooser, any batch, back to pictures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from textok.models.quality_predictor import QualityPredictor, QualityPredictorConfig
+from textok.models.tokenizer import TexTok
+from textok.pipeline import soft_budget
+from textok.pipeline.budget_choice import Choice, Goal, exhaustive
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.picture_quality import find_measure, psnr
+from textok.pipeline.soft_budget import (
+    RANGES_32,
+    RANGES_256,
+    Chooser,
+    SoftBudget,
+    SoftEncoder,
+    decode_soft,
+    encode_soft,
+    plain_bytes_per_token,
+)
+
+CAPTIONS = ["a red apple", "", "blue", "a much longer caption of nothing", "two", "", "six dogs"]
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand(7, 3, 4, 4, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, size=32, mode="bilinear")
+    return (smooth * 255).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def middling(tokenizer: ImageTokenizer, images: Tensor) -> float:
+    """A quality that some pictures reach within two tokens, and others do not."""
+    budget = SoftBudget(1, 3, quality=0.0)
+    curves = SoftEncoder(tokenizer, budget, chooser="oracle").curves(images, CAPTIONS)
+    return float(curves.quality[:, :2].max(dim=1).values.median())
+
+
+def dividing(
+    tokenizer: ImageTokenizer, images: Tensor, *, chooser: Chooser, by: Callable[[Choice], Tensor]
+) -> float:
+    """The quality, well between two that occur, whose oracle budgets are the most by some count."""
+    encoder = SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.0), chooser=chooser)
+    known = encoder.curves(images, CAPTIONS)
+    values = known.quality.double().flatten().unique()
+    middles = [v for v, gap in zip((values[1:] + values[:-1]) / 2, values.diff(), strict=True) if gap > 1e-3]
+
+    def count(quality: Tensor) -> float:
+        goal = Goal(float(quality))
+        return float(by(exhaustive(known, torch.arange(7), low=1, high=4, goal=goal)))
+
+    return float(max(middles, key=count))
+
+
+def predictor(tokenizer: ImageTokenizer, *, measure: str = "psnr") -> QualityPredictor:
+    torch.manual_seed(0)
+    config = tokenizer.model.config
+    head = QualityPredictor(
+        QualityPredictorConfig(
+            tokenizer=tokenizer.model_id,
+            measure=measure,
+            num_latents=config.num_latents,
+            latent_dim=config.latent_dim,
+            token_dim=8,
+            hidden=16,
+        )
+    )
+    torch.nn.init.normal_(head.tell.weight)  # no two pictures alike
+    return head.eval().requires_grad_(False)
+
+
+# --- the budget -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"low": 0, "quality": 20.0}, "got 0 to 3 tokens"),
+        ({"low": 4, "quality": 20.0}, "got 4 to 3 tokens"),
+        ({}, "expected one of quality, mean_tokens, bytes"),
+        ({"quality": 20.0, "bytes": 9.0}, "expected one of"),
+        ({"quality": float("nan")}, "finite"),
+        ({"mean_tokens": 3.5}, "mean_tokens: got 3.5"),
+        ({"quality": 20.0, "beyond": 0.1}, "strict=False"),
+        ({"quality": 20.0, "strict": False}, "expected the share"),
+        ({"quality": 20.0, "strict": False, "beyond": 1.5}, "expected the share"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(given_: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SoftBudget(**({"low": 1, "high": 3} | given_))
+
+
+@settings(max_examples=50, deadline=None)
+@given(low=st.integers(1, 40), span=st.integers(0, 40), share=st.floats(0, 1), size=st.floats(0.5, 64))
+def test_bytes_are_tokens_times_their_size(low: int, span: int, share: float, size: float) -> None:
+    mean = low + share * span
+    found = SoftBudget(low, low + span, bytes=mean * size)
+    tokens = replace(found, bytes=(low + 0.5 * span) * size).in_tokens(size)
+    assert tokens.bytes is None and tokens.mean_tokens == pytest.approx(low + 0.5 * span)
+    with pytest.raises(ValueError, match=r"bytes: got .* expected"):
+        SoftBudget(low, low + span, bytes=(low + span + 1) * size).in_tokens(size)
+
+
+def test_named_ranges_are_the_same_shares() -> None:
+    assert RANGES_256 == {"short": (80, 150), "middle": (120, 220), "long": (150, 250)}
+    assert {name: (round(low / 8), round(high / 8)) for name, (low, high) in RANGES_256.items()} == RANGES_32
+
+
+def test_measures_are_those_of_the_evaluation(images: Tensor) -> None:
+    from textok.evaluation.metrics.paired import psnr_per_image
+
+    noisy = (images.int() + torch.randint(-20, 21, images.shape)).clamp(0, 255).to(torch.uint8)
+    torch.testing.assert_close(psnr(images, noisy).double(), psnr_per_image(images, noisy))
+    assert psnr(images, images).tolist() == [100.0] * 7
+    perceptual = find_measure("perceptual")
+    nearer, farther = perceptual.compare(images, images), perceptual.compare(images, noisy)
+    assert perceptual.lower_is_better and bool((nearer < farther).all())
+
+
+# --- choosing -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chooser", ["oracle", "bisection"])
+def test_the_quality_is_that_of_the_decoded_picture(
+    tokenizer: ImageTokenizer, images: Tensor, middling: float, chooser: str
+) -> None:
+    budget = SoftBudget(1, 3, quality=middling)
+    tokens = encode_soft(tokenizer, images, CAPTIONS, budget=budget, chooser=chooser)
+    assert {one.reached for one in tokens} == {True, False}
+    made = decode_soft(tokenizer, tokens, CAPTIONS, output="uint8")
+    for one, quality in zip(tokens, psnr(images, made).tolist(), strict=True):
+        assert one.quality == pytest.approx(quality, abs=0.02)
+        assert one.reached == (one.quality >= middling) and one.values.shape == (one.budget, 4)
+        assert one.reached or one.budget == 3
+
+
+@pytest.mark.parametrize("name", ["tokenizer", "discrete"])
+@pytest.mark.parametrize("chooser", ["oracle", "bisection", "predictor"])
+def test_a_batch_gives_what_one_picture_at_a_time_gives(
+    request: pytest.FixtureRequest, images: Tensor, name: str, chooser: str
+) -> None:
+    tokenizer: ImageTokenizer = request.getfixturevalue(name)
+    by = predictor(tokenizer) if chooser == "predictor" else chooser
+    quality = dividing(
+        tokenizer,
+        images,
+        chooser="oracle" if by == "bisection" else by,
+        by=lambda found: found.budgets.double().std(),
+    )
+    budget = SoftBudget(1, 4, quality=quality)
+    together = encode_soft(tokenizer, images, CAPTIONS, budget=budget, chooser=by)
+    assert len({one.budget for one in together}) > 1 or name == "discrete"  # whose pictures share their codes
+    made = decode_soft(tokenizer, together, CAPTIONS, output="float")
+    for place, caption in enumerate(CAPTIONS):
+        row = images[place : place + 1]
+        (alone,) = encode_soft(tokenizer, row, [caption], budget=budget, chooser=by)
+        one = together[place]
+        assert (alone.budget, alone.reached) == (one.budget, one.reached)
+        torch.testing.assert_close(alone.values, one.values, atol=1e-4, rtol=0)
+        picture = decode_soft(tokenizer, [one], [caption], output="float")
+        torch.testing.assert_close(made[place : place + 1], picture, atol=1e-4, rtol=0)
+
+
+def test_each_picture_is_encoded_once(
+    tokenizer: ImageTokenizer, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    encode = TexTok.encode
+
+    def counted(model: TexTok, pictures: Tensor, *rest: object, **options: object) -> object:
+        seen.append(len(pictures))
+        return encode(model, pictures, *rest, **options)
+
+    monkeypatch.setattr(TexTok, "encode", counted)
+    for chooser in ("oracle", "bisection"):
+        encode_soft(tokenizer, images, budget=SoftBudget(1, 4, quality=15.0), chooser=chooser, batch_size=4)
+    assert seen == [4, 3, 4, 3]
+
+
+def test_a_predictor_decodes_nothing_and_its_word_decides(
+    tokenizer: ImageTokenizer, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = predictor(tokenizer)
+    curves = head(tokenizer.encode(images, CAPTIONS).values)
+    quality = float(curves.median())
+    monkeypatch.setattr(TexTok, "decode", lambda *_, **__: pytest.fail("decoded"))
+    budget = SoftBudget(1, 4, quality=quality)
+    for row, one in zip(
+        curves, encode_soft(tokenizer, images, CAPTIONS, budget=budget, chooser=head), strict=True
+    ):
+        enough = [k for k in range(1, 5) if float(row[k - 1]) >= quality]
+        assert (one.budget, one.reached) == ((enough[0], True) if enough else (4, False))
+
+
+def test_a_predictor_of_another_tokenizer_or_measure_is_refused(
+    tokenizer: ImageTokenizer, make_model: Callable[..., TexTok]
+) -> None:
+    head, other = predictor(tokenizer), ImageTokenizer(make_model(seed=1))
+    with pytest.raises(ValueError, match="trained for tokenizer"):
+        SoftEncoder(other, SoftBudget(1, 4, quality=20.0), chooser=head)
+    with pytest.raises(ValueError, match="tells 'psnr'"):
+        SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.1, measure="perceptual"), chooser=head)
+    with pytest.raises(ValueError, match="at most the model's 4"):
+        SoftEncoder(tokenizer, SoftBudget(1, 5, quality=20.0))
+
+
+def test_perceptual_budgets_count_downwards(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    budget = SoftBudget(1, 4, quality=0.0, measure="perceptual")
+    unreachable = encode_soft(tokenizer, images[:2], budget=budget)
+    assert [(one.budget, one.reached) for one in unreachable] == [(4, False)] * 2
+    easy = encode_soft(tokenizer, images[:2], budget=replace(budget, quality=4.0))
+    assert [(one.budget, one.reached) for one in easy] == [(1, True)] * 2
+
+
+# --- a mean ---------------------------------------------------------------------------------------------
+
+
+def test_a_mean_is_calibrated_then_met_in_one_pass(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    many = torch.cat([images.roll(shift, dims=-1) for shift in range(0, 32, 4)])
+    encoder = SoftEncoder(tokenizer, SoftBudget(1, 4, mean_tokens=2.5))
+    with pytest.raises(ValueError, match="call calibrate"):
+        encoder.encode(images)
+    found = encoder.calibrate(many)
+    assert found.pictures == 56 and abs(found.mean_tokens - 2.5) < 0.1
+    tokens = [one for batch in many.split(9) for one in encoder.encode(batch)]
+    mean = sum(one.budget for one in tokens) / len(tokens)
+    assert mean == pytest.approx(found.mean_tokens, abs=0.1)
+    size = plain_bytes_per_token(tokenizer)
+    at_once = encode_soft(tokenizer, many, budget=SoftBudget(1, 4, bytes=2.5 * size))
+    assert sum(one.budget for one in at_once) / len(many) == pytest.approx(mean, abs=0.1)
+
+
+def test_a_named_quality_is_not_calibrated(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    with pytest.raises(ValueError, match="only a mean"):
+        SoftEncoder(tokenizer, SoftBudget(1, 4, quality=20.0)).calibrate(images)
+
+
+def test_plain_sizes(tokenizer: ImageTokenizer, discrete: ImageTokenizer) -> None:
+    assert plain_bytes_per_token(tokenizer) == 8.0
+    assert plain_bytes_per_token(discrete) == pytest.approx(9.966 / 8, abs=1e-3)  # log2(8 * 5 * 5 * 5)
+
+
+def test_the_stream_keeps_its_share_beyond(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    quality = dividing(
+        tokenizer, images, chooser="oracle", by=lambda found: (found.reached & (found.budgets > 2)).sum()
+    )
+    budget = SoftBudget(1, 2, quality=quality, strict=False, beyond=0.3)
+    encoder = SoftEncoder(tokenizer, budget, chooser="oracle")
+    tokens = [one for _ in range(3) for one in encoder.encode(images, CAPTIONS)]
+    beyond = [one for one in tokens if one.budget > 2]
+    assert 0 < len(beyond) <= 0.3 * len(tokens) and all(one.reached for one in beyond)
+
+
+# --- back to pictures -----------------------------------------------------------------------------------
+
+
+def test_other_sizes_keep_their_grid(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    wide = torch.cat([images, images], dim=-1)
+    budget = SoftBudget(1, 4, quality=99.0)
+    tokens = encode_soft(tokenizer, wide, budget=budget, keep_size=True)
+    assert {one.grid for one in tokens} == {(4, 8)}
+    assert decode_soft(tokenizer, tokens)[0].size == (64, 32)
+    small = encode_soft(tokenizer, images, budget=budget)
+    with pytest.raises(ValueError, match="2 models or grids"):
+        decode_soft(tokenizer, [*tokens, *small])
+    with pytest.raises(ValueError, match="got 0 pictures"):
+        decode_soft(tokenizer, [])
+
+
+def test_lengths_of_the_plain_decode_are_checked(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    tokens = tokenizer.encode(images)
+    with pytest.raises(ValueError, match="lengths: got 2 for 7"):
+        tokenizer.decode(tokens, lengths=[1, 2])
+    with pytest.raises(ValueError, match="lengths: got 1 to 5"):
+        tokenizer.decode(tokens, lengths=[5, 1, 1, 1, 1, 1, 1])
+    first = tokenizer.decode(tokens.first(2), output="float")
+    torch.testing.assert_close(
+        tokenizer.decode(tokens, lengths=[2] * 7, output="float", batch_size=3), first, atol=1e-5, rtol=0
+    )
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(hasattr(soft_budget, name) for name in soft_budget.__all__)
