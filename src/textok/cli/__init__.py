@@ -14,11 +14,13 @@ from tyro.extras import SubcommandApp
 from textok import __version__
 from textok.cli.cache import cache
 from textok.cli.compare import evaluate_compare
+from textok.cli.compress import compress, decompress
 from textok.cli.demo import demo
 from textok.cli.evaluate import evaluate_reconstruction
 from textok.cli.generate import generate
 from textok.cli.generation import evaluate_generation
 from textok.cli.info import info
+from textok.cli.prior import prior
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
 from textok.cli.sampled import evaluate_generator
@@ -108,6 +110,9 @@ def _app() -> SubcommandApp:
     app.command(demo)
     app.command(encode)
     app.command(decode)
+    app.command(compress)
+    app.command(decompress)
+    app.command(prior)
     app.command(reconstruct)
     app.command(generate)
     app.command(cache)

@@ -1,4 +1,4 @@
-"""``textok info``: what a recipe, a model, a latent cache or a token file is, in one command."""
+"""``textok info``: what a recipe, a model, a latent cache, a token file or a .ttk file is, in one command."""
 
 import json as json_format
 from contextlib import suppress
@@ -13,10 +13,10 @@ _GROUP_WIDTH = 80
 
 
 def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:
-    """Tell what a recipe, a model, a latent cache or a token file is: parameters, sizes, settings, what made it.
+    """Tell what a recipe, a model, a latent cache or a file of tokens is: parameters, sizes, settings, what made it.
 
     Args:
-        name: a recipe, a shipped model, a model folder, a latent cache, or a token file (.safetensors).
+        name: a recipe, a shipped model, a model folder, a latent cache, a token file (.safetensors) or a .ttk file.
         json: print it as JSON.
     """
     sections = describe(name)
@@ -24,14 +24,17 @@ def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = 
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Everything of that name: a section each for ``model``, ``generator``, ``recipe``, ``latents`` and ``tokens``.
+    """Everything of that name: a section each for ``model``, ``generator``, ``recipe``, ``latents``, ``tokens``
+    and ``ttk``.
 
     Raises:
         ValueError: when there is nothing of that name; suggests the nearest.
     """
     path = Path(name)
     if path.is_file():
-        return {"tokens": _tokens(path)}
+        from textok.codec.facts import is_ttk, ttk_facts
+
+        return {"ttk": ttk_facts(path)} if is_ttk(path) else {"tokens": _tokens(path)}
     from textok.data.latent_shards import MANIFEST
     from textok.models.checkpoint import CONFIG_FILE, SHIPPED, SHIPPED_GENERATORS
     from textok.recipes import GENERATOR_RECIPES, RECIPES

@@ -2,7 +2,6 @@
 
 import json as json_format
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from textok.cli.caption_file import captions_from
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
 from textok.cli.names import PictureNames
 
@@ -115,7 +115,7 @@ def _captions(tokens: "Tokens", file: Path | None, *, no_captions: bool) -> tupl
     if no_captions:
         return ("",) * len(tokens)
     if file is not None:
-        return _captions_from(file, tokens.keys)
+        return captions_from(file, tokens.keys)
     if tokens.captions is None:
         print(
             "textok: the file holds no captions: decoding without (--captions FILE gives them)",
@@ -123,18 +123,3 @@ def _captions(tokens: "Tokens", file: Path | None, *, no_captions: bool) -> tupl
         )
         return ("",) * len(tokens)
     return tokens.captions
-
-
-def _captions_from(file: Path, keys: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        found = json_format.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON: {error}; expected an object {{key: caption}}") from error
-    if not isinstance(found, Mapping) or not all(isinstance(text, str) for text in found.values()):
-        raise ValueError(f"{file}: expected a JSON object {{key: caption}}")
-    missing = [key for key in keys if key not in found]
-    if missing:
-        raise ValueError(
-            f"{file}: no caption for {len(missing)} of {len(keys)} keys, the first {missing[0]!r}"
-        )
-    return tuple(found[key] for key in keys)

@@ -1,0 +1,116 @@
+"""The options that say how many tokens each picture gets."""
+
+import random
+import re
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from textok.cli.choices import PictureChoice
+
+if TYPE_CHECKING:
+    from textok.codec import Record
+    from textok.data import Batch
+    from textok.pipeline.image_tokenizer import ImageTokenizer
+    from textok.pipeline.soft_budget import SoftBudget, SoftEncoder
+
+_SAMPLE = 256
+
+Encode = Callable[["Batch"], list["Record"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftChoice:
+    """A fixed budget, or a range with what decides within it."""
+
+    budget: Annotated[str | None, arg(metavar="K|LOW-HIGH", help_behavior_hint="(default: all)")] = None
+    """tokens a picture: a number for all alike, or a range within which each gets as few as it needs"""
+    mean_tokens: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
+    """with a range: so many tokens on average, at one quality for all (found on a sample of the pictures)"""
+    quality: Annotated[float | None, arg(metavar="DB", help_behavior_hint="")] = None
+    """with a range: the PSNR in dB that each picture is to reach"""
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and not re.fullmatch(r"\d{1,6}(-\d{1,6})?", self.budget):
+            raise ValueError(
+                f"budget: got {self.budget!r}; expected a number such as 16, or a range such as 8-24"
+            )
+        targets = sum(target is not None for target in (self.mean_tokens, self.quality))
+        if targets != int(self.is_range):
+            raise ValueError(
+                f"budget: got {self.budget or 'none'} with {targets} of --mean-tokens and --quality; expected"
+                " one of them with a range such as 8-24, and none with a number"
+            )
+
+    @property
+    def is_range(self) -> bool:
+        """Whether each picture may get another number of tokens."""
+        return self.budget is not None and "-" in self.budget
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, for the record."""
+        asked = {"budget": self.budget, "mean_tokens": self.mean_tokens, "quality": self.quality}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def encoder(self, tokenizer: "ImageTokenizer", pictures: PictureChoice, *, batch_size: int) -> Encode:
+        """What makes records of a batch; a mean is calibrated here, on a sample of the pictures.
+
+        Raises:
+            ValueError: when the budget does not fit the tokenizer, or there are too few pictures to calibrate on.
+        """
+        if not self.is_range:
+            return self._fixed(tokenizer, batch_size=batch_size)
+        from textok.pipeline.soft_budget import SoftEncoder
+
+        encoder = SoftEncoder(tokenizer, self._soft_budget(), batch_size=batch_size)
+        if self.quality is None:
+            _calibrate(encoder, pictures, batch_size=batch_size)
+        return lambda batch: _soft_records(encoder, batch)
+
+    def _soft_budget(self) -> "SoftBudget":
+        from textok.pipeline.soft_budget import SoftBudget
+
+        low, high = map(int, str(self.budget).split("-"))
+        return SoftBudget(low, high, mean_tokens=self.mean_tokens, quality=self.quality)
+
+    def _fixed(self, tokenizer: "ImageTokenizer", *, batch_size: int) -> Encode:
+        budget = tokenizer.model.budget(None if self.budget is None else int(self.budget))
+
+        def encode(batch: "Batch") -> list["Record"]:
+            tokens = tokenizer.encode(
+                batch.images, batch.captions, num_tokens=budget, keep_size=True, batch_size=batch_size
+            )
+            return _records(batch, list(tokens.values), grid=tokens.grid)
+
+        return encode
+
+
+def _soft_records(encoder: "SoftEncoder", batch: "Batch") -> list["Record"]:
+    tokens = encoder.encode(batch.images, batch.captions, keep_size=True)
+    return _records(batch, [one.values for one in tokens], grid=tokens[0].grid)
+
+
+def _records(batch: "Batch", values: list[Any], *, grid: tuple[int, int]) -> list["Record"]:
+    from textok.codec import Record
+
+    rows = zip(batch.keys, values, batch.captions, strict=True)
+    return [Record(key=key, values=one, grid=grid, caption=caption) for key, one, caption in rows]
+
+
+def _calibrate(encoder: "SoftEncoder", pictures: PictureChoice, *, batch_size: int) -> None:
+    """On pictures drawn evenly from all of them, each as likely as the others (reservoir sampling)."""
+    import torch
+
+    draws, sample, seen = random.Random(0), list[tuple[Any, str]](), 0
+    with closing(pictures.batches(encoder.tokenizer, batch_size=batch_size)) as batches:
+        for batch in batches:
+            for one in zip(batch.images, batch.captions, strict=True):
+                seen += 1
+                if len(sample) < _SAMPLE:
+                    sample.append(one)
+                elif (place := draws.randrange(seen)) < _SAMPLE:
+                    sample[place] = one
+    encoder.calibrate(torch.stack([one[0] for one in sample]), [one[1] for one in sample], keep_size=True)

@@ -1,0 +1,30 @@
+"""Compressed tokens: entropy coding, probability models, and the .ttk container.
+
+>>> with TtkReader("pictures.ttk", prior=find_prior("icons-128", model_id=tokenizer.model_id)) as reader:
+...     record = reader["apple"]
+"""
+
+from textok.codec.header import Header
+from textok.codec.prior import CodePrior, LatentPrior, Prior
+from textok.codec.prior_file import find_prior, load_prior, save_prior
+from textok.codec.reader import TtkReader, read_stream
+from textok.codec.records import Record
+from textok.codec.tokenizers import check_model, header_for
+from textok.codec.writer import TtkWriter, appending
+
+__all__ = [
+    "CodePrior",
+    "Header",
+    "LatentPrior",
+    "Prior",
+    "Record",
+    "TtkReader",
+    "TtkWriter",
+    "appending",
+    "check_model",
+    "find_prior",
+    "header_for",
+    "load_prior",
+    "read_stream",
+    "save_prior",
+]

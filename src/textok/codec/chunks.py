@@ -1,0 +1,87 @@
+"""Some pictures' tokens as one coded string, and back.
+
+Order of decoding: every picture's budget; then position by position, channel by channel, the pictures that have that
+position, grouped by choice of table and else in order. Integers outside a table follow as varints of their own.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+from textok.codec.entropy import Decoder, Encoder, uniform
+from textok.codec.prior import Prior
+from textok.codec.wire import Bytes, varint
+
+MAX_PICTURES = 4096
+MAX_VALUES = 1 << 22  # integers in a chunk, every picture counted at its chunk's longest
+
+
+def pack(values: Sequence[Int[ndarray, "_ c"]], prior: Prior) -> tuple[bytes, bytes]:
+    """Code some pictures' integers.
+
+    Args:
+        values: (k, c) of each picture, k from 1 to the prior's tokens.
+        prior: the probability model.
+
+    Returns:
+        The coded string, and the integers outside the tables.
+    """
+    budgets = np.array([len(rows) for rows in values])
+    dense = np.zeros((len(values), int(budgets.max()), prior.width), dtype=np.int64)
+    for row, numbers in zip(dense, values, strict=True):
+        row[: len(numbers)] = numbers
+    encoder, escapes = Encoder(), bytearray()
+    encoder.put(uniform(prior.tokens), budgets - 1)
+    for position in range(dense.shape[1]):
+        rows = np.flatnonzero(budgets > position)
+        near, choice = prior.expect(position, dense, rows)
+        away = dense[rows, position] - near
+        for channel, chosen, group in _groups(choice):
+            table, numbers = prior.table(position, channel, chosen), away[group, channel]
+            symbols = table.symbols(numbers)
+            encoder.put(table, symbols)
+            for number in numbers[table.is_escape(symbols)].tolist():
+                escapes += varint(2 * number if number >= 0 else -2 * number - 1)
+    return encoder.finish(), bytes(escapes)
+
+
+def unpack(coded: bytes, escapes: bytes, *, count: int, prior: Prior) -> list[Int[ndarray, "_ c"]]:
+    """The integers of ``count`` pictures, as they were given to ``pack``.
+
+    Raises:
+        ValueError: when the strings are damaged, or were coded with another prior.
+    """
+    decoder, outside = Decoder(coded), Bytes(escapes)
+    budgets = decoder.take(uniform(prior.tokens), count) + 1
+    longest = int(budgets.max())
+    if longest > prior.tokens or count * longest * prior.width > MAX_VALUES:
+        raise ValueError(f"damaged: {count} pictures of up to {longest} tokens in one chunk")
+    dense = np.zeros((count, longest, prior.width), dtype=np.int64)
+    for position in range(longest):
+        rows = np.flatnonzero(budgets > position)
+        near, choice = prior.expect(position, dense, rows)
+        for channel, chosen, group in _groups(choice):
+            table = prior.table(position, channel, chosen)
+            symbols = decoder.take(table, len(group))
+            away = symbols + table.low
+            for place in np.flatnonzero(table.is_escape(symbols)):
+                away[place] = _signed(outside.number())
+            dense[rows[group], position, channel] = near[group, channel] + away
+    decoder.finish()
+    outside.finish()
+    return [numbers[:budget] for numbers, budget in zip(dense, budgets, strict=True)]
+
+
+def _groups(choice: Int[ndarray, "n c"]) -> Iterator[tuple[int, int, Int[ndarray, "m"]]]:
+    """(channel, choice, rows) in the order of coding."""
+    for channel in range(choice.shape[1]):
+        for chosen in np.unique(choice[:, channel]).tolist():
+            yield channel, chosen, np.flatnonzero(choice[:, channel] == chosen)
+
+
+def _signed(number: int) -> int:
+    if number >= 1 << 34:
+        raise ValueError("damaged: an integer that no quantizer makes")
+    return -(number + 1 >> 1) if number & 1 else number >> 1

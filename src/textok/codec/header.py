@@ -1,0 +1,204 @@
+"""What a .ttk file says of itself: the model, the tokens, and how they were coded."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer
+from numpy import ndarray
+from torch import Tensor
+
+from textok.codec.gaussian import UNIT
+from textok.codec.prior import MAX_COLUMNS, CodePrior, LatentPrior, Prior, plain_latents
+
+MAX_HEADER = 1 << 16
+_STEPS = (10, 100_000)  # thousandths
+_FARTHEST = 1 << 31  # steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Everything about a file's pictures that holds for all of them.
+
+    Attributes:
+        model_id: of the tokenizer; no other can decode them.
+        kind: "latents", of ``width`` channels, or "codes", of ``num_codes`` in the mixed radix ``levels``.
+        tokens: most tokens a picture.
+        width: numbers a token: channels, or digits.
+        levels: values of each digit, the lowest digit first; empty for latents.
+        num_codes: size of the vocabulary; 0 for latents.
+        prior: id of the probability model that is needed to read; "" for the plain one that needs none.
+        step: thousandths of the probability model's quantization steps; 0 for codes.
+        captions: whether the captions are in the file.
+        settings: how it was made (plain JSON values), for the record only.
+    """
+
+    model_id: str
+    kind: Literal["latents", "codes"]
+    tokens: int
+    width: int
+    levels: tuple[int, ...] = ()
+    num_codes: int = 0
+    prior: str = ""
+    step: int = 0
+    captions: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("latents", "codes"):
+            raise ValueError(f"kind: got {self.kind!r}; expected latents or codes")
+        if min(self.tokens, self.width) < 1 or self.tokens * self.width > MAX_COLUMNS:
+            raise ValueError(
+                f"tokens: got {str(self.tokens)[:9]} of {str(self.width)[:9]} numbers;"
+                f" expected 1 to {MAX_COLUMNS} numbers in all"
+            )
+        if self.kind == "codes":
+            self._check_codes()
+        elif self.levels or self.num_codes or not _STEPS[0] <= self.step <= _STEPS[1]:
+            raise ValueError(
+                f"step: got {str(self.step)[:9]} thousandths; expected {_STEPS}, and no levels beside it"
+            )
+
+    def _check_codes(self) -> None:
+        good = len(self.levels) == self.width <= 32 and all(2 <= level <= 1000 for level in self.levels)
+        if not good or not 2 <= self.num_codes <= math.prod(self.levels) <= 1 << 32 or self.step:
+            raise ValueError(
+                f"levels: got {str(self.levels[:8])[:60]} for {str(self.num_codes)[:12]} codes; expected their digits"
+            )
+
+    def to_json(self) -> bytes:
+        """As UTF-8 JSON; what has its default is left out.
+
+        Raises:
+            ValueError: when it is too long for a file.
+        """
+        kept = {name: value for name, value in asdict(self).items() if value not in ("", 0, (), {})}
+        data = json.dumps(kept | {"captions": self.captions}, ensure_ascii=False, separators=(",", ":"))
+        if len(data.encode()) > MAX_HEADER:
+            raise ValueError(f"settings: {len(data.encode())} bytes of them; expected at most {MAX_HEADER}")
+        return data.encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Header":
+        """What ``to_json`` wrote.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        try:
+            values = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"header: not JSON: {error}") from error
+        kinds = {name: hint for name, hint in _KINDS.items() if isinstance(values, dict) and name in values}
+        missing = {"model_id", "kind", "tokens", "width", "captions"} - set(kinds)
+        if not isinstance(values, dict) or missing or set(values) - set(_KINDS):
+            raise ValueError(f"header: expected an object with {', '.join(_KINDS)}")
+        for name, hint in kinds.items():
+            if type(values[name]) is not hint:
+                raise ValueError(f"header: {name} is {str(values[name])[:40]!r}, of the wrong kind")
+        levels = values.get("levels", [])
+        if not all(type(level) is int for level in levels):
+            raise ValueError("header: levels are not whole numbers")
+        return cls(**(values | {"levels": tuple(levels)}))
+
+    def fits(self, other: "Header") -> bool:
+        """Whether pictures under either header may lie in one file; the settings do not matter."""
+        return replace(self, settings={}) == replace(other, settings={})
+
+    def coder(self, prior: Prior | None = None) -> Prior:
+        """The probability model to code with: the plain one, or ``prior`` when it is the one named here.
+
+        Raises:
+            ValueError: when the file needs a prior and this is none or another one.
+        """
+        if self.prior and (prior is None or prior.id != self.prior):
+            got = "none" if prior is None else repr(prior.id)
+            raise ValueError(
+                f"the file was written with probability model {self.prior!r}, got {got}:"
+                " load the model with the codec.safetensors that belongs to it"
+            )
+        model = prior if self.prior and prior is not None else self._plain()
+        levels = model.levels if isinstance(model, CodePrior) else ()
+        if (model.tokens, model.width, levels) != (self.tokens, self.width, self.levels):
+            raise ValueError(
+                f"probability model: for {model.tokens} tokens of {model.width} numbers; "
+                f"expected {self.kind}, {self.tokens} of {self.width}"
+            )
+        return model.scaled(self.step) if isinstance(model, LatentPrior) else model
+
+    def _plain(self) -> Prior:
+        if self.kind == "latents":
+            return plain_latents(self.tokens, self.width)
+        return CodePrior(levels=self.levels, tokens=self.tokens)
+
+    # --- values as the coder's integers -----------------------------------------------------------------
+
+    def to_integers(
+        self, values: Float[Tensor, "k c"] | Integer[Tensor, "k"], coder: Prior
+    ) -> Int[ndarray, "k w"]:
+        """Latents as whole steps, codes as digits.
+
+        Raises:
+            ValueError: when they are of another kind, too many, or too large.
+        """
+        if not 1 <= len(values) <= self.tokens:
+            raise ValueError(f"tokens: got {len(values)}; expected 1 to {self.tokens}")
+        if isinstance(coder, LatentPrior):
+            return self._steps_of(values, coder)
+        if values.dim() != 1 or values.is_floating_point():
+            raise ValueError(
+                f"tokens: got {tuple(values.shape)} of {values.dtype}; expected whole codes (k,)"
+            )
+        codes = values.cpu().numpy().astype(np.int64)
+        if codes.min() < 0 or codes.max() >= self.num_codes:
+            raise ValueError(f"codes: got {codes.min()} to {codes.max()}; expected 0 to {self.num_codes - 1}")
+        return codes[:, None] // self._strides % np.array(self.levels)
+
+    def _steps_of(self, values: Tensor, coder: LatentPrior) -> Int[ndarray, "k w"]:
+        if values.shape[1:] != (self.width,) or not values.is_floating_point():
+            raise ValueError(
+                f"tokens: got {tuple(values.shape)} of {values.dtype}; expected latents (k, {self.width})"
+            )
+        steps = np.rint(values.cpu().numpy().astype(np.float64) * UNIT / coder.step[: len(values)])
+        if not np.abs(steps).max() < _FARTHEST:  # also where it is not a number
+            raise ValueError(
+                f"latents: a value is not finite, or 2^31 steps and more; got {values.abs().max()}"
+            )
+        return steps.astype(np.int64)
+
+    def to_values(
+        self, numbers: Int[ndarray, "k w"], coder: Prior
+    ) -> Float[Tensor, "k c"] | Integer[Tensor, "k"]:
+        """Latents or codes of the coder's integers.
+
+        Raises:
+            ValueError: for a code that the tokenizer does not have.
+        """
+        if isinstance(coder, LatentPrior):
+            return torch.from_numpy((numbers * coder.step[: len(numbers)] / UNIT).astype(np.float32))
+        codes = (numbers * self._strides).sum(-1)
+        if codes.max() >= self.num_codes:
+            raise ValueError(f"damaged: code {codes.max()} of {self.num_codes}")
+        return torch.from_numpy(codes)
+
+    @property
+    def _strides(self) -> Int[ndarray, "w"]:
+        return np.cumprod([1, *self.levels[:-1]]).astype(np.int64)
+
+
+_KINDS: dict[str, type] = {
+    "model_id": str,
+    "kind": str,
+    "tokens": int,
+    "width": int,
+    "levels": list,
+    "num_codes": int,
+    "prior": str,
+    "step": int,
+    "captions": bool,
+    "settings": dict,
+}
