@@ -8,11 +8,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from textok.models.generators import build_generator
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.discriminator import Discriminator, DiscriminatorConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
-from textok.recipes import RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.critic import Critic
 from textok.training.optimizers import build_optimizers
 from textok.training.tokenizer_run import TokenizerRun
@@ -42,6 +43,19 @@ def twin(run: TokenizerRun) -> TokenizerRun:
     small = run.adversarial and DiscriminatorConfig(base=8, multipliers=(1.0, 1.0), stem_stride=2)
     data = replace(run.data, size=(32, 32))
     return replace(run, model=model, adversarial=adversarial, discriminator=small, data=data)
+
+
+@pytest.mark.parametrize("name", GENERATOR_RECIPES)
+def test_a_generator_recipe_builds(name: str) -> None:
+    run = GENERATOR_RECIPES[name]()
+    assert GENERATOR_RECIPES[name].__doc__
+    condition = replace(run.model.condition, num_classes=1000 if run.model.condition.kind == "class" else 0)
+    with torch.device("meta"):
+        model = build_generator(replace(run.model, condition=condition))
+    moved = [p for o in build_optimizers(model, run.optimizer) for g in o.param_groups for p in g["params"]]
+    assert sum(p.numel() for p in moved) == count_parameters(model)
+    if "dit-xl" in name:
+        assert count_parameters(model) == pytest.approx(675e6, rel=0.02)
 
 
 @pytest.mark.parametrize("name", RECIPES)

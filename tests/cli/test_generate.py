@@ -70,6 +70,8 @@ def test_the_same_seed_writes_the_same_files(generator: Path, tmp_path: Path) ->
         (["a cat", "--num-tokens", 99], "num_tokens: got 99, expected 1 to 32"),
         (["a cat", "--guidance-interval", 0.9, 0.1], "interval"),
         (["--labels", 3], "conditioned on text"),
+        (["a cat", "--labels", 3], "not both"),
+        (["a cat", "--sampler", "ddim"], "sampler"),
     ],
 )
 def test_mistakes_are_told_in_a_line(

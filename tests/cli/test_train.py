@@ -7,7 +7,7 @@ import pytest
 
 from textok.cli import main
 from textok.models.bottleneck import FSQConfig
-from textok.recipes import RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.tokenizer_run import TokenizerRun
 
 
@@ -69,11 +69,19 @@ def test_a_mistake_is_told(
 def test_every_recipe_is_listed_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == set(RECIPES) and all(line.endswith(".") for line in listed.values())
+    assert {kind: set(lines) for kind, lines in listed.items()} == {
+        "tokenizer": set(RECIPES),
+        "generator": set(GENERATOR_RECIPES),
+    }
+    assert all(line.endswith(".") for lines in listed.values() for line in lines.values())
     for name in ("icons-128", list(RECIPES)[-1]):
         assert main(["info", name, "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)["recipe"]
         assert facts["parameters"]["total"] > 1000 and facts["settings"]["steps"] == RECIPES[name]().steps
+    for name in ("icons-128-dit", "icons-128-maskgit"):
+        assert main(["info", name, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)["recipe"]
+        assert facts["parameters"] > 10e6 and facts["settings"]["steps"] == GENERATOR_RECIPES[name]().steps
 
 
 def test_an_unknown_name_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

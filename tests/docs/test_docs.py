@@ -13,18 +13,21 @@ from pathlib import Path
 import pytest
 
 from textok import cli
-from textok.models.checkpoint import SHIPPED
-from textok.recipes import RECIPES
+from textok.models.checkpoint import SHIPPED, SHIPPED_GENERATORS
+from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.training.generator_run import GeneratorRun
 from textok.training.tokenizer_run import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# What the command line calls; train_tokenizer is left in place, for it parses a recipe's options itself.
+# What the command line calls; training is left in place, for it parses a recipe's options itself.
 COMMANDS = [
     name
     for name, found in vars(cli).items()
-    if inspect.isfunction(found) and found.__module__.startswith("textok.cli.") and name != "train_tokenizer"
+    if inspect.isfunction(found)
+    and found.__module__.startswith("textok.cli.")
+    and name not in ("train_tokenizer", "train_generator")
 ]
 RECIPE_LIKE = re.compile(r"toy|icons-128(-[a-z]+)?|imagenet-\d+-[a-z]-\d+")
 
@@ -85,6 +88,9 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(
         "textok.training.tokenizer.train_tokenizer", lambda _run, out: called.append("train") or out
     )
+    monkeypatch.setattr(
+        "textok.training.generator.train_generator", lambda _run, out: called.append("train") or out
+    )
     monkeypatch.setattr("textok.training.run_folder.steps_of", lambda _weights: 10**9)
     return called
 
@@ -129,7 +135,7 @@ def test_the_guides_hold_commands() -> None:
 def test_recipes_and_models_exist(page: Path) -> None:
     named = [span for span in code_spans(page) if RECIPE_LIKE.fullmatch(span)]
     asked = [words[1] for words in commands(page) if words[0] == "info" and "/" not in words[1]]
-    known = {*RECIPES, *SHIPPED, *SHIPPED.values()}
+    known = {*RECIPES, *GENERATOR_RECIPES, *SHIPPED, *SHIPPED.values(), *SHIPPED_GENERATORS.values()}
     assert set(named) | set(asked) <= known | {path.name for path in (ROOT / "datasets").iterdir()}
 
 
@@ -166,7 +172,7 @@ def has_setting(config: type, path: list[str]) -> bool:
 
 @functools.cache
 def options_of_commands() -> set[str]:
-    """Options of every command but train tokenizer, whose options are the settings of a run."""
+    """Options of every command but the trainings by recipe, whose options are the settings of a run."""
     hints = [typing.get_type_hints(getattr(cli, name)) for name in COMMANDS]
     groups = [inner for hint in hints for found in hint.values() for inner in members(found)]
     return {name for hint in hints for name in hint} | {
@@ -190,8 +196,8 @@ def settings_in(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=name_of)
 def test_settings_exist(page: Path) -> None:
     for setting in settings_in(page):
-        known = setting in options_of_commands() or has_setting(TokenizerRun, setting.split("."))
-        assert known, f"{name_of(page)}: {setting}"
+        known = any(has_setting(run, setting.split(".")) for run in (TokenizerRun, GeneratorRun))
+        assert known or setting in options_of_commands(), f"{name_of(page)}: {setting}"
 
 
 def test_settings_are_found_in_the_training_guide() -> None:

@@ -9,7 +9,6 @@ from textok.objectives.flow import (
     FlowConfig,
     Guidance,
     add_noise,
-    data_of,
     draw_times,
     sample,
     sample_euler,
@@ -17,7 +16,6 @@ from textok.objectives.flow import (
     sample_stochastic,
     shift_times,
     time_grid,
-    velocity_target,
 )
 
 
@@ -42,13 +40,6 @@ def test_the_line_ends_at_data_and_noise() -> None:
     data, noise = torch.randn(3, 4, 2), torch.randn(3, 4, 2)
     assert torch.equal(add_noise(data, noise, torch.zeros(3)), data)
     assert torch.equal(add_noise(data, noise, torch.ones(3)), noise)
-
-
-def test_the_velocity_leads_back_to_the_data() -> None:
-    data, noise = torch.randn(3, 4, 2), torch.randn(3, 4, 2)
-    noisy = add_noise(data, noise, torch.full((3,), 0.7))
-    found = data_of(noisy, velocity_target(data, noise), 0.7)
-    assert torch.allclose(found, data, atol=1e-5)
 
 
 def test_one_euler_step_of_a_true_line_is_exact() -> None:

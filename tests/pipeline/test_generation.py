@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from textok.models.checkpoint import CONFIG_FILE
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, CONFIG_FILE
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import MaskGIT, MaskGITConfig
-from textok.pipeline.generation import CLASS_CAPTIONS_FILE, Pipeline, read_class_captions
+from textok.pipeline.generation import Pipeline, picture_generator, read_class_captions
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.pictures import save_png
 from textok.pipeline.sampling import Sampling
@@ -78,17 +78,31 @@ def test_a_seed_gives_the_same_pictures(pipeline: Pipeline, sampler: str) -> Non
     assert not torch.equal(first, other)
 
 
-def test_pictures_do_not_depend_on_the_batch(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("sampler", ["euler", "stochastic"])
+def test_pictures_do_not_depend_on_the_batch(pipeline: Pipeline, sampler: str) -> None:
     prompts = ["a cat", "a much longer caption", ""]
-    whole, parts = (pixels(pipeline, prompts, num_images=2, batch_size=size) for size in (6, 4))
+    whole, parts, fewer = (
+        pixels(pipeline, prompts[:count], num_images=2, batch_size=size, sampler=sampler)
+        for size, count in ((6, 3), (4, 3), (1, 2))
+    )
     assert int((whole.int() - parts.int()).abs().max()) <= 1
+    assert int((whole[:4].int() - fewer.int()).abs().max()) <= 1
 
 
-def test_budgets_share_their_start(pipeline: Pipeline) -> None:
-    noise = [pipeline._noise(2, seeded()) for _ in range(2)]
-    assert noise[0] is not None and noise[1] is not None
-    assert torch.equal(noise[0], noise[1])
-    assert not torch.equal(pixels(pipeline, "a cat", num_tokens=2), pixels(pipeline, "a cat", num_tokens=4))
+def test_codes_do_not_depend_on_the_batch(masked: Pipeline) -> None:
+    whole, parts = (pixels(masked, "a cat", num_images=3, batch_size=size) for size in (3, 1))
+    assert torch.equal(whole, parts)
+
+
+def test_budgets_share_their_start(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "textok.pipeline.sampling.sample",
+        lambda predict, noise, *args, **named: starts.append(noise) or noise,
+    )
+    for budget in (2, 4):
+        pixels(pipeline, "a cat", num_images=2, num_tokens=budget)
+    assert torch.equal(starts[0], starts[1][:, :2])
 
 
 def test_settings_reach_the_sampler(pipeline: Pipeline) -> None:
@@ -103,16 +117,24 @@ def test_a_picture_says_how_it_was_made(pipeline: Pipeline, tmp_path: Path) -> N
         note = json.loads(found.info["textok"])
     assert (note["prompt"], note["seed"], note["steps"], note["guidance"]) == ("a cat", 7, 2, 2.5)
     assert (note["num_tokens"], note["sampler"], note["index"]) == (3, "euler", 0)
-    assert note["generator"] == pipeline.generator.model_id
+    assert note["generator"] == pipeline.model_id
+    assert "temperature" not in note, "a DiT reads none"
 
 
 def test_a_class_draws_one_of_its_captions(by_class: Pipeline) -> None:
-    found = by_class.requests(None, [0, 1, 2], num_images=8, random=seeded())
+    randoms = [picture_generator(0, index) for index in range(24)]
+    found = by_class._requests([], [0, 1, 2], num_images=8, randoms=randoms)
     assert [request.label for request in found] == [0] * 8 + [1] * 8 + [2] * 8
     assert {request.caption for request in found[:8]} == {"a red thing"}
     assert {request.caption for request in found[8:16]} == {"a blue thing", "a blue box"}
     assert {request.caption for request in found[16:]} == {""}
     assert by_class(labels=1, num_images=2, steps=2, output="uint8").shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("labels", [3, [0, -2], []])
+def test_other_labels_are_refused(by_class: Pipeline, labels: int | list[int]) -> None:
+    with pytest.raises(ValueError, match="labels: got"):
+        by_class(labels=labels)
 
 
 def test_codes_become_pictures(masked: Pipeline) -> None:
@@ -144,6 +166,8 @@ def test_a_noise_predictor_is_sampled_by_diffusers(tokenizer: ImageTokenizer, sa
         ({"labels": 1}, "conditioned on text: pass prompts"),
         ({}, "pass prompts"),
         ({"prompts": []}, "prompts: got none"),
+        ({"prompts": "a", "temperature": 2.0}, "temperature: has no effect"),
+        ({"prompts": "a", "time_shift": 0.0}, "time_shift"),
     ],
 )
 def test_what_does_not_fit_is_refused(pipeline: Pipeline, asked: dict[str, object], words: str) -> None:
@@ -182,9 +206,10 @@ def test_a_folder_without_a_generator_is_named(tmp_path: Path) -> None:
 def test_a_broken_caption_list_is_named(tmp_path: Path) -> None:
     file = tmp_path / CLASS_CAPTIONS_FILE
     assert read_class_captions(file) == {}
-    file.write_text("[1, 2]")
-    with pytest.raises(ValueError, match="class_captions"):
-        read_class_captions(file)
+    for text in ("[1, 2]", '{"0": "a goldfish"}', '{"a": ["b"]}'):
+        file.write_text(text)
+        with pytest.raises(ValueError, match="class_captions"):
+            read_class_captions(file)
 
 
 def test_pngs_are_replaced_whole(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def labelled(
 def test_a_class_generator_comes_with_captions_of_its_classes(
     run: GeneratorRun, labelled: Path, tmp_path: Path
 ) -> None:
-    model = DiTConfig(**SHAPE, condition=ConditionConfig(kind="class", num_classes=1))
+    model = DiTConfig(**SHAPE, condition=ConditionConfig(kind="class"))
     preview = replace(run.preview, held_out=None, tokenizer=None, every=2, steps=1)
     run = replace(run, model=model, data=str(labelled), preview=preview, steps=2)
     weights_folder = train_generator(run, tmp_path)

@@ -71,7 +71,7 @@ def generate(
         batch_size: pictures at a time.
         device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
         precision: number type of the weights; auto takes bfloat16 where the processor has it.
-        json: print the files and settings as JSON.
+        json: print the files and the seconds as JSON.
     """
     import torch
 
@@ -80,9 +80,9 @@ def generate(
     pipeline = Pipeline.from_pretrained(
         model, tokenizer=tokenizer, device=torch_device(device), precision=precision
     )
+    if bool(labels) == bool(prompts):
+        raise ValueError("PROMPT: expected prompts, or --labels for a class-conditional model, and not both")
     asked: dict[str, Any] = {"labels": list(labels)} if labels else {"prompts": list(prompts)}
-    if not labels and not prompts:
-        raise ValueError("PROMPT: got none; expected at least one, or --labels for a class-conditional model")
     started = time.perf_counter()
     images = pipeline(
         **asked,
@@ -128,4 +128,4 @@ def file_words(prompt: str) -> str:
 
 
 def _facts(pipeline: "Pipeline") -> str:
-    return f"{pipeline.generator.model_id} on {pipeline.tokenizer.model_id}"
+    return f"{pipeline.model_id} on {pipeline.tokenizer.model_id}"

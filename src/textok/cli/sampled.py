@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from textok.cli.choices import comma_list, torch_device
-from textok.cli.evaluator import load_semantics
 from textok.cli.generation import FeatureReader
 from textok.cli.picture_sets import PictureSet, open_pictures
+from textok.cli.ranks import place
 from textok.cli.tables import score_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 
@@ -56,6 +56,8 @@ def evaluate_generator(
         precision: number type of the weights; auto takes bfloat16 where the processor has it.
         json: print the rows as JSON instead of a table.
     """
+    from tqdm import tqdm
+
     from textok.data import DataConfig, EvalLoader
     from textok.evaluation.captioned import CaptionedPictures
     from textok.evaluation.results import write_result
@@ -63,15 +65,24 @@ def evaluate_generator(
     from textok.pipeline.generation import Pipeline
     from textok.training.run_folder import environment
 
-    place = torch_device(device)
-    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=place, precision=precision)
+    if place().count > 1:
+        raise ValueError("evaluate generator: runs as one process; start it without torchrun")
+    where = torch_device(device)
+    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=where, precision=precision)
+    if pipeline.generator.config.condition.kind != "text":
+        raise ValueError(
+            f"{model}: is conditioned on classes; expected a generator of pictures from captions"
+        )
     if steps is not None:
-        pipeline.defaults = pipeline.defaults.changed(steps=steps)
+        pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     cells = [
         SampledCell(num_tokens=int(k), guidance=float(scale))
         for k in comma_list(budgets)
         for scale in comma_list(guidance)
     ]
+    most = pipeline.generator.config.num_latents
+    if not cells or not all(1 <= cell.num_tokens <= most for cell in cells):
+        raise ValueError(f"budgets: got {' '.join(budgets)}; expected numbers from 1 to {most}")
     side = pipeline.tokenizer.model.config.image_size
     config = DataConfig(source=data, split=split, size=(side, side))
     pictures = CaptionedPictures.collect(split or Path(data).name, EvalLoader(config, batch_size=64))
@@ -79,15 +90,24 @@ def evaluate_generator(
     reader = FeatureReader.prepare(network, device=device, batch_size=32, judged=True)
     judge = SampledJudge(
         network=reader.network,
-        semantics=load_semantics(reader.network, place),
+        semantics=reader.semantics,
         reference=reader.read(_set(data, split, side)),
         train=reader.read(_set(train, train_split, side)) if train else None,
-        device=place,
+        device=where,
     )
-    scores = evaluate_sampled(pipeline, asked, judge, cells=cells, seed=seed, batch_size=batch_size)
+    with tqdm(total=len(asked) * len(cells), desc="samples", unit="image") as bar:
+        scores = evaluate_sampled(
+            pipeline, asked, judge, cells=cells, seed=seed, batch_size=batch_size, progress=bar.update
+        )
     if out is not None:
-        settings: dict[str, Any] = reader.settings | {"model": pipeline.generator.model_id}
-        settings |= {"tokenizer": pipeline.tokenizer.model_id, "sampling": pipeline.defaults.record()}
+        settings: dict[str, Any] = reader.settings | {
+            "model": pipeline.model_id,
+            "precision": str(pipeline.dtype),
+        }
+        settings |= {
+            "tokenizer": pipeline.tokenizer.model_id,
+            "sampling": pipeline.defaults.record(pipeline.generator),
+        }
         settings |= {"data": data, "split": split, "train": train, "seed": seed, "limit": limit}
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}

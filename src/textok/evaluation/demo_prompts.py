@@ -38,7 +38,7 @@ def generate_prompts(pipeline: Pipeline, *, seed: int = 0) -> PromptSection:
     ]
     settings = pipeline.defaults
     return PromptSection(
-        model_id=pipeline.generator.model_id,
+        model_id=pipeline.model_id,
         cards=cards,
         budgets=budgets,
         seconds={k: seconds_per_picture(pipeline, num_tokens=k) for k in budgets},

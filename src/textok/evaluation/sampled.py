@@ -42,7 +42,7 @@ class SampledJudge:
     Attributes:
         network: of the distances.
         semantics: judges of captions, or None.
-        reference: features of the held-out pictures whose captions are drawn.
+        reference: features of the held-out pictures, among them those whose captions are drawn.
         train: features of the training pictures, for the copying check, or None.
         device: where the networks run.
     """

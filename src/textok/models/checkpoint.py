@@ -20,6 +20,7 @@ from textok.writing import replacing, write_text
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+CLASS_CAPTIONS_FILE = "class_captions.json"  # travels with class-conditional generators
 SHIPPED = {"icons-128": "icons-128-tokenizer"}
 SHIPPED_GENERATORS = {"icons-128": "icons-128-generator"}
 
@@ -56,6 +57,7 @@ class Pretrained(nn.Module):
     _name: str = "untrained"
     _model_id: str | None = None
     _card: str | None = None
+    _class_captions: str | None = None
 
     @property
     def model_id(self) -> str:
@@ -91,6 +93,8 @@ class Pretrained(nn.Module):
         load_weights(model, folder / WEIGHTS_FILE)
         card = folder / CARD_FILE
         model._card = card.read_text(encoding="utf-8") if card.is_file() else None
+        captions = folder / CLASS_CAPTIONS_FILE
+        model._class_captions = captions.read_text(encoding="utf-8") if captions.is_file() else None
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
 
@@ -141,6 +145,8 @@ class Pretrained(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             model_id = self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
             write_text(Path(folder) / CARD_FILE, self._card or self._plain_card(repo_id, model_id))
+            if self._class_captions is not None:
+                write_text(Path(folder) / CLASS_CAPTIONS_FILE, self._class_captions)
             return str(
                 api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload weights")
             )
@@ -202,7 +208,9 @@ def _from_hub(name: str, *, revision: str | None) -> Path:
 
     try:
         found = snapshot_download(
-            name, revision=revision, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE]
+            name,
+            revision=revision,
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, CLASS_CAPTIONS_FILE],
         )
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         raise FileNotFoundError(

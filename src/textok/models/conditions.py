@@ -93,7 +93,7 @@ class ConditionConfig:
 
     Attributes:
         kind: "text" or "class".
-        num_classes: how many classes, for "class".
+        num_classes: how many classes, for "class"; 0 is filled in from the training cache.
         text_encoder: name, folder or hub id of the frozen text encoder, for "text".
         text_dim: its width.
         max_text_tokens: captions are cut to this many tokens.
@@ -108,10 +108,10 @@ class ConditionConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("class", "text"):
             raise ValueError(f"condition.kind: got {self.kind!r}, expected class or text")
-        if (self.num_classes > 0) != (self.kind == "class"):
+        if self.num_classes < 0 or (self.num_classes and self.kind == "text"):
             raise ValueError(
                 f"condition.num_classes: got {self.num_classes} for kind {self.kind!r}; "
-                "expected at least 1 for class, 0 for text"
+                "expected 0 for text, 0 (those of the cache) or more for class"
             )
         for name in ("text_dim", "max_text_tokens"):
             if getattr(self, name) < 1:

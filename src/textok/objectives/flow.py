@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from textok.objectives.random import Random, normal
+
 Latents = Float[Tensor, "b k c"]
 Predict = Callable[[Latents, float], Latents]
 """(latents, time in [0, 1]) -> prediction."""
@@ -66,11 +68,6 @@ def velocity_target(data: Latents, noise: Latents) -> Latents:
     return noise - data
 
 
-def data_of(latents: Latents, velocity: Latents, time: float) -> Latents:
-    """Where the line through ``latents`` ends: the clean latents that the velocity promises."""
-    return latents - time * velocity
-
-
 def time_grid(steps: int, *, shift: float = 1.0) -> list[float]:
     """``steps + 1`` times from 1 to 0.
 
@@ -114,7 +111,7 @@ def sample_stochastic(
     noise: Latents,
     times: list[float],
     *,
-    generator: torch.Generator,
+    generator: Random,
     on_step: OnStep | None = None,
 ) -> Latents:
     """Euler-Maruyama on the reverse equation with the same marginals and diffusion t (SiT, arXiv 2401.08740).
@@ -130,7 +127,7 @@ def sample_stochastic(
         else:
             step = now - after
             expected_noise = x + (1 - now) * velocity
-            fresh = torch.randn(x.shape, generator=generator).to(x)
+            fresh = normal(x.shape, generator, device=x.device)
             x = x - step * (velocity + expected_noise / 2) + (now * step) ** 0.5 * fresh
         _tell(on_step, index)
     return x
@@ -142,7 +139,7 @@ def sample(
     times: list[float],
     *,
     sampler: str = "euler",
-    generator: torch.Generator,
+    generator: Random,
     on_step: OnStep | None = None,
 ) -> Latents:
     """Sample by name; the generator serves the stochastic sampler only.

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from textok.objectives.random import Random, uniform
+
 Codes = Int[Tensor, "b k"]
 Logits = Float[Tensor, "b k f n"]
 Predict = Callable[[Codes, float], Logits]
@@ -55,9 +57,9 @@ def mask_codes(
         The codes with some masked, and which ones.
     """
     present, lengths = _present(tuple(codes.shape), lengths, device=codes.device)
-    share = mask_share(_uniform((len(codes),), generator, codes.device))  # (b,)
+    share = mask_share(uniform((len(codes),), generator, device=codes.device))  # (b,)
     count = (share * lengths).ceil()
-    order = _uniform(codes.shape, generator, codes.device)
+    order = uniform(codes.shape, generator, device=codes.device)
     is_masked = _ranks(order.masked_fill(~present, math.inf)) < count[:, None]
     return codes.masked_fill(is_masked, mask_code), is_masked
 
@@ -86,7 +88,7 @@ def decode_masked(
     steps: int,
     temperature: float = 1.0,
     confidence_temperature: float = 4.5,
-    generator: torch.Generator,
+    generator: Random,
     lengths: Int[Tensor, "b"] | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
@@ -142,7 +144,7 @@ def most_confident(
 
 
 def sample_codes(
-    logits: Logits, *, num_codes: int, temperature: float, generator: torch.Generator
+    logits: Logits, *, num_codes: int, temperature: float, generator: Random
 ) -> tuple[Codes, Float[Tensor, "b k"]]:
     """Draw codes digit by digit; while the digits are those of the last code, the next may not exceed its.
 
@@ -157,8 +159,8 @@ def sample_codes(
     for place, last in enumerate(last_code):
         scores = logits[:, :, place].float()  # (b k n)
         highest = torch.where(at_last, last, base - 1)
-        uniform = _uniform(codes.shape, generator, logits.device)
-        digits = sample_digits((scores / temperature).softmax(dim=-1), uniform, highest=highest)
+        drawn = uniform(codes.shape, generator, device=logits.device)
+        digits = sample_digits((scores / temperature).softmax(dim=-1), drawn, highest=highest)
         log_probability += scores.log_softmax(dim=-1).gather(-1, digits[..., None])[..., 0]
         codes = codes * base + digits
         at_last &= digits == last
@@ -202,15 +204,6 @@ def _ranks(values: Float[Tensor, "b k"]) -> Int[Tensor, "b k"]:
     return values.argsort(dim=1, stable=True).argsort(dim=1)
 
 
-def _uniform(
-    shape: tuple[int, ...], generator: torch.Generator, device: torch.device | str
-) -> Float[Tensor, "..."]:
-    """Numbers in [0, 1), drawn where the generator lives, so that a seed means the same on every device."""
-    return torch.rand(shape, generator=generator, device=generator.device).to(device)
-
-
-def _gumbel(
-    shape: tuple[int, ...], generator: torch.Generator, device: torch.device | str
-) -> Float[Tensor, "..."]:
-    uniform = _uniform(shape, generator, device).clamp(min=torch.finfo(torch.float32).tiny)
-    return -(-uniform.log()).log()
+def _gumbel(shape: tuple[int, ...], generator: Random, device: torch.device | str) -> Float[Tensor, "..."]:
+    drawn = uniform(shape, generator, device=device).clamp(min=torch.finfo(torch.float32).tiny)
+    return -(-drawn.log()).log()

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from textok.objectives.diffusion import BETA_END, BETA_START, STEPS
 from textok.objectives.flow import OnStep, Predict
+from textok.objectives.random import Random
 
 
 def scheduler(sampler: str) -> Any:
@@ -40,7 +40,7 @@ def sample_diffusion(
     *,
     sampler: str,
     steps: int,
-    generator: torch.Generator,
+    generator: Random,
     on_step: OnStep | None = None,
 ) -> Float[Tensor, "b k c"]:
     """From noise to data in ``steps`` of the 1,000 training steps.

@@ -1,5 +1,6 @@
 """Prompts to pictures: a generator, the tokenizer it was trained for, and the text encoder of both."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +13,17 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from textok.models.checkpoint import resolve
-from textok.models.conditions import Condition
+from textok.data.images import tensor_to_image
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, resolve
+from textok.models.conditions import NO_CLASS, Condition
+from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.text_encoder import TextEncoder
+from textok.objectives.random import normal
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.sampling import Sampling, draw_tokens
 from textok.pipeline.tokens import Tokens
-
-CLASS_CAPTIONS_FILE = "class_captions.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Pipeline:
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
     ) -> None:
+        self.model_id = generator.model_id  # before a cast changes the weights
         wanted = generator.config.tokenizer
         if wanted and wanted != tokenizer.model_id:
             raise ValueError(
@@ -95,9 +98,7 @@ class Pipeline:
         """
         generator = load_generator(name_or_folder)
         if not isinstance(tokenizer, ImageTokenizer):
-            tokenizer = ImageTokenizer.from_pretrained(
-                tokenizer or generator.config.tokenizer_source, device=device, precision=precision
-            )
+            tokenizer = load_tokenizer(generator, tokenizer, device=device, precision=precision)
         folder = resolve(str(name_or_folder), shipped=type(generator).shipped)
         return cls(
             generator,
@@ -163,8 +164,8 @@ class Pipeline:
             num_images: pictures for each prompt.
             num_tokens: the budget k; fewer are faster and coarser.
             steps, guidance, guidance_interval, sampler: see Sampling; the defaults come with the weights.
-            generator: source of all randomness; a new one with seed 0 when None. The start of a picture does
-                not depend on ``num_tokens`` or ``batch_size``.
+            generator: source of all randomness; a new one with seed 0 when None. Every picture has a generator
+                of its own, made from it: the i-th picture does not depend on how many there are.
             batch_size: pictures at a time.
             progress: show a bar on stderr.
             output: "pil", whose ``info["textok"]`` says how each was made, or "uint8".
@@ -175,39 +176,49 @@ class Pipeline:
         """
         asked = {"num_tokens": num_tokens, "steps": steps, "guidance": guidance}
         asked |= {"guidance_interval": guidance_interval, "sampler": sampler}
-        settings = self.defaults.changed(**asked, **more)
+        settings = self.defaults.changed(self.generator, **asked, **more)
         self._check(settings, num_images=num_images, batch_size=batch_size)
         random = generator or torch.Generator().manual_seed(0)
-        seed = random.initial_seed()
-        requests = self.requests(prompts, labels, num_images=num_images, random=random)
-        noise = self._noise(len(requests), random)
+        prompts, labels = self._asked(prompts, labels)
+        start = int(torch.randint(2**62, (), generator=random, device=random.device))
+        count = num_images * len(prompts or labels)
+        randoms = [picture_generator(start, index) for index in range(count)]
+        requests = self._requests(prompts, labels, num_images=num_images, randoms=randoms)
         parts = []
         bar = tqdm(total=len(requests), unit="image", disable=not progress)
-        for start in range(0, len(requests), batch_size):
-            rows = slice(start, start + batch_size)
-            started = None if noise is None else noise[rows]
-            parts.append(self._make(requests[rows], settings, random=random, noise=started))
+        for first in range(0, count, batch_size):
+            rows = slice(first, first + batch_size)
+            parts.append(self._make(requests[rows], settings, randoms=randoms[rows]))
             bar.update(len(parts[-1]))
         bar.close()
         pixels = torch.cat(parts)
         if output == "uint8":
             return pixels
-        return [
-            self._image(picture, request, settings, seed=seed, index=index)
-            for index, (picture, request) in enumerate(zip(pixels, requests, strict=True))
-        ]
+        images: list[Image.Image] = []
+        made = {
+            "seed": random.initial_seed(),
+            "start": start,
+            "precision": str(self.dtype).removeprefix("torch."),
+        }
+        made |= {"generator": self.model_id, "tokenizer": self.tokenizer.model_id}
+        made |= settings.record(self.generator)
+        for index, (picture, request) in enumerate(zip(pixels, requests, strict=True)):
+            note = {"prompt": request.caption, "label": request.label, "index": index}
+            images.append(tensor_to_image(picture))
+            images[-1].info["textok"] = json.dumps(note | made)
+        return images
 
     def _make(
         self,
         requests: Sequence[Request],
         settings: Sampling,
         *,
-        random: torch.Generator,
-        noise: Tensor | None,
+        randoms: Sequence[torch.Generator],
     ) -> UInt8[Tensor, "b 3 h w"]:
         """One batch: condition -> tokens -> pixels."""
         condition = self.condition(requests)
-        tokens = draw_tokens(self.generator, condition, settings, random=random, noise=noise)
+        noise = self._noise(randoms)
+        tokens = draw_tokens(self.generator, condition, settings, random=randoms, noise=noise)
         side = self.tokenizer.model.config.side
         return self.tokenizer.decode(
             Tokens(
@@ -227,43 +238,56 @@ class Pipeline:
         text = self.text_encoder([request.caption for request in requests])
         return Condition(text=text.to(self.device, self.dtype))
 
-    def requests(
-        self,
-        prompts: str | Sequence[str] | None,
-        labels: int | Sequence[int] | None,
-        *,
-        num_images: int,
-        random: torch.Generator,
-    ) -> list[Request]:
-        """One for each picture; for a class the decoder's caption is drawn from the captions of that class."""
+    def _asked(
+        self, prompts: str | Sequence[str] | None, labels: int | Sequence[int] | None
+    ) -> tuple[list[str], list[int]]:
+        """Prompts or labels as lists, the other one empty; checked against what the generator reads."""
         config = self.generator.config.condition
         asked, refused = (labels, prompts) if config.kind == "class" else (prompts, labels)
         name = "labels" if config.kind == "class" else "prompts"
         if asked is None or refused is not None:
             raise ValueError(f"this generator is conditioned on {config.kind}: pass {name}, and them only")
+        listed = [asked] if isinstance(asked, str | int) else list(asked)
+        if not listed:
+            raise ValueError(f"{name}: got none, expected at least one")
         if config.kind == "text":
-            texts = [prompts] if isinstance(prompts, str) else list(prompts or ())
-            if not texts:
-                raise ValueError("prompts: got none, expected at least one")
-            return [Request(caption=text) for text in texts for _ in range(num_images)]
-        numbers = [labels] if isinstance(labels, int) else list(labels or ())
+            return [str(text) for text in listed], []
+        numbers = [int(label) for label in listed]
+        if min(numbers) < NO_CLASS or max(numbers) >= config.num_classes:
+            raise ValueError(
+                f"labels: got {min(numbers)} to {max(numbers)}, expected 0 to {config.num_classes - 1}, "
+                f"or {NO_CLASS} for no class"
+            )
+        return [], numbers
+
+    def _requests(
+        self,
+        prompts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        num_images: int,
+        randoms: Sequence[torch.Generator],
+    ) -> list[Request]:
+        """One for each picture; for a class the decoder's caption is drawn from the captions of that class."""
+        if prompts:
+            return [Request(caption=text) for text in prompts for _ in range(num_images)]
+        every = [label for label in labels for _ in range(num_images)]
         return [
-            Request(caption=self._caption_of(number, random), label=number)
-            for number in numbers
-            for _ in range(num_images)
+            Request(caption=self._caption_of(label, random), label=label)
+            for label, random in zip(every, randoms, strict=True)
         ]
 
     def _caption_of(self, label: int, random: torch.Generator) -> str:
         known = self.class_captions.get(label)
         return known[int(torch.randint(len(known), (), generator=random))] if known else ""
 
-    def _noise(self, count: int, random: torch.Generator) -> Tensor | None:
-        """Starts of all pictures at full K, so that budgets and batch sizes share them."""
+    def _noise(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
+        """A DiT's starts at full K, so that budgets share them; None for codes, which start as masks."""
         config = self.generator.config
-        if not hasattr(config, "latent_dim"):
+        if not isinstance(config, DiTConfig):
             return None
-        noise = torch.randn(count, config.num_latents, config.latent_dim, generator=random)
-        return noise.to(self.device)
+        shape = (len(randoms), config.num_latents, config.latent_dim)
+        return normal(shape, randoms, device=self.device)
 
     def _check(self, settings: Sampling, *, num_images: int, batch_size: int) -> None:
         most = self.generator.config.num_latents
@@ -273,16 +297,32 @@ class Pipeline:
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
 
-    def _image(
-        self, picture: Tensor, request: Request, settings: Sampling, *, seed: int, index: int
-    ) -> Image.Image:
-        from textok.data.images import tensor_to_image
 
-        image = tensor_to_image(picture)
-        made = {"prompt": request.caption, "label": request.label, "seed": seed, "index": index}
-        made |= {"generator": self.generator.model_id, "tokenizer": self.tokenizer.model_id}
-        image.info["textok"] = json.dumps(made | settings.record())
-        return image
+def picture_generator(start: int, index: int) -> torch.Generator:
+    """The random numbers of one picture."""
+    digest = hashlib.sha256(f"{start}/{index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def load_tokenizer(
+    generator: Generator, named: str | Path | None, *, device: torch.device | str, precision: Precision
+) -> ImageTokenizer:
+    """The tokenizer of a generator: the one that is named, or where it was at training.
+
+    Raises:
+        FileNotFoundError: when it is not there; says how to name it.
+    """
+    source = named or generator.config.tokenizer_source
+    try:
+        if not source:
+            raise FileNotFoundError("the generator does not say where its tokenizer is")
+        return ImageTokenizer.from_pretrained(source, device=device, precision=precision)
+    except FileNotFoundError as error:
+        if named:
+            raise
+        raise FileNotFoundError(
+            f"the generator's tokenizer {generator.config.tokenizer}: {error}; name it (tokenizer=, --tokenizer)"
+        ) from error
 
 
 def read_class_captions(path: Path) -> dict[int, list[str]]:
@@ -294,8 +334,11 @@ def read_class_captions(path: Path) -> dict[int, list[str]]:
     if not path.is_file():
         return {}
     try:
-        return {
-            int(label): [str(text) for text in texts] for label, texts in json.loads(path.read_text()).items()
-        }
+        found = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
+        if not all(
+            isinstance(texts, list) and all(isinstance(t, str) for t in texts) for texts in found.values()
+        ):
+            raise ValueError("a class has something else")
+        return found
     except (ValueError, AttributeError, TypeError) as error:
         raise ValueError(f"{path}: expected a JSON object of {{label: [captions]}} ({error})") from error

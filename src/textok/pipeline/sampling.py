@@ -17,6 +17,7 @@ from textok.models.generators import Generator
 from textok.models.maskgit import MaskGIT
 from textok.objectives.flow import Guidance, OnStep, Predict, sample, time_grid
 from textok.objectives.masking import decode_masked, guided_logits
+from textok.objectives.random import Random
 from textok.pipeline.diffusion_sampling import sample_diffusion
 
 
@@ -49,6 +50,8 @@ class Sampling:
             raise ValueError(f"steps: got {self.steps}, expected at least 1")
         if self.temperature <= 0 or self.confidence_temperature < 0:
             raise ValueError("temperature: expected above 0, and 0 or more for the confidence")
+        if self.time_shift <= 0:
+            raise ValueError(f"time_shift: got {self.time_shift}, expected above 0")
         Guidance(scale=self.guidance, interval=self.guidance_interval)
 
     @classmethod
@@ -56,21 +59,46 @@ class Sampling:
         """The defaults that came with the weights."""
         saved: dict[str, Any] = {}
         if isinstance(generator, DiT) and generator.config.prediction == "noise":
-            saved = {"sampler": "ddim", "steps": 50}
+            saved = {"sampler": "ddim", "steps": 250}
         if isinstance(generator, MaskGIT):
             saved = {"steps": 12}
         saved |= getattr(generator, "made_by", {}).get("sampling", {})
         if "guidance_interval" in saved:
             saved["guidance_interval"] = tuple(saved["guidance_interval"])
-        return cls(**saved)
+        try:
+            return cls(**saved)
+        except TypeError as error:
+            raise ValueError(f"{generator.model_id}: its sampling defaults are damaged ({error})") from error
 
-    def changed(self, **values: Any) -> "Sampling":
-        """With every value that is not None put in place."""
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
+    def changed(self, generator: Generator, **values: Any) -> "Sampling":
+        """With every value that is not None put in place.
 
-    def record(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        Raises:
+            ValueError: for a setting that this generator does not read.
+        """
+        asked = {name: value for name, value in values.items() if value is not None}
+        for name in asked:
+            if name not in settings_of(generator):
+                kind = generator.config.kind
+                raise ValueError(f"{name}: has no effect on a {kind} generator of this kind; leave it out")
+        return replace(self, **asked)
+
+    def record(self, generator: Generator) -> dict[str, Any]:
+        """What acts on this generator, as JSON values."""
+        values, most = asdict(self), generator.config.num_latents
+        values["num_tokens"] = self.num_tokens or most
+        if isinstance(generator, MaskGIT):
+            values["steps"] = min(self.steps, values["num_tokens"])
+        return {name: values[name] for name in settings_of(generator)}
+
+
+def settings_of(generator: Generator) -> tuple[str, ...]:
+    """Names of the settings that a generator reads."""
+    shared = ("num_tokens", "steps", "guidance")
+    if isinstance(generator, MaskGIT):
+        return (*shared, "temperature", "confidence_temperature")
+    flow = ("time_shift",) if generator.config.prediction == "velocity" else ()
+    return (*shared, "guidance_interval", "sampler", *flow)
 
 
 @torch.inference_mode()
@@ -80,7 +108,7 @@ def draw_latents(
     noise: Float[Tensor, "b k c"],
     settings: Sampling,
     *,
-    random: torch.Generator,
+    random: Random,
     on_step: OnStep | None = None,
 ) -> Float[Tensor, "b k c"]:
     """Noise to unit-scale latents.
@@ -127,7 +155,7 @@ def draw_codes(
     settings: Sampling,
     *,
     budget: int,
-    random: torch.Generator,
+    random: Random,
     on_step: OnStep | None = None,
 ) -> Int[Tensor, "b k"]:
     """All masks to codes; guidance rises over the steps up to its scale."""
@@ -158,7 +186,7 @@ def draw_tokens(
     condition: Condition,
     settings: Sampling,
     *,
-    random: torch.Generator,
+    random: Random,
     noise: Float[Tensor, "b K c"] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Tensor:

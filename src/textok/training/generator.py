@@ -63,7 +63,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     parts = GeneratorParts(model, ema, optimizers, loader, guard, means, placing)
     step = parts.resume(folder, rank=rank)
-    preview = Preview(run, cache.manifest, accelerator=accelerator, placing=placing)
+    preview = Preview(run, cache, accelerator=accelerator, placing=placing)
     if shown:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")

@@ -43,6 +43,8 @@ def fitted(run: GeneratorRun, manifest: Manifest) -> GeneratorRun:
 def fitted_condition(asked: ConditionConfig, manifest: Manifest, *, data: str) -> ConditionConfig:
     """The condition, as the cached rows have it."""
     if asked.kind == "text":
+        if not manifest.settings.get("text", True):
+            raise ValueError(f"{data}: was cached without text; cache it with, or train on classes")
         return replace(
             asked,
             text_encoder=manifest.text_encoder,
@@ -51,7 +53,11 @@ def fitted_condition(asked: ConditionConfig, manifest: Manifest, *, data: str) -
         )
     if manifest.num_classes is None:
         raise ValueError(f"{data}: its rows have no classes; cache a source with labels, or train on text")
-    return replace(asked, num_classes=manifest.num_classes)
+    if asked.num_classes and asked.num_classes < manifest.num_classes:
+        raise ValueError(
+            f"condition.num_classes: got {asked.num_classes}, but {data} has {manifest.num_classes} classes"
+        )
+    return replace(asked, num_classes=asked.num_classes or manifest.num_classes)
 
 
 def place(model: nn.Module, ema: AveragedModel, accelerator: Accelerator, *, sharded: bool) -> Replicated:

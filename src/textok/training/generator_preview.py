@@ -10,9 +10,10 @@ from torch import nn
 from textok.data.latents import LatentBatch, LatentCache, Manifest
 from textok.evaluation.pages.grids import save_picture
 from textok.evaluation.pages.sample_grid import sample_grid
-from textok.models.checkpoint import encode_config
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, encode_config
+from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, build_generator
-from textok.pipeline.generation import CLASS_CAPTIONS_FILE, Pipeline
+from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.draws import step_generator
 from textok.training.generator_run import GeneratorRun
@@ -28,13 +29,19 @@ class Preview:
     """Scores and draws with the EMA weights; the grid's tokenizer is loaded when it is first needed."""
 
     def __init__(
-        self, run: GeneratorRun, manifest: Manifest, *, accelerator: Accelerator, placing: Replicated
+        self, run: GeneratorRun, cache: LatentCache, *, accelerator: Accelerator, placing: Replicated
     ) -> None:
+        manifest = cache.manifest
         self.run_config, self.config, self.manifest = run, run.preview, manifest
         self.accelerator, self.placing = accelerator, placing
         self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
         self.held_out = _held_out(self.config.held_out, manifest)
-        self._tokenizer: ImageTokenizer | None = None
+        self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
+        self.tokenizer: ImageTokenizer | None = None
+        if (
+            self.config.tokenizer != "none" and accelerator.is_main_process
+        ):  # now, not after hours of training
+            self.tokenizer = self._decoder()
 
     def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
         """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""
@@ -44,8 +51,8 @@ class Preview:
         model = whole(self.run_config, weights).to(self.accelerator.device).eval()
         if self.held_out is not None:
             folder.log(step, self.held_out_losses(model))
-        if self.config.tokenizer != "none":
-            self._draw(model, folder.path / "grids" / f"step-{step:08d}.png")
+        if self.tokenizer is not None:
+            self._draw(model, self.tokenizer, folder.path / "grids" / f"step-{step:08d}.png")
 
     @torch.no_grad()
     def held_out_losses(self, model: Generator) -> dict[str, float]:
@@ -77,9 +84,15 @@ class Preview:
             last=True,
         )
 
-    def _draw(self, model: Generator, path: Path) -> None:
+    def _draw(self, model: Generator, tokenizer: ImageTokenizer, path: Path) -> None:
         """A row for each prompt (or class), a column for each budget; the same noise in all columns."""
-        pipeline = Pipeline(model, self._decoder(), device=self.accelerator.device, precision="float32")
+        pipeline = Pipeline(
+            model,
+            tokenizer,
+            class_captions=self.class_captions,
+            device=self.accelerator.device,
+            precision="float32",
+        )
         settings: dict[str, Any] = {"steps": self.config.steps, "guidance": self.config.guidance}
         if self.run_config.model.condition.kind == "class":
             count = min(len(self.config.prompts), self.run_config.model.condition.num_classes)
@@ -93,16 +106,22 @@ class Preview:
         save_picture(grid, path)
 
     def _decoder(self) -> ImageTokenizer:
-        if self._tokenizer is None:
-            source = self.config.tokenizer or self.manifest.tokenizer_source
-            self._tokenizer = ImageTokenizer.from_pretrained(source, device=self.accelerator.device)
-        return self._tokenizer
+        source = self.config.tokenizer or self.manifest.tokenizer_source
+        try:
+            return ImageTokenizer.from_pretrained(source, device=self.accelerator.device)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error} (preview.tokenizer: say where the tokenizer is, or none for no pictures)"
+            ) from error
 
 
 def _held_out(folder: str | None, manifest: Manifest) -> LatentCache | None:
     if folder is None:
         return None
-    cache = LatentCache.open(folder)
+    try:
+        cache = LatentCache.open(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} (preview.held_out: another folder, or None)") from error
     if cache.manifest.tokenizer != manifest.tokenizer:
         raise ValueError(
             f"preview.held_out: {folder} holds latents of {cache.manifest.tokenizer}, the training cache those of "
@@ -116,6 +135,13 @@ def whole(run: GeneratorRun, weights: dict[str, torch.Tensor]) -> Generator:
     model = build_generator(run.model)
     model.load_state_dict(weights)
     return model
+
+
+def sampling_defaults(run: GeneratorRun) -> dict[str, Any]:
+    """What travels with the weights: the preview's settings; a noise predictor keeps the steps of its form."""
+    noise = isinstance(run.model, DiTConfig) and run.model.prediction == "noise"
+    steps = {} if noise else {"steps": run.preview.steps}
+    return steps | {"guidance": run.preview.guidance}
 
 
 def export(
@@ -135,7 +161,7 @@ def export(
     weights = placing.weights(averaged)
     if not accelerator.is_main_process:
         return
-    sampling = {"steps": run.preview.steps, "guidance": run.preview.guidance}
+    sampling = sampling_defaults(run)
     made_by = {"run": encode_config(run), "step": step, "sampling": sampling, "environment": environment()}
     whole(run, weights).save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
     if run.model.condition.kind == "class":

@@ -1,0 +1,25 @@
+"""Random numbers of sampling: of one generator, or of one for each picture, which then never depends on its batch."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Random = torch.Generator | Sequence[torch.Generator]
+
+
+def normal(shape: Sequence[int], random: Random, *, device: torch.device | str) -> Float[Tensor, "..."]:
+    """Standard normal numbers, drawn where the generators live and then moved."""
+    if isinstance(random, torch.Generator):
+        return torch.randn(shape, generator=random, device=random.device).to(device)
+    return torch.stack([torch.randn(shape[1:], generator=one, device=one.device) for one in random]).to(
+        device
+    )
+
+
+def uniform(shape: Sequence[int], random: Random, *, device: torch.device | str) -> Float[Tensor, "..."]:
+    """Numbers in [0, 1), drawn likewise."""
+    if isinstance(random, torch.Generator):
+        return torch.rand(shape, generator=random, device=random.device).to(device)
+    return torch.stack([torch.rand(shape[1:], generator=one, device=one.device) for one in random]).to(device)
