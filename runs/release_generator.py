@@ -22,6 +22,7 @@ from textok.evaluation.pages.sample_grid import sample_grid
 from textok.models.generators import load_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.generation import Pipeline
+from textok.training.run_folder import steps_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "generator_icons-128.json"
@@ -71,7 +72,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 def summary(folder: Path) -> dict[str, Any]:
     """The facts of a run, small enough to travel with the weights."""
     run, log = json.loads((folder / "run.json").read_text()), read_log(folder)
-    config, steps = run["config"], max(row["step"] for row in log)
+    config, steps = run["config"], steps_of(folder / "weights")
     manifest = read_manifest(Path(config["data"]))
     speeds = [row["rows_per_second"] for row in log if "rows_per_second" in row]
     return {
