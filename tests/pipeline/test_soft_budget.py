@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from textok.models.quality_predictor import QualityPredictor, QualityPredictorConfig
+from textok.data.images import to_unit
+from textok.models.quality_predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.models.tokenizer import TexTok
 from textok.pipeline import soft_budget
 from textok.pipeline.budget_choice import Choice, Goal, exhaustive
@@ -191,7 +192,7 @@ def test_a_predictor_decodes_nothing_and_its_word_decides(
     tokenizer: ImageTokenizer, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = predictor(tokenizer)
-    curves = head(tokenizer.encode(images, CAPTIONS).values)
+    curves = head(tokenizer.encode(images, CAPTIONS).values, picture_detail(to_unit(images)))
     quality = float(curves.median())
     monkeypatch.setattr(TexTok, "decode", lambda *_, **__: pytest.fail("decoded"))
     budget = SoftBudget(1, 4, quality=quality)

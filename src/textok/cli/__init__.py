@@ -26,7 +26,7 @@ from textok.cli.reconstruct import reconstruct
 from textok.cli.sampled import evaluate_generator
 from textok.cli.study import captions
 from textok.cli.tokens import decode, encode
-from textok.cli.train import alignment, generator, tokenizer, train_generator, train_tokenizer
+from textok.cli.train import alignment, generator, predictor, tokenizer, train_generator, train_tokenizer
 
 DESCRIPTION = """Text-conditioned image tokenization: captioned pictures in, a few tokens each out, and back.
 
@@ -107,6 +107,7 @@ def _app() -> SubcommandApp:
     train.command(tokenizer)
     train.command(generator)
     train.command(alignment)
+    train.command(predictor)
     app.command(demo)
     app.command(encode)
     app.command(decode)

@@ -1,10 +1,10 @@
-"""``textok train tokenizer|generator RECIPE``, whose options are the recipe's values, and ``train alignment``."""
+"""``textok train tokenizer|generator RECIPE``, whose options are the recipe's values, and the small heads."""
 
 import json as json_format
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -147,3 +147,56 @@ def alignment(
     ]
     table = "\n".join([f"{out}: two-tower head; pictures whose own caption is found", *lines])
     print(json_format.dumps(rows) if json else table)
+
+
+def predictor(
+    *,
+    out: Path,
+    model: str = "icons-128",
+    data: str = "datasets/icons-128",
+    split: Annotated[str | None, arg(metavar="NAME")] = "train",
+    scored: Annotated[str | None, arg(metavar="NAME")] = "val",
+    limit: int = 2000,
+    looks: int = 8,
+    measure: Literal["psnr", "perceptual"] = "psnr",
+    steps: int = 800,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Train the head that chooses soft budgets without decoding; minutes on a CPU.
+
+    Args:
+        out: the folder for the head.
+        model: the tokenizer it is for: a shipped name, a folder or a hub id.
+        data: captioned pictures.
+        split: the part to train on.
+        scored: the part to score the head on.
+        limit: read only so many pictures of each part, from the first.
+        looks: budgets that each picture is decoded at.
+        measure: the quality to tell.
+        steps: training steps.
+        seed: of every random choice.
+        json: print the scores as JSON.
+    """
+    from textok.training.quality_predictor import PredictorRun, train_predictor
+
+    run = PredictorRun(
+        model=model,
+        data=data,
+        split=split,
+        scored=scored,
+        limit=limit,
+        looks=looks,
+        measure=measure,
+        steps=steps,
+        seed=seed,
+    )
+    scores = train_predictor(run, out)
+    lines = [f"{out}: quality predictor for {model}"]
+    if scores:
+        unit = "dB" if measure == "psnr" else "of distance"
+        lines.append(
+            f"  {scores['pictures']} pictures of {scored}: error {scores['rmse']:.3g} {unit}, "
+            f"{scores['explained']:.0%} of the variance explained"
+        )
+    print(json_format.dumps(scores) if json else "\n".join(lines))

@@ -1,12 +1,20 @@
-"""A small head on a tokenizer's latents that tells, before any decoding, how good every budget would be."""
+"""A small head beside a tokenizer's encoder that tells, before any decoding, how good every budget would be."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, gelu
 
 from textok.models.checkpoint import Pretrained
+
+DETAIL_SCALES = (2, 4, 8, 16, 32, 64)
+"""Sides in pixels of the squares whose means are taken away; the last measure takes away the picture's own."""
+
+NUM_DETAILS = len(DETAIL_SCALES) + 1
+_FAINTEST = 1e-4  # of the energy of pixels in [-1, 1]; about a third of a level of 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,19 +28,21 @@ class QualityPredictorConfig:
         latent_dim: its latent channels c.
         token_dim: width that every token is read into.
         hidden: width of the hidden layer.
-        dropout: share of hidden units dropped in training.
+        degree: of the polynomials in the logarithm of the budget that curves are made of.
+        dropout: share of units dropped in training.
     """
 
     tokenizer: str
     measure: str
     num_latents: int
     latent_dim: int
-    token_dim: int = 32
-    hidden: int = 256
-    dropout: float = 0.1
+    token_dim: int = 16
+    hidden: int = 128
+    degree: int = 3
+    dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("num_latents", "latent_dim", "token_dim", "hidden"):
+        for name in ("num_latents", "latent_dim", "token_dim", "hidden", "degree"):
             if getattr(self, name) < 1:
                 raise ValueError(f"quality predictor {name}: got {getattr(self, name)}; expected at least 1")
         if not 0 <= self.dropout < 1:
@@ -40,32 +50,46 @@ class QualityPredictorConfig:
 
 
 class QualityPredictor(Pretrained):
-    """All K latents of a picture to its quality at 1 to K tokens.
+    """The latents of a picture, and how much detail it has, to its quality at 1 to K tokens.
 
-    Two layers. Predicted curves are deviations from the mean curve of the training pictures, in units of their
-    spread; both are stored with the weights.
+    Latents alone say what is kept; how much is lost shows in the picture, of which seven numbers are read. Curves
+    are the mean one of the training pictures and a few smooth functions of log k, as many as there is to tell of
+    noisy measurements; a free value for each budget would order neighbouring budgets by chance.
     """
 
     config_class = QualityPredictorConfig
     config: QualityPredictorConfig
     curve_mean: Tensor
     curve_std: Tensor
+    detail_mean: Tensor
+    detail_std: Tensor
+    shapes: Tensor
 
     def __init__(self, config: QualityPredictorConfig) -> None:
         super().__init__()
         self.config = config
+        shapes = curve_shapes(config.num_latents, degree=config.degree)
         self.read = nn.Linear(config.latent_dim, config.token_dim)
-        self.mix = nn.Linear(config.num_latents * config.token_dim, config.hidden)
-        self.tell = nn.Linear(config.hidden, config.num_latents)
+        self.mix = nn.Linear(config.num_latents * config.token_dim + NUM_DETAILS, config.hidden)
+        self.tell = nn.Linear(config.hidden, len(shapes))
         self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("shapes", shapes, persistent=False)
         self.register_buffer("curve_mean", torch.zeros(config.num_latents))
         self.register_buffer("curve_std", torch.ones(()))
+        self.register_buffer("detail_mean", torch.zeros(NUM_DETAILS))
+        self.register_buffer("detail_std", torch.ones(NUM_DETAILS))
 
-    def forward(self, latents: Float[Tensor, "b K c"]) -> Float[Tensor, "b K"]:
-        """Unit-scale latents, as ``TexTok.encode`` returns them, to quality; column k - 1 is that of k tokens."""
-        tokens = nn.functional.gelu(self.read(latents.to(self.read.weight.dtype))).flatten(1)
-        hidden = self.dropout(nn.functional.gelu(self.mix(tokens)))
-        return self.curve_mean + self.curve_std * self.tell(hidden)
+    def forward(self, latents: Float[Tensor, "b K c"], detail: Float[Tensor, "b f"]) -> Float[Tensor, "b K"]:
+        """Quality of each picture; column k - 1 is that of k tokens.
+
+        Args:
+            latents: all K, of unit scale, as ``TexTok.encode`` returns them.
+            detail: what :func:`picture_detail` measures of the pictures.
+        """
+        tokens = self.dropout(gelu(self.read(latents.to(self.read.weight.dtype))).flatten(1))
+        detail = (detail - self.detail_mean) / self.detail_std
+        hidden = self.dropout(gelu(self.mix(torch.cat([tokens, detail], dim=1))))
+        return self.curve_mean + self.curve_std * self.tell(hidden) @ self.shapes
 
     def check(self, *, tokenizer_id: str, measure: str) -> None:
         """Refuse a tokenizer or a measure that this head was not trained for.
@@ -83,3 +107,24 @@ class QualityPredictor(Pretrained):
                 f"quality predictor: tells {self.config.measure!r}, and the budget asks for {measure!r}; "
                 "train one for it: textok train predictor"
             )
+
+
+def picture_detail(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
+    """Log10 of the energy that pictures in [-1, 1] have in detail finer than 2, 4 ... 64 pixels, and in all.
+
+    That finer than s is what is left of the mean square when the means of s x s squares are taken away.
+    """
+    height, width = images.shape[-2:]
+    means, energies = images.float(), []
+    total = means.square().mean(dim=(1, 2, 3))
+    for scale in (*DETAIL_SCALES, max(height, width)):
+        means = adaptive_avg_pool2d(means, (max(1, height // scale), max(1, width // scale)))
+        energies.append((total - means.square().mean(dim=(1, 2, 3))).clamp(min=0))
+    return (torch.stack(energies, dim=1) + _FAINTEST).log10()
+
+
+def curve_shapes(num_latents: int, *, degree: int) -> Float[Tensor, "j K"]:
+    """Orthogonal polynomials of unit mean square in log k, k from 1 to K; a constant first."""
+    place = torch.arange(1, num_latents + 1, dtype=torch.float64).log() / math.log(max(2, num_latents))
+    powers = place[:, None] ** torch.arange(min(degree, num_latents - 1) + 1)  # (K j)
+    return (torch.linalg.qr(powers).Q.T * math.sqrt(num_latents)).float()

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from textok.models.quality_predictor import QualityPredictor
+from textok.data.images import to_unit
+from textok.models.quality_predictor import QualityPredictor, picture_detail
 from textok.pipeline.budget_choice import (
     Allowance,
     Bounds,
@@ -234,7 +235,7 @@ class SoftEncoder:
         encoding = self.tokenizer.encode_pixels(pixels, text)
         values = values_of(encoding)
         curves = (
-            KnownCurves(self.chooser(encoding.latents).cpu())
+            KnownCurves(self.chooser(encoding.latents.float().cpu(), picture_detail(to_unit(pixels))))
             if isinstance(self.chooser, QualityPredictor)
             else DecodedCurves(
                 tokenizer=self.tokenizer,

@@ -1,0 +1,170 @@
+"""Training of the quality predictor: what it measures, that it learns, that it repeats; the command."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from textok.cli import main
+from textok.data import DataConfig, EvalLoader
+from textok.models.quality_predictor import (
+    NUM_DETAILS,
+    QualityPredictor,
+    QualityPredictorConfig,
+    picture_detail,
+)
+from textok.models.text import TextCondition
+from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.picture_quality import psnr
+from textok.training import quality_predictor
+from textok.training.quality_predictor import (
+    MeasuredPictures,
+    PredictorRun,
+    draw_budgets,
+    fit,
+    measure_pictures,
+    score,
+    train_predictor,
+)
+
+CONFIG = QualityPredictorConfig(
+    tokenizer="some-model", measure="psnr", num_latents=16, latent_dim=4, dropout=0.0
+)
+RUN = PredictorRun(steps=200, batch_size=32, looks=4)
+
+
+def invented(count: int, *, seed: int = 0) -> MeasuredPictures:
+    """Quality rises with log k, and falls with the picture's detail and with the size of its latents."""
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(count, 16, 4, generator=generator) * torch.rand(count, 1, 1, generator=generator)
+    detail = torch.randn(count, NUM_DETAILS, generator=generator)
+    budgets = draw_budgets(count, looks=4, num_latents=16, generator=generator)
+    level = 20 - 3 * detail[:, :1] - 2 * latents.square().mean(dim=(1, 2), keepdim=True)[..., 0]
+    return MeasuredPictures(
+        latents=latents, detail=detail, budgets=budgets, quality=level + 2 * budgets.float().log2()
+    )
+
+
+@pytest.fixture
+def tokenizer() -> ImageTokenizer:
+    torch.manual_seed(0)
+    config = TexTokConfig(
+        image_size=32,
+        patch_size=8,
+        dim=32,
+        encoder_depth=1,
+        decoder_depth=1,
+        num_heads=2,
+        num_latents=8,
+        placement="none",
+    )
+    return ImageTokenizer(TexTok(config), precision="float32")
+
+
+def test_a_head_tells_pictures_it_has_not_seen() -> None:
+    head = fit(RUN, invented(600), config=CONFIG)
+    found = score(head, invented(200, seed=1))
+    assert found["pictures"] == 200 and found["explained"] > 0.9 and found["rmse"] < 1.0
+    nothing = score(QualityPredictor(CONFIG).eval(), invented(200, seed=1))
+    assert nothing["rmse"] > 15
+
+
+def test_neighbouring_budgets_are_in_order() -> None:
+    data = invented(400)
+    noisy = replace(
+        data, quality=data.quality + torch.randn(400, 4, generator=torch.Generator().manual_seed(5))
+    )
+    curves = fit(RUN, noisy, config=CONFIG)(data.latents[:50], data.detail[:50])
+    assert float((curves.diff(dim=1) > 0).double().mean()) > 0.95
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    data, run = invented(64), replace(RUN, steps=3)
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    first = fit(run, data, config=CONFIG)
+    assert torch.equal(torch.get_rng_state(), state)
+    second, other = fit(run, data, config=CONFIG), fit(replace(run, seed=1), data, config=CONFIG)
+    assert torch.equal(first.mix.weight, second.mix.weight)
+    assert not torch.equal(first.mix.weight, other.mix.weight)
+
+
+@pytest.mark.parametrize(("looks", "longest"), [(4, 16), (3, 10), (8, 8), (1, 5)])
+def test_a_budget_is_drawn_from_each_part(looks: int, longest: int) -> None:
+    budgets = draw_budgets(500, looks=looks, num_latents=longest, generator=torch.Generator().manual_seed(0))
+    assert sorted(set(budgets.flatten().tolist())) == list(range(1, longest + 1))
+    assert bool((budgets.diff(dim=1) >= 0).all()) and budgets.shape == (500, looks)
+    with pytest.raises(ValueError, match="looks: got"):
+        draw_budgets(1, looks=longest + 1, num_latents=longest, generator=torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"steps": 0}, "steps: got 0"), ({"limit": 1}, "limit: got 1"), ({"lr": 0.0}, "lr, weight_decay")],
+)
+def test_impossible_runs_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(RUN, **changes)
+    with pytest.raises(ValueError, match="got 1 pictures"):
+        fit(RUN, invented(1), config=CONFIG)
+
+
+def test_what_is_measured_is_what_decoding_gives(pictures: Path, tokenizer: ImageTokenizer) -> None:
+    loader = EvalLoader(DataConfig(source=str(pictures), split="val", size=(32, 32)), batch_size=8)
+    run = replace(RUN, looks=3, limit=10)
+    found = measure_pictures(run, tokenizer, loader, name="val")
+    assert len(found) == 10 and found.budgets.shape == (10, 3)
+    batch = next(iter(loader))
+    tokens = tokenizer.encode(batch.images)
+    torch.testing.assert_close(found.latents[:8], tokens.values)
+    for look in range(3):
+        made = tokenizer.decode(tokens, lengths=found.budgets[:8, look].tolist(), output="uint8")
+        torch.testing.assert_close(found.quality[:8, look], psnr(batch.images, made), atol=0.02, rtol=0)
+    assert torch.equal(found.detail[:8], picture_detail(batch.images / 127.5 - 1))
+
+
+def test_a_head_is_trained_and_written(pictures: Path, tokenizer: ImageTokenizer, tmp_path: Path) -> None:
+    run = replace(RUN, data=str(pictures), looks=3, steps=3, limit=12)
+    scores = train_predictor(run, tmp_path / "a", tokenizer=tokenizer)
+    head = QualityPredictor.from_pretrained(tmp_path / "a")
+    head.check(tokenizer_id=tokenizer.model_id, measure="psnr")
+    assert head.made_by["scores"] == scores and head.made_by["pictures"] == 12 == scores["pictures"]
+    assert head.model_id.startswith("quality-predictor-")
+    assert train_predictor(replace(run, scored=None), tmp_path / "b", tokenizer=tokenizer) == {}
+
+
+def test_the_command(
+    pictures: Path,
+    tokenizer: ImageTokenizer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tokenizer.model.save_pretrained(tmp_path / "model")
+    words = ["train", "predictor", "--model", str(tmp_path / "model"), "--data", str(pictures)]
+    words += ["--limit", "8", "--looks", "2", "--steps", "2", "--out", str(tmp_path / "head")]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 8
+    assert main(words) == 0
+    assert "quality predictor" in capsys.readouterr().out
+    assert main([*words, "--split", "exam"]) == 2
+    assert "exam" in capsys.readouterr().err
+
+
+def test_text_is_read_where_the_tokenizer_reads_it(
+    pictures: Path, tokenizer: ImageTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The captions of the pictures reach encoder and decoder."""
+    seen: list[list[str]] = []
+
+    def text_of(_self: ImageTokenizer, captions: list[str]) -> TextCondition | None:
+        seen.append(captions)
+        return None
+
+    monkeypatch.setattr(ImageTokenizer, "text_of", text_of)
+    loader = EvalLoader(DataConfig(source=str(pictures), split="val", size=(32, 32)), batch_size=8)
+    measure_pictures(replace(RUN, looks=1, limit=16), tokenizer, loader, name="val")
+    assert [len(captions) for captions in seen] == [8, 8] and all(caption for c in seen for caption in c)
+    assert quality_predictor.NAME == "quality-predictor"
