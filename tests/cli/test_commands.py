@@ -163,10 +163,11 @@ def test_info_of_a_model(model_folder: Path, tokens: Path, capsys: pytest.Captur
 def test_info_shows_the_shipped_model_and_then_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", "icons-128", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    assert list(facts) == ["model", "recipe"]
+    assert list(facts) == ["model", "generator", "recipe"]
     assert facts["recipe"]["parameters"] == facts["model"]["parameters"]
     assert run("info", "icons-128") == 0
-    model, recipe = capsys.readouterr().out.split("\n\n")
+    model, generator, recipe = capsys.readouterr().out.split("\n\n")
+    assert generator.startswith("generator") and "dit" in generator
     first, second, third, *_ = model.splitlines()
     assert (first, second.split()) == ("model", ["model", "id", facts["model"]["model_id"]])
     assert third.split()[:3] == ["parameters", "total", f"{facts['model']['parameters']['total']:,},"]

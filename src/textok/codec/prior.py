@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -25,6 +25,7 @@ PLAIN_STEP = 0.3  # of unit scale; costs icons-128 less than 0.1 dB
 _WILDEST = 1 << 24  # a value further off predicts no more than this
 
 
+@runtime_checkable
 class Prior(Protocol):
     """What the coder asks of a probability model."""
 

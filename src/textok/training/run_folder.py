@@ -70,7 +70,7 @@ class RunFolder:
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for part in ("config", "facts"):
             found = _changes(before[part], now[part])
-            changed = [text for path, text in found.items() if path not in MAY_DIFFER]
+            changed = [text for path, text in found.items() if part == "facts" or path not in MAY_DIFFER]
             if changed:
                 raise ValueError(
                     f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
