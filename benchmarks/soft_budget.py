@@ -1,0 +1,343 @@
+"""Soft budgets: tokens that oracle, bisection, predictor and a fixed budget need, their time, and what captions save.
+
+    textok train predictor --model icons-128 --out runs/predictor
+    python benchmarks/soft_budget.py --predictor runs/predictor
+
+writes benchmarks/results/soft_budget.json. Every test picture is decoded once at every budget; the choosers then
+run on those curves, and on the predictor's. Half of the pictures (even places) calibrate, the other half is
+scored. Rows, by "table":
+
+- tokens: the oracle at the threshold that gives the middle of the range; and the fewest mean tokens at which each
+  chooser, by whatever threshold, has the same mean quality, or lets the same share of pictures reach that
+  threshold. A fixed budget is free in the range 1 to K, and may mix two neighbours; null where nothing in range does.
+- mean: the mean asked for, that of the sample and of the other half, and the stated error.
+- captions: the oracle at one threshold under the right caption, none and a wrong one.
+- falls: where quality falls as tokens are added.
+- time: seconds a picture, and how many times that of encoding alone.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from textok.data import DataConfig, EvalLoader
+from textok.data.images import to_unit
+from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
+from textok.evaluation.reconstruction import Row
+from textok.evaluation.results import write_result
+from textok.models.quality_predictor import QualityPredictor, picture_detail
+from textok.pipeline.budget_choice import (
+    Allowance,
+    Bounds,
+    Choice,
+    Goal,
+    KnownCurves,
+    Search,
+    bisection,
+    calibrate,
+    choose,
+    exhaustive,
+    falls,
+)
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.picture_quality import find_measure
+from textok.pipeline.soft_budget import RANGES_32, RANGES_256, Chooser, SoftBudget, SoftEncoder
+from textok.training.run_folder import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks" / "results" / "soft_budget.json"
+RANGES = {32: RANGES_32, 256: RANGES_256}
+THRESHOLDS = 400  # tried for each chooser
+MIXES = 20  # between two neighbouring fixed budgets
+
+
+@dataclass(frozen=True)
+class Method:
+    """A chooser on curves: what it believes, and how it searches."""
+
+    name: str
+    believed: KnownCurves
+    search: Search
+
+
+@dataclass(frozen=True)
+class Point:
+    """A setting of a method: mean tokens, mean quality, share of pictures that reach the reference threshold."""
+
+    tokens: float
+    quality: float
+    share: float
+
+
+# --- curves ---------------------------------------------------------------------------------------------
+
+
+def measured(
+    tokenizer: ImageTokenizer, pictures: CaptionedPictures, *, captions: str, options: argparse.Namespace
+) -> KnownCurves:
+    """Quality at 1 to K tokens under a caption condition."""
+    budget = SoftBudget(1, tokenizer.model.config.num_latents, quality=0.0, measure=options.measure)
+    encoder = SoftEncoder(tokenizer, budget, chooser="oracle", batch_size=options.batch)
+    return encoder.curves(pictures.images, pictures.captions_under(captions))
+
+
+@torch.no_grad()
+def predicted(
+    tokenizer: ImageTokenizer, head: QualityPredictor, pictures: CaptionedPictures, *, batch: int
+) -> KnownCurves:
+    """What the head believes under the right captions."""
+    parts = []
+    for rows in torch.arange(len(pictures)).split(batch):
+        text = tokenizer.text_of([pictures.captions[i] for i in rows.tolist()])
+        latents = tokenizer.encode_pixels(pictures.images[rows], text).latents.float().cpu()
+        parts.append(head(latents, picture_detail(to_unit(pictures.images[rows]))))
+    return KnownCurves(torch.cat(parts))
+
+
+def part(curves: KnownCurves, half: slice) -> KnownCurves:
+    """Every other picture."""
+    return KnownCurves(curves.quality[half], first=curves.first)
+
+
+EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
+
+
+# --- choosing on curves ---------------------------------------------------------------------------------
+
+
+def run(method: Method, goal: Goal, bounds: Bounds) -> Choice:
+    """Budgets that a method gives, strictly within bounds."""
+    return choose(method.believed, goal, bounds, search=method.search, allowance=Allowance(0.0))
+
+
+def outcome(budgets: Tensor, truth: KnownCurves, goal: Goal) -> Point:
+    """What budgets are worth by the true curves."""
+    quality = truth.at(torch.arange(len(truth)), budgets).double()
+    return Point(
+        float(budgets.double().mean()), float(quality.mean()), float(goal.reached(quality).double().mean())
+    )
+
+
+def settings_of(method: Method, truth: KnownCurves, goal: Goal, bounds: Bounds) -> list[Point]:
+    """Outcomes by threshold; those of the believed curves' quantiles, and the reference."""
+    values = method.believed.quality.double().flatten()
+    places = torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64)
+    thresholds = [*values.quantile(places).tolist(), goal.threshold]
+    goals = (Goal(threshold, goal.lower_is_better) for threshold in thresholds)
+    return [outcome(run(method, one, bounds).budgets, truth, goal) for one in goals]
+
+
+def fixed_settings(truth: KnownCurves, goal: Goal) -> list[Point]:
+    """Outcomes of one budget for all, and of mixes of two neighbours."""
+    quality = truth.quality.double()
+    means, shares = quality.mean(dim=0), goal.reached(quality).double().mean(dim=0)
+    points = [Point(1.0, float(means[0]), float(shares[0]))]
+    for k in range(1, quality.shape[1]):
+        for step in range(1, MIXES + 1):
+            share = step / MIXES
+            mixed = (float(column[k - 1].lerp(column[k], share)) for column in (means, shares))
+            points.append(Point(k + share, *mixed))
+    return points
+
+
+def fewest(points: Iterable[Point], enough: Callable[[Point], bool]) -> float:
+    """Mean tokens of the cheapest setting that is good enough."""
+    return min((point.tokens for point in points if enough(point)), default=math.nan)
+
+
+def needs(points: list[Point], reference: Point, *, lower_is_better: bool) -> Row:
+    """Mean tokens for the reference's mean quality, and for its share of pictures."""
+    sign = -1 if lower_is_better else 1
+    return {
+        "tokens_same_mean_quality": fewest(
+            points, lambda point: sign * point.quality >= sign * reference.quality - 1e-9
+        ),
+        "tokens_same_share_reached": fewest(points, lambda point: point.share >= reference.share - 1e-9),
+    }
+
+
+# --- tables ---------------------------------------------------------------------------------------------
+
+
+def ranges_of(longest: int) -> dict[str, Bounds]:
+    """The recipes of the nearest K, and all of it."""
+    named = RANGES.get(longest, {})
+    bounds = {name: Bounds(low=low, high=high, beyond=high) for name, (low, high) in named.items()}
+    return bounds | {"any": Bounds(low=1, high=longest, beyond=longest)}
+
+
+def tables(
+    curves: dict[str, KnownCurves], believed: KnownCurves, *, lower_is_better: bool
+) -> tuple[list[Row], float]:
+    """All rows but those of time, and the threshold of the last range, which the times are taken at."""
+    truth = curves["right"]
+    found = asdict(falls(truth, lower_is_better=lower_is_better))
+    rows: list[Row] = [{"table": "falls", **{f"falls_{name}": value for name, value in found.items()}}]
+    goal = Goal(math.nan, lower_is_better)
+    for name, bounds in ranges_of(truth.quality.shape[1]).items():
+        cell: Row = {"range": name, "low": bounds.low, "high": bounds.high}
+        means = mean_rows(methods(truth, believed), truth, bounds, lower_is_better=lower_is_better)
+        rows += [{"table": "mean", **cell, **row} for row in means]
+        goal = Goal(float(means[0]["threshold"]), lower_is_better)  # the oracle's
+        rows += token_rows(part(truth, ODD), part(believed, ODD), goal, bounds, cell=cell)
+        rows += caption_rows(curves, goal, bounds, cell=cell)
+    return rows, goal.threshold
+
+
+def methods(truth: KnownCurves, believed: KnownCurves) -> list[Method]:
+    """The choosers, the oracle first."""
+    return [
+        Method("oracle", truth, exhaustive),
+        Method("bisection", truth, bisection),
+        Method("predictor", believed, exhaustive),
+    ]
+
+
+def mean_rows(
+    choosers: list[Method], truth: KnownCurves, bounds: Bounds, *, lower_is_better: bool
+) -> list[Row]:
+    """The middle of the range asked for, calibrated on one half, met on the other."""
+    asked, rows = (bounds.low + bounds.high) / 2, list[Row]()
+    for method in choosers:
+        found = calibrate(
+            part(method.believed, EVEN),
+            bounds,
+            mean_tokens=asked,
+            lower_is_better=lower_is_better,
+            search=method.search,
+        )
+        goal = Goal(found.threshold, lower_is_better)
+        other = Method(method.name, part(method.believed, ODD), method.search)
+        met = outcome(run(other, goal, bounds).budgets, part(truth, ODD), goal).tokens
+        rows.append(
+            {"chooser": method.name, "asked": asked, "threshold": found.threshold}
+            | {"sample": found.mean_tokens, "others": met, "error": met - asked}
+            | {"standard_error": found.standard_error}
+        )
+    return rows
+
+
+def token_rows(
+    truth: KnownCurves, believed: KnownCurves, goal: Goal, bounds: Bounds, *, cell: Row
+) -> list[Row]:
+    """What each chooser needs for what the oracle reaches."""
+    oracle = methods(truth, believed)[0]
+    reference = outcome(run(oracle, goal, bounds).budgets, truth, goal)
+    points = {method.name: settings_of(method, truth, goal, bounds) for method in methods(truth, believed)}
+    points["fixed"] = fixed_settings(truth, goal)
+    asked = {"threshold": goal.threshold, "mean_quality": reference.quality, "share_reached": reference.share}
+    rows: list[Row] = []
+    for name, found in points.items():
+        row: Row = {"table": "tokens", **cell, "chooser": name, **asked, "oracle_tokens": reference.tokens}
+        rows.append(row | needs(found, reference, lower_is_better=goal.lower_is_better))
+    return rows
+
+
+def caption_rows(curves: dict[str, KnownCurves], goal: Goal, bounds: Bounds, *, cell: Row) -> list[Row]:
+    """The oracle's tokens at one threshold, by caption condition, over all pictures."""
+    rows: list[Row] = []
+    for captions, truth in curves.items():
+        found = run(Method("oracle", truth, exhaustive), goal, bounds)
+        point = outcome(found.budgets, truth, goal)
+        rows.append(
+            {"table": "captions", **cell, "captions": captions, "threshold": goal.threshold}
+            | {"tokens": point.tokens, "mean_quality": point.quality, "share_reached": point.share}
+        )
+    return rows
+
+
+# --- time -----------------------------------------------------------------------------------------------
+
+
+def time_rows(
+    tokenizer: ImageTokenizer,
+    head: QualityPredictor,
+    pictures: CaptionedPictures,
+    *,
+    quality: float,
+    options: argparse.Namespace,
+) -> list[Row]:
+    """Seconds a picture in turns (A B C D A B C D), medians of the rounds; captions are read by all alike."""
+    longest = tokenizer.model.config.num_latents
+    low, high = RANGES.get(longest, {}).get("middle", (1, longest))
+    budget = SoftBudget(low, high, quality=quality, measure=options.measure)
+    choosers: dict[str, Chooser] = {"oracle": "oracle", "bisection": "bisection", "predictor": head}
+
+    def soft(chooser: Chooser) -> object:
+        encoder = SoftEncoder(tokenizer, budget, chooser=chooser, batch_size=options.batch)
+        return encoder.encode(pictures.images, pictures.captions)
+
+    work: dict[str, Callable[[], object]] = {name: partial(soft, by) for name, by in choosers.items()}
+    work["encode"] = lambda: tokenizer.encode(pictures.images, pictures.captions, batch_size=options.batch)
+    rounds = [{name: seconds(call) for name, call in work.items()} for _ in range(options.rounds + 1)][1:]
+    return [
+        {"table": "time", "chooser": name, "low": low, "high": high, "timed": len(pictures)}
+        | {"seconds_per_image": statistics.median(found[name] for found in rounds) / len(pictures)}
+        | {"times_encode": statistics.median(found[name] / found["encode"] for found in rounds)}
+        for name in work
+    ]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+# --- the whole ------------------------------------------------------------------------------------------
+
+
+def split_rows(
+    name: str, tokenizer: ImageTokenizer, head: QualityPredictor, options: argparse.Namespace
+) -> list[Row]:
+    """All rows of a test split."""
+    side = tokenizer.model.config.image_size
+    config = DataConfig(source=options.data, split=name, size=(side, side))
+    pictures = CaptionedPictures.collect(name, EvalLoader(config, batch_size=64), limit=options.limit)
+    curves = {c: measured(tokenizer, pictures, captions=c, options=options) for c in CAPTIONS}
+    believed = predicted(tokenizer, head, pictures, batch=options.batch)
+    rows, threshold = tables(curves, believed, lower_is_better=find_measure(options.measure).lower_is_better)
+    timed = pictures.spread(options.timed)
+    rows += time_rows(tokenizer, head, timed, quality=threshold, options=options)
+    return [{"split": name, "measure": options.measure, "pictures": len(pictures), **row} for row in rows]
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="icons-128", help="shipped name, folder or hub id")
+    parser.add_argument("--predictor", required=True, help="folder that textok train predictor wrote")
+    parser.add_argument("--data", default=str(ROOT / "datasets" / "icons-128"))
+    parser.add_argument("--splits", nargs="+", default=["test-drawing", "test-concept"])
+    parser.add_argument("--measure", default="psnr", choices=["psnr", "perceptual"])
+    parser.add_argument("--limit", type=int, help="pictures of each split; all when left out")
+    parser.add_argument("--timed", type=int, default=64, help="pictures that times are taken on")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    tokenizer, head = (
+        ImageTokenizer.from_pretrained(options.model),
+        QualityPredictor.from_pretrained(options.predictor),
+    )
+    rows = [row for name in options.splits for row in split_rows(name, tokenizer, head, options)]
+    told = {k: v for k, v in vars(options).items() if k not in ("out", "model", "data", "predictor")}
+    told |= {"model_id": tokenizer.model_id, "predictor": head.model_id, "dtype": str(tokenizer.dtype)}
+    settings = told | {"data": Path(options.data).name, "predictor_made_by": head.made_by}
+    write_result(options.out, settings=settings, rows=rows, made_by=environment())
+    for row in rows:
+        print({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()
