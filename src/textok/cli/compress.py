@@ -61,16 +61,11 @@ def compress(
 
 
 def _told(facts: dict[str, Any]) -> str:
-    size, bare = facts["bytes_per_image"], facts["bytes_per_image_without_captions"]
-    size_told = (
-        f"{size:.1f} bytes"
-        if facts["captions"] == "left out"
-        else f"{size:.1f} bytes ({bare:.1f} without caption)"
-    )
-    return (
-        f"{facts['file']}: {facts['pictures']} pictures by {facts['model_id']}, on average {facts['mean_tokens']:.1f} "
-        f"tokens, {size_told} each"
-    )
+    size = f"{facts['bytes_per_image']:.1f} bytes"
+    if facts["captions"] == "kept":
+        size += f" ({facts['bytes_per_image_without_captions']:.1f} without caption)"
+    each = f"on average {facts['mean_tokens']:.1f} tokens, {size} each"
+    return f"{facts['file']}: {facts['pictures']} pictures by {facts['model_id']}, {each}"
 
 
 @contextmanager

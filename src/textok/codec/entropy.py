@@ -6,7 +6,7 @@ sum to 2^24 - n, that share is f_i itself, without any rounding: what is coded d
 machine. Duda, "Asymmetric numeral systems", arXiv 1311.2540.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
@@ -112,12 +112,6 @@ def table_of(weights: Int[ndarray, "n"] | Sequence[int], *, low: int = 0, escape
 def uniform(count: int) -> Table:
     """Symbols 0 to ``count`` - 1 alike."""
     return table_of(np.ones(max(2, count), dtype=np.int64))
-
-
-def code_length(table: Table, symbols: Iterable[int]) -> float:
-    """Bits that these symbols take."""
-    chosen = table.frequencies[np.fromiter(symbols, dtype=np.int64)]
-    return float((PRECISION - np.log2(chosen)).sum())
 
 
 def _library() -> ModuleType:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Header:
     """
 
     model_id: str
-    kind: Literal["latents", "codes"]
+    kind: str
     tokens: int
     width: int
     levels: tuple[int, ...] = ()

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from textok.codec.header import MAX_HEADER, Header
-from textok.codec.wire import Bytes, block_size, read_block, varint
+from textok.codec.wire import Bytes, Source, block_size, read_block, read_up_to, varint
 
 MAGIC = b"\x89TTK\r\n\x1a\n"  # as in PNG: shows 7-bit channels and changed line ends
 VERSION = 1
@@ -36,13 +35,13 @@ class Entry:
     sizes: Sizes
 
 
-def read_header(stream: BinaryIO) -> tuple[Header, int]:
+def read_header(stream: Source) -> tuple[Header, int]:
     """The header, and where the first chunk begins.
 
     Raises:
         ValueError: when this is no .ttk file, of another version, or damaged.
     """
-    start = stream.read(_START)
+    start = read_up_to(stream, _START)
     if start[: len(MAGIC)] != MAGIC:
         raise ValueError("not a .ttk file")
     version = int.from_bytes(start[len(MAGIC) :], "little")

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from textok.codec.layout import CHUNK, END, FOOTER, INDEX, Entry, Sizes, read_header, read_index
 from textok.codec.prior import Prior
 from textok.codec.records import Chunk, Record, read_chunk
-from textok.codec.wire import block_size, read_block, read_exactly
+from textok.codec.wire import Source, block_size, read_block, read_exactly
 
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
 _PLACE = 200  # bytes of memory a name takes besides its letters
@@ -153,7 +153,7 @@ class _Told:
             raise ValueError(f"{self._path}: {error}") from error
 
 
-def read_stream(stream: BinaryIO, *, prior: Prior | None = None) -> Iterator[Record]:
+def read_stream(stream: Source, *, prior: Prior | None = None) -> Iterator[Record]:
     """The pictures of a stream one after another, from a pipe too; nothing is sought.
 
     Args:
@@ -179,7 +179,7 @@ def read_stream(stream: BinaryIO, *, prior: Prior | None = None) -> Iterator[Rec
         raise ValueError("damaged: it does not end as it should")
 
 
-def _scan(stream: BinaryIO, start: int) -> Iterator[Entry]:
+def _scan(stream: Source, start: int) -> Iterator[Entry]:
     """The whole chunks from ``start`` on, up to the first thing that is none."""
     with suppress(ValueError):
         while True:

@@ -2,10 +2,32 @@
 
 import zlib
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 MAX_BLOCK = 1 << 25  # 32 MiB: no chunk a writer makes comes near it
 _HEAD, _CHECK = 5, 4  # tag and length before the body, checksum behind it
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where bytes come from: a file, a pipe, memory."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many bytes; none at the end."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take these bytes."""
+        ...
+
+    def flush(self) -> None:
+        """Hand on what was taken."""
+        ...
 
 
 class Bytes:
@@ -105,7 +127,7 @@ def block_size(body: int) -> int:
     return _HEAD + body + _CHECK
 
 
-def read_block(stream: BinaryIO, *, limit: int = MAX_BLOCK) -> tuple[bytes, bytes]:
+def read_block(stream: Source, *, limit: int = MAX_BLOCK) -> tuple[bytes, bytes]:
     """The next block's tag and body.
 
     Raises:
@@ -122,17 +144,22 @@ def read_block(stream: BinaryIO, *, limit: int = MAX_BLOCK) -> tuple[bytes, byte
     return head[:1], body
 
 
-def read_exactly(stream: BinaryIO, count: int) -> bytes:
+def read_exactly(stream: Source, count: int) -> bytes:
     """So many bytes of a stream.
 
     Raises:
         ValueError: when it ends before.
     """
+    data = read_up_to(stream, count)
+    if len(data) < count:
+        raise ValueError("cut off: the file ends too early")
+    return data
+
+
+def read_up_to(stream: Source, count: int) -> bytes:
+    """So many bytes of a stream, or all that are left; a pipe may give them in parts."""
     parts, missing = [], count
-    while missing:
-        part = stream.read(min(missing, 1 << 20))
-        if not part:
-            raise ValueError("cut off: the file ends too early")
+    while missing and (part := stream.read(min(missing, 1 << 20))):
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 from textok.codec.header import Header
 from textok.codec.layout import CHUNK, END, HEADER, INDEX, MAGIC, VERSION, Entry, write_index
 from textok.codec.prior import Prior
 from textok.codec.reader import TtkReader
 from textok.codec.records import Record, is_full, write_chunk
-from textok.codec.wire import block
+from textok.codec.wire import Sink, block
 
 
 class TtkWriter:
@@ -29,7 +28,7 @@ class TtkWriter:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: Sink,
         header: Header,
         *,
         prior: Prior | None = None,

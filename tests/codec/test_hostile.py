@@ -1,0 +1,149 @@
+"""Damaged and hostile .ttk files: refused with one sentence, never more."""
+
+import io
+import json
+import random
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textok.codec import Header, TtkReader, read_stream
+from textok.codec.layout import MAGIC, read_index
+from textok.codec.records import read_chunk
+from textok.codec.wire import MAX_BLOCK, Bytes, block, read_block, read_texts, section, texts, varint
+
+START = len(MAGIC) + 2
+KNOWN = r"cut off|damaged|not a \.ttk file|version \d+|codec can't decode"
+
+
+@pytest.fixture(scope="module")
+def good(fuzzing: ModuleType) -> bytes:
+    return fuzzing.originals()[0].data
+
+
+def refused(data: bytes, tmp_path: Path) -> str:
+    path = tmp_path / "x.ttk"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.ttk: ") as told, TtkReader(path) as reader:
+        list(reader)
+    with pytest.raises(ValueError, match=KNOWN):
+        list(read_stream(io.BytesIO(data)))
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_every_cut_is_refused(good: bytes) -> None:
+    for length in range(len(good)):
+        with pytest.raises(ValueError, match=r"cut off|not a \.ttk|version"):
+            list(read_stream(io.BytesIO(good[:length])))
+
+
+def test_every_flipped_bit_is_refused(good: bytes) -> None:
+    for at in range(len(good)):
+        damaged = bytearray(good)
+        damaged[at] ^= 1 << at % 8
+        with pytest.raises(ValueError, match=KNOWN):
+            list(read_stream(io.BytesIO(bytes(damaged))))
+
+
+def test_what_is_wrong_is_told(good: bytes, tmp_path: Path) -> None:
+    assert "not a .ttk file" in refused(b"\x89PNG" + good[4:], tmp_path)
+    assert "version 7; this release reads 1" in refused(good[: len(MAGIC)] + b"\7\0" + good[START:], tmp_path)
+    assert "cut off" in refused(good[:-1], tmp_path)
+    assert "checksum" in refused(good[:40] + b"?" + good[41:], tmp_path)
+    assert "does not fit" in refused(good + good[-12:], tmp_path)
+
+
+def test_announced_lengths_allocate_nothing(good: bytes, tmp_path: Path) -> None:
+    assert "at most" in refused(good[: START + 1] + b"\xff\xff\xff\xff" + good[START + 5 :], tmp_path)
+    with pytest.raises(ValueError, match="at most"):
+        read_block(io.BytesIO(b"C" + (MAX_BLOCK + 1).to_bytes(4, "little")))
+    with pytest.raises(ValueError, match="announced"):
+        Bytes(varint(1 << 60) + b"x").section()
+    with pytest.raises(ValueError, match="nine bytes"):
+        Bytes(b"\xff" * 20).number()
+
+
+def test_counts_are_limited() -> None:
+    empty = section(texts([])) * 4
+    for numbers in ((4097, 1, 1), (0, 1, 1), (1, 1 << 20, 1 << 20), (1, 0, 5)):
+        with pytest.raises(ValueError, match="damaged: a chunk of"):
+            read_chunk(b"".join(map(varint, numbers)) + empty)
+    with pytest.raises(ValueError, match="an index of"):
+        read_index(varint(1 << 50), start=0)
+
+
+def test_text_that_swells_is_refused_before_it_does() -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(1 << 28)) + packer.flush()
+    assert len(bomb) < 1 << 19
+    with pytest.raises(ValueError, match="longer than 1000 bytes"):
+        read_texts(bomb, 1, limit=1000)
+
+
+def test_values_that_swell_are_refused(fuzzing: ModuleType) -> None:
+    header = Header(model_id="m", kind="latents", tokens=65_536, width=1, step=1000, captions=False)
+    empty = section(texts([f"{i}" for i in range(4096)]))
+    body = b"".join(map(varint, (4096, 1, 1))) + empty + section(b"") + section(b"\xff" * 9000) + section(b"")
+    data = MAGIC + b"\1\0" + block(b"H", header.to_json()) + block(b"C", body)
+    with pytest.raises(ValueError, match="damaged: 4096 pictures of up to"):
+        list(read_stream(io.BytesIO(data)))
+
+
+HEADER = {"model_id": "m", "kind": "latents", "tokens": 4, "width": 2, "step": 1000, "captions": True}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(st.sampled_from([*HEADER, "levels", "num_codes", "prior", "settings", "other"]), JSON)
+def test_headers_of_any_values_are_read_or_refused(name: str, value: object) -> None:
+    with suppress(ValueError):
+        header = Header.from_json(json.dumps(HEADER | {name: value}).encode())
+        header.coder()
+        assert Header.from_json(header.to_json()) == header
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 60_000, b'{"model_id": 1}'])
+def test_headers_that_are_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match="header"):
+        Header.from_json(data)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary(max_size=400), st.booleans())
+def test_any_bytes_behind_a_good_start_are_read_or_refused(noise: bytes, framed: bool) -> None:
+    start = MAGIC + b"\1\0" + block(b"H", json.dumps(HEADER).encode())
+    with pytest.raises(ValueError, match=KNOWN):  # neither has an index
+        list(read_stream(io.BytesIO(start + (block(b"C", noise) if framed else noise))))
+
+
+def test_mutations_are_read_or_refused(fuzzing: ModuleType, tmp_path: Path) -> None:
+    for original in fuzzing.originals():
+        for row in fuzzing.fuzz(original, mutations=200, seed=1, folder=tmp_path):
+            outcomes = set(row) - {"file", "mutated", "read", "slowest_s"}
+            assert outcomes <= {"refused", "read", "read, the same", "read, other"}, row
+            assert row["slowest_s"] < 5
+            if row["mutated"] == "anywhere" and row["read"] in ("in order", "by key", "stream"):
+                assert outcomes == {"refused"}, row
+
+
+def test_mutations_reach_behind_the_checksums(fuzzing: ModuleType) -> None:
+    original = fuzzing.originals()[0]
+    draws = random.Random(0)
+    told = []
+    for _ in range(300):
+        try:
+            list(read_stream(io.BytesIO(fuzzing.repaired(original.data, draws)), prior=original.prior))
+        except ValueError as error:
+            told.append(str(error))
+    assert told and not any("checksum" in one for one in told)
+    assert len(set(told)) > 10
