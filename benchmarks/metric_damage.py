@@ -27,9 +27,10 @@ from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.kernel_distance import kernel_distance
-from textok.evaluation.metrics.paired import KERNEL_SEED, PairedMetrics, psnr_per_image
+from textok.evaluation.metrics.paired import KERNEL_SEED, PairedMetrics
 from textok.evaluation.metrics.structural_similarity import ssim_per_image
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
+from textok.pipeline.picture_quality import psnr_per_image
 from textok.training.run_folder import environment
 from textok.writing import write_json
 

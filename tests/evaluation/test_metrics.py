@@ -12,13 +12,11 @@ from torchmetrics.functional.image import (
 
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.paired import (
-    MAX_PSNR,
     MIN_FRECHET,
     MIN_PCA,
     PairedMetrics,
     evaluate,
     perceptual_per_image,
-    psnr_per_image,
 )
 from textok.evaluation.metrics.structural_similarity import (
     MS_SSIM_SIDE,
@@ -28,6 +26,7 @@ from textok.evaluation.metrics.structural_similarity import (
 )
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.evaluation.ranks import merge_metrics, merge_statistics
+from textok.pipeline.picture_quality import MAX_PSNR, psnr_per_image
 
 
 def noisy_pair(count=3, height=40, width=56, seed=0):

@@ -7,10 +7,10 @@ from safetensors import safe_open
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics.paired import psnr_per_image
 from textok.evaluation.reconstruction import reconstruct
 from textok.models.checkpoint import shipped_folder
 from textok.models.tokenizer import TexTok
+from textok.pipeline.picture_quality import psnr_per_image
 
 FOLDER = shipped_folder("icons-128-tokenizer")
 

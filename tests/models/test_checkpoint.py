@@ -16,7 +16,7 @@ from textok.models import checkpoint
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, VQConfig
 from textok.models.checkpoint import (
     CARD_FILE,
-    CLASS_CAPTIONS_FILE,
+    COMPANIONS,
     CONFIG_FILE,
     FORMAT,
     WEIGHTS_FILE,
@@ -278,7 +278,7 @@ def test_loading_from_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     model = TexTok.from_pretrained("someone/model", revision="v2")
     assert model.model_id == TexTok.from_pretrained(saved).model_id
-    files = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, CLASS_CAPTIONS_FILE]
+    files = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS]
     assert asked == [("someone/model", "v2", files)]
 
 

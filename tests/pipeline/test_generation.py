@@ -166,7 +166,7 @@ def test_a_noise_predictor_is_sampled_by_diffusers(tokenizer: ImageTokenizer, sa
         ({"labels": 1}, "conditioned on text: pass prompts"),
         ({}, "pass prompts"),
         ({"prompts": []}, "prompts: got none"),
-        ({"prompts": "a", "temperature": 2.0}, "temperature: has no effect"),
+        ({"prompts": "a", "temperature": 2.0}, "temperature: this generator does not read it"),
         ({"prompts": "a", "time_shift": 0.0}, "time_shift"),
     ],
 )

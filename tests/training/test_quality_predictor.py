@@ -18,7 +18,7 @@ from textok.models.quality_predictor import (
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import psnr
+from textok.pipeline.picture_quality import psnr_per_image
 from textok.training import quality_predictor
 from textok.training.quality_predictor import (
     MeasuredPictures,
@@ -122,7 +122,9 @@ def test_what_is_measured_is_what_decoding_gives(pictures: Path, tokenizer: Imag
     torch.testing.assert_close(found.latents[:8], tokens.values)
     for look in range(3):
         made = tokenizer.decode(tokens, lengths=found.budgets[:8, look].tolist(), output="uint8")
-        torch.testing.assert_close(found.quality[:8, look], psnr(batch.images, made), atol=0.02, rtol=0)
+        torch.testing.assert_close(
+            found.quality[:8, look].double(), psnr_per_image(batch.images, made), atol=0.02, rtol=0
+        )
     assert torch.equal(found.detail[:8], picture_detail(batch.images / 127.5 - 1))
 
 

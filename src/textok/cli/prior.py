@@ -24,8 +24,7 @@ def prior(
         out: the folder for codec.safetensors.
     """
     from textok.codec import save_prior
-    from textok.codec.prior_file import PRIOR_FILE
-    from textok.models.checkpoint import SHIPPED, resolve
+    from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
     from textok.models.tokenizer import TexTok
 
     tokenizer = TexTok.from_pretrained(model)

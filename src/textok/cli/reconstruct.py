@@ -37,8 +37,8 @@ def reconstruct(
         budgets: tokens a picture, such as 2 8 32.
         json: print the mean PSNR of each condition and budget as JSON.
     """
-    from textok.evaluation.metrics.paired import psnr_per_image
     from textok.evaluation.pages.grids import reconstruction_grid, save_picture
+    from textok.pipeline.picture_quality import psnr_per_image
 
     tokenizer = model.load()
     asked = _budgets(budgets, most=tokenizer.model.config.num_latents)

@@ -26,7 +26,6 @@ _WILDEST = 1 << 24  # a value further off predicts no more than this
 
 
 @runtime_checkable
-@runtime_checkable
 class Prior(Protocol):
     """What the coder asks of a probability model."""
 

@@ -9,10 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from textok.codec.prior import CodePrior, LatentPrior, Prior
-from textok.models.checkpoint import SHIPPED, resolve
+from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
 from textok.writing import replacing
 
-PRIOR_FILE = "codec.safetensors"
 _FORMAT = "textok-codec"
 _VERSION = "1"
 _LATENTS = {"mean", "deviation", "step"}

@@ -167,11 +167,11 @@ class CaptionCache:
         Returns:
             How many captions were encoded.
         """
-        todo = sorted(self.missing(captions), key=len)
-        if todo:
+        lacking = sorted(self.missing(captions), key=len)
+        if lacking:
             self._remove_stale_files()
-            self._encode(todo, encoder_factory(), batch_size=batch_size, progress=progress)
-        return len(todo)
+            self._encode(lacking, encoder_factory(), batch_size=batch_size, progress=progress)
+        return len(lacking)
 
     @property
     def bytes_per_caption(self) -> float:
@@ -192,19 +192,19 @@ class CaptionCache:
             padded_bytes_per_caption=self.max_tokens * self.dim * 4,
         )
 
-    def _encode(self, todo: list[str], encode: Encode, *, batch_size: int, progress: bool) -> None:
+    def _encode(self, lacking: list[str], encode: Encode, *, batch_size: int, progress: bool) -> None:
         from tqdm import tqdm
 
         pending: list[Tensor] = []
         done, written_at = 0, time.monotonic()
-        with tqdm(total=len(todo), desc="captions", unit="caption", disable=not progress) as bar:
-            for start in range(0, len(todo), batch_size):
-                batch = todo[start : start + batch_size]
+        with tqdm(total=len(lacking), desc="captions", unit="caption", disable=not progress) as bar:
+            for start in range(0, len(lacking), batch_size):
+                batch = lacking[start : start + batch_size]
                 pending.extend(states.to(device="cpu", dtype=_STORED) for states in encode(batch))
                 bar.update(len(batch))
                 late = time.monotonic() - written_at > _SHARD_SECONDS
-                if late or len(pending) >= _SHARD_CAPTIONS or start + batch_size >= len(todo):
-                    self.add(todo[done : start + len(batch)], pending)
+                if late or len(pending) >= _SHARD_CAPTIONS or start + batch_size >= len(lacking):
+                    self.add(lacking[done : start + len(batch)], pending)
                     pending, done, written_at = [], start + len(batch), time.monotonic()
 
     def _stored(self, caption: str, states: Float[Tensor, "_ d"]) -> Float[Tensor, "_ d"]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from textok.writing import replacing, write_json
 
-FORMAT = 2
+FORMAT = 1
 MANIFEST = "manifest.json"
 STORED = torch.float16
 
@@ -160,8 +160,6 @@ def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             notes = file.metadata() or {}
-        if "names" not in notes:  # format 1
-            return tensors, json.loads(notes["keys"]), json.loads(notes["captions"])
         names = json.loads(notes["names"])
         return tensors, names["keys"], names["captions"]
     except (SafetensorError, KeyError, ValueError) as error:

@@ -14,7 +14,7 @@ from textok.data import DataConfig, EvalLoader, to_unit
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
 from textok.evaluation.demo_prompts import generate_prompts
-from textok.evaluation.metrics.paired import perceptual_per_image, psnr_per_image, ssim_per_image
+from textok.evaluation.metrics.paired import perceptual_per_image, ssim_per_image
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.gallery import Scores, Section
 from textok.evaluation.pages.report import Report, render_report
@@ -23,6 +23,7 @@ from textok.models.checkpoint import shipped_folder
 from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.picture_quality import psnr_per_image
 from textok.writing import write_text
 
 SHIPPED_PICTURES = "demo-pictures"

@@ -43,9 +43,11 @@ _BY_START = {
     "posterior_agreement": Meaning("Agreement of class posteriors", "share", 1),
     "top1_agreement": Meaning("Agreement on the class", "share", 1),
     "alignment": Meaning("Caption alignment", "score", 1),
+    "nearest_train_median": Meaning("Median distance to the nearest training picture", "distance", 0),
+    "copied_share": Meaning("Pictures nearer to a training picture than 99 % of real ones", "share", -1),
 }
 # Facts about a score, told by how its name ends.
-_FACTS = ("_floor", "_original", "_standard_error", "_std")
+_FACTS = ("_floor", "_original", "_standard_error", "_std", "_held_out")
 
 
 _JUDGES = {"_two_tower": "two-tower head", "_class_posterior": "class posteriors"}

@@ -20,7 +20,10 @@ from textok.writing import replacing, write_text
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
-CLASS_CAPTIONS_FILE = "class_captions.json"  # travels with class-conditional generators
+CLASS_CAPTIONS_FILE = "class_captions.json"
+PRIOR_FILE = "codec.safetensors"
+COMPANIONS = (CLASS_CAPTIONS_FILE, PRIOR_FILE)
+"""Files that may lie beside weights and belong to these very ones."""
 SHIPPED = {"icons-128": "icons-128-tokenizer"}
 SHIPPED_GENERATORS = {"icons-128": "icons-128-generator"}
 
@@ -57,7 +60,7 @@ class Pretrained(nn.Module):
     _name: str = "untrained"
     _model_id: str | None = None
     _card: str | None = None
-    _class_captions: str | None = None
+    _companions: dict[str, bytes] | None = None
 
     @property
     def model_id(self) -> str:
@@ -67,7 +70,7 @@ class Pretrained(nn.Module):
     def train(self: PretrainedT, mode: bool = True) -> PretrainedT:  # noqa: FBT001, FBT002 (torch's signature)
         """Switch to training mode, where weights are going to change: a loaded model loses its id and its card."""
         if mode:
-            self._model_id = self._card = None
+            self._model_id = self._card = self._companions = None
         super().train(mode)
         return self
 
@@ -93,8 +96,8 @@ class Pretrained(nn.Module):
         load_weights(model, folder / WEIGHTS_FILE)
         card = folder / CARD_FILE
         model._card = card.read_text(encoding="utf-8") if card.is_file() else None
-        captions = folder / CLASS_CAPTIONS_FILE
-        model._class_captions = captions.read_text(encoding="utf-8") if captions.is_file() else None
+        beside = {name: folder / name for name in COMPANIONS}
+        model._companions = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
 
@@ -134,7 +137,8 @@ class Pretrained(nn.Module):
     def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32) -> str:
         """Upload to the Hugging Face hub; returns the address of the commit.
 
-        The README.md beside the weights that were loaded goes with them; without one, a plain model card is made.
+        README.md and the companions beside the weights that were loaded go with them; without a README.md, a plain
+        model card is made.
         """
         import tempfile
 
@@ -145,8 +149,8 @@ class Pretrained(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             model_id = self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
             write_text(Path(folder) / CARD_FILE, self._card or self._plain_card(repo_id, model_id))
-            if self._class_captions is not None:
-                write_text(Path(folder) / CLASS_CAPTIONS_FILE, self._class_captions)
+            for companion, content in (self._companions or {}).items():
+                (Path(folder) / companion).write_bytes(content)
             return str(
                 api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload weights")
             )
@@ -210,7 +214,7 @@ def _from_hub(name: str, *, revision: str | None) -> Path:
         found = snapshot_download(
             name,
             revision=revision,
-            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, CLASS_CAPTIONS_FILE],
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS],
         )
     except (OSError, ValueError) as error:  # the hub's errors derive from these
         raise FileNotFoundError(

@@ -19,7 +19,7 @@ from textok.objectives.random import Random, normal
 Latents = Float[Tensor, "b k c"]
 Predict = Callable[[Latents, float], Latents]
 """(latents, time in [0, 1]) -> prediction."""
-OnStep = Callable[[int], None]
+OnStep = Callable[[int], object]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ Codes = Int[Tensor, "b k"]
 Logits = Float[Tensor, "b k f n"]
 Predict = Callable[[Codes, float], Logits]
 """(codes, some masked; how far decoding has come after this step, in (0, 1]) -> logits."""
-OnStep = Callable[[int], None]
+OnStep = Callable[[int], object]
 
 
 def mask_share(progress: Float[Tensor, "n"]) -> Float[Tensor, "n"]:

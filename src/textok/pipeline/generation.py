@@ -19,6 +19,7 @@ from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.text_encoder import TextEncoder
+from textok.objectives.flow import OnStep
 from textok.objectives.random import normal
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision, inference_dtype
@@ -167,7 +168,7 @@ class Pipeline:
             generator: source of all randomness; a new one with seed 0 when None. Every picture has a generator
                 of its own, made from it: the i-th picture does not depend on how many there are.
             batch_size: pictures at a time.
-            progress: show a bar on stderr.
+            progress: show the sampler's steps on stderr.
             output: "pil", whose ``info["textok"]`` says how each was made, or "uint8".
             **more: other settings of Sampling.
 
@@ -185,11 +186,14 @@ class Pipeline:
         randoms = [picture_generator(start, index) for index in range(count)]
         requests = self._requests(prompts, labels, num_images=num_images, randoms=randoms)
         parts = []
-        bar = tqdm(total=len(requests), unit="image", disable=not progress)
-        for first in range(0, count, batch_size):
+        recorded = settings.record(self.generator)
+        starts = range(0, count, batch_size)
+        bar = tqdm(total=recorded["steps"] * len(starts), unit="step", disable=not progress)
+        for first in starts:
             rows = slice(first, first + batch_size)
-            parts.append(self._make(requests[rows], settings, randoms=randoms[rows]))
-            bar.update(len(parts[-1]))
+            parts.append(
+                self._make(requests[rows], settings, randoms=randoms[rows], on_step=lambda _: bar.update())
+            )
         bar.close()
         pixels = torch.cat(parts)
         if output == "uint8":
@@ -201,7 +205,7 @@ class Pipeline:
             "precision": str(self.dtype).removeprefix("torch."),
         }
         made |= {"generator": self.model_id, "tokenizer": self.tokenizer.model_id}
-        made |= settings.record(self.generator)
+        made |= recorded
         for index, (picture, request) in enumerate(zip(pixels, requests, strict=True)):
             note = {"prompt": request.caption, "label": request.label, "index": index}
             images.append(tensor_to_image(picture))
@@ -214,11 +218,14 @@ class Pipeline:
         settings: Sampling,
         *,
         randoms: Sequence[torch.Generator],
+        on_step: OnStep,
     ) -> UInt8[Tensor, "b 3 h w"]:
         """One batch: condition -> tokens -> pixels."""
         condition = self.condition(requests)
         noise = self._noise(randoms)
-        tokens = draw_tokens(self.generator, condition, settings, random=randoms, noise=noise)
+        tokens = draw_tokens(
+            self.generator, condition, settings, random=randoms, noise=noise, on_step=on_step
+        )
         side = self.tokenizer.model.config.side
         return self.tokenizer.decode(
             Tokens(

@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its picture, by the measures that soft budgets are chosen by."""
+"""How near a reconstruction is to its picture: PSNR, and the measures that soft budgets are chosen by."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from functools import cache
 from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from textok.data.images import to_unit
@@ -14,7 +14,7 @@ from textok.objectives.perceptual import EfficientNetPerceptualLoss
 
 MeasureName = Literal["psnr", "perceptual"]
 
-MOST_PSNR = 100.0
+MAX_PSNR = 100.0
 """PSNR of two identical pictures, in dB, so that means stay finite."""
 
 
@@ -40,7 +40,7 @@ def find_measure(name: MeasureName) -> Measure:
         ValueError: for another name.
     """
     known = {
-        "psnr": Measure("psnr", lower_is_better=False, compare=psnr),
+        "psnr": Measure("psnr", lower_is_better=False, compare=psnr_per_image),
         "perceptual": Measure("perceptual", lower_is_better=True, compare=perceptual_distance),
     }
     if name not in known:
@@ -48,12 +48,12 @@ def find_measure(name: MeasureName) -> Measure:
     return known[name]
 
 
-def psnr(
+def psnr_per_image(
     originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float[Tensor, "b"]:
-    """Peak signal-to-noise ratio in dB of each picture, data range 255, at most ``MOST_PSNR``."""
-    squared_error = (originals.float() - reconstructions.float()).square().mean(dim=(1, 2, 3))
-    return (10 * torch.log10(255**2 / squared_error)).clamp(max=MOST_PSNR)
+) -> Float64[Tensor, "b"]:
+    """Peak signal-to-noise ratio in dB of each picture, data range 255, at most ``MAX_PSNR``."""
+    squared_error = (originals.double() - reconstructions.double()).square().mean(dim=(1, 2, 3))
+    return (10 * torch.log10(255**2 / squared_error)).clamp(max=MAX_PSNR)
 
 
 @torch.no_grad()

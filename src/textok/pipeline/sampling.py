@@ -3,7 +3,6 @@
 Axes: b batch, k latent tokens, K the most of them, c latent channels.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -79,8 +78,8 @@ class Sampling:
         asked = {name: value for name, value in values.items() if value is not None}
         for name in asked:
             if name not in settings_of(generator):
-                kind = generator.config.kind
-                raise ValueError(f"{name}: has no effect on a {kind} generator of this kind; leave it out")
+                known = ", ".join(settings_of(generator))
+                raise ValueError(f"{name}: this generator does not read it; it reads {known}")
         return replace(self, **asked)
 
     def record(self, generator: Generator) -> dict[str, Any]:
@@ -188,7 +187,7 @@ def draw_tokens(
     *,
     random: Random,
     noise: Float[Tensor, "b K c"] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Latents (b, k, c) or codes (b, k) of the asked budget; ``noise`` is a DiT's start, cut to the budget."""
     budget = settings.num_tokens or network.config.num_latents

@@ -80,10 +80,11 @@ class SoftBudget:
         if self.bytes is None:
             return self
         mean = self.bytes / bytes_per_token
-        if not self.low <= mean <= self.high:
-            least, most = self.low * bytes_per_token, self.high * bytes_per_token
+        least, most = self.low * bytes_per_token, self.high * bytes_per_token
+        if not least <= self.bytes <= most:
             raise ValueError(
                 f"bytes: got {self.bytes:g}, which is {mean:.1f} tokens of {bytes_per_token:.4g} bytes; expected "
                 f"{least:.4g} to {most:.4g} bytes, those of {self.low} to {self.high} tokens"
             )
-        return replace(self, bytes=None, mean_tokens=mean)
+        within = float(min(max(mean, self.low), self.high))  # a quotient may be rounded over the edge
+        return replace(self, bytes=None, mean_tokens=within)

@@ -15,9 +15,7 @@ from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance,
 from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.structural_similarity import MS_SSIM_SIDE, ms_ssim_per_image, ssim_per_image
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, distance_name, kernel_distance_name
-
-MAX_PSNR = 100.0
-"""PSNR of two identical pictures, in dB, so that means stay finite."""
+from textok.pipeline.picture_quality import psnr_per_image
 
 MIN_FRECHET = 16
 """Fréchet distances are not reported for fewer pictures than this."""
@@ -30,14 +28,6 @@ MIN_PCA = 4 * PCA_COMPONENTS
 
 KERNEL_SEED = 0
 """Seed of the subsets of the kernel distance: the same in every cell of a table."""
-
-
-def psnr_per_image(
-    originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:
-    """Peak signal-to-noise ratio in dB of each picture, data range 255, at most ``MAX_PSNR``."""
-    squared_error = (originals.double() - reconstructions.double()).square().mean(dim=(1, 2, 3))
-    return (10 * torch.log10(255**2 / squared_error)).clamp(max=MAX_PSNR)
 
 
 def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeatures) -> Float64[Tensor, "b"]:

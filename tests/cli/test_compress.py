@@ -1,0 +1,178 @@
+"""textok compress, decompress, prior, and info of .ttk files."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from textok.cli import main
+from textok.codec import TtkReader
+from textok.codec.prior_file import PRIOR_FILE
+from textok.models.bottleneck import FSQConfig
+from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.token_file import load_tokens
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def codes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A discrete tokenizer."""
+    torch.manual_seed(0)
+    config = TexTokConfig(
+        image_size=32,
+        patch_size=8,
+        dim=32,
+        encoder_depth=1,
+        decoder_depth=1,
+        num_heads=2,
+        num_latents=4,
+        bottleneck=FSQConfig(levels=(8, 5, 5)),
+    )
+    folder = tmp_path_factory.mktemp("codes")
+    TexTok(config).save_pretrained(folder, name="tiny-codes")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def file(model_folder: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ttk") / "x.ttk"
+    assert run("compress", pictures, "--model", model_folder, "--budget", 3, "--out", out) == 0
+    return out
+
+
+def test_info_tells_tokens_and_bytes(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", file, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)["ttk"]
+    assert facts["pictures"] == 4 and facts["mean_tokens"] == 3 and facts["kind"] == "latents"
+    assert facts["bytes_per_image"] * 4 == facts["file_bytes"] == file.stat().st_size
+    assert (
+        0
+        < facts["token_bytes_per_image"]
+        < facts["bytes_per_image_without_captions"]
+        < facts["bytes_per_image"]
+    )
+    assert facts["settings"] == {"budget": "3"}
+    assert run("info", file) == 0
+    assert "mean tokens" in capsys.readouterr().out
+
+
+def test_decompress_gives_what_decode_gives(
+    file: Path, model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = tmp_path / "t.safetensors"
+    assert run("encode", pictures, "--model", model_folder, "--num-tokens", 3, "--out", tokens) == 0
+    assert run("decode", tokens, "--model", model_folder, "--out", tmp_path / "a") == 0
+    capsys.readouterr()
+    assert run("decompress", file, "--model", model_folder, "--out", tmp_path / "b", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 4
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "b").iterdir())
+    with TtkReader(file) as reader:
+        found, before = list(reader), load_tokens(tokens)
+    assert [record.caption for record in found] == list(before.captions or ())
+    off = torch.stack([record.values for record in found]) - before.values
+    assert float(off.abs().max()) <= 0.15 + 1e-3  # half the plain step, and the rounding of the token file
+
+
+def test_codes_decode_to_the_same_pixels(codes_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    file, tokens = tmp_path / "x.ttk", tmp_path / "t.safetensors"
+    assert run("compress", pictures, "--model", codes_folder, "--out", file, "--batch-size", 3) == 0
+    assert run("encode", pictures, "--model", codes_folder, "--out", tokens) == 0
+    assert run("decompress", file, "--model", codes_folder, "--out", tmp_path / "a") == 0
+    assert run("decode", tokens, "--model", codes_folder, "--out", tmp_path / "b") == 0
+    for path in (tmp_path / "a").iterdir():
+        assert Image.open(path).tobytes() == Image.open(tmp_path / "b" / path.name).tobytes()
+    with TtkReader(file) as reader:
+        assert torch.stack([record.values for record in reader]).equal(load_tokens(tokens).values.long())
+
+
+@pytest.mark.parametrize("target", [("--mean-tokens", "2.5"), ("--quality", "60")])
+def test_a_range_of_budgets(
+    target: tuple[str, str], model_folder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.ttk"
+    assert run("compress", pictures, "--model", model_folder, "--budget", "2-3", *target, "--out", out) == 0
+    with TtkReader(out) as reader:
+        budgets = [len(record.values) for record in reader]
+    assert len(budgets) == 4 and set(budgets) <= {2, 3}
+    if target[0] == "--quality":
+        assert budgets == [3] * 4  # no picture reaches it
+
+
+def test_append_keys_and_dropped_captions(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.ttk"
+    words = ["--model", model_folder, "--out", out, "--captions", "drop"]
+    assert run("compress", pictures / "square-0.png", "--caption", "a red square", *words) == 0
+    assert run("compress", pictures / "square-1.png", *words, "--append", "--budget", 2) == 0
+    with TtkReader(out) as reader:
+        assert reader.keys() == ["square-0", "square-1"]
+        assert [len(record.values) for record in reader] == [4, 2]
+    assert run("compress", pictures / "square-2.png", *words, "--append", "--step", 2) == 2
+    assert "write a new file" in capsys.readouterr().err
+    options = ["--model", model_folder, "--out", tmp_path / "out", "--key", "square-1"]
+    assert run("decompress", out, *options) == 0
+    assert "holds no captions" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["square-1.png"]
+    captions = tmp_path / "captions.json"
+    captions.write_text(json.dumps({"square-1": "a green square"}))
+    assert run("decompress", out, *options, "--captions", captions) == 0
+    assert "holds no captions" not in capsys.readouterr().err
+    assert (
+        run("decompress", out, "--model", model_folder, "--out", tmp_path / "out", "--captions", captions)
+        == 2
+    )
+    assert "no caption for 1 of 2" in capsys.readouterr().err
+
+
+def test_mistakes_are_told_in_a_line(
+    file: Path,
+    codes_folder: Path,
+    model_folder: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(*words: object) -> str:
+        assert run(*words) == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    out = ("--out", tmp_path / "out")
+    assert "load the model that made it" in refused("decompress", file, "--model", codes_folder, *out)
+    assert "holds no picture named 'x'" in refused(
+        "decompress", file, "--model", model_folder, *out, "--key", "x"
+    )
+    cut = tmp_path / "cut.ttk"
+    cut.write_bytes(file.read_bytes()[:-30])
+    assert "cut.ttk: cut off" in refused("decompress", cut, "--model", model_folder, *out)
+    assert "cut.ttk: cut off" in refused("info", cut)
+    assert run("decompress", cut, "--model", model_folder, *out, "--recover") == 0
+    compress = ("compress", pictures, "--model", model_folder, *out)
+    assert "one of them with a range" in refused(*compress, "--budget", "2-3")
+    assert "one of them with a range" in refused(*compress, "--budget", "3", "--quality", "20")
+    assert "expected a number such as 16" in refused(*compress, "--budget", "few")
+    assert "expected 1 to 4" in refused(*compress, "--budget", "5")
+    assert "step" in refused(*compress, "--step", "0")
+    assert not list((tmp_path / "out").glob("*.ttk"))
+
+
+def test_a_probability_model_of_ones_own(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    TexTok.from_pretrained(model_folder).save_pretrained(folder, name="tiny")
+    assert run("cache", folder, "--data", pictures, "--out", tmp_path / "cache") == 0
+    assert run("prior", tmp_path / "cache", "--model", folder) == 0
+    assert (folder / PRIOR_FILE).is_file() and "probability model" in capsys.readouterr().out
+    assert run("compress", pictures, "--model", folder, "--out", tmp_path / "x.ttk") == 0
+    assert run("decompress", tmp_path / "x.ttk", "--model", folder, "--out", tmp_path / "out") == 0
+    capsys.readouterr()
+    # The same weights without the probability model cannot read it, and say what is missing.
+    assert run("decompress", tmp_path / "x.ttk", "--model", model_folder, "--out", tmp_path / "out") == 2
+    assert "codec.safetensors" in capsys.readouterr().err
