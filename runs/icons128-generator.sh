@@ -12,6 +12,8 @@ for split in train val; do
   .venv/bin/textok cache icons-128 --data datasets/icons-128 --split $split --captions given,scene \
     --out "$latents/icons-128-$split"
 done
+# how likely each token is, for textok compress; the file of other weights is refused
+.venv/bin/textok prior "$latents/icons-128-train" --model icons-128
 .venv/bin/textok train generator icons-128-dit --data "$latents/icons-128-train" \
   --preview.held-out "$latents/icons-128-val" --out "$out"
 

@@ -122,7 +122,7 @@ def test_by_key_in_order_and_from_a_pipe(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.ttk", records, LATENTS)
     with TtkReader(path) as reader:
         found = list(reader)
-        assert len(reader) == 600 and len(reader.entries) == 3
+        assert reader.pictures == 600 and len(reader.entries) == 3
         assert reader.keys() == [record.key for record in records]
         assert "0/17" in reader and "17" not in reader
         for place in (599, 0, 300):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import operator
 import random
 import zlib
 from contextlib import suppress
@@ -76,6 +77,18 @@ def test_counts_are_limited() -> None:
             read_chunk(b"".join(map(varint, numbers)) + empty)
     with pytest.raises(ValueError, match="an index of"):
         read_index(varint(1 << 50), start=0)
+    for pictures in (0, 4097, 1 << 60):
+        with pytest.raises(ValueError, match="damaged: an index with a chunk of"):
+            read_index(b"".join(map(varint, (1, 50, pictures, 6, 1, 1, 1))), start=0)
+
+
+def test_an_announced_number_of_pictures_allocates_nothing(good: bytes, tmp_path: Path) -> None:
+    """``list`` asks for a length and takes memory for it at once: the index must not be what answers."""
+    path = tmp_path / "x.ttk"
+    path.write_bytes(good)
+    with TtkReader(path) as reader:
+        assert operator.length_hint(reader, -1) == -1
+        assert reader.pictures == len(list(reader)) == 6
 
 
 def test_text_that_swells_is_refused_before_it_does() -> None:

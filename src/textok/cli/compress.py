@@ -132,7 +132,7 @@ def decompress(
         check_model(reader.header, tokenizer.model)
         if not reader.header.captions and captions is None and not no_captions:
             print(_NO_CAPTIONS, file=sys.stderr)
-        chosen, bar.total = _chosen(reader, key), len(key) or len(reader)
+        chosen, bar.total = _chosen(reader, key), len(key) or reader.pictures
         out.mkdir(parents=True, exist_ok=True)
         for part in _parts(chosen, size=_SORTED * model.batch_size):
             texts = _texts(part, captions, no_captions=no_captions)

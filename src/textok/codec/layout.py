@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textok.codec.chunks import MAX_PICTURES
 from textok.codec.header import MAX_HEADER, Header
 from textok.codec.wire import Bytes, Source, block_size, read_block, read_up_to, varint
 
@@ -82,6 +83,10 @@ def read_index(body: bytes, *, start: int) -> list[Entry]:
         raise ValueError(f"damaged: an index of {count} chunks; expected at most {MAX_CHUNKS}")
     for _ in range(count):
         length, *numbers = (reader.number() for _ in range(6))
+        if not 1 <= numbers[0] <= MAX_PICTURES:
+            raise ValueError(
+                f"damaged: an index with a chunk of {numbers[0]} pictures; expected 1 to {MAX_PICTURES}"
+            )
         names = ("pictures", "tokens", "names", "captions", "values")
         entries.append(Entry(at, length, Sizes(**dict(zip(names, numbers, strict=True)))))
         at += length

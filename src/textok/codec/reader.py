@@ -53,7 +53,9 @@ class TtkReader:
         """Size of the file."""
         return os.fstat(self._stream.fileno()).st_size
 
-    def __len__(self) -> int:
+    @property
+    def pictures(self) -> int:
+        """How many pictures the index tells of; no ``len``, which ``list`` would take memory for unseen."""
         return sum(entry.sizes.pictures for entry in self.entries)
 
     def __iter__(self) -> Iterator[Record]:
@@ -106,7 +108,7 @@ class TtkReader:
                 if size > MAX_NAMES:
                     raise ValueError("too many names to find one by: read the pictures in order")
                 places |= {key: (entry, row) for row, key in enumerate(keys)}
-            if len(places) != len(self):
+            if len(places) != self.pictures:
                 raise ValueError("damaged: two pictures of one name")
         return places
 
