@@ -3,17 +3,19 @@
     textok train predictor --model icons-128 --out runs/predictor
     python benchmarks/soft_budget.py --predictor runs/predictor
 
-writes benchmarks/results/soft_budget.json. Every test picture is decoded once at every budget; the choosers then
+writes benchmarks/results/soft_budget.json; with --parts choices or time only that part, for a machine that is not
+idle all the while. Every test picture is decoded once at every budget; the choosers then
 run on those curves, and on the predictor's. Half of the pictures (even places) calibrate, the other half is
 scored. Rows, by "table":
 
 - tokens: the oracle at the threshold that gives the middle of the range; and the fewest mean tokens at which each
   chooser, by whatever threshold, has the same mean quality, or lets the same share of pictures reach that
   threshold. A fixed budget is free in the range 1 to K, and may mix two neighbours; null where nothing in range does.
-- mean: the mean asked for, that of the sample and of the other half, and the stated error.
+  Thresholds are one quality for all ("equal": "quality"), or one loss against the picture at the most tokens.
+- mean: the mean asked for, that of the sample and of the other half, and the stated error, by the same two.
 - captions: the oracle at one threshold under the right caption, none and a wrong one.
 - falls: where quality falls as tokens are added.
-- time: seconds a picture, and how many times that of encoding alone.
+- time: seconds a picture, and how many times that of encoding alone, for budgets of the quality --quality.
 """
 
 import argparse
@@ -40,12 +42,14 @@ from textok.pipeline.budget_choice import (
     Choice,
     Goal,
     KnownCurves,
+    LossCurves,
     Search,
     bisection,
     calibrate,
     choose,
     exhaustive,
     falls,
+    measure_all,
 )
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.picture_quality import find_measure
@@ -66,6 +70,17 @@ class Method:
     name: str
     believed: KnownCurves
     search: Search
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What pictures are worth at each budget, and what thresholds are about: that quality, or the loss of it."""
+
+    quality: KnownCurves
+    sought: KnownCurves
+
+    def __len__(self) -> int:
+        return len(self.quality)
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,15 @@ def part(curves: KnownCurves, half: slice) -> KnownCurves:
 EVEN, ODD = slice(0, None, 2), slice(1, None, 2)
 
 
+def sought(curves: KnownCurves, bounds: Bounds, *, equal: str, lower_is_better: bool) -> KnownCurves:
+    """What is made equal: the quality, or the loss against the most tokens of the range."""
+    if equal == "quality":
+        return curves
+    losses = LossCurves.against(curves, bounds.high, lower_is_better=lower_is_better)
+    longest = curves.quality.shape[1]
+    return KnownCurves(measure_all(losses, torch.arange(len(curves)), low=1, high=longest))
+
+
 # --- choosing on curves ---------------------------------------------------------------------------------
 
 
@@ -118,15 +142,15 @@ def run(method: Method, goal: Goal, bounds: Bounds) -> Choice:
     return choose(method.believed, goal, bounds, search=method.search, allowance=Allowance(0.0))
 
 
-def outcome(budgets: Tensor, truth: KnownCurves, goal: Goal) -> Point:
+def outcome(budgets: Tensor, truth: Truth, goal: Goal) -> Point:
     """What budgets are worth by the true curves."""
-    quality = truth.at(torch.arange(len(truth)), budgets).double()
-    return Point(
-        float(budgets.double().mean()), float(quality.mean()), float(goal.reached(quality).double().mean())
-    )
+    rows = torch.arange(len(truth))
+    quality = truth.quality.at(rows, budgets).double().mean()
+    share = goal.reached(truth.sought.at(rows, budgets)).double().mean()
+    return Point(float(budgets.double().mean()), float(quality), float(share))
 
 
-def settings_of(method: Method, truth: KnownCurves, goal: Goal, bounds: Bounds) -> list[Point]:
+def settings_of(method: Method, truth: Truth, goal: Goal, bounds: Bounds) -> list[Point]:
     """Outcomes by threshold; those of the believed curves' quantiles, and the reference."""
     values = method.believed.quality.double().flatten()
     places = torch.linspace(0, 1, THRESHOLDS, dtype=torch.float64)
@@ -135,12 +159,12 @@ def settings_of(method: Method, truth: KnownCurves, goal: Goal, bounds: Bounds) 
     return [outcome(run(method, one, bounds).budgets, truth, goal) for one in goals]
 
 
-def fixed_settings(truth: KnownCurves, goal: Goal) -> list[Point]:
+def fixed_settings(truth: Truth, goal: Goal) -> list[Point]:
     """Outcomes of one budget for all, and of mixes of two neighbours."""
-    quality = truth.quality.double()
-    means, shares = quality.mean(dim=0), goal.reached(quality).double().mean(dim=0)
+    means = truth.quality.quality.double().mean(dim=0)
+    shares = goal.reached(truth.sought.quality).double().mean(dim=0)
     points = [Point(1.0, float(means[0]), float(shares[0]))]
-    for k in range(1, quality.shape[1]):
+    for k in range(1, len(means)):
         for step in range(1, MIXES + 1):
             share = step / MIXES
             mixed = (float(column[k - 1].lerp(column[k], share)) for column in (means, shares))
@@ -154,7 +178,7 @@ def fewest(points: Iterable[Point], enough: Callable[[Point], bool]) -> float:
 
 
 def needs(points: list[Point], reference: Point, *, lower_is_better: bool) -> Row:
-    """Mean tokens for the reference's mean quality, and for its share of pictures."""
+    """Mean tokens for the reference's mean quality, and for its share of pictures; of quality, lower or higher."""
     sign = -1 if lower_is_better else 1
     return {
         "tokens_same_mean_quality": fewest(
@@ -174,22 +198,34 @@ def ranges_of(longest: int) -> dict[str, Bounds]:
     return bounds | {"any": Bounds(low=1, high=longest, beyond=longest)}
 
 
-def tables(
-    curves: dict[str, KnownCurves], believed: KnownCurves, *, lower_is_better: bool
-) -> tuple[list[Row], float]:
-    """All rows but those of time, and the threshold of the last range, which the times are taken at."""
+def tables(curves: dict[str, KnownCurves], believed: KnownCurves, *, lower_is_better: bool) -> list[Row]:
+    """All rows but those of time."""
     truth = curves["right"]
     found = asdict(falls(truth, lower_is_better=lower_is_better))
     rows: list[Row] = [{"table": "falls", **{f"falls_{name}": value for name, value in found.items()}}]
-    goal = Goal(math.nan, lower_is_better)
     for name, bounds in ranges_of(truth.quality.shape[1]).items():
         cell: Row = {"range": name, "low": bounds.low, "high": bounds.high}
-        means = mean_rows(methods(truth, believed), truth, bounds, lower_is_better=lower_is_better)
-        rows += [{"table": "mean", **cell, **row} for row in means]
-        goal = Goal(float(means[0]["threshold"]), lower_is_better)  # the oracle's
-        rows += token_rows(part(truth, ODD), part(believed, ODD), goal, bounds, cell=cell)
+        for equal in ("loss", "quality"):
+            found, goal = choice_rows(truth, believed, bounds, equal=equal, lower_is_better=lower_is_better)
+            rows += [{**cell, "equal": equal, **row} for row in found]
         rows += caption_rows(curves, goal, bounds, cell=cell)
-    return rows, goal.threshold
+    return rows
+
+
+def choice_rows(
+    truth: KnownCurves, believed: KnownCurves, bounds: Bounds, *, equal: str, lower_is_better: bool
+) -> tuple[list[Row], Goal]:
+    """Means and tokens of a range by one rule, and the oracle's threshold."""
+    seen = partial(sought, bounds=bounds, equal=equal, lower_is_better=lower_is_better)
+    downwards = lower_is_better or equal == "loss"
+    means = mean_rows(methods(seen(truth), seen(believed)), bounds, lower_is_better=downwards)
+    goal = Goal(float(means[0]["threshold"]), downwards)  # the oracle's
+    judged = Truth(part(truth, ODD), part(seen(truth), ODD))
+    tokens = token_rows(judged, part(seen(believed), ODD), goal, bounds, lower_is_better=lower_is_better)
+    return [
+        *({"table": "mean", **row} for row in means),
+        *({"table": "tokens", **row} for row in tokens),
+    ], goal
 
 
 def methods(truth: KnownCurves, believed: KnownCurves) -> list[Method]:
@@ -201,9 +237,7 @@ def methods(truth: KnownCurves, believed: KnownCurves) -> list[Method]:
     ]
 
 
-def mean_rows(
-    choosers: list[Method], truth: KnownCurves, bounds: Bounds, *, lower_is_better: bool
-) -> list[Row]:
+def mean_rows(choosers: list[Method], bounds: Bounds, *, lower_is_better: bool) -> list[Row]:
     """The middle of the range asked for, calibrated on one half, met on the other."""
     asked, rows = (bounds.low + bounds.high) / 2, list[Row]()
     for method in choosers:
@@ -216,7 +250,7 @@ def mean_rows(
         )
         goal = Goal(found.threshold, lower_is_better)
         other = Method(method.name, part(method.believed, ODD), method.search)
-        met = outcome(run(other, goal, bounds).budgets, part(truth, ODD), goal).tokens
+        met = float(run(other, goal, bounds).budgets.double().mean())
         rows.append(
             {"chooser": method.name, "asked": asked, "threshold": found.threshold}
             | {"sample": found.mean_tokens, "others": met, "error": met - asked}
@@ -226,18 +260,18 @@ def mean_rows(
 
 
 def token_rows(
-    truth: KnownCurves, believed: KnownCurves, goal: Goal, bounds: Bounds, *, cell: Row
+    truth: Truth, believed: KnownCurves, goal: Goal, bounds: Bounds, *, lower_is_better: bool
 ) -> list[Row]:
     """What each chooser needs for what the oracle reaches."""
-    oracle = methods(truth, believed)[0]
-    reference = outcome(run(oracle, goal, bounds).budgets, truth, goal)
-    points = {method.name: settings_of(method, truth, goal, bounds) for method in methods(truth, believed)}
+    choosers = methods(truth.sought, believed)
+    reference = outcome(run(choosers[0], goal, bounds).budgets, truth, goal)
+    points = {method.name: settings_of(method, truth, goal, bounds) for method in choosers}
     points["fixed"] = fixed_settings(truth, goal)
     asked = {"threshold": goal.threshold, "mean_quality": reference.quality, "share_reached": reference.share}
     rows: list[Row] = []
     for name, found in points.items():
-        row: Row = {"table": "tokens", **cell, "chooser": name, **asked, "oracle_tokens": reference.tokens}
-        rows.append(row | needs(found, reference, lower_is_better=goal.lower_is_better))
+        row: Row = {"chooser": name, **asked, "oracle_tokens": reference.tokens}
+        rows.append(row | needs(found, reference, lower_is_better=lower_is_better))
     return rows
 
 
@@ -246,7 +280,7 @@ def caption_rows(curves: dict[str, KnownCurves], goal: Goal, bounds: Bounds, *, 
     rows: list[Row] = []
     for captions, truth in curves.items():
         found = run(Method("oracle", truth, exhaustive), goal, bounds)
-        point = outcome(found.budgets, truth, goal)
+        point = outcome(found.budgets, Truth(truth, truth), goal)
         rows.append(
             {"table": "captions", **cell, "captions": captions, "threshold": goal.threshold}
             | {"tokens": point.tokens, "mean_quality": point.quality, "share_reached": point.share}
@@ -262,13 +296,12 @@ def time_rows(
     head: QualityPredictor,
     pictures: CaptionedPictures,
     *,
-    quality: float,
     options: argparse.Namespace,
 ) -> list[Row]:
     """Seconds a picture in turns (A B C D A B C D), medians of the rounds; captions are read by all alike."""
     longest = tokenizer.model.config.num_latents
     low, high = RANGES.get(longest, {}).get("middle", (1, longest))
-    budget = SoftBudget(low, high, quality=quality, measure=options.measure)
+    budget = SoftBudget(low, high, quality=options.quality, measure=options.measure)
     choosers: dict[str, Chooser] = {"oracle": "oracle", "bisection": "bisection", "predictor": head}
 
     def soft(chooser: Chooser) -> object:
@@ -302,11 +335,13 @@ def split_rows(
     side = tokenizer.model.config.image_size
     config = DataConfig(source=options.data, split=name, size=(side, side))
     pictures = CaptionedPictures.collect(name, EvalLoader(config, batch_size=64), limit=options.limit)
-    curves = {c: measured(tokenizer, pictures, captions=c, options=options) for c in CAPTIONS}
-    believed = predicted(tokenizer, head, pictures, batch=options.batch)
-    rows, threshold = tables(curves, believed, lower_is_better=find_measure(options.measure).lower_is_better)
-    timed = pictures.spread(options.timed)
-    rows += time_rows(tokenizer, head, timed, quality=threshold, options=options)
+    rows: list[Row] = []
+    if "choices" in options.parts:
+        curves = {c: measured(tokenizer, pictures, captions=c, options=options) for c in CAPTIONS}
+        believed = predicted(tokenizer, head, pictures, batch=options.batch)
+        rows += tables(curves, believed, lower_is_better=find_measure(options.measure).lower_is_better)
+    if "time" in options.parts:
+        rows += time_rows(tokenizer, head, pictures.spread(options.timed), options=options)
     return [{"split": name, "measure": options.measure, "pictures": len(pictures), **row} for row in rows]
 
 
@@ -320,6 +355,8 @@ def main() -> None:
     parser.add_argument("--data", default=str(ROOT / "datasets" / "icons-128"))
     parser.add_argument("--splits", nargs="+", default=["test-drawing", "test-concept"])
     parser.add_argument("--measure", default="psnr", choices=["psnr", "perceptual"])
+    parser.add_argument("--parts", nargs="+", default=["choices", "time"], choices=["choices", "time"])
+    parser.add_argument("--quality", type=float, default=20.0, help="of the budgets that are timed")
     parser.add_argument("--limit", type=int, help="pictures of each split; all when left out")
     parser.add_argument("--timed", type=int, default=64, help="pictures that times are taken on")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,6 +1,7 @@
 """textok compress, decompress, prior, and info of .ttk files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,18 @@ def test_codes_decode_to_the_same_pixels(codes_folder: Path, pictures: Path, tmp
         assert torch.stack([record.values for record in reader]).equal(load_tokens(tokens).values.long())
 
 
-@pytest.mark.parametrize("target", [("--mean-tokens", "2.5"), ("--quality", "60")])
+@pytest.mark.parametrize(
+    "target",
+    [
+        ("--mean-tokens", "2.5"),
+        ("--mean-tokens", "2.5", "--equal", "quality"),
+        ("--quality", "60"),
+        ("--loss", "0", "--chooser", "oracle"),
+        ("--loss", "60"),
+    ],
+)
 def test_a_range_of_budgets(
-    target: tuple[str, str], model_folder: Path, pictures: Path, tmp_path: Path
+    target: tuple[str, ...], model_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "x.ttk"
     assert run("compress", pictures, "--model", model_folder, "--budget", "2-3", *target, "--out", out) == 0
@@ -102,6 +112,28 @@ def test_a_range_of_budgets(
     assert len(budgets) == 4 and set(budgets) <= {2, 3}
     if target[0] == "--quality":
         assert budgets == [3] * 4  # no picture reaches it
+    if target == ("--loss", "60"):
+        assert budgets == [2] * 4  # every picture may be as bad as that
+
+
+def test_a_predictor_finds_the_budgets(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captioned = shutil.copytree(pictures, tmp_path / "captioned")
+    names = sorted(path.name for path in captioned.glob("*.png"))
+    lines = [json.dumps({"file_name": name, "text": "a square"}) for name in names]
+    (captioned / "metadata.jsonl").write_text("\n".join(lines))
+    words = ["--model", model_folder, "--data", captioned, "--split", "None", "--out", tmp_path / "head"]
+    words += ["--scored", "None", "--limit", 4, "--looks", 2, "--steps", 2]
+    assert run("train", "predictor", *words) == 0
+    compress = ("compress", pictures, "--model", model_folder, "--out", tmp_path / "x.ttk")
+    soft = ("--budget", "2-3", "--mean-tokens", 2.5, "--chooser")
+    assert run(*compress, *soft, tmp_path / "head") == 0
+    with TtkReader(tmp_path / "x.ttk") as reader:
+        made = {"budget": "2-3", "mean_tokens": 2.5, "equal": "loss", "chooser": "predictor"}
+        assert made.items() <= reader.header.settings.items()
+    assert run(*compress, *soft, "predictor") == 2, "this model has none of its own"
+    assert run(*compress, *soft, "guess") == 2 and "guess" in capsys.readouterr().err
 
 
 def test_append_keys_and_dropped_captions(

@@ -9,7 +9,9 @@ from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.reconstruction import reconstruct
 from textok.models.checkpoint import shipped_folder
+from textok.models.quality_predictor import QualityPredictor
 from textok.models.tokenizer import TexTok
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.picture_quality import psnr_per_image
 
 FOLDER = shipped_folder("icons-128-tokenizer")
@@ -52,3 +54,14 @@ def test_latents_are_unit_scale() -> None:
         latents = model.encode(pictures.images.float() / 127.5 - 1).latents
     assert 0.5 < float(latents.std()) < 1.6
     assert abs(float(latents.mean())) < 0.5
+
+
+def test_the_quality_predictor_is_of_the_shipped_tokenizer_and_its_card_of_it() -> None:
+    head = QualityPredictor.from_pretrained("icons-128")
+    tokenizer = ImageTokenizer.from_pretrained("icons-128")
+    head.check(tokenizer_id=tokenizer.model_id, measure="psnr")
+    card = (shipped_folder("icons-128-predictor") / "README.md").read_text()
+    scores = head.made_by["scores"]
+    assert f"`{head.model_id}`" in card and f"`{tokenizer.model_id}`" in card
+    assert f"{scores['rmse']:.2f} dB" in card and f"{100 * scores['explained']:.0f} %" in card
+    assert f"{sum(p.numel() for p in head.parameters()):,} parameters" in card

@@ -59,11 +59,12 @@ def test_a_smaller_budget_is_a_prefix(
         assert part.codes is None or torch.equal(part.codes, full.codes[:, :budget])
 
 
+@pytest.mark.parametrize("tail", ["cut", "mask"])
 @pytest.mark.parametrize("bottleneck", BOTTLENECKS, ids=kind_of)
 def test_every_parameter_learns(
-    make_model: MakeModel, make_text: MakeText, images: Tensor, bottleneck: BottleneckConfig
+    make_model: MakeModel, make_text: MakeText, images: Tensor, bottleneck: BottleneckConfig, tail: str
 ) -> None:
-    model = make_model(bottleneck).train()
+    model = make_model(bottleneck, tail=tail).train()
     made = model(images, make_text([5, 0, 9]), lengths=torch.tensor([6, 2, 3]))
     (made.images.square().mean() + made.bottled.loss).backward()
     # A key's bias adds the same to every score of a query, which softmax does not see.
@@ -72,10 +73,11 @@ def test_every_parameter_learns(
     assert not still
 
 
+@pytest.mark.parametrize("tail", ["cut", "mask"])
 def test_decode_with_lengths_equals_each_row_cut(
-    make_model: MakeModel, make_text: MakeText, images: Tensor
+    make_model: MakeModel, make_text: MakeText, images: Tensor, tail: str
 ) -> None:
-    model, text = make_model(), make_text([5, 0, 9])
+    model, text = make_model(tail=tail), make_text([5, 0, 9])
     latents = model.encode(images, text).latents
     lengths = [2, 5, 1]
     together = model.decode(latents, text, lengths=torch.tensor(lengths))
@@ -83,6 +85,16 @@ def test_decode_with_lengths_equals_each_row_cut(
         alone = model.decode(latents[row : row + 1, :length], text[row : row + 1])
         assert_close(together[row : row + 1], alone, rtol=0, atol=1e-5)
     assert not torch.allclose(together, model.decode(latents, text), atol=1e-3)
+
+
+def test_a_mask_token_stands_for_what_is_missing(make_model: MakeModel, images: Tensor) -> None:
+    model = make_model(tail="mask")
+    latents = model.encode(images).latents
+    before = model.decode(latents[:, :2]), model.decode(latents)
+    with torch.no_grad():
+        model.decoder.absent.mul_(-3.0)
+    assert not torch.allclose(model.decode(latents[:, :2]), before[0], atol=1e-3)
+    assert_close(model.decode(latents), before[1], rtol=0, atol=0)  # nothing is missing
 
 
 def test_the_training_pass_is_encode_then_decode(
@@ -165,6 +177,7 @@ def test_codes_outside_the_vocabulary_are_refused(make_model: MakeModel, code: i
         ({"num_heads": 0}, "model.num_heads: got 0"),
         ({"patch_size": 0}, "model.patch_size: got 0"),
         ({"num_latents": 0}, "model.num_latents: got 0"),
+        ({"tail": "pad"}, "model.tail: got 'pad'"),
         ({"mlp_ratio": 0.0}, "model.mlp_ratio: got 0.0"),
         ({"placement": "left"}, "model.placement: got 'left'"),
     ],

@@ -15,7 +15,7 @@ from textok.models.tokenizer import TexTok
 from textok.pipeline import soft_budget
 from textok.pipeline.budget_choice import Choice, Goal, exhaustive
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import find_measure, psnr_per_image
+from textok.pipeline.picture_quality import MeasureName, find_measure, psnr_per_image
 from textok.pipeline.soft_budget import (
     RANGES_32,
     RANGES_256,
@@ -87,7 +87,10 @@ def predictor(tokenizer: ImageTokenizer, *, measure: str = "psnr") -> QualityPre
     [
         ({"low": 0, "quality": 20.0}, "got 0 to 3 tokens"),
         ({"low": 4, "quality": 20.0}, "got 4 to 3 tokens"),
-        ({}, "expected one of quality, mean_tokens, bytes"),
+        ({}, "expected one of quality, loss, mean_tokens, bytes"),
+        ({"loss": -0.5}, "loss: got -0.5"),
+        ({"loss": 0.5, "strict": False, "beyond": 0.1}, "no picture needs"),
+        ({"quality": 20.0, "equal": "loss"}, "without a mean"),
         ({"quality": 20.0, "bytes": 9.0}, "expected one of"),
         ({"quality": float("nan")}, "finite"),
         ({"mean_tokens": 3.5}, "mean_tokens: got 3.5"),
@@ -213,6 +216,34 @@ def test_a_predictor_of_another_tokenizer_or_measure_is_refused(
         SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.1, measure="perceptual"), chooser=head)
     with pytest.raises(ValueError, match="at most the model's 4"):
         SoftEncoder(tokenizer, SoftBudget(1, 5, quality=20.0))
+
+
+@pytest.mark.parametrize("measure", ["psnr", "perceptual"])
+@pytest.mark.parametrize("chooser", ["oracle", "bisection"])
+def test_a_loss_is_against_the_picture_itself_at_high(
+    tokenizer: ImageTokenizer, images: Tensor, measure: MeasureName, chooser: Chooser
+) -> None:
+    every = SoftBudget(1, 3, quality=0.0, measure=measure)
+    known = SoftEncoder(tokenizer, every, chooser="oracle").curves(images, CAPTIONS).quality  # (7 3)
+    sign = -1 if measure == "psnr" else 1
+    losses = sign * (known - known[:, 2:])
+    loss = float(losses[:, :2].clamp(min=0).flatten().median()) + 1e-6
+    budget = SoftBudget(1, 3, loss=loss, measure=measure)
+    for row, worse, one in zip(
+        known, losses, encode_soft(tokenizer, images, CAPTIONS, budget=budget, chooser=chooser), strict=True
+    ):
+        enough = [k for k in (1, 2, 3) if float(worse[k - 1]) <= loss]
+        assert one.reached and one.budget in (enough if chooser == "bisection" else enough[:1])
+        assert one.quality == pytest.approx(float(row[one.budget - 1]), abs=0.02)
+
+
+def test_a_mean_is_met_by_one_loss_for_all(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    many = torch.cat([images.roll(shift, dims=-1) for shift in range(0, 32, 4)])
+    encoder = SoftEncoder(tokenizer, SoftBudget(1, 4, mean_tokens=2.5, equal="loss"))
+    found = encoder.calibrate(many)
+    tokens = encoder.encode(many)
+    assert abs(found.mean_tokens - 2.5) < 0.1 and all(one.reached for one in tokens)
+    assert sum(one.budget for one in tokens) / len(many) == pytest.approx(found.mean_tokens, abs=0.1)
 
 
 def test_perceptual_budgets_count_downwards(tokenizer: ImageTokenizer, images: Tensor) -> None:

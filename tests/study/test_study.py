@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,15 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
     assert {arm.table for arm in arms.values()} == set(TABLES)
     assert [name for name in arms if "seed" in name][:2] == ["both-seed0", "none-seed0"]
     for arm in arms.values():
-        same = ["data", "loss", "optimizer", "budgets", "batch_size"]
+        same = ["data", "loss", "optimizer", "batch_size"]
+        same += [] if arm.table == "budgets" else ["budgets"]
         same += [] if arm.name.endswith("longer") else ["steps"]
         assert all(getattr(arm.run, name) == getattr(base, name) for name in same), arm.name
+    drawn = {arm.run.budgets for arm in arms.values() if arm.table == "budgets"}
+    assert len(drawn) == 7 and base.budgets in drawn, (
+        "five other draws, fixed ones, and the base's with a mask token"
+    )
+    assert arms["budgets-mask-token"].run.model == replace(base.model, tail="mask")
     assert arms["none-longer"].run.steps == arms["both-longer"].run.steps == 4 * base.steps
     assert arms["both-plain"].run.model == replace(base.model, text_bias=None)
     assert arms["none-seed2"].run == replace(
@@ -75,8 +82,9 @@ def test_a_study_over_two_sittings(
     assert set(first["arms"]) == {"both-seed0"} and "none-seed0" in first["not_run"]
     written = (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns
 
-    only = ("none-seed0", "bottleneck-fsq")
-    study_captions(base, tmp_path, tables=("placement", "bottleneck", "quality"), only=only, **settings)
+    only = ("none-seed0", "bottleneck-fsq", "budgets-fixed-8")
+    asked = ("placement", "bottleneck", "quality", "budgets")
+    study_captions(base, tmp_path, tables=asked, only=only, **settings)
     assert (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns == written, "scored once"
     second = json.loads((tmp_path / "results.json").read_text())
     assert set(second["arms"]) == {"both-seed0", *only}
@@ -90,7 +98,7 @@ def test_a_study_over_two_sittings(
     }
 
     page = tmp_path / "page.md"
-    names = ("placement", "explanation", "bottleneck", "quality", "encoder", "arms")
+    names = (*TABLES, "arms")
     marks = "\n".join(f"<!-- table {n} -->\n<!-- end table {n} -->" for n in names)
     page.write_text(f"<!-- record -->\n<!-- end record -->\n{marks}\n")
     copy_record(tmp_path, tmp_path / "kept" / "study.json")
@@ -105,6 +113,7 @@ def test_a_study_over_two_sittings(
     for table in tables[3], tables[4]:  # of bottlenecks, of failing captions
         assert "photos**, at 2 / 8 tokens" in table and "test-concept**, at 2 / 8" in table
     assert "| caption | PSNR ↑ | perceptual ↓ | retrieval ↑ |" in tables[4] and "| near | " in tables[4]
+    assert re.search(r"\| 8 tokens, fixed length \|  \|  \|  \| [\d.]+ \|", text), "at its own length only"
     assert "Not run yet: encoder-seed0, decoder-seed0" in text
 
 

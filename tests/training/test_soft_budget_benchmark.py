@@ -51,13 +51,18 @@ def test_a_few_pictures(
     found = json.loads((tmp_path / "out.json").read_text())
     rows = {name: [row for row in found["rows"] if row["table"] == name] for name in TABLES}
     assert {name: len(part) for name, part in rows.items()} == {
-        "falls": 1, "mean": 3, "tokens": 4, "captions": 3, "time": 4,
+        "falls": 1, "mean": 6, "tokens": 8, "captions": 3, "time": 4,
     }  # fmt: skip
     assert all(row["pictures"] == 12 and row["split"] == "val" for row in found["rows"])
-    oracle, *_, fixed = rows["tokens"]
+    assert [row["equal"] for row in rows["tokens"]] == ["loss"] * 4 + ["quality"] * 4
+    by_loss, by_quality = rows["tokens"][0], rows["tokens"][4]
+    assert (
+        by_loss["tokens_same_mean_quality"] <= by_loss["oracle_tokens"] and by_quality["share_reached"] <= 1
+    )
+    oracle, *_, fixed = rows["tokens"][4:]
     assert oracle["chooser"] == "oracle" and fixed["chooser"] == "fixed"
     assert oracle["tokens_same_share_reached"] <= oracle["oracle_tokens"] <= 8
-    assert oracle["threshold"] == rows["mean"][0]["threshold"] == rows["captions"][0]["threshold"]
+    assert oracle["threshold"] == rows["mean"][3]["threshold"] == rows["captions"][0]["threshold"]
     assert all(abs(row["error"]) == pytest.approx(abs(row["others"] - row["asked"])) for row in rows["mean"])
     encode = next(row for row in rows["time"] if row["chooser"] == "encode")
     assert encode["times_encode"] == 1 and all(row["seconds_per_image"] > 0 for row in rows["time"])

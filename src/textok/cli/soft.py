@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textok.codec import Record
     from textok.data import Batch
     from textok.pipeline.image_tokenizer import ImageTokenizer
-    from textok.pipeline.soft_budget import SoftBudget, SoftEncoder
+    from textok.pipeline.soft_budget import Chooser, SoftBudget, SoftEncoder
 
 _SAMPLE = 256
 
@@ -32,17 +32,24 @@ class SoftChoice:
     """with a range: so many tokens on average, at one quality for all (found on a sample of the pictures)"""
     quality: Annotated[float | None, arg(metavar="DB", help_behavior_hint="")] = None
     """with a range: the PSNR in dB that each picture is to reach"""
+    loss: Annotated[float | None, arg(metavar="DB", help_behavior_hint="")] = None
+    """with a range: how many dB below its own PSNR at the most tokens each picture may be"""
+    equal: Literal["quality", "loss"] = "loss"
+    """with --mean-tokens: whether one loss or one quality for all gives that mean; a loss gives the better pictures"""
+    chooser: Annotated[str, arg(metavar="oracle|bisection|predictor|FOLDER")] = "bisection"
+    """with a range, how budgets are found: decoding at every one, at log2 of them, or by the model's predictor \
+(or that of a folder), which decodes nothing"""
 
     def __post_init__(self) -> None:
         if self.budget is not None and not re.fullmatch(r"\d{1,6}(-\d{1,6})?", self.budget):
             raise ValueError(
                 f"budget: got {self.budget!r}; expected a number such as 16, or a range such as 8-24"
             )
-        targets = sum(target is not None for target in (self.mean_tokens, self.quality))
+        targets = sum(target is not None for target in (self.mean_tokens, self.quality, self.loss))
         if targets != int(self.is_range):
             raise ValueError(
-                f"budget: got {self.budget or 'none'} with {targets} of --mean-tokens and --quality; expected"
-                " one of them with a range such as 8-24, and none with a number"
+                f"budget: got {self.budget or 'none'} with {targets} of --mean-tokens, --quality and --loss;"
+                " expected one of them with a range such as 8-24, and none with a number"
             )
 
     @property
@@ -52,7 +59,11 @@ class SoftChoice:
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, for the record."""
-        asked = {"budget": self.budget, "mean_tokens": self.mean_tokens, "quality": self.quality}
+        asked: dict[str, Any] = {"budget": self.budget, "mean_tokens": self.mean_tokens}
+        asked |= {"quality": self.quality, "loss": self.loss}
+        if self.is_range:
+            by = self.chooser if self.chooser in ("oracle", "bisection") else "predictor"
+            asked |= {"equal": self._equal, "chooser": by}
         return {name: value for name, value in asked.items() if value is not None}
 
     def encoder(self, tokenizer: "ImageTokenizer", pictures: PictureChoice, *, batch_size: int) -> Encode:
@@ -65,8 +76,9 @@ class SoftChoice:
             return self._fixed(tokenizer, batch_size=batch_size)
         from textok.pipeline.soft_budget import SoftEncoder
 
-        encoder = SoftEncoder(tokenizer, self._soft_budget(), batch_size=batch_size)
-        if self.quality is None:
+        chooser = self._chooser(tokenizer)
+        encoder = SoftEncoder(tokenizer, self._soft_budget(), chooser=chooser, batch_size=batch_size)
+        if self.mean_tokens is not None:
             _calibrate(encoder, pictures, batch_size=batch_size)
         return lambda batch: _soft_records(encoder, batch)
 
@@ -74,7 +86,20 @@ class SoftChoice:
         from textok.pipeline.soft_budget import SoftBudget
 
         low, high = map(int, str(self.budget).split("-"))
-        return SoftBudget(low, high, mean_tokens=self.mean_tokens, quality=self.quality)
+        targets = {"mean_tokens": self.mean_tokens, "quality": self.quality, "loss": self.loss}
+        return SoftBudget(low, high, **targets, equal=self._equal)
+
+    @property
+    def _equal(self) -> Literal["quality", "loss"] | None:
+        return None if self.mean_tokens is None else self.equal
+
+    def _chooser(self, tokenizer: "ImageTokenizer") -> "Chooser":
+        from textok.models.quality_predictor import QualityPredictor
+
+        if self.chooser == "oracle" or self.chooser == "bisection":
+            return self.chooser
+        own = tokenizer.model_id.rpartition("-")[0]
+        return QualityPredictor.from_pretrained(own if self.chooser == "predictor" else self.chooser)
 
     def _fixed(self, tokenizer: "ImageTokenizer", *, batch_size: int) -> Encode:
         budget = tokenizer.model.budget(None if self.budget is None else int(self.budget))

@@ -169,8 +169,8 @@ def predictor(
         out: the folder for the head.
         model: the tokenizer it is for: a shipped name, a folder or a hub id.
         data: captioned pictures.
-        split: the part to train on.
-        scored: the part to score the head on.
+        split: the part to train on; None takes all.
+        scored: the part to score the head on; None scores none.
         limit: read only so many pictures of each part, from the first.
         looks: budgets that each picture is decoded at.
         measure: the quality to tell.

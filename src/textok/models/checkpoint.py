@@ -26,6 +26,7 @@ COMPANIONS = (CLASS_CAPTIONS_FILE, PRIOR_FILE)
 """Files that may lie beside weights and belong to these very ones."""
 SHIPPED = {"icons-128": "icons-128-tokenizer"}
 SHIPPED_GENERATORS = {"icons-128": "icons-128-generator"}
+SHIPPED_PREDICTORS = {"icons-128": "icons-128-predictor"}
 
 # Not typing.Self, which the run-time type checks of the tests cannot read.
 PretrainedT = TypeVar("PretrainedT", bound="Pretrained")

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, gelu
 
-from textok.models.checkpoint import Pretrained
+from textok.models.checkpoint import SHIPPED_PREDICTORS, Pretrained
 
 DETAIL_SCALES = (2, 4, 8, 16, 32, 64)
 """Sides in pixels of the squares whose means are taken away; the last measure takes away the picture's own."""
@@ -58,6 +58,7 @@ class QualityPredictor(Pretrained):
     """
 
     config_class = QualityPredictorConfig
+    shipped = SHIPPED_PREDICTORS
     config: QualityPredictorConfig
     curve_mean: Tensor
     curve_std: Tensor

@@ -17,6 +17,7 @@ from textok.models.text import TextCondition, TextTokens, join_text
 
 Placement = Literal["both", "encoder", "decoder", "none"]
 TextPath = Literal["sequence", "memory"]
+Tail = Literal["cut", "mask"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class TexTokConfig:
             block read them by keys and values of their own and leaves them as they are, which costs less
             (benchmarks/results/text_startup.json).
         text_bias: where the learned attention bias on caption keys starts; None leaves the bias out.
+        tail: what the decoder reads in place of the latents beyond the budget: nothing ("cut"), or a learned token
+            at each of their positions ("mask"), which makes every budget cost as much as all K.
     """
 
     image_size: int = 128
@@ -55,6 +58,7 @@ class TexTokConfig:
     max_text_tokens: int = 40
     text_path: TextPath = "sequence"
     text_bias: float | None = -3.0
+    tail: Tail = "cut"
 
     def __post_init__(self) -> None:
         self._check_positive()
@@ -72,6 +76,8 @@ class TexTokConfig:
             )
         if self.text_path not in ("sequence", "memory"):
             raise ValueError(f"model.text_path: got {self.text_path!r}, expected sequence or memory")
+        if self.tail not in ("cut", "mask"):
+            raise ValueError(f"model.tail: got {self.tail!r}, expected cut or mask")
 
     def _check_positive(self) -> None:
         sizes = ("image_size", "patch_size", "dim", "encoder_depth", "decoder_depth", "num_heads")
@@ -143,6 +149,7 @@ class TokenDecoder(nn.Module):
         self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
         init_linear(self)
         self.text = _text_tokens(config, reads_text=reads_text)
+        self.absent = nn.Parameter(torch.zeros(config.dim)) if config.tail == "mask" else None
 
     def forward(
         self,
@@ -153,9 +160,9 @@ class TokenDecoder(nn.Module):
         present: Bool[Tensor, "b k"] | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures from k latents a row; ``present`` masks the tail of rows with a smaller budget."""
-        batch, length, _ = latents.shape
+        batch = len(latents)
         queries = (self.query + _positions(self.config, grid, like=self.query)).expand(batch, -1, -1)
-        tokens = self.latent(latents.to(self.query.dtype)) + self.latent_positions[:length]  # (b k d)
+        tokens, present = self._latent_tokens(latents, present)  # (b k d), (b k)
         valid = None
         if present is not None:
             valid = torch.cat([present.new_ones(batch, queries.shape[1]), present], dim=1)
@@ -164,6 +171,19 @@ class TokenDecoder(nn.Module):
         joined, keys = join_text(tokens, valid, self.text, text, as_memory=as_memory)  # (b p+k+t d)
         patches = self.output(self.transformer(joined, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
         return unpatchify(patches, grid=grid, patch_size=self.config.patch_size)
+
+    def _latent_tokens(
+        self, latents: Float[Tensor, "b k c"], present: Bool[Tensor, "b k"] | None
+    ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"] | None]:
+        """The latents in place, n = k; or with the mask token where there is none, n = K, and nothing to mask."""
+        tokens = self.latent(latents.to(self.query.dtype))
+        if self.absent is None:
+            return tokens + self.latent_positions[: tokens.shape[1]], present
+        if present is not None:
+            tokens = torch.where(present[..., None], tokens, self.absent)
+        missing = self.config.num_latents - tokens.shape[1]
+        tail = self.absent.expand(len(tokens), missing, -1)
+        return torch.cat([tokens, tail], dim=1) + self.latent_positions, None
 
 
 def _positions(config: TexTokConfig, grid: tuple[int, int], *, like: Tensor) -> Float[Tensor, "p d"]:

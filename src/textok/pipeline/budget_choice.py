@@ -45,9 +45,43 @@ class KnownCurves:
         return self.quality[rows, budgets - self.first]
 
 
+@dataclass(frozen=True, eq=False)
+class LossCurves:
+    """How much worse than its own at some budget each picture's quality is; less is better.
+
+    Attributes:
+        curves: of quality.
+        best: quality of each picture at that budget.
+        lower_is_better: of the quality.
+    """
+
+    curves: Curves
+    best: Float[Tensor, "b"]
+    lower_is_better: bool
+
+    @classmethod
+    def against(cls, curves: Curves, budget: int, *, lower_is_better: bool) -> "LossCurves":
+        """Losses against the quality at ``budget`` tokens."""
+        rows = torch.arange(len(curves))
+        best = curves.at(rows, torch.full_like(rows, budget)).double()
+        return cls(curves, best, lower_is_better)
+
+    def __len__(self) -> int:
+        return len(self.curves)
+
+    def at(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
+        """See :class:`Curves`."""
+        loss = self.best[rows] - self.curves.at(rows, budgets).double()
+        return -loss if self.lower_is_better else loss
+
+    def quality(self, losses: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """The quality of each picture at its loss."""
+        return self.best + losses if self.lower_is_better else self.best - losses
+
+
 @dataclass(frozen=True)
 class Goal:
-    """The quality to reach: at least ``threshold``, or at most that of a distance."""
+    """The quality to reach: at least ``threshold``, or at most that of a distance or loss."""
 
     threshold: float
     lower_is_better: bool = False

@@ -6,13 +6,11 @@ A budget of k is the first k tokens of one encoding, so a picture is encoded onc
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Integer, UInt8
-from PIL import Image
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from textok.data.images import to_unit
 from textok.models.quality_predictor import QualityPredictor, picture_detail
@@ -23,6 +21,7 @@ from textok.pipeline.budget_choice import (
     Curves,
     Goal,
     KnownCurves,
+    LossCurves,
     Search,
     bisection,
     calibrate,
@@ -34,15 +33,13 @@ from textok.pipeline.decoded_curves import DecodedCurves
 from textok.pipeline.image_tokenizer import (
     Captions,
     ImageTokenizer,
-    Output,
-    Pictures,
     as_captions,
     values_of,
 )
 from textok.pipeline.picture_quality import find_measure
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.soft_budget_config import RANGES_32, RANGES_256, SoftBudget
-from textok.pipeline.tokens import Tokens
+from textok.pipeline.soft_tokens import SoftTokens, decode_soft
 
 Chooser = Literal["oracle", "bisection"] | QualityPredictor
 """What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
@@ -60,28 +57,6 @@ __all__ = [
 ]
 
 CALIBRATION_PICTURES = 512
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SoftTokens:
-    """The tokens of one picture, as many as it needs.
-
-    Attributes:
-        values: (k, c) latents or (k,) codes.
-        budget: k.
-        quality: of the decoded picture, in the budget's measure; the predictor's word where that chose.
-        reached: whether that is what the budget asks for; False flags a picture that has ``high`` tokens and is
-            still not good enough.
-        grid: (rows, columns) of patches.
-        model_id: of the tokenizer.
-    """
-
-    values: Float[Tensor, "k c"] | Integer[Tensor, "k"]
-    budget: int
-    quality: float
-    reached: bool
-    grid: tuple[int, int]
-    model_id: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,17 +115,22 @@ class SoftEncoder:
 
     @property
     def goal(self) -> Goal:
-        """The quality that every picture is to reach.
+        """The quality that every picture is to reach, or the loss that it may have.
 
         Raises:
             ValueError: when the budget is a mean and was not calibrated yet.
         """
-        threshold = self.calibration.threshold if self.calibration else self.budget.quality
+        asked = self.budget.loss if self.budget.quality is None else self.budget.quality
+        threshold = self.calibration.threshold if self.calibration else asked
         if threshold is None:
             raise ValueError(
                 "budget: a mean of tokens or bytes is met by a quality; call calibrate with a sample of pictures"
             )
-        return Goal(threshold, self.measure.lower_is_better)
+        return Goal(threshold, self._lower_is_better)
+
+    @property
+    def _lower_is_better(self) -> bool:
+        return self.budget.by_loss or self.measure.lower_is_better
 
     def calibrate(
         self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
@@ -161,17 +141,15 @@ class SoftEncoder:
         ``encode``.
 
         Raises:
-            ValueError: when the budget names a quality, or there are fewer than two pictures.
+            ValueError: when the budget names a quality or a loss, or there are fewer than two pictures.
         """
         if self.budget.mean_tokens is None:
-            raise ValueError(
-                f"budget: got quality {self.budget.quality}; only a mean of tokens or bytes is calibrated"
-            )
+            raise ValueError("budget: got a quality or a loss; only a mean of tokens or bytes is calibrated")
         self.calibration = calibrate(
             self.curves(images, captions, keep_size=keep_size),
             self.bounds,
             mean_tokens=self.budget.mean_tokens,
-            lower_is_better=self.measure.lower_is_better,
+            lower_is_better=self._lower_is_better,
             search=self._search,
             share=self.budget.share_beyond,
         )
@@ -181,7 +159,7 @@ class SoftEncoder:
     def curves(
         self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
     ) -> KnownCurves:
-        """Quality at every budget within the bounds: decoded, or the predictor's word."""
+        """Quality, or loss where pictures share that, at every budget within the bounds: decoded, or predicted."""
         low, high = self.bounds.low, self.bounds.beyond
         tables = [
             measure_all(batch.curves, torch.arange(len(batch.curves)), low=low, high=high)
@@ -206,13 +184,16 @@ class SoftEncoder:
         goal, tokens = self.goal, []
         for batch in self._batches(images, captions, keep_size=keep_size):
             choice = choose(batch.curves, goal, self.bounds, search=self._search, allowance=self._allowance)
-            columns = (choice.budgets.tolist(), choice.quality.tolist(), choice.reached.tolist())
-            for values, budget, quality, reached in zip(batch.values.cpu(), *columns, strict=True):
+            curves, quality = batch.curves, choice.quality
+            if isinstance(curves, LossCurves):
+                quality = curves.quality(quality)
+            columns = (choice.budgets.tolist(), quality.tolist(), choice.reached.tolist())
+            for values, budget, found, reached in zip(batch.values.cpu(), *columns, strict=True):
                 tokens.append(
                     SoftTokens(
                         values=values[:budget].clone(),
                         budget=budget,
-                        quality=quality,
+                        quality=found,
                         reached=reached,
                         grid=batch.grid,
                         model_id=self.tokenizer.model_id,
@@ -234,7 +215,7 @@ class SoftEncoder:
         text, patch = self.tokenizer.text_of(captions), self.tokenizer.model.config.patch_size
         encoding = self.tokenizer.encode_pixels(pixels, text)
         values = values_of(encoding)
-        curves = (
+        curves: Curves = (
             KnownCurves(self.chooser(encoding.latents.float().cpu(), picture_detail(to_unit(pixels))))
             if isinstance(self.chooser, QualityPredictor)
             else DecodedCurves(
@@ -246,6 +227,10 @@ class SoftEncoder:
                 batch_size=self.batch_size,
             )
         )
+        if self.budget.by_loss:
+            curves = LossCurves.against(
+                curves, self.bounds.high, lower_is_better=self.measure.lower_is_better
+            )
         return _Encoded(
             values=values, curves=curves, grid=(pixels.shape[2] // patch, pixels.shape[3] // patch)
         )
@@ -273,71 +258,11 @@ def encode_soft(
     side = tokenizer.model.config.image_size
     pixels = as_pictures(images, size=None if keep_size else (side, side))
     texts = as_captions(captions, len(pixels))
-    if budget.quality is None:
+    if budget.quality is None and budget.loss is None:
         count = min(len(pixels), CALIBRATION_PICTURES)
         places = [(2 * i + 1) * len(pixels) // (2 * count) for i in range(count)]
         encoder.calibrate(pixels[places], [texts[i] for i in places], keep_size=True)
     return encoder.encode(pixels, texts, keep_size=True)
-
-
-@overload
-def decode_soft(
-    tokenizer: ImageTokenizer,
-    tokens: Sequence[SoftTokens],
-    captions: Captions = ...,
-    *,
-    output: Literal["pil"] = ...,
-    batch_size: int = ...,
-) -> list[Image.Image]: ...
-
-
-@overload
-def decode_soft(
-    tokenizer: ImageTokenizer,
-    tokens: Sequence[SoftTokens],
-    captions: Captions = ...,
-    *,
-    output: Literal["uint8", "float"],
-    batch_size: int = ...,
-) -> Tensor: ...
-
-
-def decode_soft(
-    tokenizer: ImageTokenizer,
-    tokens: Sequence[SoftTokens],
-    captions: Captions = None,
-    *,
-    output: Output = "pil",
-    batch_size: int = 32,
-) -> Pictures:
-    """Decode pictures of different budgets; those of like budgets are decoded together.
-
-    Each is what decoding it alone gives, up to the rounding of sums: 1e-4 on the scale [-1, 1] in float32, and of
-    a few of 255 levels in bfloat16.
-
-    Args:
-        tokenizer: the one that made the tokens.
-        tokens: at least one picture, all of one grid.
-        captions: one a picture, one for all, or None for none.
-        output: as for ``ImageTokenizer.decode``.
-        batch_size: pictures at a time.
-
-    Raises:
-        ValueError: when another model made the tokens, the grids differ, or the captions are not one a picture.
-    """
-    made = {(one.model_id, one.grid) for one in tokens}
-    if len(made) != 1:
-        raise ValueError(f"tokens: got {len(tokens)} pictures, of {len(made)} models or grids; expected one")
-    ((model_id, grid),) = made
-    padded = Tokens(
-        values=pad_sequence([one.values for one in tokens], batch_first=True),
-        model_id=model_id,
-        grid=grid,
-        keys=tuple(str(place) for place in range(len(tokens))),
-        captions=as_captions(captions, len(tokens)),
-    )
-    lengths = [one.budget for one in tokens]
-    return tokenizer.decode(padded, lengths=lengths, output=output, batch_size=batch_size)
 
 
 def plain_bytes_per_token(tokenizer: ImageTokenizer) -> float:

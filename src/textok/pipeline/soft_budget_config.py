@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import KW_ONLY, dataclass, replace
+from typing import Literal
 
 from textok.pipeline.picture_quality import MeasureName, find_measure
 
@@ -16,15 +17,20 @@ RANGES_32 = {"short": (10, 19), "middle": (15, 28), "long": (19, 31)}
 class SoftBudget:
     """About how many tokens a picture may have, and what decides.
 
-    Exactly one of ``quality``, ``mean_tokens`` and ``bytes`` is given; the last two are met by a quality that is
-    calibrated on a sample. A picture that cannot reach the quality gets ``high`` tokens and is flagged.
+    Exactly one of ``quality``, ``loss``, ``mean_tokens`` and ``bytes`` is given; the last two are met by a quality
+    or loss that is calibrated on a sample. A picture that cannot reach the quality gets ``high`` tokens and is
+    flagged; a loss is within reach of every picture.
 
     Attributes:
         low: fewest tokens of a picture.
         high: most tokens.
         quality: to be reached, in the measure's unit: dB or more, distance or less.
+        loss: how much worse than the same picture at ``high`` tokens a picture may be, in the measure's unit.
         mean_tokens: the mean over the pictures.
         bytes: the mean size of a picture's tokens.
+        equal: what a mean is met by: one quality for all pictures, which serves hard ones, or one loss for all,
+            which spends tokens where they do most and gives the better mean quality. Default the loss, or with
+            ``strict=False`` the quality.
         measure: "psnr" in dB, or "perceptual", a distance of deep features.
         strict: False lets some pictures go beyond ``high``, up to all K, where that reaches the quality.
         beyond: the share of the pictures, at most, that may; only with ``strict=False``.
@@ -34,8 +40,10 @@ class SoftBudget:
     high: int
     _: KW_ONLY
     quality: float | None = None
+    loss: float | None = None
     mean_tokens: float | None = None
     bytes: float | None = None
+    equal: Literal["quality", "loss"] | None = None
     measure: MeasureName = "psnr"
     strict: bool = True
     beyond: float | None = None
@@ -44,6 +52,7 @@ class SoftBudget:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"budget: got {self.low} to {self.high} tokens; expected 1 <= low <= high")
         self._check_target()
+        self._check_equal()
         find_measure(self.measure)
         if self.strict and self.beyond is not None:
             raise ValueError(
@@ -54,8 +63,18 @@ class SoftBudget:
                 f"beyond: got {self.beyond} with strict=False; expected the share of pictures, above 0 up to 1"
             )
 
+    def _check_equal(self) -> None:
+        if self.equal not in (None, "quality", "loss"):
+            raise ValueError(f"equal: got {self.equal!r}; expected quality or loss")
+        if self.equal is not None and self.mean_tokens is None and self.bytes is None:
+            raise ValueError(f"equal: got {self.equal!r} without a mean of tokens or bytes; leave it out")
+        if self.loss is not None and self.loss < 0:
+            raise ValueError(f"loss: got {self.loss:g}; expected 0 or more")
+        if self.by_loss and not self.strict:
+            raise ValueError("strict: got False with a loss, which no picture needs to go beyond `high` for")
+
     def _check_target(self) -> None:
-        targets = {name: getattr(self, name) for name in ("quality", "mean_tokens", "bytes")}
+        targets = {name: getattr(self, name) for name in ("quality", "loss", "mean_tokens", "bytes")}
         given = {name: value for name, value in targets.items() if value is not None}
         if len(given) != 1:
             raise ValueError(f"budget: got {given or 'no target'}; expected one of {', '.join(targets)}")
@@ -65,6 +84,12 @@ class SoftBudget:
             raise ValueError(
                 f"mean_tokens: got {self.mean_tokens:g}; expected within the range {self.low} to {self.high}"
             )
+
+    @property
+    def by_loss(self) -> bool:
+        """Whether pictures share a loss, not a quality."""
+        by_default = self.equal is None and self.quality is None and self.strict
+        return self.equal == "loss" or self.loss is not None or by_default
 
     @property
     def share_beyond(self) -> float:

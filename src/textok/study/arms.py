@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.vit import Placement
+from textok.training.draws import BudgetDraw
 from textok.training.tokenizer_run import TokenizerRun
 
-TABLES = ("placement", "explanation", "bottleneck", "quality", "encoder")
+TABLES = ("placement", "explanation", "bottleneck", "quality", "encoder", "budgets")
 """The tables in order of importance."""
 
 LONGER = 4
@@ -49,7 +50,7 @@ def study_arms(base: TokenizerRun, *, seeds: Sequence[int] = (0, 1, 2)) -> list[
     if not seeds:
         raise ValueError("seeds: got none, expected at least one")
     base = replace(base, seed=seeds[0])
-    others = (explanation_arms, bottleneck_arms, quality_arms, encoder_arms)
+    others = (explanation_arms, bottleneck_arms, quality_arms, encoder_arms, budget_arms)
     arms = placement_arms(base, seeds=seeds) + [arm for made in others for arm in made(base)]
     return [replace(arm, run=replace(arm.run, name=arm.name)) for arm in arms]
 
@@ -117,3 +118,33 @@ def encoder_arms(base: TokenizerRun) -> list[Arm]:
         )
         for name, (encoder, tokens) in variants.items()
     ]
+
+
+FIXED_LENGTHS = (8, 32)
+"""Tokens of the arms of fixed length."""
+
+
+def budget_arms(base: TokenizerRun) -> list[Arm]:
+    """Other ways to draw the training budgets, a mask token for the tail, and models of one length.
+
+    The table's base is "both": lengths log-uniform, a quarter of them full, each picture its own, the tail cut.
+    """
+    drawn: dict[str, tuple[str, BudgetDraw]] = {
+        "uniform": ("uniform", replace(base.budgets, kind="uniform")),
+        "powers": ("powers of two", replace(base.budgets, kind="powers")),
+        "no-full": ("no share at full K", replace(base.budgets, full_share=0.0)),
+        "half-full": ("half at full K", replace(base.budgets, full_share=0.5)),
+        "per-batch": ("one length a batch", replace(base.budgets, per_sample=False)),
+    }
+    arms = [
+        Arm(name=f"budgets-{name}", table="budgets", label=label, run=replace(base, budgets=draw))
+        for name, (label, draw) in drawn.items()
+    ]
+    masked = replace(base, model=replace(base.model, tail="mask"))
+    arms.append(Arm(name="budgets-mask-token", table="budgets", label="mask token for the tail", run=masked))
+    for length in FIXED_LENGTHS:
+        model, budgets = replace(base.model, num_latents=length), replace(base.budgets, kind="fixed")
+        fixed = replace(base, model=model, budgets=budgets)
+        label = f"{length} tokens, fixed length"
+        arms.append(Arm(name=f"budgets-fixed-{length}", table="budgets", label=label, run=fixed))
+    return arms

@@ -60,6 +60,7 @@ def sections(
         "bottleneck": bottleneck_table(scored),
         "quality": quality_table(variants),
         "encoder": encoder_table(scored),
+        "budgets": budgets_table(scored),
     }
     run = ", ".join(s.arm.name for s in scored) or "none"
     found["arms"] = f"Run: {run}.\n\nNot run yet: {', '.join(missing) or 'none'}."
@@ -233,6 +234,35 @@ def encoder_table(scored: Sequence[Scored]) -> str:
         _metric_table(named, metric, split="test-drawing") for metric in measured(named, split="test-drawing")
     ]
     return "\n\n".join([*parts, *_other_sets(named)])
+
+
+def budgets_table(scored: Sequence[Scored]) -> str:
+    """Ways to draw training budgets, and models of one length, which have a value at that length only."""
+    arms = [s for s in scored if s.arm.table == "budgets"]
+    if not arms:
+        return "Not run yet."
+    base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
+    named = {("log-uniform, a quarter full (base)" if s in base else s.arm.label): s for s in (*base, *arms)}
+    groups = {label: [s] for label, s in named.items()}
+    return "\n\n".join(
+        _budgets_of(named, metric, split=split)
+        for split in SETS[:2]
+        for metric in measured(groups, split=split)
+    )
+
+
+def _budgets_of(named: Mapping[str, Scored], metric: str, *, split: str) -> str:
+    curves = {label: s.curve(metric, split=split) for label, s in named.items()}
+    for label, s in named.items():
+        if s.arm.run.budgets.kind == "fixed":
+            curves[label] = {s.arm.run.model.num_latents: curves[label][s.arm.run.model.num_latents]}
+    budgets = sorted({k for found in curves.values() for k in found})
+    rows = [
+        [label, *(METRICS[metric].format(found[k]) if k in found else "" for k in budgets)]
+        for label, found in curves.items()
+    ]
+    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    return f"**{split}, {metric}** ({better} is better)\n\n" + markdown(["arm", *map(str, budgets)], rows)
 
 
 def _other_sets(named: Mapping[str, Sequence[Scored]]) -> list[str]:
