@@ -1,9 +1,7 @@
 """The caption study from one command: trained arms, scores kept, tables, and what is not run yet."""
 
-import io
 import json
 import re
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,27 +14,15 @@ from textok.study.captions import copy_record, publish, study_captions
 from textok.training.tokenizer_run import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
-VAL = ROOT / "datasets/icons-128/val-000000.tar"
-
-
-def write_split(path: Path, first: int, count: int) -> None:
-    with tarfile.open(VAL) as source, tarfile.open(path, "w") as target:
-        for i in range(first, first + count):
-            for ending in ("webp", "json"):
-                info = source.getmember(f"val-{i:06d}.{ending}")
-                target.addfile(info, io.BytesIO(source.extractfile(info).read()))
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> TokenizerRun:
-    folder = tmp_path_factory.mktemp("study-pictures")
-    for place, split in enumerate(("train", "val", "test-drawing", "test-concept")):
-        write_split(folder / f"{split}-000000.tar", 16 * place, 16)
+def base(drawings: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenizerRun:
     run = toy()
     return replace(
         run,
-        data=replace(run.data, source=str(folder), split="train"),
-        text_cache=str(folder / "captions"),
+        data=replace(run.data, source=str(drawings), split="train"),
+        text_cache=str(tmp_path_factory.mktemp("captions")),
         validation=replace(run.validation, every=1000, count=4, budgets=(8,), pictures=1),
         steps=2,
         batch_size=8,

@@ -56,6 +56,16 @@ def test_each_kind_has_its_distribution() -> None:
     assert below == pytest.approx(expected, abs=0.02)
 
 
+def test_a_fixed_length_is_that_of_every_row() -> None:
+    random = torch.Generator().manual_seed(0)
+    draw = BudgetDraw(kind="fixed", length=8)
+    assert draw.lengths(3, most=32, generator=random).tolist() == [8, 8, 8]
+    assert draw.lengths(2, most=4, generator=random).tolist() == [4, 4]
+    for length, kind in ((0, "fixed"), (8, "uniform")):
+        with pytest.raises(ValueError, match=r"budgets\.length"):
+            BudgetDraw(kind=kind, length=length)
+
+
 def test_fixed_budgets_draw_nothing() -> None:
     random = torch.Generator().manual_seed(0)
     before = random.get_state()

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from textok.cli.recipes import find_recipe
+from textok.cli.recipes import find_generator_recipe, find_recipe
 
-Table = Literal["placement", "explanation", "bottleneck", "quality", "encoder"]
+Table = Literal["placement", "explanation", "bottleneck", "quality", "encoder", "budgets"]
 
 
 def captions(
@@ -15,7 +15,7 @@ def captions(
     out: Path,
     recipe: str = "icons-64",
     photos: str = "datasets/photos-256",
-    tables: tuple[Table, ...] = ("placement", "explanation", "bottleneck", "quality", "encoder"),
+    tables: tuple[Table, ...] = ("placement", "explanation", "bottleneck", "quality", "encoder", "budgets"),
     seeds: tuple[int, ...] = (0, 1, 2),
     only: Annotated[tuple[str, ...], arg(metavar="ARM", help_behavior_hint="(default: all)")] = (),
     shipped: Annotated[str | None, arg(metavar="NAME")] = "icons-128",
@@ -66,3 +66,55 @@ def captions(
     if publish is not None:
         publish_tables(out, publish, record=record)
     print(out / "tables.md")
+
+
+def generation(
+    *,
+    tokenizers: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER")],
+    out: Path,
+    recipe: str = "icons-64-dit",
+    data: str = "datasets/icons-128",
+    only: Annotated[tuple[str, ...], arg(metavar="ARM", help_behavior_hint="(default: all)")] = (),
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
+    gather: bool = False,
+    publish: Annotated[Path | None, arg(metavar="FILE.md")] = None,
+    record: Annotated[Path | None, arg(metavar="FILE.json")] = None,
+) -> None:
+    """Whether captions in the tokenizer help generation: the same generator on the latents of several tokenizers.
+
+    The first tokenizer also gets generators of a single budget, to see what serving all budgets costs. Run it again
+    to go on where it was stopped; every arm is a normal run folder under OUT.
+
+    Args:
+        tokenizers: names and weights, such as both=RUN/weights none=RUN/weights; gains are of the first.
+        out: the folder of the study.
+        recipe: what every generator is made of.
+        data: captioned pictures with the parts train, val and test-drawing.
+        only: train only these arms, such as generator-both.
+        limit: take so many pictures of each part.
+        gather: train nothing; score finished arms that are not yet, and make the table of what is there.
+        publish: a document whose marked table is replaced, such as docs/generation.md.
+        record: keep all rows there too, such as benchmarks/results/study_generation.json.
+    """
+    from textok.study.captions import copy_record
+    from textok.study.generation import GenerationSetting, study_generation
+    from textok.study.tables import fill
+
+    named = dict(_named(one) for one in tokenizers)
+    setting = GenerationSetting(data=data, limit=limit)
+    base = find_generator_recipe(recipe)()
+    study_generation(base, named, out, setting=setting, only=only, train=not gather)
+    if record is not None:
+        copy_record(out, record)
+    if publish is not None:
+        fill(publish, {"study": (out / "tables.md").read_text(encoding="utf-8").strip()})
+    print(out / "tables.md")
+
+
+def _named(word: str) -> tuple[str, str]:
+    name, equals, folder = word.partition("=")
+    if not name.isidentifier() or not equals or not folder:
+        raise ValueError(
+            f"tokenizers: got {word!r}; expected NAME=FOLDER, such as both=runs-out/both/weights"
+        )
+    return name, folder

@@ -43,6 +43,19 @@ def icons_128_maskgit() -> GeneratorRun:
     )
 
 
+def icons_64_dit() -> GeneratorRun:
+    """The generation study's DiT on icons-64 latents: 6 blocks, width 256, any budget up to 32; 8M parameters."""
+    run = icons_128_dit()
+    return replace(
+        run,
+        name="icons-64",
+        model=DiTConfig(dim=256, depth=6, num_heads=4),
+        data="latents/icons-64-train",
+        preview=PreviewConfig(every=500, count=305),
+        steps=2000,
+    )
+
+
 def toy_dit() -> GeneratorRun:
     """A few seconds on any machine: two narrow blocks; shows that the chain works, no more."""
     return GeneratorRun(
@@ -102,6 +115,7 @@ def _imagenet_recipe(resolution: int, num_latents: int, size: str) -> Callable[[
 
 GENERATOR_RECIPES: dict[str, Callable[[], GeneratorRun]] = {
     "icons-128-dit": icons_128_dit,
+    "icons-64-dit": icons_64_dit,
     "icons-128-maskgit": icons_128_maskgit,
     "toy-dit": toy_dit,
 } | {

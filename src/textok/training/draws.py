@@ -20,15 +20,17 @@ class BudgetDraw:
     """How many latents a training picture keeps (nested dropout, Rippel et al. 2014, arXiv 1402.0915).
 
     Attributes:
-        kind: "fixed" keeps all K always; "uniform" draws 1..K; "log_uniform" draws 2^u with u uniform on
+        kind: "fixed" keeps ``length`` always; "uniform" draws 1..K; "log_uniform" draws 2^u with u uniform on
             [0, log2 K], rounded; "powers" draws among the powers of two up to K.
         full_share: share of draws that keep all K whatever the kind says.
         per_sample: every picture draws its own length; else the batch shares one (cheaper: the tail is cut).
+        length: of "fixed"; default all K.
     """
 
     kind: Literal["fixed", "uniform", "log_uniform", "powers"] = "log_uniform"
     full_share: float = 0.25
     per_sample: bool = True
+    length: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("fixed", "uniform", "log_uniform", "powers"):
@@ -37,11 +39,15 @@ class BudgetDraw:
             )
         if not 0 <= self.full_share <= 1:
             raise ValueError(f"budgets.full_share: got {self.full_share}, expected a share in [0, 1]")
+        if self.length is not None and (self.kind != "fixed" or self.length < 1):
+            raise ValueError(
+                f"budgets.length: got {self.length} with {self.kind}, expected 1 or more with fixed"
+            )
 
     def lengths(self, batch: int, *, most: int, generator: torch.Generator) -> Int[Tensor, "b"] | None:
         """A length in 1..``most`` for each row; None when all rows keep everything."""
         if self.kind == "fixed" or most == 1:
-            return None
+            return None if self.length is None else torch.full((batch,), min(self.length, most))
         count = batch if self.per_sample else 1
         u = torch.rand(count, generator=generator)
         drawn = self._quantile(u, most).clamp(1, most)

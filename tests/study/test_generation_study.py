@@ -1,0 +1,132 @@
+"""The generation study: the same generator on several tokenizers' latents, over several sittings, told in a table."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from textok.cli import main
+from textok.evaluation.results import Result
+from textok.models.bottleneck import KLConfig
+from textok.models.dit import DiTConfig
+from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.recipes.generators import GENERATOR_RECIPES, icons_64_dit, toy_dit
+from textok.study import generation
+from textok.study.generation import GenerationSetting, generation_arms, study_generation
+from textok.training.draws import BudgetDraw
+from textok.training.generator_run import GeneratorRun
+
+SHAPE = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 32}
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folders = {}
+    for placement in ("both", "none"):
+        torch.manual_seed(0)
+        config = TexTokConfig(
+            image_size=32, patch_size=8, bottleneck=KLConfig(latent_dim=4), placement=placement, **SHAPE
+        )
+        folders[placement] = str(tmp_path_factory.mktemp(placement))
+        TexTok(config).save_pretrained(folders[placement], name=placement)
+    return folders
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> GeneratorRun:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(
+        generation, "FEATURE_SIDE", 32
+    )  # what the judges say of so little training is not read
+    run = toy_dit()
+    return replace(
+        run,
+        model=DiTConfig(dim=32, depth=1, num_heads=2),
+        preview=replace(run.preview, every=100, budgets=(8,)),
+        steps=2,
+        batch_size=4,
+    )
+
+
+def test_arms_differ_in_their_latents_or_their_budgets(tmp_path: Path) -> None:
+    base = icons_64_dit()
+    arms = {arm.name: arm for arm in generation_arms(base, ["both", "none"], tmp_path)}
+    assert list(arms) == [
+        "generator-both", "generator-none", "generator-both-only-8", "generator-both-only-32",
+    ]  # fmt: skip
+    both, none = arms["generator-both"].run, arms["generator-none"].run
+    assert both.data != none.data and both.budgets == none.budgets == base.budgets
+    alone = arms["generator-both-only-8"]
+    assert alone.run.data == both.data and alone.budgets == (8,)
+    assert alone.run.budgets == BudgetDraw(kind="fixed", length=8)
+    for arm in arms.values():
+        assert (arm.run.model, arm.run.steps, arm.run.seed) == (base.model, base.steps, base.seed)
+    with pytest.raises(ValueError, match="got none"):
+        generation_arms(base, [], tmp_path)
+
+
+def test_a_study_over_two_sittings(
+    small: GeneratorRun,
+    tokenizers: dict[str, str],
+    drawings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    setting = GenerationSetting(data=str(drawings), limit=16)  # as the command line has it
+    study_generation(small, tokenizers, tmp_path, setting=setting, only=["generator-both"])
+    assert "Not run yet: generator-none" in (tmp_path / "tables.md").read_text()
+    written = (tmp_path / "generator-both" / "scores.json").stat().st_mtime_ns
+    only = ["generator-none", "generator-both-only-8"]
+    study_generation(small, tokenizers, tmp_path, setting=setting, only=only)
+    assert (tmp_path / "generator-both" / "scores.json").stat().st_mtime_ns == written, "scored once"
+    found = json.loads((tmp_path / "results.json").read_text())["arms"]
+    assert set(found) == {"generator-both", *only}
+    cells = {name: [(r["budget"], r["guidance"]) for r in arm["rows"]] for name, arm in found.items()}
+    assert cells["generator-both-only-8"] == [(8, 1.0), (8, 3.0)]
+    assert cells["generator-none"] == [(k, g) for k in (8, 16, 32) for g in (1.0, 3.0)]
+    assert "Not run yet: generator-both-only-32." in (tmp_path / "tables.md").read_text()
+    with pytest.raises(ValueError, match="got generator-some"):
+        study_generation(small, tokenizers, tmp_path, setting=setting, only=["generator-some"])
+
+    page = tmp_path / "page.md"
+    page.write_text("<!-- study -->\n<!-- end study -->\n")
+    monkeypatch.setitem(GENERATOR_RECIPES, "small", lambda: small)
+    words = ["--tokenizers", *(f"{name}={folder}" for name, folder in tokenizers.items())]
+    words += [
+        "--recipe",
+        "small",
+        "--data",
+        drawings,
+        "--limit",
+        16,
+        "--out",
+        tmp_path,
+        "--gather",
+        "--publish",
+        page,
+    ]
+    assert main(["study", "generation", *map(str, words)]) == 0
+    assert "| generator-both-only-8 | 8 | 3 |" in page.read_text()
+    assert (tmp_path / "generator-both" / "scores.json").stat().st_mtime_ns == written, "still scored once"
+
+
+def test_the_gain_is_of_the_first_tokenizer_over_the_second(tmp_path: Path) -> None:
+    arms = generation_arms(icons_64_dit(), ["both", "none"], tmp_path)
+    scored = {}
+    for arm, factor in zip(arms[:2], (0.9, 1.0), strict=True):
+        rows = [
+            {"split": "test", "budget": k, "guidance": g, generation.FD: factor * 10 * k * g}
+            for k in arm.budgets
+            for g in (1.0, 3.0)
+        ]
+        scored[arm.name] = Result(settings={}, rows=rows, per_image=[], made_by={})
+    text = generation.tables(arms, scored)
+    assert "of both over none: +10.0 % with guidance 1, +10.0 % with guidance 3." in text
+    assert "| generator-both | 8 | 1 | 72 |" in text
+
+
+def test_a_tokenizer_without_a_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "generation", "--tokenizers", "weights", "--out", str(tmp_path / "x")]) == 2
+    assert "expected NAME=FOLDER" in capsys.readouterr().err
