@@ -187,7 +187,8 @@ def settings_in(page: Path) -> list[str]:
     for span in code_spans(page):
         option = span.startswith("--") and span.split()[0].removeprefix("--").replace("-", "_")
         if option:
-            found.append(re.sub(r"(^|\.)no_", r"\1", option))
+            own = option in options_of_commands()  # such as --no-text; else a flag of a run, turned off
+            found.append(option if own else re.sub(r"(^|\.)no_", r"\1", option))
         elif re.fullmatch(rf"({groups})(\.[a-z_0-9]+)+", span) and Path(span).suffix != ".safetensors":
             found.append(span)
     return found

@@ -127,6 +127,19 @@ def test_rows_are_what_the_tokenizer_gives(
     assert len(seen) == 4 * COUNT
 
 
+def test_without_text_only_the_states_are_missing(run: CachingRun, tmp_path: Path) -> None:
+    cache_latents(run, tmp_path / "with")
+    cache_latents(replace(run, text=False), tmp_path / "without")
+    rows = range(2 * COUNT)
+    full, bare = (LatentCache.open(tmp_path / name) for name in ("with", "without"))
+    a, b = full.batch(rows), bare.batch(rows)
+    assert (a.keys, a.captions) == (b.keys, b.captions) and torch.equal(a.latents, b.latents)
+    assert torch.equal(a.labels, b.labels) and full.class_captions() == bare.class_captions()
+    assert {len(states) for states in b.text} == {0} and all(len(states) for states in a.text)
+    with pytest.raises(ValueError, match="text was None, is False"):
+        cache_latents(replace(run, text=False), tmp_path / "with")
+
+
 def die_after(patch: pytest.MonkeyPatch, shards: int) -> None:
     """Break off when so many shards are written, before the next is vouched for."""
     write, left = caching.write_json, [shards]

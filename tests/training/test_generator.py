@@ -144,6 +144,24 @@ def test_a_class_generator_comes_with_captions_of_its_classes(
     assert (tmp_path / "grids" / "step-00000002.png").is_file()
 
 
+def test_a_cache_without_text_trains_classes_only(
+    run: GeneratorRun, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = LatentCache.open(labelled)
+    bare = replace(plain.manifest, settings={**plain.manifest.settings, "text": False})
+    shards = [replace(shard, tensors=shard.tensors | no_text(shard.tensors)) for shard in plain._shards]
+    monkeypatch.setattr(LatentCache, "open", lambda _: LatentCache(bare, shards))
+    preview = replace(run.preview, held_out=None)
+    with pytest.raises(ValueError, match="cached without text"):
+        train_generator(replace(run, data=str(labelled), preview=preview), tmp_path / "text")
+    model = DiTConfig(**SHAPE, condition=ConditionConfig(kind="class"))
+    train_generator(replace(run, model=model, data=str(labelled), preview=preview, steps=2), tmp_path)
+
+
+def no_text(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"text": tensors["text"][:0], "text_ends": torch.zeros_like(tensors["text_ends"])}
+
+
 def test_held_out_losses_are_logged_by_budget(run: GeneratorRun, tmp_path: Path) -> None:
     train_generator(run, tmp_path)
     lines = [line for line in metrics(tmp_path) if "val/loss_k2" in line]

@@ -20,10 +20,11 @@ WORKER = Path(__file__).with_name("two_ranks_generator.py")
 
 @pytest.fixture(scope="module")
 def trained(generator_run: GeneratorRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folders of a replicated and a sharded run, stopped and resumed."""
+    """Run folders of a replicated and a sharded run, stopped and resumed, and of one that was not stopped."""
     out = tmp_path_factory.mktemp("ranks")
     whole = replace(generator_run, name="replicated", steps=4, batch_size=8, micro_batch=3)
-    (out / "runs.pkl").write_bytes(pickle.dumps([whole, replace(whole, name="sharded", sharded=True)]))
+    runs = [whole, replace(whole, name="sharded", sharded=True), replace(whole, name="whole")]
+    (out / "runs.pkl").write_bytes(pickle.dumps(runs))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -42,6 +43,11 @@ def test_sharded_weights_learn_what_whole_ones_do(trained: Path) -> None:
     whole, parts = weights(trained / "replicated"), weights(trained / "sharded")
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_stopped_ranks_end_in_the_bits_of_those_that_were_not(trained: Path) -> None:
+    stopped, whole = weights(trained / "replicated"), weights(trained / "whole")
+    assert all(torch.equal(stopped[name], value) for name, value in whole.items())
 
 
 def test_training_changed_them(trained: Path, generator_run: GeneratorRun, tmp_path: Path) -> None:

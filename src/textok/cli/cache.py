@@ -18,6 +18,7 @@ def cache(
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     captions: Annotated[tuple[str, ...], arg(metavar="FORM [FORM ...]")] = ("given",),
     flip: bool = False,
+    no_text: bool = False,
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     batch_size: int = 64,
     shard_pictures: int = 2048,
@@ -38,6 +39,7 @@ def cache(
         captions: forms of each caption, a row for each: given, scene (no style and keywords), short (first
             phrase), thing (noun phrase).
         flip: also every picture mirrored.
+        no_text: leave the text features out, which take most of the space: for generators of classes.
         limit: pictures at most, the first.
         batch_size: pictures at a time.
         shard_pictures: pictures a file; what a killed run loses at most.
@@ -60,6 +62,7 @@ def cache(
         data=DataConfig(source=data, split=split, size=(side, side), on_bad=on_bad, require_captions=False),
         captions=checked_forms(comma_list(captions)),
         flip=flip,
+        text=not no_text,
         limit=limit,
         batch_size=batch_size,
         shard_pictures=shard_pictures,

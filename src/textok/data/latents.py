@@ -55,7 +55,7 @@ class _Shard:
 
 
 class LatentCache:
-    """Rows of a finished cache, in memory (as stored: 16 bits).
+    """Rows of a finished cache, mapped from disk (in 16 bits), so that ranks of one machine share the memory.
 
     Args:
         manifest: what it holds.

@@ -44,6 +44,7 @@ class CachingRun:
         data: the pictures; its size must be the tokenizer's.
         captions: forms of each caption; every picture has a row for each, encoded with it.
         flip: also cache every picture mirrored.
+        text: also keep the token states of the captions; without, only class-conditional generators train on it.
         shard_pictures: pictures of a shard: what a killed run loses at most.
         batch_size: pictures at a time.
         limit: pictures at most, the first.
@@ -55,6 +56,7 @@ class CachingRun:
     data: DataConfig
     captions: tuple[CaptionForm, ...] = ("given",)
     flip: bool = False
+    text: bool = True
     shard_pictures: int = 2048
     batch_size: int = 64
     limit: int | None = None
@@ -76,7 +78,8 @@ class CachingRun:
 
     def settings(self, source: Source, *, dtype: torch.dtype) -> dict[str, Any]:
         """What must be the same to go on with a folder."""
-        return {
+        without = {} if self.text else {"text": False}
+        return without | {
             "data": source.fingerprint,
             "split": self.data.split,
             "size": list(self.data.size),
@@ -295,7 +298,8 @@ class RowEncoder:
                 images, None if self.model.config.placement == "none" else text.to(self.device)
             )
         labels = torch.full((len(batch),), NO_LABEL) if batch.labels is None else batch.labels
-        states = [row[present] for row, present in zip(text.embeddings, text.mask, strict=True)]
+        kept = text.mask if self.run.text else torch.zeros_like(text.mask)
+        states = [row[present] for row, present in zip(text.embeddings, kept, strict=True)]
         return Rows(
             keys=[f"{key}-mirrored" if mirrored else key for key in batch.keys],
             captions=captions,
