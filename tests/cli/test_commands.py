@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from textok.cli import main
+from textok.models.checkpoint import shipped_folder
 from textok.pipeline.token_file import load_tokens, save_tokens
 
 
@@ -158,6 +159,15 @@ def test_info_of_a_model(model_folder: Path, tokens: Path, capsys: pytest.Captur
     assert facts["sequence"] == {"encoder": 16 + 4 + 40, "decoder": 16 + 4 + 40}
     parameters = facts["parameters"]
     assert parameters["total"] >= parameters["encoder"] + parameters["decoder"] > 10_000
+
+
+def test_info_of_a_generator_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", shipped_folder("icons-128-generator"), "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert list(facts) == ["generator"] and facts["generator"]["model_id"].startswith("icons-128-")
+    assert facts["generator"]["settings"]["condition"]["kind"] == "text"
+    assert run("info", "icons-128-dit") == 0
+    assert "parameters" in capsys.readouterr().out
 
 
 def test_info_shows_the_shipped_model_and_then_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
