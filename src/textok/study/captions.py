@@ -71,7 +71,7 @@ def study_captions(
     variants = {}
     if "quality" in tables:
         variants = variant_results(out, scored, sets, shipped=shipped, limit=limit)
-    missing = [arm.name for arm in arms if arm.name not in {s.arm.name for s in scored}]
+    missing = [arm.name for arm in study_arms(base, seeds=seeds) if not is_finished(arm, out)]  # of any table
     found = sections(scored, variants, missing=missing)
     write_text(out / "tables.md", "\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()) + "\n")
     write_json(out / RESULTS, all_rows(scored, variants, missing=missing))
