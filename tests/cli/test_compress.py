@@ -100,6 +100,7 @@ def test_codes_decode_to_the_same_pixels(codes_folder: Path, pictures: Path, tmp
         ("--quality", "60"),
         ("--loss", "0", "--chooser", "oracle"),
         ("--loss", "60"),
+        ("--loss", "0.01", "--measure", "perceptual"),
     ],
 )
 def test_a_range_of_budgets(
@@ -130,7 +131,13 @@ def test_a_predictor_finds_the_budgets(
     soft = ("--budget", "2-3", "--mean-tokens", 2.5, "--chooser")
     assert run(*compress, *soft, tmp_path / "head") == 0
     with TtkReader(tmp_path / "x.ttk") as reader:
-        made = {"budget": "2-3", "mean_tokens": 2.5, "equal": "loss", "chooser": "predictor"}
+        made = {
+            "budget": "2-3",
+            "mean_tokens": 2.5,
+            "equal": "loss",
+            "chooser": "predictor",
+            "measure": "psnr",
+        }
         assert made.items() <= reader.header.settings.items()
     assert run(*compress, *soft, "predictor") == 2, "this model has none of its own"
     assert run(*compress, *soft, "guess") == 2 and "guess" in capsys.readouterr().err

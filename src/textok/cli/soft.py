@@ -29,12 +29,17 @@ class SoftChoice:
     budget: Annotated[str | None, arg(metavar="K|LOW-HIGH", help_behavior_hint="(default: all)")] = None
     """tokens a picture: a number for all alike, or a range within which each gets as few as it needs"""
     mean_tokens: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
-    """with a range: so many tokens on average, at one quality for all (found on a sample of the pictures)"""
-    quality: Annotated[float | None, arg(metavar="DB", help_behavior_hint="")] = None
-    """with a range: the PSNR in dB that each picture is to reach"""
-    loss: Annotated[float | None, arg(metavar="DB", help_behavior_hint="")] = None
-    """with a range: how many dB below its own PSNR at the most tokens each picture may be"""
-    equal: Literal["quality", "loss"] = "loss"
+    """with a range: so many tokens on average, found on a sample of the pictures"""
+    quality: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """with a range: the PSNR in dB (or --measure) that each picture is to reach"""
+    loss: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """with a range: how much worse than itself at the most tokens each picture may be"""
+    measure: Literal["psnr", "perceptual"] = "psnr"
+    """what quality is: PSNR in dB, or a perceptual distance, less of which is better"""
+    equal: Annotated[
+        Literal["quality", "loss"] | None,
+        arg(metavar="{quality,loss}", help_behavior_hint="(default: loss)"),
+    ] = None
     """with --mean-tokens: whether one loss or one quality for all gives that mean; a loss gives the better pictures"""
     chooser: Annotated[str, arg(metavar="oracle|bisection|predictor|FOLDER")] = "bisection"
     """with a range, how budgets are found: decoding at every one, at log2 of them, or by the model's predictor \
@@ -52,6 +57,14 @@ class SoftChoice:
                 " expected one of them with a range such as 8-24, and none with a number"
             )
 
+        soft = {"equal": self.equal is not None, "measure": self.measure != "psnr"}
+        soft["chooser"] = self.chooser != "bisection"
+        if not self.is_range and any(soft.values()):
+            name = next(name for name, given in soft.items() if given)
+            raise ValueError(f"{name}: only with a range of tokens such as --budget 8-24; leave it out")
+        if self.equal is not None and self.mean_tokens is None:
+            raise ValueError("equal: only with --mean-tokens; leave it out")
+
     @property
     def is_range(self) -> bool:
         """Whether each picture may get another number of tokens."""
@@ -60,10 +73,10 @@ class SoftChoice:
     def settings(self) -> dict[str, Any]:
         """What was asked for, for the record."""
         asked: dict[str, Any] = {"budget": self.budget, "mean_tokens": self.mean_tokens}
-        asked |= {"quality": self.quality, "loss": self.loss}
+        asked |= {"quality": self.quality, "loss": self.loss, "equal": self.equal}
         if self.is_range:
             by = self.chooser if self.chooser in ("oracle", "bisection") else "predictor"
-            asked |= {"equal": self._equal, "chooser": by}
+            asked |= {"chooser": by, "measure": self.measure}
         return {name: value for name, value in asked.items() if value is not None}
 
     def encoder(self, tokenizer: "ImageTokenizer", pictures: PictureChoice, *, batch_size: int) -> Encode:
@@ -87,11 +100,7 @@ class SoftChoice:
 
         low, high = map(int, str(self.budget).split("-"))
         targets = {"mean_tokens": self.mean_tokens, "quality": self.quality, "loss": self.loss}
-        return SoftBudget(low, high, **targets, equal=self._equal)
-
-    @property
-    def _equal(self) -> Literal["quality", "loss"] | None:
-        return None if self.mean_tokens is None else self.equal
+        return SoftBudget(low, high, **targets, equal=self.equal, measure=self.measure)
 
     def _chooser(self, tokenizer: "ImageTokenizer") -> "Chooser":
         from textok.models.quality_predictor import QualityPredictor
