@@ -134,7 +134,6 @@ def test_a_predictor_finds_the_budgets(
         made = {
             "budget": "2-3",
             "mean_tokens": 2.5,
-            "equal": "loss",
             "chooser": "predictor",
             "measure": "psnr",
         }
@@ -195,6 +194,10 @@ def test_mistakes_are_told_in_a_line(
     compress = ("compress", pictures, "--model", model_folder, *out)
     assert "one of them with a range" in refused(*compress, "--budget", "2-3")
     assert "one of them with a range" in refused(*compress, "--budget", "3", "--quality", "20")
+    for words in (("--chooser", "oracle"), ("--measure", "perceptual"), ("--equal", "loss")):
+        assert f"{words[0][2:]}: only with a range" in refused(*compress, "--budget", "3", *words)
+    ranged = (*compress, "--budget", "2-3", "--quality", "20")
+    assert "equal: only with --mean-tokens" in refused(*ranged, "--equal", "loss")
     assert "expected a number such as 16" in refused(*compress, "--budget", "few")
     assert "expected 1 to 4" in refused(*compress, "--budget", "5")
     assert "step" in refused(*compress, "--step", "0")
