@@ -20,6 +20,7 @@ def curve_chart(
     title: str,
     unit: str,
     level: tuple[str, float] | None = None,
+    across: str = "tokens",
 ) -> str:
     """An SVG of one metric: budgets on a log axis, a marked line a condition, named at its end.
 
@@ -31,6 +32,7 @@ def curve_chart(
         title: what is drawn, for readers of the page without pictures.
         unit: written at the top of the value axis.
         level: what to compare with, as its name and value: a dotted line across.
+        across: what budgets are; other than tokens, only powers of two are written under the axis.
     """
     budgets = sorted({k for line in lines.values() for k in line})
     values = [value for line in lines.values() for value in line.values()]
@@ -40,7 +42,7 @@ def curve_chart(
     styles = line_styles(list(lines))
     parts = [
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}">',
-        *_axes(x, ticks, unit=unit),
+        *_axes(x if across == "tokens" else _powers(budgets), ticks, unit=unit, across=across),
         *([] if level is None else [_level(level[0], _down(level[1], ticks))]),
         *(_line(styles[c], [(x[k], line[k]) for k in sorted(line)]) for c, line in y.items()),
         *_names({condition: line[max(line)] for condition, line in y.items()}, styles),
@@ -84,7 +86,13 @@ def _down(value: float, ticks: Sequence[float]) -> float:
     return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM - 16)
 
 
-def _axes(x: Mapping[int, float], ticks: Sequence[float], *, unit: str) -> list[str]:
+def _powers(budgets: Sequence[int]) -> dict[int, float]:
+    """Places of the powers of two from the least budget to the largest."""
+    first, last = math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1]))
+    return {2**power: _across(2**power, budgets) for power in range(first, last + 1)}
+
+
+def _axes(x: Mapping[int, float], ticks: Sequence[float], *, unit: str, across: str) -> list[str]:
     right, base = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     parts = [f'<text class="unit" x="{_LEFT}" y="{_TOP}">{escape(unit)}</text>']
@@ -98,7 +106,7 @@ def _axes(x: Mapping[int, float], ticks: Sequence[float], *, unit: str) -> list[
         f'<text x="{left:.1f}" y="{base + 18}" text-anchor="middle">{k}</text>' for k, left in x.items()
     ]
     parts.append(
-        f'<text class="unit" x="{(_LEFT + right) / 2}" y="{base + 37}" text-anchor="middle">tokens</text>'
+        f'<text class="unit" x="{(_LEFT + right) / 2}" y="{base + 37}" text-anchor="middle">{escape(across)}</text>'
     )
     return parts
 
