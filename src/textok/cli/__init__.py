@@ -24,7 +24,7 @@ from textok.cli.prior import prior
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
 from textok.cli.sampled import evaluate_generator
-from textok.cli.study import captions, generation
+from textok.cli.study import captions, generation_study
 from textok.cli.tokens import decode, encode
 from textok.cli.train import alignment, generator, predictor, tokenizer, train_generator, train_tokenizer
 
@@ -121,7 +121,7 @@ def _app() -> SubcommandApp:
     study = SubcommandApp()
     study.__doc__ = "Compare trainings that differ in one thing."
     study.command(captions)
-    study.command(generation)
+    study.command(generation_study, name="generation")
     app.command(study, name="study")
     evaluate = SubcommandApp()
     evaluate.__doc__ = "Score a tokenizer or generated pictures, and compare results."

@@ -68,7 +68,7 @@ def captions(
     print(out / "tables.md")
 
 
-def generation(
+def generation_study(
     *,
     tokenizers: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER")],
     out: Path,
