@@ -121,7 +121,7 @@ def _app() -> SubcommandApp:
     study = SubcommandApp()
     study.__doc__ = "Compare trainings that differ in one thing."
     study.command(captions)
-    study.command(generation_study, name="generation")
+    study.command(name="generation")(generation_study)
     app.command(study, name="study")
     evaluate = SubcommandApp()
     evaluate.__doc__ = "Score a tokenizer or generated pictures, and compare results."
