@@ -39,7 +39,7 @@ def test_whole_files_are_counted(drawings: CaptionedPictures) -> None:
     found = classic(drawings.images[:1], Setting(codec="JPEG", quality=40, side=64))
     file = io.BytesIO()
     tensor_to_image(drawings.images[0]).save(file, "JPEG", quality=40, **FORMATS["JPEG"])
-    assert found.sizes == {"bytes": len(file.getvalue())}
+    assert found.sizes["bytes"] == len(file.getvalue()) > found.sizes["bytes_payload"] > 0
     with Image.open(file) as back:
         assert back.size == (64, 64)
 
@@ -64,8 +64,10 @@ def test_rows_and_page(drawings: CaptionedPictures, network: FeatureNetwork) -> 
     assert rows[-1]["psnr"] > rows[2]["psnr"] and rows[-1]["count"] == 20
     curves = rate_curves(rows, "psnr")
     assert set(curves) == {"tokens", "and caption", "WebP"}
+    alone = rate_curves(rows, "psnr", counts=("bytes_payload",))
+    assert set(alone) == {"tokens", "WebP"} and min(alone["tokens"]) < min(curves["tokens"])
     values = [curves["WebP"][size] for size in sorted(curves["WebP"])]
     assert values == sorted(values) and len(values) == 3
     html = rate_page(rows, ["psnr"], {"toy": {"originals & co": list(drawings.images[:2])}})
-    assert html.count("<svg") == 1 and html.count("<img ") == 2 and "bytes a picture" in html
+    assert html.count("<svg") == 2 and html.count("<img ") == 2 and "bytes a picture" in html
     assert "originals &amp; co" in html and "WebP" in re.sub(r"<details>.*", "", html, flags=re.S)

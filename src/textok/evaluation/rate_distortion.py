@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -12,11 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from textok.codec import Prior, Record, TtkReader, TtkWriter, header_for
+from textok.codec.facts import ttk_facts
 from textok.data.images import image_to_tensor, tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics.frechet import SplitStatistics
 from textok.evaluation.metrics.paired import PairedMetrics
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.payload import payload_bytes, plain_jpeg
 from textok.evaluation.reconstruction_tally import Row
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
@@ -62,7 +65,8 @@ class Coded:
     Attributes:
         codec: what coded them.
         setting: how.
-        sizes: bytes a picture of each way to count: "bytes", and what else is told of them.
+        sizes: bytes a picture of each way to count: "bytes" of whole files, "bytes_payload" without names and
+            headers, and what else is told of them.
         images: what comes back.
     """
 
@@ -73,24 +77,43 @@ class Coded:
 
 
 def classic(images: UInt8[Tensor, "n 3 h w"], setting: Setting) -> Coded:
-    """Pictures through files of a classic codec; whole files are counted."""
-    sizes, back = [], []
-    for picture in images:
-        size, made = through_codec(tensor_to_image(picture), setting)
-        sizes.append(size)
-        back.append(image_to_tensor(made))
-    mean = sum(sizes) / len(sizes)
-    return Coded(codec=setting.codec, setting=setting.label, sizes={"bytes": mean}, images=torch.stack(back))
+    """Pictures through files of a classic codec."""
+    found = [through_codec(tensor_to_image(picture), setting) for picture in images]
+    sizes = {
+        "bytes": sum(one.file_bytes for one in found) / len(found),
+        "bytes_payload": sum(one.payload_bytes for one in found) / len(found),
+    }
+    back = torch.stack([image_to_tensor(one.picture) for one in found])
+    return Coded(codec=setting.codec, setting=setting.label, sizes=sizes, images=back)
 
 
-def through_codec(picture: Image.Image, setting: Setting) -> tuple[int, Image.Image]:
-    """Bytes of the file, and the picture that it holds at its old size."""
+@dataclass(frozen=True, kw_only=True)
+class CodedPicture:
+    """A picture after a classic codec.
+
+    Attributes:
+        picture: what comes back, at its old size.
+        file_bytes: of its file.
+        payload_bytes: without what is the same in every file of the setting.
+    """
+
+    picture: Image.Image
+    file_bytes: int
+    payload_bytes: int
+
+
+def through_codec(picture: Image.Image, setting: Setting) -> CodedPicture:
+    """Write a picture, made smaller, and read it back at its old size."""
     small = picture.resize((setting.side, setting.side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     small.save(file, setting.codec, quality=setting.quality, **FORMATS[setting.codec])
+    data = file.getvalue()
     with Image.open(file) as found:
         made = found.convert("RGB").resize(picture.size, Image.Resampling.BICUBIC)
-    return len(file.getvalue()), made
+    # A JPEG's own Huffman tables are part of the picture: what files can share are the standard ones.
+    shared = plain_jpeg(small, setting.quality) if setting.codec == "JPEG" else data
+    payload = payload_bytes(shared, setting.codec)
+    return CodedPicture(picture=made, file_bytes=len(data), payload_bytes=payload)
 
 
 def tokens_at(
@@ -99,13 +122,12 @@ def tokens_at(
     """Pictures through .ttk files of each budget, their own captions read on both sides.
 
     The file of all pictures is counted, names and index too: "bytes" without captions, for a receiver that has
-    them; "bytes_with_captions" with.
+    them; "bytes_with_captions" with; "bytes_payload" are the coded tokens alone.
     """
     tokens = tokenizer.encode(pictures.images, pictures.captions)
     for k in budgets:
         cut = tokens.first(k)
-        plain, values = _through_ttk(tokenizer, cut, prior=prior, captions=False)
-        told, _ = _through_ttk(tokenizer, cut, prior=prior, captions=True)
+        told, values = _through_ttk(tokenizer, cut, prior=prior)
         back = Tokens(
             values=values,
             model_id=cut.model_id,
@@ -116,24 +138,28 @@ def tokens_at(
         yield Coded(
             codec=tokenizer.model_id,
             setting=f"{k} tokens",
-            sizes={"bytes": plain, "bytes_with_captions": told},
+            sizes={
+                "bytes": told["bytes_per_image_without_captions"],
+                "bytes_with_captions": told["bytes_per_image"],
+                "bytes_payload": told["token_bytes_per_image"],
+            },
             images=tokenizer.decode(back, output="uint8"),
         )
 
 
 def _through_ttk(
-    tokenizer: ImageTokenizer, tokens: Tokens, *, prior: Prior | None, captions: bool
-) -> tuple[float, Tensor]:
+    tokenizer: ImageTokenizer, tokens: Tokens, *, prior: Prior | None
+) -> tuple[dict[str, Any], Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.ttk"
-        header = header_for(tokenizer.model, prior=prior, captions=captions)
-        texts = (tokens.captions if captions else None) or [None] * len(tokens)
+        header = header_for(tokenizer.model, prior=prior, captions=True)
+        texts = tokens.captions or [None] * len(tokens)
         with path.open("wb") as stream, TtkWriter(stream, header, prior=prior) as writer:
             for key, values, text in zip(tokens.keys, tokens.values, texts, strict=True):
                 writer.add(Record(key=key, values=values, grid=tokens.grid, caption=text))
         with TtkReader(path, prior=prior) as reader:
             values = torch.stack([record.values for record in reader])
-        return path.stat().st_size / len(tokens), values
+        return ttk_facts(path), values
 
 
 class RateJudge:

@@ -199,12 +199,8 @@ class Pipeline:
         if output == "uint8":
             return pixels
         images: list[Image.Image] = []
-        made = {
-            "seed": random.initial_seed(),
-            "start": start,
-            "precision": str(self.dtype).removeprefix("torch."),
-        }
-        made |= {"generator": self.model_id, "tokenizer": self.tokenizer.model_id}
+        made = {"generator": self.model_id, "tokenizer": self.tokenizer.model_id, "start": start}
+        made |= {"seed": random.initial_seed(), "precision": str(self.dtype).removeprefix("torch.")}
         made |= recorded
         for index, (picture, request) in enumerate(zip(pixels, requests, strict=True)):
             note = {"prompt": request.caption, "label": request.label, "index": index}

@@ -13,7 +13,8 @@ from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.pages.gallery import data_uri
 from textok.evaluation.reconstruction_tally import Row
 
-_OURS = ("bytes", "bytes_with_captions")
+_FILES = ("bytes", "bytes_with_captions")
+_COUNTS = {"bytes a picture": _FILES, "bytes a picture, without names and headers": ("bytes_payload",)}
 _LOWER = ("perceptual", "fd")
 
 
@@ -47,27 +48,32 @@ def _split(
     metrics: Sequence[str],
     shown: Mapping[str, Sequence[UInt8[Tensor, "3 h w"]]],
 ) -> str:
-    charts = "\n".join(_chart(rows, metric) for metric in metrics if any(metric in row for row in rows))
+    known = [metric for metric in metrics if any(metric in row for row in rows)]
+    charts = "\n".join(
+        _chart(rows, metric, across=across, counts=counts)
+        for metric in known
+        for across, counts in _COUNTS.items()
+    )
     pictures = "\n".join(_strip(words, images) for words, images in shown.items())
-    names = ["codec", "setting", "bytes", *metrics]
+    names = ["codec", "setting", "bytes", "bytes_payload", *metrics]
     table = plain_table([[_told(row.get(name, "")) for name in names] for row in rows], heads=names)
     return f"""<section><h2>{escape(split)}</h2><p class="note">{rows[0]["count"]} pictures.</p>
 <div class="charts">{charts}</div>{pictures}<details><summary>All numbers</summary>{table}</details></section>"""
 
 
-def _chart(rows: Sequence[Row], metric: str) -> str:
-    known = meaning(metric)
-    chart = curve_chart(
-        rate_curves(rows, metric), title=known.advice, unit=known.unit, across="bytes a picture"
-    )
+def _chart(rows: Sequence[Row], metric: str, *, across: str, counts: Sequence[str]) -> str:
+    known, lines = meaning(metric), rate_curves(rows, metric, counts=counts)
+    chart = curve_chart(lines, title=known.advice, unit=known.unit, across=across)
     return f"<figure><figcaption>{escape(known.advice)}</figcaption>{chart}</figure>"
 
 
-def rate_curves(rows: Sequence[Row], metric: str) -> dict[str, dict[int, float]]:
-    """Codec -> bytes -> value: of each codec only settings that no smaller one beats; ours counted both ways."""
+def rate_curves(
+    rows: Sequence[Row], metric: str, *, counts: Sequence[str] = _FILES
+) -> dict[str, dict[int, float]]:
+    """Codec -> bytes -> value: of each codec only settings that no smaller one beats; every count of ours a line."""
     lines: dict[str, dict[int, float]] = {}
     for row in rows:
-        for count in _OURS:
+        for count in counts:
             if count in row and math.isfinite(float(row.get(metric, math.nan))):
                 name = str(row["codec"]) if "bytes_with_captions" not in row else _name_of(count)
                 lines.setdefault(name, {})[round(float(row[count]))] = float(row[metric])
@@ -75,7 +81,7 @@ def rate_curves(rows: Sequence[Row], metric: str) -> dict[str, dict[int, float]]
 
 
 def _name_of(count: str) -> str:
-    return "tokens" if count == "bytes" else "and caption"
+    return "and caption" if count == "bytes_with_captions" else "tokens"
 
 
 def _best(line: Mapping[int, float], *, lower: bool) -> dict[int, float]:
