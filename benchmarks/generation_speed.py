@@ -3,8 +3,9 @@
     python benchmarks/generation_speed.py
 
 Run it on an otherwise idle machine. All weights are random: time does not depend on them. One process measures
-A B A B: a network evaluation with classifier-free guidance (two rows a picture), the decoder, and a whole picture
-of equal step counts. Work is counted by ``FlopCounterMode`` on shapes alone (multiply-adds times two).
+A B A B: a network evaluation with classifier-free guidance (two rows a picture), the decoder, and a whole picture of
+equal step counts, at equal batches and with each system at the batch that is fastest for it. Work is counted by
+``FlopCounterMode`` on shapes alone (multiply-adds times two).
 """
 
 import argparse
@@ -36,6 +37,7 @@ from textok.training.run_folder import environment
 OUT = Path(__file__).resolve().parent / "results" / "generation_speed.json"
 TOKENS, TEXT_TOKENS, GUIDANCE = 32, 128, 4.0
 PAPER_STEPS = 250
+FULL = f"image_{PAPER_STEPS}_steps_computed"
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,13 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=4, help="of a whole picture, for both")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4], help="of both")
+    parser.add_argument("--larger", type=int, nargs="*", default=[8, 16, 32], help="of ours alone")
     options = parser.parse_args()
     dtype = inference_dtype("cpu")
     systems = [original("cpu", dtype), ours("cpu", dtype)]
     counts = {s.name: work(s) for s in (original("meta", dtype), ours("meta", dtype))}
-    rows = [
-        row for batch in options.batches for row in measure(systems, counts, batch=batch, options=options)
-    ]
+    rows = measure(systems, counts, options=options)
     settings = vars(options) | {"dtype": str(dtype), "guidance": GUIDANCE, "text_tokens": TEXT_TOKENS}
     write_result(OUT, settings=settings, rows=rows, made_by=environment())
     for row in rows:
@@ -147,47 +148,62 @@ def main() -> None:
 
 
 def measure(
-    systems: list[System],
-    counts: dict[str, dict[str, float]],
-    *,
-    batch: int,
-    options: argparse.Namespace,
+    systems: list[System], counts: dict[str, dict[str, float]], *, options: argparse.Namespace
 ) -> list[Row]:
-    """A row for each system, and one of their ratios (the median of those of the rounds)."""
-    rounds = [
-        [timed(s, batch=batch, steps=options.steps) for s in systems] for _ in range(options.rounds + 1)
-    ]
-    kept = rounds[1:]  # the first one warms up
+    """A row for each system and batch, of their ratios at equal batches, and at the best batch of each."""
+    cells = [(system, batch) for batch in options.batches for system in systems]
+    cells += [(systems[1], batch) for batch in options.larger]
+    rounds = list[dict[tuple[str, int], dict[str, float]]]()
+    for number in range(options.rounds + 1):
+        rounds.append({(s.name, batch): timed(s, batch=batch, steps=options.steps) for s, batch in cells})
+        print(f"round {number} of {options.rounds}; the first warms up", flush=True)
+    kept = rounds[1:]
     rows: list[Row] = []
-    for place, system in enumerate(systems):
-        found = {name: statistics.median(r[place][name] for r in kept) / batch for name in kept[0][place]}
-        seconds = {f"{name}_seconds_per_image": value for name, value in found.items()}
-        computed = PAPER_STEPS * found["evaluation"] + found["decoder"]
-        rows.append(
-            {"system": system.name, "batch": batch, **seconds}
-            | {f"image_{PAPER_STEPS}_steps_computed_seconds": computed}
-            | counts[system.name]
-        )
-    ratios = {
-        f"{name}_ratio": statistics.median(r[0][name] / r[1][name] for r in kept) for name in kept[0][0]
+    for system, batch in cells:
+        found = {
+            f"{name}_seconds_per_image": statistics.median(r[system.name, batch][name] for r in kept)
+            for name in kept[0][system.name, batch]
+        }
+        rows.append({"system": system.name, "batch": batch, **found, **counts[system.name]})
+    first, second = (s.name for s in systems)
+    operations = {
+        f"{name}_ratio": counts[first][name] / counts[second][name]
+        for name in counts[first]
+        if name.endswith("tflop")
     }
-    full = [PAPER_STEPS * r["evaluation"] + r["decoder"] for pair in kept for r in pair]
-    ratios[f"image_{PAPER_STEPS}_steps_computed_ratio"] = statistics.median(
-        a / b for a, b in zip(full[::2], full[1::2], strict=True)
-    )
-    first, second = (counts[s.name] for s in systems)
-    ratios |= {f"{name}_ratio": first[name] / second[name] for name in first if name.endswith("tflop")}
-    return [*rows, {"system": "first / second", "batch": batch, **ratios}]
+    for batch in options.batches:
+        ratios = ratios_of(kept, (first, batch), (second, batch))
+        rows.append({"system": "first / second", "batch": batch, **ratios, **operations})
+    best = [best_batch(kept, name) for name in (first, second)]
+    told = {"system": "first / second, each at its best batch", "batch": f"{best[0]} and {best[1]}"}
+    return [*rows, told | ratios_of(kept, (first, best[0]), (second, best[1])) | operations]
+
+
+def ratios_of(
+    rounds: list[dict[tuple[str, int], dict[str, float]]], first: tuple[str, int], second: tuple[str, int]
+) -> dict[str, float]:
+    """Medians over the rounds of the ratios of seconds a picture."""
+    return {
+        f"{name}_ratio": statistics.median(r[first][name] / r[second][name] for r in rounds)
+        for name in rounds[0][first]
+    }
+
+
+def best_batch(rounds: list[dict[tuple[str, int], dict[str, float]]], system: str) -> int:
+    """The batch of the fewest seconds for a picture of the paper's number of steps."""
+    batches = [batch for name, batch in rounds[0] if name == system]
+    return min(batches, key=lambda b: statistics.median(r[system, b][FULL] for r in rounds))
 
 
 def timed(system: System, *, batch: int, steps: int) -> dict[str, float]:
-    """Seconds of an evaluation, the decoder and a whole picture."""
+    """Seconds a picture: an evaluation, the decoder, a whole picture, and one of many steps from the first two."""
     with torch.inference_mode():
-        return {
-            "evaluation": seconds(lambda: system.evaluate(batch)),
-            "decoder": seconds(lambda: system.decode(batch)),
-            "image": seconds(lambda: system.picture(batch, steps)),
+        found = {
+            "evaluation": seconds(lambda: system.evaluate(batch)) / batch,
+            "decoder": seconds(lambda: system.decode(batch)) / batch,
+            "image": seconds(lambda: system.picture(batch, steps)) / batch,
         }
+    return found | {FULL: PAPER_STEPS * found["evaluation"] + found["decoder"]}
 
 
 def work(system: System) -> dict[str, float]:

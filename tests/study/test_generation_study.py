@@ -9,16 +9,20 @@ import torch
 
 from textok.cli import main
 from textok.evaluation.results import Result
-from textok.models.bottleneck import KLConfig
+from textok.models.bottleneck import FSQConfig, KLConfig, VQConfig
 from textok.models.dit import DiTConfig
+from textok.models.maskgit import MaskGITConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.recipes.generators import GENERATOR_RECIPES, icons_64_dit, toy_dit
 from textok.study import generation
-from textok.study.generation import GenerationSetting, generation_arms, study_generation
+from textok.study.generation import GenerationSetting, generation_arms, model_for, study_generation
 from textok.training.draws import BudgetDraw
 from textok.training.generator_run import GeneratorRun
 
 SHAPE = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 32}
+
+
+NAMED = {"both": TexTokConfig(), "none": TexTokConfig(placement="none")}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +56,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 def test_arms_differ_in_their_latents_or_their_budgets(tmp_path: Path) -> None:
     base = icons_64_dit()
-    arms = {arm.name: arm for arm in generation_arms(base, ["both", "none"], tmp_path)}
+    arms = {arm.name: arm for arm in generation_arms(base, NAMED, tmp_path)}
     assert list(arms) == [
         "generator-both", "generator-none", "generator-both-only-8", "generator-both-only-32",
     ]  # fmt: skip
@@ -64,7 +68,33 @@ def test_arms_differ_in_their_latents_or_their_budgets(tmp_path: Path) -> None:
     for arm in arms.values():
         assert (arm.run.model, arm.run.steps, arm.run.seed) == (base.model, base.steps, base.seed)
     with pytest.raises(ValueError, match="got none"):
-        generation_arms(base, [], tmp_path)
+        generation_arms(base, {}, tmp_path)
+
+
+def test_codes_get_a_maskgit_of_the_same_size(tmp_path: Path) -> None:
+    base = icons_64_dit()
+    named = NAMED | {"fsq": TexTokConfig(bottleneck=FSQConfig()), "vq": TexTokConfig(bottleneck=VQConfig())}
+    arms = {arm.tokenizer: arm.run.model for arm in generation_arms(base, named, tmp_path, alone=())}
+    fsq, vq = arms["fsq"], arms["vq"]
+    assert isinstance(fsq, MaskGITConfig) and isinstance(vq, MaskGITConfig) and arms["none"] == base.model
+    assert (fsq.dim, fsq.depth, fsq.num_heads) == (base.model.dim, base.model.depth, base.model.num_heads)
+    assert (fsq.num_codes, fsq.factors, fsq.base) == (64_000, 2, 512), "the first three channels, the others"
+    assert (vq.num_codes, vq.factors) == (4096, 1)
+    other = TexTokConfig(bottleneck=FSQConfig(levels=(3, 5, 9)))
+    assert model_for(base.model, other) == replace(fsq, num_codes=135, base=15)
+
+
+def test_a_discrete_tokenizer_in_the_study(small: GeneratorRun, drawings: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = TexTokConfig(image_size=32, patch_size=8, bottleneck=FSQConfig(), **SHAPE)
+    TexTok(config).save_pretrained(tmp_path / "weights", name="fsq")
+    setting = GenerationSetting(data=str(drawings), limit=16)
+    out = tmp_path / "study"
+    study_generation(small, {"fsq": str(tmp_path / "weights")}, out, setting=setting, only=["generator-fsq"])
+    found = json.loads((out / "results.json").read_text())["arms"]["generator-fsq"]
+    assert len(found["rows"]) == 6
+    assert found["settings"]["sampling"]["steps"] == 12 and "time_shift" not in found["settings"]["sampling"]
+    assert "| generator-fsq | 32 | 3 |" in (out / "tables.md").read_text()
 
 
 def test_a_study_over_two_sittings(
@@ -113,7 +143,7 @@ def test_a_study_over_two_sittings(
 
 
 def test_the_gain_is_of_the_first_tokenizer_over_the_second(tmp_path: Path) -> None:
-    arms = generation_arms(icons_64_dit(), ["both", "none"], tmp_path)
+    arms = generation_arms(icons_64_dit(), NAMED, tmp_path)
     scored = {}
     for arm, factor in zip(arms[:2], (0.9, 1.0), strict=True):
         rows = [

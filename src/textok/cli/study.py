@@ -80,13 +80,14 @@ def generation_study(
     publish: Annotated[Path | None, arg(metavar="FILE.md")] = None,
     record: Annotated[Path | None, arg(metavar="FILE.json")] = None,
 ) -> None:
-    """Whether captions in the tokenizer help generation: the same generator on the latents of several tokenizers.
+    """Whether captions in the tokenizer help generation: the same generator on the tokens of several tokenizers.
 
     The first tokenizer also gets generators of a single budget, to see what serving all budgets costs. Run it again
     to go on where it was stopped; every arm is a normal run folder under OUT.
 
     Args:
-        tokenizers: names and weights, such as both=RUN/weights none=RUN/weights; gains are of the first.
+        tokenizers: names and weights, such as both=RUN/weights none=RUN/weights; gains are of the first over the
+            second, and a discrete one gets a MaskGIT of the same width and depth.
         out: the folder of the study.
         recipe: what every generator is made of.
         data: captioned pictures with the parts train, val and test-drawing.

@@ -1,10 +1,11 @@
-"""Does a tokenizer that reads captions also give better generation: the same generator on several tokenizers' latents.
+"""Does a tokenizer that reads captions also give better generation: the same generator on several tokenizers' tokens.
 
-Also what one generator for every budget costs against one trained for a single budget. Resumable at any moment;
-every arm is a normal run folder.
+Also what one generator for every budget costs against one trained for a single budget, and a MaskGIT of the same
+width and depth on the codes of a discrete tokenizer. Resumable at any moment; every arm is a normal run folder.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,10 @@ from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.networks.enlarged import Enlarged
 from textok.evaluation.results import Result, read_result, write_result
 from textok.evaluation.sampled import SampledCell, SampledJudge, evaluate_sampled, named_batches
-from textok.models.tokenizer import TexTok
+from textok.models.bottleneck import FSQConfig, VQConfig
+from textok.models.dit import DiTConfig
+from textok.models.maskgit import MaskGIT, MaskGITConfig
+from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.generation import Pipeline
 from textok.study.scoring import FEATURE_SIDE, SCORES_FILE
 from textok.study.tables import curve, markdown, mean_curve, relative_gain
@@ -34,6 +38,7 @@ from textok.writing import write_json, write_text
 
 BUDGETS = (8, 16, 32)
 GUIDANCE = (1.0, 3.0)
+MASKED_STEPS = 12
 FD = "fd_effnet_lite2"
 COLUMNS = {
     FD: ("Fréchet ↓", "{:.0f}"),
@@ -76,7 +81,7 @@ class GenerationSetting:
         held_out: its part for the loss during training.
         test: its part whose captions are drawn, and whose pictures are the reference.
         limit: most pictures of each part.
-        steps: of the sampler.
+        steps: of a DiT's sampler; a MaskGIT takes ``MASKED_STEPS``.
     """
 
     data: str
@@ -88,13 +93,13 @@ class GenerationSetting:
 
 
 def generation_arms(
-    base: GeneratorRun, tokenizers: Sequence[str], out: Path, *, alone: Sequence[int] = (8, 32)
+    base: GeneratorRun, tokenizers: Mapping[str, TexTokConfig], out: Path, *, alone: Sequence[int] = (8, 32)
 ) -> list[GenerationArm]:
     """One generator of every budget for each tokenizer; for the first, also one for each single budget.
 
     Args:
         base: what every arm is made of.
-        tokenizers: names; the latents of each are in ``out/latents-NAME``.
+        tokenizers: by names; the tokens of each are in ``out/latents-NAME``.
         out: folder of the study.
         alone: the single budgets.
 
@@ -109,6 +114,7 @@ def generation_arms(
         run = replace(
             base,
             name=name,
+            model=model_for(base.model, tokenizers[tokenizer]),
             data=str(latents_folder(out, tokenizer)),
             budgets=draw,
             preview=replace(base.preview, held_out=held_out, tokenizer="none"),
@@ -116,11 +122,27 @@ def generation_arms(
         return GenerationArm(name=name, tokenizer=tokenizer, run=run, budgets=budgets)
 
     every = [arm(f"generator-{name}", name, BUDGETS, base.budgets) for name in tokenizers]
-    first = tokenizers[0]
+    first = next(iter(tokenizers))
     single = [
         arm(f"generator-{first}-only-{k}", first, (k,), BudgetDraw(kind="fixed", length=k)) for k in alone
     ]
     return every + single
+
+
+def model_for(base: DiTConfig | MaskGITConfig, tokenizer: TexTokConfig) -> DiTConfig | MaskGITConfig:
+    """The base itself for latents; for codes a MaskGIT of its width and depth.
+
+    Codes of a finite scalar quantizer are two digits, each a group of its channels.
+    """
+    bottleneck = tokenizer.bottleneck
+    if not isinstance(bottleneck, FSQConfig | VQConfig):
+        return base
+    masked = MaskGITConfig(dim=base.dim, depth=base.depth, num_heads=base.num_heads, condition=base.condition)
+    if isinstance(bottleneck, VQConfig):
+        return masked
+    levels, codes = bottleneck.levels, math.prod(bottleneck.levels)
+    groups = (math.prod(levels[:channels]) for channels in range(1, len(levels) + 1))
+    return replace(masked, num_codes=codes, factors=2, base=next(size for size in groups if size**2 >= codes))
 
 
 def latents_folder(out: Path, tokenizer: str, *, held_out: bool = False) -> Path:
@@ -152,7 +174,8 @@ def study_generation(
         KeyboardInterrupt: when a part was asked to stop; the same command goes on.
     """
     out = Path(out)
-    arms = generation_arms(base, list(tokenizers), out)
+    configs = {name: TexTok.from_pretrained(folder).config for name, folder in tokenizers.items()}
+    arms = generation_arms(base, configs, out)
     unknown = [name for name in only if name not in {arm.name for arm in arms}]
     if unknown:
         raise ValueError(f"arms: got {unknown[0]}; expected some of {', '.join(arm.name for arm in arms)}")
@@ -187,7 +210,8 @@ def _cache(name: str, folder: str, out: Path, setting: GenerationSetting) -> Non
 def scores_of(arm: GenerationArm, out: Path, setting: GenerationSetting) -> Result:
     """The scores of a finished arm; evaluated once, then read."""
     pipeline = Pipeline.from_pretrained(out / arm.name / "weights")
-    pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=setting.steps)
+    steps = MASKED_STEPS if isinstance(pipeline.generator, MaskGIT) else setting.steps
+    pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     path, settings = out / arm.name / SCORES_FILE, protocol(pipeline, arm, setting)
     if path.is_file() and (found := read_result(path)).settings == settings:
         return found
