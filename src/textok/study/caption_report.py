@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textok.evaluation.comparison import compare
 from textok.evaluation.results import Result
 from textok.study.arms import Arm
+from textok.study.scoring import FEW_BUDGETS
 from textok.study.tables import Curve, cells, curve, markdown, mean_curve, relative_gain, spread
 from textok.study.token_saving import token_saving
 
@@ -24,8 +25,6 @@ HEADS = {
 """Names of the metrics where they stand side by side."""
 
 SETS = ("test-drawing", "test-concept", "photos")
-FEW_BUDGETS = (2, 8, 32)
-"""Budgets of the compact tables."""
 
 PAPER = (
     "The paper: rFID 1.04 / 1.11 / 1.28 / 1.49 for both / encoder / decoder / none; mean gain over budgets of "

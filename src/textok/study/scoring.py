@@ -22,6 +22,8 @@ from textok.pipeline.precision import inference_dtype
 from textok.training.run_folder import environment
 
 BUDGETS = (1, 2, 4, 8, 16, 32)
+FEW_BUDGETS = (2, 8, 32)
+"""Of failing captions, and of tables that show many things at once."""
 FEATURE_SIDE = 128
 SCORES_FILE = "scores.json"
 
@@ -103,6 +105,7 @@ class Judge:
     def score(self, pictures: CaptionedPictures, *, variants: bool) -> ReconstructionScores:
         """All budgets: under right captions, and if asked under failing ones; without any for an arm without text."""
         captions: tuple[str, ...] = ("right",)
+        budgets = FEW_BUDGETS if variants else BUDGETS
         if variants:
             pictures = with_variants(pictures, VARIANTS, text=self.semantics.text)
             captions = ("right", *VARIANTS, "wrong", "none")
@@ -114,7 +117,7 @@ class Judge:
             text=self.text,
             network=self.network,
             semantics=self.semantics,
-            budgets=[k for k in BUDGETS if k <= self.model.config.num_latents],
+            budgets=[k for k in budgets if k <= self.model.config.num_latents],
             captions=captions,
             batch_size=50,
             autocast=None if self.dtype == torch.float32 else self.dtype,
@@ -133,7 +136,7 @@ def protocol(
     return {
         "model": model.model_id,
         "sets": {s.name: f"{s.source}, {s.split or 'all'}" for s in sets},
-        "captions": "right and failing" if variants else "right",
+        "captions": f"right and failing, at {FEW_BUDGETS} tokens" if variants else "right",
         "limit": limit,
         "crop": "short side resized, centre crop",
         "filter": "lanczos",
