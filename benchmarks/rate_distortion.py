@@ -5,7 +5,7 @@
 New drawings (test-drawing) and photographs, which the tokenizer never saw, at 128 px, with their right captions.
 Classic codecs code the picture whole or made smaller (and enlarged afterwards), at their lowest qualities. Counted
 are whole files (of ours the file of all pictures with its names and index), and apart from them the coded numbers
-alone, as if all pictures shared one header. The page shows the same pictures at about equal bytes of file.
+alone, as if all pictures shared one header. The page shows the same pictures at about equal bytes of these.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def settings() -> list[Setting]:
 def scored(
     pictures: CaptionedPictures, tokenizer: ImageTokenizer
 ) -> tuple[list[Row], dict[str, list[Tensor]]]:
-    """Rows of a set, and pictures to show: the originals, ours, and each codec's nearest in bytes to ours."""
+    """Rows of a set, and pictures to show: the originals, ours, and each codec's nearest in payload to ours."""
     judge, prior = RateJudge(pictures, EffNetLite2()), find_prior(MODEL, model_id=tokenizer.model_id)
     places = torch.linspace(0, len(pictures) - 1, SHOWN).round().long()
     rows, nearest, own = list[Row](), dict[str, Coded](), None
@@ -62,20 +62,20 @@ def scored(
         rows.append(judge.row(coded))
         own = coded if coded.setting == f"{SHOWN_TOKENS} tokens" else own
     assert own is not None
-    aimed = own.sizes["bytes_with_captions"]
+    aimed = own.sizes["bytes_payload"]
     for setting in settings():
         coded = classic(pictures.images, setting)
         rows.append(judge.row(coded))
         print(pictures.split, coded.codec, coded.setting, f"{coded.sizes['bytes']:.0f} bytes", flush=True)
         known = nearest.get(coded.codec)
-        if known is None or abs(coded.sizes["bytes"] - aimed) < abs(known.sizes["bytes"] - aimed):
+        if known is None or abs(coded.sizes["bytes_payload"] - aimed) < abs(
+            known.sizes["bytes_payload"] - aimed
+        ):
             nearest[coded.codec] = coded
     shown = {"originals": list(pictures.images[places])}
-    words = f"{own.codec}, {own.setting}: {own.sizes['bytes']:.0f} bytes, {aimed:.0f} with the caption"
-    shown[words] = list(own.images[places])
-    for codec in FORMATS:
-        found = nearest[codec]
-        shown[f"{codec}, {found.setting}: {found.sizes['bytes']:.0f} bytes"] = list(found.images[places])
+    for coded in (own, *(nearest[codec] for codec in FORMATS)):
+        sizes = f"{coded.sizes['bytes_payload']:.0f} bytes, file {coded.sizes['bytes']:.0f}"
+        shown[f"{coded.codec}, {coded.setting}: {sizes}"] = list(coded.images[places])
     return rows, shown
 
 

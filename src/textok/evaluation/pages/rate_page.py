@@ -37,7 +37,8 @@ def rate_page(
     body = f"""<header><p class="eyebrow">TexTok</p><h1>Rate and distortion</h1>
 <p class="lead">What a picture is worth at so many bytes: compressed tokens, whose decoder reads the caption, beside
 classic codecs at the lowest rates they reach. Of a classic codec the best setting at each rate is drawn, pictures
-made smaller before and enlarged after among them.</p></header>
+made smaller before and enlarged after among them. Counted twice: whole files, and the coded numbers alone, as if
+all pictures shared one header.</p></header>
 {sections}"""
     return html_page(body, title="Rate and distortion")
 
@@ -77,7 +78,10 @@ def rate_curves(
             if count in row and math.isfinite(float(row.get(metric, math.nan))):
                 name = str(row["codec"]) if "bytes_with_captions" not in row else _name_of(count)
                 lines.setdefault(name, {})[round(float(row[count]))] = float(row[metric])
-    return {name: _best(line, lower=metric.startswith(_LOWER)) for name, line in lines.items()}
+    ordered = sorted(
+        lines, key=lambda name: name == _name_of("bytes_with_captions")
+    )  # colours go by the order
+    return {name: _best(lines[name], lower=metric.startswith(_LOWER)) for name in ordered}
 
 
 def _name_of(count: str) -> str:
