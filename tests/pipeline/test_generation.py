@@ -17,6 +17,7 @@ from textok.pipeline.generation import Pipeline, picture_generator, read_class_c
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.pictures import save_png
 from textok.pipeline.sampling import Sampling
+from textok.pipeline.tokens import Tokens
 
 SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}
 LATENTS = SHAPE | {"latent_dim": 4}
@@ -109,6 +110,45 @@ def test_settings_reach_the_sampler(pipeline: Pipeline) -> None:
     base = pixels(pipeline, "a cat", num_images=4)
     for change in ({"guidance": 8.0}, {"steps": 9}, {"time_shift": 3.0}, {"guidance_interval": (0.0, 0.4)}):
         assert not torch.equal(pixels(pipeline, "a cat", num_images=4, **change), base)
+
+
+def test_settings_reach_the_filling_in_of_codes(masked: Pipeline) -> None:
+    base = pixels(masked, "a cat", num_images=8)
+    changes = ({"guidance": 8.0}, {"temperature": 0.1}, {"confidence_temperature": 0.0}, {"steps": 1})
+    for change in changes:
+        assert not torch.equal(pixels(masked, "a cat", num_images=8, **change), base), change
+
+
+@pytest.mark.parametrize("guidance", [float("nan"), float("inf"), -1.0])
+def test_other_guidance_is_refused(pipeline: Pipeline, guidance: float) -> None:
+    with pytest.raises(ValueError, match="guidance: got"):
+        pixels(pipeline, "a cat", guidance=guidance)
+
+
+def test_the_decoder_reads_the_prompt(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, read = pipeline.tokenizer.decode, list[tuple[str, ...]]()
+
+    def spied(tokens: Tokens, **named: object) -> object:
+        read.append(tuple(tokens.captions))
+        return decode(tokens, **named)
+
+    monkeypatch.setattr(pipeline.tokenizer, "decode", spied)
+    pixels(pipeline, ["a cat", "a dog"], num_images=2, batch_size=3)
+    assert read == [("a cat", "a cat", "a dog"), ("a dog",)]
+
+
+def test_the_decoder_reads_a_caption_of_the_class(
+    by_class: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, read = by_class.tokenizer.decode, list[str]()
+
+    def spied(tokens: Tokens, **named: object) -> object:
+        read.extend(tokens.captions)
+        return decode(tokens, **named)
+
+    monkeypatch.setattr(by_class.tokenizer, "decode", spied)
+    by_class(labels=[0, 1], num_images=2, steps=1)
+    assert read[:2] == ["a red thing"] * 2 and set(read[2:]) <= {"a blue thing", "a blue box"}
 
 
 def test_a_picture_says_how_it_was_made(pipeline: Pipeline, tmp_path: Path) -> None:

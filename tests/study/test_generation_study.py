@@ -142,6 +142,20 @@ def test_a_study_over_two_sittings(
     assert (tmp_path / "generator-both" / "scores.json").stat().st_mtime_ns == written, "still scored once"
 
 
+def test_no_gain_without_both_tokenizers(tmp_path: Path) -> None:
+    named = NAMED | {"fsq": TexTokConfig(bottleneck=FSQConfig())}
+    arms = generation_arms(icons_64_dit(), named, tmp_path)
+    rows = [
+        {"split": "test", "budget": k, "guidance": g, generation.FD: 10.0 * k}
+        for k in generation.BUDGETS
+        for g in generation.GUIDANCE
+    ]
+    result = Result(settings={}, rows=rows, per_image=[])
+    some = {arm.name: result for arm in arms if arm.tokenizer != "none"}
+    assert "Mean relative gain" not in generation.tables(arms, some)
+    assert "of both over none: +0.0 %" in generation.tables(arms, {arm.name: result for arm in arms})
+
+
 def test_the_gain_is_of_the_first_tokenizer_over_the_second(tmp_path: Path) -> None:
     arms = generation_arms(icons_64_dit(), NAMED, tmp_path)
     scored = {}

@@ -138,6 +138,8 @@ def test_without_text_only_the_states_are_missing(run: CachingRun, tmp_path: Pat
     assert {len(states) for states in b.text} == {0} and all(len(states) for states in a.text)
     with pytest.raises(ValueError, match="text was None, is False"):
         cache_latents(replace(run, text=False), tmp_path / "with")
+    with pytest.raises(ValueError, match="text was False, is None"):
+        cache_latents(run, tmp_path / "without")
 
 
 def die_after(patch: pytest.MonkeyPatch, shards: int) -> None:

@@ -38,6 +38,12 @@ class SamplingChoice:
         arg(metavar="NAME", help_behavior_hint=THEIRS),
     ] = None
     """euler, heun or stochastic; ddim or ddpm for a generator that predicts noise"""
+    time_shift: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=THEIRS)] = None
+    """of a flow: above 1 spends more steps near the noise"""
+    temperature: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=THEIRS)] = None
+    """of a MaskGIT's codes"""
+    confidence_temperature: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=THEIRS)] = None
+    """of the order in which a MaskGIT fixes its codes"""
 
 
 DEFAULT_SAMPLING = SamplingChoice()
@@ -77,6 +83,10 @@ def generate(
 
     from textok.pipeline.generation import Pipeline
 
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed: got {seed}, expected 0 to {2**63 - 1}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: {out} is a file, expected a folder")
     pipeline = Pipeline.from_pretrained(
         model, tokenizer=tokenizer, device=torch_device(device), precision=precision
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from textok.cli.choices import comma_list, torch_device
+from textok.cli.choices import numbers, torch_device
 from textok.cli.generation import FeatureReader
 from textok.cli.picture_sets import PictureSet, open_pictures
 from textok.cli.ranks import place
@@ -60,8 +60,10 @@ def evaluate_generator(
 
     from textok.data import DataConfig, EvalLoader
     from textok.evaluation.captioned import CaptionedPictures
+    from textok.evaluation.metrics.paired import MIN_FRECHET
     from textok.evaluation.results import write_result
     from textok.evaluation.sampled import SampledCell, SampledJudge, evaluate_sampled
+    from textok.objectives.flow import Guidance
     from textok.pipeline.generation import Pipeline
     from textok.training.run_folder import environment
 
@@ -76,10 +78,14 @@ def evaluate_generator(
     if steps is not None:
         pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     cells = [
-        SampledCell(num_tokens=int(k), guidance=float(scale))
-        for k in comma_list(budgets)
-        for scale in comma_list(guidance)
+        SampledCell(num_tokens=k, guidance=scale)
+        for k in numbers(budgets, int, option="budgets")
+        for scale in numbers(guidance, float, option="guidance")
     ]
+    for cell in cells:
+        Guidance(scale=cell.guidance)
+    if limit is not None and limit < MIN_FRECHET:
+        raise ValueError(f"limit: got {limit}, expected at least {MIN_FRECHET}")
     most = pipeline.generator.config.num_latents
     if not cells or not all(1 <= cell.num_tokens <= most for cell in cells):
         raise ValueError(f"budgets: got {' '.join(budgets)}; expected numbers from 1 to {most}")

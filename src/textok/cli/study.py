@@ -102,6 +102,8 @@ def generation_study(
     from textok.study.tables import fill
 
     named = dict(_named(one) for one in tokenizers)
+    if len(named) < len(tokenizers):
+        raise ValueError(f"tokenizers: got {' '.join(tokenizers)}; expected a name only once")
     setting = GenerationSetting(data=data, limit=limit)
     base = find_generator_recipe(recipe)()
     study_generation(base, named, out, setting=setting, only=only, train=not gather)

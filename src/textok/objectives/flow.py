@@ -6,6 +6,7 @@ t = 0. Samplers are functions of a callable, so that any network, guided or not,
 Axes: b batch, k latent tokens, c latent channels, n steps.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -181,8 +182,8 @@ class Guidance:
         low, high = self.interval
         if not 0 <= low < high <= 1:
             raise ValueError(f"guidance interval: got {self.interval}, expected 0 <= low < high <= 1")
-        if self.scale < 0:
-            raise ValueError(f"guidance: got {self.scale}, expected 0 or more")
+        if not 0 <= self.scale < math.inf:
+            raise ValueError(f"guidance: got {self.scale}, expected a number, 0 or more")
 
     def acts(self, time: float) -> bool:
         """Whether the unconditional prediction is needed at this time."""

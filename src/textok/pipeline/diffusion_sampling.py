@@ -13,13 +13,16 @@ from textok.objectives.random import Random
 def scheduler(sampler: str) -> Any:
     """The diffusers scheduler of a name, on the linear betas that training uses.
 
+    DDIM is DPM-Solver of the first order (Lu et al. 2022, arXiv 2206.00927, section 4.1). Both begin at pure
+    noise for any number of steps; diffusers' DDIMScheduler does so only for one that divides the steps of training.
+
     Raises:
         ValueError: for another name, or when diffusers is not installed.
     """
     if sampler not in ("ddim", "ddpm"):
         raise ValueError(f"sampler: got {sampler!r}; a noise-prediction generator takes ddim or ddpm")
     try:
-        from diffusers import DDIMScheduler, DDPMScheduler
+        from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
     except ImportError as error:
         raise ValueError(
             "sampling a noise-prediction generator needs diffusers: pip install 'open-textok[diffusion]'"
@@ -29,9 +32,11 @@ def scheduler(sampler: str) -> Any:
         "beta_start": BETA_START,
         "beta_end": BETA_END,
         "beta_schedule": "linear",
-        "clip_sample": False,
+        "timestep_spacing": "trailing",
     }
-    return DDIMScheduler(**betas) if sampler == "ddim" else DDPMScheduler(**betas)
+    if sampler == "ddim":
+        return DPMSolverMultistepScheduler(**betas, solver_order=1)
+    return DDPMScheduler(**betas, clip_sample=False)
 
 
 def sample_diffusion(

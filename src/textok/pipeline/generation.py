@@ -166,7 +166,8 @@ class Pipeline:
             num_tokens: the budget k; fewer are faster and coarser.
             steps, guidance, guidance_interval, sampler: see Sampling; the defaults come with the weights.
             generator: source of all randomness; a new one with seed 0 when None. Every picture has a generator
-                of its own, made from it: the i-th picture does not depend on how many there are.
+                of its own, made from it: the i-th picture does not depend on how many there are, up to the
+                rounding of the number type (of 255 levels at most 1 in float32, a few in bfloat16).
             batch_size: pictures at a time.
             progress: show the sampler's steps on stderr.
             output: "pil", whose ``info["textok"]`` says how each was made, or "uint8".

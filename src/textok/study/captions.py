@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from textok.evaluation.results import Result
-from textok.models.checkpoint import shipped_folder
+from textok.models.checkpoint import resolve
+from textok.models.tokenizer import TexTok
 from textok.study.arms import TABLES, Arm, study_arms
 from textok.study.caption_report import Scored, sections
 from textok.study.scoring import TestSet, scores_of
@@ -132,7 +133,7 @@ def variant_results(
     }
     if shipped is not None:
         name = f"shipped-{shipped}.json"
-        weights = shipped_folder(shipped)
+        weights = resolve(shipped, shipped=TexTok.shipped)
         found[shipped] = scores_of(out, sets, variants=True, name=name, limit=limit, weights=weights)
     return found
 

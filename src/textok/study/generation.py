@@ -263,7 +263,7 @@ def tables(arms: Sequence[GenerationArm], scored: Mapping[str, Result]) -> str:
     heads = ["generator", "tokens", "guidance", *(head for head, _ in COLUMNS.values())]
     rows = [line for arm in done for line in _lines(arm, scored[arm.name])]
     missing = ", ".join(arm.name for arm in arms if arm.name not in scored) or "none"
-    parts = [PAPER, markdown(heads, rows), _gain(done, scored), f"Not run yet: {missing}."]
+    parts = [PAPER, markdown(heads, rows), _gain(arms, scored), f"Not run yet: {missing}."]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -277,7 +277,7 @@ def _lines(arm: GenerationArm, result: Result) -> list[list[str]]:
 
 def _gain(arms: Sequence[GenerationArm], scored: Mapping[str, Result]) -> str:
     every = [arm for arm in arms if arm.budgets == BUDGETS][:2]
-    if len(every) < 2:
+    if len(every) < 2 or any(arm.name not in scored for arm in every):
         return ""
     gains = []
     for scale in GUIDANCE:

@@ -206,9 +206,10 @@ def begun_manifest(
             raise ValueError(
                 f"{out}: holds latents of {found.tokenizer}, not of {asked.tokenizer}; choose another --out"
             )
-        changed = [name for name in settings if settings[name] != found.settings.get(name)]
+        every = [*settings, *(name for name in found.settings if name not in settings)]
+        changed = [name for name in every if settings.get(name) != found.settings.get(name)]
         if changed:
-            told = "; ".join(f"{n} was {found.settings.get(n)!r}, is {settings[n]!r}" for n in changed)
+            told = "; ".join(f"{n} was {found.settings.get(n)!r}, is {settings.get(n)!r}" for n in changed)
             raise ValueError(f"{out}: holds another cache: {told}; choose another --out")
         return found
     if write:

@@ -11,11 +11,13 @@ from textok.data.latents import LatentBatch, LatentCache, Manifest
 from textok.evaluation.pages.grids import save_picture
 from textok.evaluation.pages.sample_grid import sample_grid
 from textok.models.checkpoint import CLASS_CAPTIONS_FILE, encode_config
+from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, build_generator
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.draws import step_generator
+from textok.training.generator_parts import fitted_condition
 from textok.training.generator_run import GeneratorRun
 from textok.training.generator_step import MicroRows, condition_of, loss_of
 from textok.training.placing import Replicated
@@ -35,7 +37,7 @@ class Preview:
         self.run_config, self.config, self.manifest = run, run.preview, manifest
         self.accelerator, self.placing = accelerator, placing
         self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
-        self.held_out = _held_out(self.config.held_out, manifest)
+        self.held_out = _held_out(self.config.held_out, manifest, run.model.condition)
         self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
         self.tokenizer: ImageTokenizer | None = None
         if (
@@ -115,7 +117,7 @@ class Preview:
             ) from error
 
 
-def _held_out(folder: str | None, manifest: Manifest) -> LatentCache | None:
+def _held_out(folder: str | None, manifest: Manifest, condition: ConditionConfig) -> LatentCache | None:
     if folder is None:
         return None
     try:
@@ -127,6 +129,7 @@ def _held_out(folder: str | None, manifest: Manifest) -> LatentCache | None:
             f"preview.held_out: {folder} holds latents of {cache.manifest.tokenizer}, the training cache those of "
             f"{manifest.tokenizer}; cache both with one tokenizer"
         )
+    fitted_condition(condition, cache.manifest, data=f"preview.held_out: {folder}")
     return cache
 
 
