@@ -30,7 +30,10 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer_source="icons-128",
     )
     folder = tmp_path_factory.mktemp("generator")
-    DiT(config).save_pretrained(folder, name="tiny")
+    model = DiT(config)
+    for parameter in model.parameters():  # an untrained one says 0 whatever it is asked
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(folder, name="tiny")
     return folder
 
 
@@ -57,6 +60,8 @@ def test_a_row_for_every_cell(
     found = json.loads((tmp_path / "scores.json").read_text())
     cells = [(row["budget"], row["guidance"]) for row in found["rows"]]
     assert cells == [(2, 1.0), (2, 2.0), (4, 1.0), (4, 2.0)]
+    scores = {(row["budget"], row["guidance"]): row["fd_effnet_lite2"] for row in found["rows"]}
+    assert len(set(scores.values())) == len(found["rows"]), "budget and guidance reach the generator"
     for row in found["rows"]:
         assert row["fd_effnet_lite2"] > row["fd_effnet_lite2_floor"] > 0
         assert {
@@ -68,3 +73,19 @@ def test_a_row_for_every_cell(
         assert row["count_train"] > 0
     assert found["settings"]["sampling"]["steps"] == 2
     assert found["settings"]["tokenizer"] == TexTok.from_pretrained("icons-128").model_id
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--guidance", "x"], "guidance: got x"),
+        (["--guidance", "-1"], "guidance: got -1"),
+        (["--budgets", "a"], "budgets: got a"),
+        (["--limit", "1"], "limit: got 1"),
+    ],
+)
+def test_wrong_options_are_named(
+    generator: Path, drawings: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "generator", str(generator), "--data", str(drawings), *words]) == 2
+    assert told in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Generator training: it learns, resumes in the same bits, and never needs the tokenizer for a step."""
 
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -211,3 +212,13 @@ def test_too_many_bad_steps_stop_the_run(
     with pytest.raises(FloatingPointError, match="max_skipped_steps"):
         train_generator(replace(run, max_skipped_steps=2), tmp_path)
     assert len((tmp_path / "skipped.jsonl").read_text().splitlines()) == 3
+
+
+def test_held_out_rows_must_have_what_the_model_reads(run: GeneratorRun, tmp_path: Path) -> None:
+    shutil.copytree(Path(run.data), tmp_path / "bare")
+    manifest = json.loads((tmp_path / "bare" / "manifest.json").read_text())
+    manifest["settings"]["text"] = False
+    (tmp_path / "bare" / "manifest.json").write_text(json.dumps(manifest))
+    run = replace(run, preview=replace(run.preview, held_out=str(tmp_path / "bare")))
+    with pytest.raises(ValueError, match=r"preview.held_out: .*bare: was cached without text"):
+        train_generator(run, tmp_path / "run")
