@@ -70,7 +70,7 @@ def test_a_study_over_two_sittings(
 
     only = ("none-seed0", "bottleneck-fsq", "budgets-fixed-8")
     asked = ("placement", "bottleneck", "quality", "budgets")
-    study_captions(base, tmp_path, tables=asked, only=only, **settings)
+    study_captions(base, tmp_path, tables=asked, only=only, shipped="icons-128", **settings)
     assert (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns == written, "scored once"
     second = json.loads((tmp_path / "results.json").read_text())
     assert set(second["arms"]) == {"both-seed0", *only}
@@ -82,6 +82,9 @@ def test_a_study_over_two_sittings(
     assert {"right", "short", "thing", "shuffled", "near", "wrong", "none"} == {
         r["captions"] for r in second["failing_captions"]["both-seed0"]["rows"]
     }
+
+    assert set(second["failing_captions"]) == {"both-seed0", "icons-128"}
+    assert "icons-128-" in second["failing_captions"]["icons-128"]["settings"]["model"]
 
     page = tmp_path / "page.md"
     names = (*TABLES, "arms")
