@@ -49,6 +49,13 @@ def test_another_codec_is_refused() -> None:
         Setting(codec="GIF", quality=1, side=8)
 
 
+def test_of_equal_bytes_the_better_is_drawn() -> None:
+    sizes = ((100.2, 20.0, 0.5), (99.8, 18.0, 0.7), (100.1, 19.0, 0.6))
+    rows = [{"codec": "JPEG", "bytes": size, "psnr": psnr, "perceptual": far} for size, psnr, far in sizes]
+    assert rate_curves(rows, "psnr") == {"JPEG": {100: 20.0}}
+    assert rate_curves(rows, "perceptual") == {"JPEG": {100: 0.5}}
+
+
 def test_rows_and_page(drawings: CaptionedPictures, network: FeatureNetwork) -> None:
     torch.manual_seed(0)
     shape = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 4}

@@ -246,6 +246,15 @@ def test_a_mean_is_met_by_one_loss_for_all(tokenizer: ImageTokenizer, images: Te
     assert sum(one.budget for one in tokens) / len(many) == pytest.approx(found.mean_tokens, abs=0.1)
 
 
+@pytest.mark.parametrize("chooser", ["oracle", "bisection"])
+def test_no_loss_is_out_of_reach(tokenizer: ImageTokenizer, images: Tensor, chooser: Chooser) -> None:
+    """A mean near high asks for less than no loss where quality is not monotone; at high nothing is lost."""
+    encoder = SoftEncoder(tokenizer, SoftBudget(1, 4, mean_tokens=4.0, equal="loss"), chooser=chooser)
+    assert encoder.calibrate(images).mean_tokens == 4
+    tokens = encoder.encode(images)
+    assert {one.budget for one in tokens} == {4} and all(one.reached for one in tokens)
+
+
 def test_perceptual_budgets_count_downwards(tokenizer: ImageTokenizer, images: Tensor) -> None:
     budget = SoftBudget(1, 4, quality=0.0, measure="perceptual")
     unreachable = encode_soft(tokenizer, images[:2], budget=budget)

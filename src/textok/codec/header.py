@@ -163,7 +163,7 @@ class Header:
             raise ValueError(
                 f"tokens: got {tuple(values.shape)} of {values.dtype}; expected latents (k, {self.width})"
             )
-        steps = np.rint(values.cpu().numpy().astype(np.float64) * UNIT / coder.step[: len(values)])
+        steps = np.rint(values.cpu().double().numpy() * UNIT / coder.step[: len(values)])
         if not np.abs(steps).max() < _FARTHEST:  # also where it is not a number
             raise ValueError(
                 f"latents: a value is not finite, or 2^31 steps and more; got {values.abs().max()}"

@@ -184,17 +184,17 @@ class SoftEncoder:
         goal, tokens = self.goal, []
         for batch in self._batches(images, captions, keep_size=keep_size):
             choice = choose(batch.curves, goal, self.bounds, search=self._search, allowance=self._allowance)
-            curves, quality = batch.curves, choice.quality
-            if isinstance(curves, LossCurves):
-                quality = curves.quality(quality)
-            columns = (choice.budgets.tolist(), quality.tolist(), choice.reached.tolist())
-            for values, budget, found, reached in zip(batch.values.cpu(), *columns, strict=True):
+            curves, quality, reached = batch.curves, choice.quality, choice.reached
+            if isinstance(curves, LossCurves):  # at high nothing is lost, whatever fewer tokens could gain
+                quality, reached = curves.quality(quality), reached | (choice.budgets >= self.bounds.high)
+            columns = (choice.budgets.tolist(), quality.tolist(), reached.tolist())
+            for values, budget, found, good in zip(batch.values.cpu(), *columns, strict=True):
                 tokens.append(
                     SoftTokens(
                         values=values[:budget].clone(),
                         budget=budget,
                         quality=found,
-                        reached=reached,
+                        reached=good,
                         grid=batch.grid,
                         model_id=self.tokenizer.model_id,
                     )

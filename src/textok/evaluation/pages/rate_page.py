@@ -77,7 +77,9 @@ def rate_curves(
         for count in counts:
             if count in row and math.isfinite(float(row.get(metric, math.nan))):
                 name = str(row["codec"]) if "bytes_with_captions" not in row else _name_of(count)
-                lines.setdefault(name, {})[round(float(row[count]))] = float(row[metric])
+                line, size, value = lines.setdefault(name, {}), round(float(row[count])), float(row[metric])
+                better = min if metric.startswith(_LOWER) else max
+                line[size] = better(value, line.get(size, value))
     ordered = sorted(
         lines, key=lambda name: name == _name_of("bytes_with_captions")
     )  # colours go by the order
