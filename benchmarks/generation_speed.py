@@ -4,7 +4,7 @@
 
 Run it on an otherwise idle machine. All weights are random: time does not depend on them. One process measures
 A B A B: a network evaluation with classifier-free guidance (two rows a picture), the decoder, and a whole picture of
-equal step counts, at equal batches and with each system at the batch that is fastest for it. Work is counted by
+equal step counts, at equal batches and with each system at its fastest batch for 250 steps. Work is counted by
 ``FlopCounterMode`` on shapes alone (multiply-adds times two).
 """
 

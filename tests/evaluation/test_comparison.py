@@ -1,13 +1,14 @@
 """Comparison of two results: gains, paired bootstrap intervals, and refusals."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from textok.evaluation.comparison import compare, differing_settings, paired_bootstrap, relative_gain
-from textok.evaluation.results import Result
+from textok.evaluation.results import Result, read_result, write_result
 
 KEYS = [f"k{i}" for i in range(40)]
 
@@ -41,7 +42,7 @@ def test_a_constant_shift_has_an_interval_of_no_width() -> None:
     a = values(0)
     found = compare(result({8: a}), result({8: [x + 2 for x in a]}, fd=6.0))
     psnr, distance = found
-    assert (psnr.metric, psnr.cell, psnr.count) == ("psnr", ("test", "right", 8), 40)
+    assert (psnr.metric, psnr.cell, psnr.count) == ("psnr", ("test", "right", 8, None), 40)
     assert psnr.interval is not None
     assert psnr.interval.difference == pytest.approx((2.0, 2.0), abs=1e-9)
     assert psnr.gain == pytest.approx(2 / psnr.a)
@@ -96,7 +97,32 @@ def test_draws_are_seeded_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPat
 
 def test_only_shared_cells_are_compared() -> None:
     found = compare(result({2: values(0), 8: values(1)}), result({8: values(2), 32: values(3)}))
-    assert {row.cell for row in found} == {("test", "right", 8)}
+    assert {row.cell for row in found} == {("test", "right", 8, None)}
+
+
+def test_scales_of_guidance_are_cells_of_their_own(tmp_path: Path) -> None:
+    def two_scales(shift: float) -> Result:
+        cells = [({"split": "test", "budget": 8, "guidance": g}, values(0, g * shift)) for g in (1.0, 3.0)]
+        rows = [cell | {"count": 40, "psnr": sum(found) / 40} for cell, found in cells]
+        kept = [
+            cell | {"key": key, "psnr": value}
+            for cell, found in cells
+            for key, value in zip(KEYS, found, strict=True)
+        ]
+        path = write_result(tmp_path / f"{shift}.json", settings={}, rows=rows, per_image=kept)
+        return read_result(path)
+
+    found = {row.cell[3]: row for row in compare(two_scales(0.0), two_scales(2.0))}
+    assert set(found) == {1.0, 3.0}
+    for scale, row in found.items():
+        assert row.interval is not None
+        assert row.interval.difference == pytest.approx((2 * scale, 2 * scale), abs=1e-4)
+
+
+def test_two_rows_of_one_cell_are_refused() -> None:
+    a = result({8: values(0)})
+    with pytest.raises(ValueError, match="several rows are of one cell"):
+        compare(Result(settings={}, rows=[*a.rows, *a.rows]), a)
 
 
 def test_pictures_are_matched_by_key_not_by_place() -> None:

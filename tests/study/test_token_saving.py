@@ -28,8 +28,18 @@ def test_beyond_the_curve_there_is_a_bound() -> None:
 
 
 def test_a_falling_metric_works_the_same_way() -> None:
-    assert matching_budget({2: 100.0, 8: 50.0}, 75.0) == pytest.approx(4.0)
-    assert matching_budget({2: 100.0, 8: 50.0}, 40.0) is None
+    saving = token_saving({2: 75.0, 4: 40.0}, {2: 100.0, 8: 50.0}, lower_is_better=True)
+    assert saving[2].factor == pytest.approx(2.0) and str(saving[4]) == "> 2.00"
+
+
+def test_a_dip_is_no_saving() -> None:
+    """Where the smallest budget without text is better already, a later fall through the quality says nothing."""
+    dips = {1: 0.012, 2: 0.013, 4: 0.004, 8: 0.009}
+    saving = token_saving({1: 0.007, 4: 0.0125, 8: 0.012}, dips, lower_is_better=False)
+    assert str(saving[1]) == "< 1.00"
+    assert saving[4].factor == pytest.approx(2**0.5 / 4), "the first rise to it"
+    assert saving[8].factor == pytest.approx(1 / 8)
+    assert matching_budget({1: 5.0, 2: 3.0, 4: 9.0}, 6.0) == pytest.approx(2 * 2**0.5)
 
 
 @given(st.lists(st.floats(0.1, 5), min_size=3, max_size=6))

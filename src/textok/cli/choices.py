@@ -4,7 +4,7 @@ import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from textok.data import Batch, EvalLoader
     from textok.pipeline.image_tokenizer import ImageTokenizer
 
-Number = TypeVar("Number", int, float)
 ONE_PICTURE = "a picture file, or "
 SOURCE_HELP = (
     f"{ONE_PICTURE}captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures "
@@ -46,19 +45,6 @@ def comma_list(words: Sequence[str]) -> list[str]:
     """The items of ``a,b c``: commas and spaces do alike; each item once."""
     items = [item.strip() for word in words for item in word.split(",")]
     return list(dict.fromkeys(item for item in items if item))
-
-
-def numbers(words: Sequence[str], kind: type[Number], *, option: str) -> list[Number]:
-    """The numbers of a comma list.
-
-    Raises:
-        ValueError: for a word that is none; names the option.
-    """
-    try:
-        return [kind(word) for word in comma_list(words)]
-    except ValueError as error:
-        what = "whole numbers" if kind is int else "numbers"
-        raise ValueError(f"{option}: got {' '.join(words)}; expected {what} and commas") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from textok.evaluation.comparison import Compared
 
 
+HEADS = ("split", "captions", "tokens", "guidance")
+"""What the fields of a cell are called in the table."""
+
+
 def evaluate_compare(
     a: Annotated[Positional[Path], arg(metavar="A.json")],
     b: Annotated[Positional[Path], arg(metavar="B.json")],
@@ -66,10 +70,13 @@ def comparison_table(
     found: Sequence["Compared"], differing: Sequence[str], *, names: tuple[str, str] = ("A", "B")
 ) -> str:
     """A block a metric, a line a cell; a star where the interval leaves out zero."""
-    heads = ["split", "captions", "tokens", "count", "A", "B", "gain", "95 % interval"]
+    told = [place for place in range(len(HEADS)) if any(row.cell[place] is not None for row in found)]
+    heads = [*(HEADS[place] for place in told), "count", "A", "B", "gain", "95 % interval"]
     blocks = [f"A: {names[0]}\nB: {names[1]}"]
     for metric, rows in _by_metric(found).items():
-        cells = [[*_cell(row), shown(row.a), shown(row.b), _share(row.gain), _interval(row)] for row in rows]
+        cells = [
+            [*_cell(row, told), shown(row.a), shown(row.b), _share(row.gain), _interval(row)] for row in rows
+        ]
         blocks.append(f"{metric} ({_better(metric)})\n{text_table(cells, heads=heads)}")
     blocks.append("gain: relative to A, positive where B is better; *: the interval leaves out 0")
     if differing:
@@ -77,8 +84,9 @@ def comparison_table(
     return "\n\n".join(blocks)
 
 
-def _cell(row: "Compared") -> list[str]:
-    return [*("-" if part is None else str(part) for part in row.cell), str(row.count)]
+def _cell(row: "Compared", told: Sequence[int]) -> list[str]:
+    parts = [row.cell[place] for place in told]
+    return [*("-" if part is None else str(part) for part in parts), str(row.count)]
 
 
 def _by_metric(found: Sequence["Compared"]) -> Mapping[str, list["Compared"]]:

@@ -1,12 +1,14 @@
 """``textok evaluate generator``: pictures for held-out captions, and all scores of them."""
 
 import json as json_format
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from textok.cli.choices import numbers, torch_device
+from textok.cli.choices import comma_list, torch_device
+from textok.cli.evaluator import checked_budgets
 from textok.cli.generation import FeatureReader
 from textok.cli.picture_sets import PictureSet, open_pictures
 from textok.cli.ranks import place
@@ -63,7 +65,6 @@ def evaluate_generator(
     from textok.evaluation.metrics.paired import MIN_FRECHET
     from textok.evaluation.results import write_result
     from textok.evaluation.sampled import SampledCell, SampledJudge, evaluate_sampled
-    from textok.objectives.flow import Guidance
     from textok.pipeline.generation import Pipeline
     from textok.training.run_folder import environment
 
@@ -77,18 +78,16 @@ def evaluate_generator(
         )
     if steps is not None:
         pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
+    most = pipeline.generator.config.num_latents
     cells = [
         SampledCell(num_tokens=k, guidance=scale)
-        for k in numbers(budgets, int, option="budgets")
-        for scale in numbers(guidance, float, option="guidance")
+        for k in checked_budgets(comma_list(budgets), longest=most)
+        for scale in _scales(guidance)
     ]
-    for cell in cells:
-        Guidance(scale=cell.guidance)
+    if not cells:
+        raise ValueError("guidance: got none; expected numbers and commas")
     if limit is not None and limit < MIN_FRECHET:
         raise ValueError(f"limit: got {limit}, expected at least {MIN_FRECHET}")
-    most = pipeline.generator.config.num_latents
-    if not cells or not all(1 <= cell.num_tokens <= most for cell in cells):
-        raise ValueError(f"budgets: got {' '.join(budgets)}; expected numbers from 1 to {most}")
     side = pipeline.tokenizer.model.config.image_size
     config = DataConfig(source=data, split=split, size=(side, side))
     pictures = CaptionedPictures.collect(split or Path(data).name, EvalLoader(config, batch_size=64))
@@ -118,6 +117,16 @@ def evaluate_generator(
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
+
+
+def _scales(words: Sequence[str]) -> list[float]:
+    from textok.objectives.flow import Guidance
+
+    try:
+        scales = [float(word) for word in comma_list(words)]
+    except ValueError as error:
+        raise ValueError(f"guidance: got {' '.join(words)}; expected numbers and commas") from error
+    return [Guidance(scale=scale).scale for scale in scales]
 
 
 def _set(source: str, split: str | None, side: int) -> PictureSet:

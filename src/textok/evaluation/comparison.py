@@ -88,7 +88,7 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
     Raises:
         ValueError: when they share no cell or no score, or a split has other pictures in each.
     """
-    rows_a, rows_b = ({cell_of(row): row for row in result.rows} for result in (a, b))
+    rows_a, rows_b = _cells(a), _cells(b)
     shared = [cell for cell in rows_a if cell in rows_b]
     if not shared:
         raise ValueError(f"nothing to compare: A has {_told(rows_a)}; B has {_told(rows_b)}")
@@ -268,9 +268,19 @@ def _check_same_count(a: Mapping[Cell, Row], b: Mapping[Cell, Row], cells: Seque
             )
 
 
+def _cells(result: Result) -> dict[Cell, Row]:
+    cells = {cell_of(row): row for row in result.rows}
+    if len(cells) < len(result.rows):
+        raise ValueError(
+            f"nothing to compare: several rows are of one cell; cells are told apart by {CELL_FIELDS}"
+        )
+    return cells
+
+
 def _told(rows: Mapping[Cell, Row]) -> str:
     parts = []
     for place, name in enumerate(CELL_FIELDS):
         values = list(dict.fromkeys(cell[place] for cell in rows if cell[place] is not None))
-        parts.append(f"{name} {', '.join(map(str, values)) or 'none'}")
+        if values:
+            parts.append(f"{name} {', '.join(map(str, values))}")
     return "; ".join(parts)

@@ -14,7 +14,7 @@ from typing import Any
 from textok.evaluation.reconstruction import Row
 from textok.writing import finite, write_text
 
-CELL_FIELDS = ("split", "captions", "budget")
+CELL_FIELDS = ("split", "captions", "budget", "guidance")
 """What tells rows apart; everything else in a row is a value."""
 
 MAX_RESULT_BYTES = 1 << 30
@@ -127,7 +127,8 @@ def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str
 def _unpack(packed: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for columns in packed["columns"]:
-        where = {name: columns[name] for name in CELL_FIELDS if name in columns}
+        # A list: files from before guidance told cells apart have it as a column.
+        where = {n: columns[n] for n in CELL_FIELDS if n in columns and not isinstance(columns[n], list)}
         keys = packed["pictures"][str(where.get("split"))]
         names = [name for name in columns if name not in where]
         for place, values in enumerate(zip(*(columns[name] for name in names), strict=True)):

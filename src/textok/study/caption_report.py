@@ -138,7 +138,7 @@ def intervals(groups: Mapping[str, Sequence[Scored]]) -> str:
         for found in compare(without, with_text):
             if found.interval is not None and found.metric in METRICS:
                 low, high = found.interval.difference
-                split, _, budget = found.cell
+                split, _, budget, _ = found.cell
                 where = [f"seed {both.arm.seed}, {split}, {found.metric}", str(budget)]
                 rows.append([*where, f"{found.b - found.a:+.3f}", f"{low:+.3f} to {high:+.3f}"])
     return (

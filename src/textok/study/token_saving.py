@@ -14,7 +14,7 @@ class Saving:
     Attributes:
         factor: above 1 text saves tokens.
         bound: ">" when no budget without text reaches the quality, so that the factor is more than this one, that
-            of the largest budget; "<" when every budget is better, so that it is less than that of the smallest.
+            of the largest budget; "<" when the smallest is better already, so that it is less than that one.
     """
 
     factor: float
@@ -25,24 +25,23 @@ class Saving:
 
 
 def matching_budget(curve: Mapping[int, float], quality: float) -> float | None:
-    """The first budget at which a curve reaches a quality, by linear interpolation over log2 of the budget.
+    """The first budget at which a curve rises to a quality, by linear interpolation over log2 of the budget.
 
     Args:
-        curve: budget -> quality, where more tokens are better or worse throughout.
+        curve: budget -> quality, more is better; it may dip.
         quality: what to reach.
 
     Returns:
-        The budget, or None when the quality lies outside the curve.
+        The budget, or None when the smallest budget is better already, or none is as good.
     """
     budgets = sorted(curve)
-    if curve[budgets[0]] == quality:
-        return float(budgets[0])
+    if curve[budgets[0]] >= quality:
+        return float(budgets[0]) if curve[budgets[0]] == quality else None
     for low, high in itertools.pairwise(budgets):
         a, b = curve[low], curve[high]
-        if a == b or not min(a, b) <= quality <= max(a, b):
-            continue
-        share = (quality - a) / (b - a)
-        return 2 ** (math.log2(low) + share * (math.log2(high) - math.log2(low)))
+        if b >= quality:  # the first one that is, so that a is worse
+            share = (quality - a) / (b - a)
+            return 2 ** (math.log2(low) + share * (math.log2(high) - math.log2(low)))
     return None
 
 
@@ -50,14 +49,14 @@ def token_saving(
     with_text: Mapping[int, float], without: Mapping[int, float], *, lower_is_better: bool
 ) -> dict[int, Saving]:
     """Budget k -> tokens without text for the quality of k tokens with text, over k; a bound beyond the curve."""
-    return {
-        k: _saving(k, quality, without, lower_is_better=lower_is_better) for k, quality in with_text.items()
-    }
+    sign = -1 if lower_is_better else 1
+    rising = {k: sign * value for k, value in without.items()}
+    return {k: _saving(k, sign * quality, rising) for k, quality in with_text.items()}
 
 
-def _saving(k: int, quality: float, without: Mapping[int, float], *, lower_is_better: bool) -> Saving:
+def _saving(k: int, quality: float, without: Mapping[int, float]) -> Saving:
     budget = matching_budget(without, quality)
     if budget is not None:
         return Saving(budget / k)
-    reached = any((value < quality) == lower_is_better for value in without.values())
-    return Saving(min(without) / k, "<") if reached else Saving(max(without) / k, ">")
+    smallest = min(without)
+    return Saving(smallest / k, "<") if without[smallest] > quality else Saving(max(without) / k, ">")

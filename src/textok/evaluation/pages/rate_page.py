@@ -80,9 +80,8 @@ def rate_curves(
                 line, size, value = lines.setdefault(name, {}), round(float(row[count])), float(row[metric])
                 better = min if metric.startswith(_LOWER) else max
                 line[size] = better(value, line.get(size, value))
-    ordered = sorted(
-        lines, key=lambda name: name == _name_of("bytes_with_captions")
-    )  # colours go by the order
+    # Colours go by the order: what only some charts have comes last.
+    ordered = sorted(lines, key=lambda name: name == _name_of("bytes_with_captions"))
     return {name: _best(lines[name], lower=metric.startswith(_LOWER)) for name in ordered}
 
 
