@@ -67,15 +67,26 @@ def placement_arms(base: TokenizerRun, *, seeds: Sequence[int]) -> list[Arm]:
     return first + [arm(placement, seed) for seed in seeds[1:] for placement in every[:2]]
 
 
+PERCEPTUAL = 1.0
+"""Weight of the perceptual distance in the arms whose loss asks for meaning before pixels."""
+
+
 def explanation_arms(base: TokenizerRun) -> list[Arm]:
-    """Why the first table says what it says: longer trainings, and captions that are not held back at first."""
+    """Why the first table says what it says.
+
+    Longer trainings; captions that are not held back at first; and a loss that is nearly all perceptual.
+    """
     longer = replace(base, steps=LONGER * base.steps)
     without = replace(longer, model=replace(longer.model, placement="none"))
     plain = replace(base, model=replace(base.model, text_bias=None))
+    meaning = replace(base, loss=replace(base.loss, perceptual=PERCEPTUAL))
+    meaning_without = replace(meaning, model=replace(meaning.model, placement="none"))
     runs = {
         "both-longer": (f"both, {LONGER} times the steps", longer),
         "none-longer": (f"none, {LONGER} times the steps", without),
         "both-plain": ("both, plain attention to captions", plain),
+        "both-perceptual": (f"both, perceptual weight {PERCEPTUAL:g}", meaning),
+        "none-perceptual": (f"none, perceptual weight {PERCEPTUAL:g}", meaning_without),
     }
     return [Arm(name=name, table="explanation", label=label, run=run) for name, (label, run) in runs.items()]
 

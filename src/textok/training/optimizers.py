@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim import Adam, AdamW, Muon, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
+
+from textok.training.muon import StackedMuon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,16 @@ class OptimizerConfig:
             raise ValueError(f"optimizer.final_lr: got {self.final_lr}, expected a share of lr in [0, 1]")
 
 
-def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
-    """One or two optimizers that together move every trainable parameter once."""
+def build_optimizers(
+    model: nn.Module, config: OptimizerConfig, *, dtype: torch.dtype = torch.float32
+) -> list[Optimizer]:
+    """One or two optimizers that together move every trainable parameter once.
+
+    Args:
+        model: whose parameters.
+        config: how they move.
+        dtype: that the training computes in; Muon's iteration does so too.
+    """
     parameters = dict(model.named_parameters())
     if config.kind == "adam":
         decay = config.weight_decay
@@ -60,12 +70,7 @@ def build_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimize
     optimizers: list[Optimizer] = [AdamW(groups, lr=config.lr, betas=config.betas, fused=True)]
     if matrices:
         optimizers.append(
-            Muon(
-                list(matrices.values()),
-                lr=config.lr,
-                weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",  # steps of AdamW's size: one rate serves both
-            )
+            StackedMuon(matrices.values(), dtype=dtype, lr=config.lr, weight_decay=config.weight_decay)
         )
     return optimizers
 

@@ -69,8 +69,8 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     model.checkpoint_activations(enabled=run.activation_checkpointing)
     ema = AveragedModel(model.to(device), multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
     averaged = cast(TexTok, ema.module)
-    optimizers = build_optimizers(model, run.optimizer)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
     perceptual = build_perceptual(run.loss, device=device, dtype=dtype)
     critic = build_critic(run, accelerator)
     network = accelerator.prepare(model)
