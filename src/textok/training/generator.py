@@ -53,7 +53,8 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     model.activation_checkpointing = run.activation_checkpointing
     ema = AveragedModel(model, multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
     placing = place(model, ema, accelerator, sharded=run.sharded)
-    optimizers = build_optimizers(model, run.optimizer)
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, shown = RunFolder(out), accelerator.is_main_process
