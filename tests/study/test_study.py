@@ -10,7 +10,8 @@ import pytest
 from textok.recipes.tokenizers import icons_64, toy
 from textok.study import captions, scoring
 from textok.study.arms import TABLES, study_arms
-from textok.study.captions import copy_record, publish, study_captions
+from textok.study.captions import publish, study_captions
+from textok.study.record import read_record
 from textok.training.tokenizer_run import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +37,9 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
     assert {arm.table for arm in arms.values()} == set(TABLES)
     assert [name for name in arms if "seed" in name][:2] == ["both-seed0", "none-seed0"]
     for arm in arms.values():
-        same = ["data", "loss", "optimizer", "batch_size"]
+        same = ["data", "optimizer", "batch_size"]
         same += [] if arm.table == "budgets" else ["budgets"]
+        same += [] if arm.name.endswith("perceptual") else ["loss"]
         same += [] if arm.name.endswith("longer") else ["steps"]
         assert all(getattr(arm.run, name) == getattr(base, name) for name in same), arm.name
     drawn = {arm.run.budgets for arm in arms.values() if arm.table == "budgets"}
@@ -54,15 +56,21 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
         study_arms(base, seeds=())
 
 
-def test_a_study_over_two_sittings(
-    base: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+SETTINGS = {
+    "photos": str(ROOT / "datasets/photos-256"),
+    "seeds": (0,),
+    "limit": 8,  # too few for Fréchet distances: those take seconds each
+}
+
+
+@pytest.fixture
+def small_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "FEATURE_SIDE", 32)  # what the judges say of so little training is not read
-    settings = {
-        "photos": str(ROOT / "datasets/photos-256"),
-        "seeds": (0,),
-        "limit": 8,
-    }  # too few for Fréchet distances: those take seconds each
+
+
+@pytest.mark.usefixtures("small_features")
+def test_a_study_over_two_sittings(base: TokenizerRun, tmp_path: Path) -> None:
+    settings = SETTINGS
     study_captions(base, tmp_path, tables=("placement",), only=("both-seed0",), **settings)
     first = json.loads((tmp_path / "results.json").read_text())
     assert set(first["arms"]) == {"both-seed0"} and "none-seed0" in first["not_run"]
@@ -70,7 +78,8 @@ def test_a_study_over_two_sittings(
 
     only = ("none-seed0", "bottleneck-fsq", "budgets-fixed-8")
     asked = ("placement", "bottleneck", "quality", "budgets")
-    study_captions(base, tmp_path, tables=asked, only=only, shipped="icons-128", **settings)
+    kept = tmp_path / "kept" / "study.json"
+    study_captions(base, tmp_path, tables=asked, only=only, shipped="icons-128", record=kept, **settings)
     assert (tmp_path / "both-seed0" / "scores.json").stat().st_mtime_ns == written, "scored once"
     second = json.loads((tmp_path / "results.json").read_text())
     assert set(second["arms"]) == {"both-seed0", *only}
@@ -88,11 +97,11 @@ def test_a_study_over_two_sittings(
 
     page = tmp_path / "page.md"
     names = (*TABLES, "arms")
-    marks = "\n".join(f"<!-- table {n} -->\n<!-- end table {n} -->" for n in names)
-    page.write_text(f"<!-- record -->\n<!-- end record -->\n{marks}\n")
-    copy_record(tmp_path, tmp_path / "kept" / "study.json")
-    assert json.loads((tmp_path / "kept" / "study.json").read_text()) == second
-    publish(tmp_path, page, record=tmp_path / "kept" / "study.json")
+    of = base.name
+    marks = "\n".join(f"<!-- table {n} of {of} -->\n<!-- end table {n} of {of} -->" for n in names)
+    page.write_text(f"<!-- record of {of} -->\n<!-- end record of {of} -->\n{marks}\n")
+    assert json.loads(kept.read_text()) == second
+    publish(tmp_path, page, recipe=of, record=kept)
     text = page.read_text()
     assert "[study.json](kept/study.json)" in text
     assert "| both (1) |" in text and "| none (1) |" in text and "both over none" in text
@@ -104,6 +113,88 @@ def test_a_study_over_two_sittings(
     assert "| caption | PSNR ↑ | perceptual ↓ | retrieval ↑ |" in tables[4] and "| near | " in tables[4]
     assert re.search(r"\| 8 tokens, fixed length \|  \|  \|  \| [\d.]+ \|", text), "at its own length only"
     assert "Not run yet: encoder-seed0, decoder-seed0" in text
+
+
+def recorded(base: TokenizerRun, **psnr: float) -> dict:
+    """A record in which arms have one score each."""
+    rows = {
+        name: {"split": "test-drawing", "captions": "none" if "none" in name else "right", "budget": 8}
+        | {"count": 8, "psnr": value, "retrieval_two_tower_r1": 0.5, "retrieval_two_tower_r1_original": 0.75}
+        for name, value in psnr.items()
+    }
+    return {
+        "recipe": base.name,
+        "steps": base.steps,
+        "arms": {
+            name.replace("_", "-"): {"settings": {"model": name}, "rows": [row]} for name, row in rows.items()
+        },
+        "failing_captions": {"shipped": {"settings": {"model": "m"}, "rows": [rows["both_seed0"]]}},
+        "intervals": [
+            {"seed": 0, "split": "photos", "metric": "psnr", "budget": 8}
+            | {"difference": 1.0, "low": 0.5, "high": 1.5}
+        ],
+    }
+
+
+@pytest.mark.usefixtures("small_features")
+def test_a_sitting_elsewhere_adds_to_the_record(base: TokenizerRun, tmp_path: Path) -> None:
+    kept, only = tmp_path / "study.json", ("text-minilm-8",)
+    before = recorded(base, both_seed0=21.0, none_seed0=20.0)
+    kept.write_text(json.dumps(before))
+    study_captions(base, tmp_path / "out", tables=("encoder",), only=only, record=kept, **SETTINGS)
+    after = json.loads(kept.read_text())
+    assert set(after["arms"]) == {"both-seed0", "none-seed0", *only}
+    for name in ("both-seed0", "none-seed0"):
+        assert after["arms"][name]["rows"] == before["arms"][name]["rows"]
+    assert after["failing_captions"]["shipped"]["rows"] == before["failing_captions"]["shipped"]["rows"]
+    assert after["intervals"] == before["intervals"]
+    assert after["arms"]["text-minilm-8"]["made_by"]["cpu"], "which machine an arm comes from"
+    tables = (tmp_path / "out" / "tables.md").read_text()
+    assert "| minilm-40 (1) | 21.00 |" in tables and "| minilm-8 (1) |" in tables, "beside a recorded base"
+    assert "| test-drawing, psnr | +5.0 % |" in tables
+    assert "| seed 0, photos, psnr | 8 | +1.000 | +0.500 to +1.500 |" in tables
+    assert "the originals' own retrieval is 0.750" in tables
+
+
+def test_a_record_of_another_study_is_refused(base: TokenizerRun, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    assert not read_record(path, base).arms, "none yet"
+    path.write_text(
+        json.dumps({"recipe": "icons-64", "steps": 2000, "arms": {}, "failing_captions": {}, "intervals": []})
+    )
+    with pytest.raises(ValueError, match=r"holds a study of icons-64, 2000 steps; expected toy, 2 steps"):
+        study_captions(base, tmp_path / "out", photos="p", record=path)
+    for broken in ("{", "[]", '{"arms": {}}', '{"recipe": "toy", "steps": 2, "arms": 3}'):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=r"record.json: not the record of a caption study"):
+            read_record(path, base)
+        assert path.read_text() == broken
+
+
+def test_arms_of_a_record_are_not_trained_again(
+    base: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(recorded(base, both_seed0=20.0)))
+    begun: list[str] = []
+    monkeypatch.setattr(captions, "train_tokenizer", lambda run, out: begun.append(run.name))
+    with pytest.raises(KeyboardInterrupt):
+        study_captions(base, tmp_path / "out", photos="p", tables=("placement",), record=path)
+    assert begun == ["none-seed0"]
+    assert "| both (1) | 20.00 |" in (tmp_path / "out" / "tables.md").read_text()
+    with pytest.raises(KeyboardInterrupt):
+        study_captions(base, tmp_path / "out", photos="p", only=("both-seed0",), record=path)
+    assert begun == ["none-seed0", "both-seed0"], "unless it is asked for by name"
+
+
+def test_a_page_without_marks_of_the_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tables.md").write_text("## placement\n\nNot run yet.\n")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table placement of icons-64 -->\nold\n<!-- end table placement of icons-64 -->\n")
+    with pytest.raises(ValueError, match="has no marks of toy"):
+        publish(tmp_path, page, recipe="toy")
+    publish(tmp_path, page, recipe="icons-64")
+    assert "old" in page.read_text(), "what is not run here stays as it was published"
 
 
 def test_unknown_tables_and_arms_are_refused(base: TokenizerRun, tmp_path: Path) -> None:

@@ -41,12 +41,13 @@ def captions(
         limit: take so many pictures of a test set.
         gather: train nothing; score finished arms that are not yet, and make the tables of what is there.
         publish: a document whose marked tables are replaced, such as docs/reproduction.md.
-        record: keep all rows there too, such as benchmarks/results/study_captions.json; a published document links it.
+        record: keep all rows there, such as benchmarks/results/study_captions.json: arms that it holds count as
+            run, wherever that was, and stay in the tables; a published document links it.
     """
     from dataclasses import replace
 
-    from textok.study.captions import copy_record, study_captions
     from textok.study.captions import publish as publish_tables
+    from textok.study.captions import study_captions
 
     base = find_recipe(recipe)()
     base = base if steps is None else replace(base, steps=steps)
@@ -60,11 +61,10 @@ def captions(
         shipped=None if shipped in (None, "none") else shipped,
         limit=limit,
         train=not gather,
+        record=record,
     )
-    if record is not None:
-        copy_record(out, record)
     if publish is not None:
-        publish_tables(out, publish, record=record)
+        publish_tables(out, publish, recipe=base.name, record=record)
     print(out / "tables.md")
 
 
@@ -97,9 +97,9 @@ def generation_study(
         publish: a document whose marked table is replaced, such as docs/generation.md.
         record: keep all rows there too, such as benchmarks/results/study_generation.json.
     """
-    from textok.study.captions import copy_record
-    from textok.study.generation import GenerationSetting, study_generation
+    from textok.study.generation import RESULTS, GenerationSetting, study_generation
     from textok.study.tables import fill
+    from textok.writing import write_text
 
     named = dict(_named(one) for one in tokenizers)
     if len(named) < len(tokenizers):
@@ -108,7 +108,7 @@ def generation_study(
     base = find_generator_recipe(recipe)()
     study_generation(base, named, out, setting=setting, only=only, train=not gather)
     if record is not None:
-        copy_record(out, record)
+        write_text(record, (out / RESULTS).read_text(encoding="utf-8"))
     if publish is not None:
         fill(publish, {"study": (out / "tables.md").read_text(encoding="utf-8").strip()})
     print(out / "tables.md")

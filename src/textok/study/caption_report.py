@@ -1,30 +1,26 @@
 """The tables of the caption study, in words and numbers."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from textok.evaluation.comparison import compare
+from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import Result
-from textok.study.arms import Arm
+from textok.study.caption_gains import gains, intervals
+from textok.study.scored import (
+    AGREEMENT,
+    HEADS,
+    LOWER_IS_BETTER,
+    METRICS,
+    RETRIEVALS,
+    SETS,
+    Scored,
+    measured,
+    metrics_of,
+    of_originals,
+)
 from textok.study.scoring import FEW_BUDGETS
-from textok.study.tables import Curve, cells, curve, markdown, mean_curve, relative_gain, spread
-from textok.study.token_saving import token_saving
+from textok.study.tables import Curve, cells, curve, markdown, mean_curve, spread
 
-FD, PERCEPTUAL = "fd_effnet_lite2", "perceptual_effnet_lite2"
-RETRIEVAL, AGREEMENT = "retrieval_two_tower_r1", "posterior_agreement_effnet_lite2"
-METRICS = {"psnr": "{:.2f}", PERCEPTUAL: "{:.3f}", FD: "{:.0f}", RETRIEVAL: "{:.3f}", AGREEMENT: "{:.3f}"}
-LOWER_IS_BETTER = (FD, PERCEPTUAL)
-HEADS = {
-    "psnr": "PSNR ↑",
-    PERCEPTUAL: "perceptual ↓",
-    FD: "Fréchet ↓",
-    RETRIEVAL: "retrieval ↑",
-    AGREEMENT: "agreement ↑",
-}
-"""Names of the metrics where they stand side by side."""
-
-SETS = ("test-drawing", "test-concept", "photos")
+NOT_RUN = "Not run yet."
 
 PAPER = (
     "The paper: rFID 1.04 / 1.11 / 1.28 / 1.49 for both / encoder / decoder / none; mean gain over budgets of "
@@ -32,29 +28,23 @@ PAPER = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A finished arm with its scores."""
-
-    arm: Arm
-    result: Result
-
-    @property
-    def captions(self) -> str:
-        """The condition an arm is judged under: the right caption where it reads captions."""
-        return "none" if self.arm.run.model.placement == "none" else "right"
-
-    def curve(self, metric: str, *, split: str, captions: str | None = None) -> Curve:
-        """One metric over budgets."""
-        return curve(self.result.rows, metric, split=split, captions=captions or self.captions)
-
-
 def sections(
-    scored: Sequence[Scored], variants: Mapping[str, Result], *, missing: Sequence[str]
+    scored: Sequence[Scored],
+    variants: Mapping[str, Result],
+    *,
+    bootstraps: Sequence[Row],
+    missing: Sequence[str],
 ) -> dict[str, str]:
-    """Markdown by table name."""
+    """Markdown by table name.
+
+    Args:
+        scored: finished arms.
+        variants: scores under failing captions, by model.
+        bootstraps: rows of the intervals of both against none.
+        missing: names of arms that are not run yet.
+    """
     found = {
-        "placement": placement_table(scored),
+        "placement": placement_table(scored, bootstraps),
         "explanation": explanation_table(scored),
         "bottleneck": bottleneck_table(scored),
         "quality": quality_table(variants),
@@ -66,25 +56,19 @@ def sections(
     return found
 
 
-def placement_table(scored: Sequence[Scored]) -> str:
+def placement_table(scored: Sequence[Scored], bootstraps: Sequence[Row] = ()) -> str:
     """Where the caption goes, against no caption: every set and metric, gains and tokens saved."""
     groups: dict[str, list[Scored]] = {}
     for s in scored:
         if s.arm.table == "placement":
             groups.setdefault(s.arm.label, []).append(s)
     if not groups:
-        return "Not run yet."
+        return NOT_RUN
     parts = [PAPER]
     for split in SETS:
         parts += [_metric_table(groups, metric, split=split) for metric in measured(groups, split=split)]
-    if {"both", "none"} <= set(groups):
-        parts += [gains(groups), intervals(groups)]
-    return "\n\n".join(parts)
-
-
-def measured(groups: Mapping[str, Sequence[Scored]], *, split: str) -> list[str]:
-    """The metrics that every arm has for a set: small sets have no Fréchet distance."""
-    return [m for m in METRICS if all(arm.curve(m, split=split) for arms in groups.values() for arm in arms)]
+    parts += [gains(groups), intervals(bootstraps)]
+    return "\n\n".join(filter(None, parts))
 
 
 def _metric_table(groups: Mapping[str, Sequence[Scored]], metric: str, *, split: str) -> str:
@@ -95,91 +79,29 @@ def _metric_table(groups: Mapping[str, Sequence[Scored]], metric: str, *, split:
         budgets = sorted(mean) or budgets
         rows.append([f"{label} ({len(arms)})", *cells(mean, spread(curves), form=METRICS[metric])])
     better = "lower" if metric in LOWER_IS_BETTER else "higher"
-    head = f"**{split}, {metric}** ({better} is better; seeds in brackets, ± standard deviation over them)"
+    best = _originals([arm.result for arms in groups.values() for arm in arms], split=split, metrics=[metric])
+    head = (
+        f"**{split}, {metric}** ({better} is better; seeds in brackets, ± standard deviation over them{best})"
+    )
     return head + "\n\n" + markdown(["arm", *map(str, budgets)], rows)
-
-
-def gains(groups: Mapping[str, Sequence[Scored]]) -> str:
-    """Mean relative gain of "both" over "none", and tokens saved at each budget, means over seeds."""
-    rows, saved, budgets = [], [], []
-    for split in SETS:
-        for metric in measured(groups, split=split):
-            both, none = (
-                mean_curve([arm.curve(metric, split=split) for arm in groups[label]])
-                for label in ("both", "none")
-            )
-            gain = relative_gain(both, none, lower_is_better=metric in LOWER_IS_BETTER)
-            saving = token_saving(both, none, lower_is_better=metric in LOWER_IS_BETTER)
-            budgets = sorted(both)
-            rows.append(
-                [f"{split}, {metric}", "none to relate to" if math.isnan(gain) else f"{100 * gain:+.1f} %"]
-            )
-            saved.append([f"{split}, {metric}", *map(str, saving.values())])
-    heads = ["set and metric", *map(str, budgets)]
-    return (
-        "**Mean relative gain of both over none, over all budgets**\n\n"
-        + markdown(["set and metric", "gain"], rows)
-        + "\n\n**How many times as many tokens it takes without text**, for the quality of k tokens with text: "
-        "above 1 text saves tokens. `> 4` says that no budget without text reaches that quality, not even the "
-        "largest, which is 4 times as many; `< 0.5` that the smallest budget without text, half as many, is "
-        "better already.\n\n" + markdown(heads, saved)
-    )
-
-
-def intervals(groups: Mapping[str, Sequence[Scored]]) -> str:
-    """Paired bootstrap over pictures of both against none, seed by seed."""
-    none_by_seed = {s.arm.seed: s for s in groups["none"]}
-    rows = []
-    for both in groups["both"]:
-        if both.arm.seed not in none_by_seed:
-            continue
-        with_text = _as_condition(both.result, "right")
-        without = _as_condition(none_by_seed[both.arm.seed].result, "none")
-        for found in compare(without, with_text):
-            if found.interval is not None and found.metric in METRICS:
-                low, high = found.interval.difference
-                split, _, budget, _ = found.cell
-                where = [f"seed {both.arm.seed}, {split}, {found.metric}", str(budget)]
-                rows.append([*where, f"{found.b - found.a:+.3f}", f"{low:+.3f} to {high:+.3f}"])
-    return (
-        "**both minus none, with bootstrap 95 % intervals over pictures**\n\n<details><summary>all cells"
-        "</summary>\n\n"
-        + markdown(["seed, set, metric", "tokens", "difference", "95 %"], rows)
-        + "\n\n</details>"
-    )
-
-
-def _as_condition(result: Result, captions: str) -> Result:
-    """Only the rows of one caption condition, under the name "own", so that two arms have the same cells."""
-    rows = [row | {"captions": "own"} for row in result.rows if row["captions"] == captions]
-    pictures = [row | {"captions": "own"} for row in result.per_image if row["captions"] == captions]
-    return Result(settings=result.settings, rows=rows, per_image=pictures, made_by=result.made_by)
 
 
 def explanation_table(scored: Sequence[Scored]) -> str:
     """The pair of the first table beside longer trainings and plain attention, one seed."""
     arms = [s for s in scored if s.arm.table == "explanation"]
     if not arms:
-        return "Not run yet."
+        return NOT_RUN
     seed = arms[0].arm.seed
     base = [s for s in scored if s.arm.name in (f"both-seed{seed}", f"none-seed{seed}")]
     named = {s.arm.label: s for s in (*base, *arms)}
-    tables = [
-        beside(
-            {label: {m: s.curve(m, split=split) for m in METRICS} for label, s in named.items()},
-            title=split,
-            first="arm",
-        )
-        for split in SETS
-    ]
-    return "\n\n".join(filter(None, tables))
+    return "\n\n".join(filter(None, (_arms_beside(named, split=split) for split in SETS)))
 
 
 def bottleneck_table(scored: Sequence[Scored]) -> str:
     """kl, ae, fsq and vq at equal budgets, with the size and use of discrete codes."""
     arms = [s for s in scored if s.arm.table == "bottleneck"]
     if not arms:
-        return "Not run yet."
+        return NOT_RUN
     base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
     named = {("kl" if s in base else s.arm.label): [s] for s in (*base, *arms)}
     parts = [
@@ -210,23 +132,21 @@ def quality_table(variants: Mapping[str, Result]) -> str:
     for name, result in variants.items():
         conditions = list(dict.fromkeys(str(row["captions"]) for row in result.rows))
         for split in SETS:
+            told = [m for m in metrics_of(split) if m != AGREEMENT]
             lines = {
-                captions: {
-                    m: curve(result.rows, m, split=split, captions=captions)
-                    for m in METRICS
-                    if m != AGREEMENT
-                }
+                captions: {m: curve(result.rows, m, split=split, captions=captions) for m in told}
                 for captions in conditions
             }
-            parts.append(beside(lines, title=f"{name}, {split}", first="caption"))
-    return "\n\n".join(filter(None, parts)) or "Not run yet."
+            best = _originals([result], split=split, metrics=told)
+            parts.append(beside(lines, title=f"{name}, {split}", first="caption", note=best))
+    return "\n\n".join(filter(None, parts)) or NOT_RUN
 
 
 def encoder_table(scored: Sequence[Scored]) -> str:
     """Text encoders and numbers of text tokens."""
     arms = [s for s in scored if s.arm.table == "encoder"]
     if not arms:
-        return "Not run yet."
+        return NOT_RUN
     base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
     named = {("minilm-40" if s in base else s.arm.label): [s] for s in (*base, *arms)}
     parts = [
@@ -239,7 +159,7 @@ def budgets_table(scored: Sequence[Scored]) -> str:
     """Ways to draw training budgets, and models of one length, which have a value at that length only."""
     arms = [s for s in scored if s.arm.table == "budgets"]
     if not arms:
-        return "Not run yet."
+        return NOT_RUN
     base = [s for s in scored if s.arm.name == f"both-seed{arms[0].arm.seed}"]
     named = {("log-uniform, a quarter full (base)" if s in base else s.arm.label): s for s in (*base, *arms)}
     groups = {label: [s] for label, s in named.items()}
@@ -266,24 +186,37 @@ def _budgets_of(named: Mapping[str, Scored], metric: str, *, split: str) -> str:
 
 def _other_sets(named: Mapping[str, Sequence[Scored]]) -> list[str]:
     """Compact tables of the sets beside test-drawing, where the arms have rows of them; one arm a label."""
-    found = [
-        beside(
-            {label: {m: arm.curve(m, split=split) for m in METRICS} for label, (arm,) in named.items()},
-            title=split,
-            first="arm",
-        )
-        for split in SETS[1:]
-    ]
-    return [table for table in found if table]
+    arms = {label: arm for label, (arm,) in named.items()}
+    return [table for split in SETS[1:] if (table := _arms_beside(arms, split=split))]
 
 
-def beside(lines: Mapping[str, Mapping[str, Curve]], *, title: str, first: str) -> str:
+def _arms_beside(named: Mapping[str, Scored], *, split: str) -> str:
+    told = metrics_of(split)
+    return beside(
+        {label: {m: s.curve(m, split=split) for m in told} for label, s in named.items()},
+        title=split,
+        first="arm",
+        note=_originals([s.result for s in named.values()], split=split, metrics=told),
+    )
+
+
+def _originals(results: Sequence[Result], *, split: str, metrics: Sequence[str]) -> str:
+    """What retrieval the original pictures reach, in words; "" where none of the metrics is a retrieval."""
+    for metric in set(metrics) & set(RETRIEVALS):
+        for result in results:
+            if (best := of_originals(result, metric, split=split)) is not None:
+                return f"; the originals' own retrieval is {best:.3f}"
+    return ""
+
+
+def beside(lines: Mapping[str, Mapping[str, Curve]], *, title: str, first: str, note: str = "") -> str:
     """Metrics side by side, each at a few budgets; "" where the lines share no metric.
 
     Args:
         lines: label of a line -> metric -> curve.
         title: what the table is of.
         first: heading of the labels.
+        note: more words for the title's bracket.
     """
     metrics = [m for m in METRICS if lines and all(line.get(m) for line in lines.values())]
     if not metrics:
@@ -294,5 +227,5 @@ def beside(lines: Mapping[str, Mapping[str, Curve]], *, title: str, first: str) 
         [label, *(" / ".join(METRICS[m].format(line[m][k]) for k in budgets) for m in metrics)]
         for label, line in lines.items()
     ]
-    head = f"**{title}**, at {' / '.join(map(str, budgets))} tokens (↑ higher is better, ↓ lower)"
+    head = f"**{title}**, at {' / '.join(map(str, budgets))} tokens (↑ higher is better, ↓ lower{note})"
     return head + "\n\n" + markdown([first, *(HEADS[m] for m in metrics)], rows)

@@ -7,13 +7,15 @@ looked at, resumed and exported by itself.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from textok.evaluation.results import Result
 from textok.models.checkpoint import resolve
 from textok.models.tokenizer import TexTok
 from textok.study.arms import TABLES, Arm, study_arms
-from textok.study.caption_report import Scored, sections
+from textok.study.caption_gains import interval_rows, with_kept
+from textok.study.caption_report import NOT_RUN, sections
+from textok.study.record import Record, as_json, read_record
+from textok.study.scored import Scored
 from textok.study.scoring import TestSet, scores_of
 from textok.study.tables import fill
 from textok.training.run_folder import environment, steps_of
@@ -36,8 +38,11 @@ def study_captions(
     shipped: str | None = None,
     limit: int | None = None,
     train: bool = True,
+    record: Path | None = None,
 ) -> Path:
     """Train and score the arms of the asked tables, then write ``tables.md`` and ``results.json``.
+
+    The tables tell all arms that are finished in ``out`` or kept in ``record``, whatever tables were asked.
 
     Args:
         base: the run that all arms are made of.
@@ -49,36 +54,54 @@ def study_captions(
         shipped: a shipped model for the table of failing captions.
         limit: pictures of a test set, at most.
         train: False trains nothing; finished arms are scored if they are not yet.
+        record: a file with the rows of arms, also such as were run elsewhere: those count as finished, and are
+            trained again only when ``only`` names them. It is written anew with what was found here.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: for an unknown table or arm.
+        ValueError: for an unknown table or arm, or the record of another study.
         KeyboardInterrupt: when a training was asked to stop; the tables of what is there are written before.
     """
     out = Path(out)
+    known = Record() if record is None else read_record(record, base)
     arms = chosen_arms(base, tables=tables, seeds=seeds)
     _check_known("arm", only, [arm.name for arm in arms])
     sets = test_sets(base, photos=photos)
     stopped = False
     for arm in arms:
-        if train and (not only or arm.name in only) and not train_arm(arm, out, sets, limit=limit):
+        wanted = arm.name in only if only else arm.name not in known.arms
+        if train and wanted and not train_arm(arm, out, sets, limit=limit):
             stopped = True  # by the user: the same command goes on
             break
-    scored = [
-        Scored(arm=arm, result=found) for arm in arms if (found := finished(arm, out, sets, limit=limit))
-    ]
+    every = study_arms(base, seeds=seeds)
+    fresh = [Scored(arm=arm, result=r) for arm in every if (r := finished(arm, out, sets, limit=limit))]
     variants = {}
     if "quality" in tables:
-        variants = variant_results(out, scored, sets, shipped=shipped, limit=limit)
-    missing = [arm.name for arm in study_arms(base, seeds=seeds) if not is_finished(arm, out)]  # of any table
-    found = sections(scored, variants, missing=missing)
-    write_text(out / "tables.md", "\n\n".join(f"## {name}\n\n{text}" for name, text in found.items()) + "\n")
-    write_json(out / RESULTS, all_rows(scored, variants, missing=missing))
+        variants = variant_results(out, fresh, sets, known=known, shipped=shipped, limit=limit)
+    found = Record(
+        arms={**known.arms, **{s.arm.name: s.result for s in fresh}},
+        failing_captions={**known.failing_captions, **variants},
+        intervals=with_kept(interval_rows(fresh), known.intervals),
+    )
+    write_findings(out, found, base, every, record=record)
     if stopped:
         raise KeyboardInterrupt
     return out
+
+
+def write_findings(
+    out: Path, found: Record, base: TokenizerRun, arms: Sequence[Arm], *, record: Path | None
+) -> None:
+    """The tables and all rows, in the study's folder and in its record."""
+    scored = [Scored(arm=arm, result=found.arms[arm.name]) for arm in arms if arm.name in found.arms]
+    missing = [arm.name for arm in arms if arm.name not in found.arms]
+    told = sections(scored, found.failing_captions, bootstraps=found.intervals, missing=missing)
+    write_text(out / "tables.md", "\n\n".join(f"## {name}\n\n{text}" for name, text in told.items()) + "\n")
+    rows = as_json(found, base, missing=missing, made_by=environment())
+    for path in (out / RESULTS, *([record] if record is not None else [])):
+        write_json(path, rows)
 
 
 def chosen_arms(base: TokenizerRun, *, tables: Sequence[str], seeds: Sequence[int]) -> list[Arm]:
@@ -119,10 +142,14 @@ def variant_results(
     scored: Sequence[Scored],
     sets: Sequence[TestSet],
     *,
+    known: Record,
     shipped: str | None,
     limit: int | None,
 ) -> dict[str, Result]:
-    """Scores under failing captions: of the shipped model, and of arms trained with and without wrong ones."""
+    """Scores under failing captions: of the shipped model, and of arms trained with and without wrong ones.
+
+    A shipped model that a record knows by the same weights is not scored again.
+    """
     first = next((s.arm.name for s in scored if s.arm.label == "both"), None)
     folders = {
         s.arm.name: out / s.arm.name for s in scored if s.arm.name == first or s.arm.table == "quality"
@@ -132,37 +159,39 @@ def variant_results(
         for name, folder in folders.items()
     }
     if shipped is not None:
-        name = f"shipped-{shipped}.json"
         weights = resolve(shipped, shipped=TexTok.shipped)
-        found[shipped] = scores_of(out, sets, variants=True, name=name, limit=limit, weights=weights)
+        kept = known.failing_captions.get(shipped)
+        if kept is None or kept.settings["model"] != TexTok.from_pretrained(weights).model_id:
+            name = f"shipped-{shipped}.json"
+            found[shipped] = scores_of(out, sets, variants=True, name=name, limit=limit, weights=weights)
     return found
 
 
-def all_rows(
-    scored: Sequence[Scored], variants: dict[str, Result], *, missing: Sequence[str]
-) -> dict[str, Any]:
-    """All rows of all arms, for the repository: no single pictures."""
-    arms = {
-        s.arm.name: {"seed": s.arm.seed, "settings": s.result.settings, "rows": s.result.rows} for s in scored
-    }
-    failing = {name: {"settings": r.settings, "rows": r.rows} for name, r in variants.items()}
-    return {"made_by": environment(), "not_run": list(missing), "arms": arms, "failing_captions": failing}
+def publish(out: Path, document: Path, *, recipe: str, record: Path | None = None) -> None:
+    """Put the tables of a study into a document that has their marks, and a link to its record of all rows.
 
+    A mark names the table and the recipe, such as ``<!-- table placement of icons-64 -->``: a document shows
+    what it has marks for, and keeps what it shows of tables that are not run here.
 
-def publish(out: Path, document: Path, *, record: Path | None = None) -> None:
-    """Put the tables of a study into a document that has their marks, and a link to its record of all rows."""
+    Raises:
+        ValueError: when the document has no mark of the recipe.
+    """
     parts = (out / "tables.md").read_text(encoding="utf-8").split("## ")[1:]
     named = dict(part.split("\n\n", 1) for part in parts)
-    found = {f"table {name.strip()}": text.strip() for name, text in named.items()}
+    found = {f"table {name.strip()} of {recipe}": text.strip() for name, text in named.items()}
     if record is not None:
         link = Path(os.path.relpath(record, document.parent)).as_posix()
-        found["record"] = f"All rows of all arms: [{record.name}]({link}), put there by the option `record`."
-    fill(document, found)
-
-
-def copy_record(out: Path, record: Path) -> None:
-    """Put a study's ``results.json``, all its rows, at another place, such as in a repository."""
-    write_text(record, (out / RESULTS).read_text(encoding="utf-8"))
+        found[f"record of {recipe}"] = (
+            f"All rows of all arms: [{record.name}]({link}), put there by the option `record`."
+        )
+    page = document.read_text(encoding="utf-8")
+    marked = {name: text for name, text in found.items() if f"<!-- {name} -->" in page}
+    if not marked:
+        raise ValueError(
+            f"{document}: has no marks of {recipe}; expected lines such as <!-- table placement of {recipe} --> "
+            f"and <!-- end table placement of {recipe} -->"
+        )
+    fill(document, {name: text for name, text in marked.items() if text != NOT_RUN})
 
 
 def _check_known(kind: str, asked: Sequence[str], known: Sequence[str]) -> None:

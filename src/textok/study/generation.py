@@ -36,6 +36,7 @@ from textok.training.generator_run import GeneratorRun
 from textok.training.run_folder import environment, steps_of
 from textok.writing import write_json, write_text
 
+RESULTS = "results.json"
 BUDGETS = (8, 16, 32)
 GUIDANCE = (1.0, 3.0)
 MASKED_STEPS = 12
@@ -189,7 +190,7 @@ def study_generation(
     scored = {arm.name: scores_of(arm, out, setting) for arm in arms if is_finished(arm, out)}
     write_text(out / "tables.md", tables(arms, scored))
     kept = {name: {"settings": found.settings, "rows": found.rows} for name, found in scored.items()}
-    write_json(out / "results.json", {"made_by": environment(), "arms": kept})
+    write_json(out / RESULTS, {"made_by": environment(), "arms": kept})
     return out
 
 
