@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def both(recipe: str, *, dtype: torch.dtype) -> tuple[Muon, StackedMuon]:
-    """torch's optimizer and ours over the same matrices, with gradients."""
+    """The optimizer of torch and ours over the same matrices, with gradients."""
     run = RECIPES[recipe]()
     model, generator = TexTok(run.model), torch.Generator().manual_seed(0)
     ours = next(o for o in build_optimizers(model, run.optimizer, dtype=dtype) if isinstance(o, StackedMuon))
