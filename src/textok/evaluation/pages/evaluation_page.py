@@ -12,6 +12,10 @@ from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import CELL_FIELDS, Result
 
+JUDGES = """Two values are those of the reconstructions / of the originals, which is the most to hope for. Caption
+retrieval and alignment by the two-tower head are made for drawings, by class posteriors for photographs: read the one
+that is made for these pictures. Where the originals find few captions, a judge says nothing of them."""
+
 
 def render_evaluation(result: Result) -> str:
     """The whole page of a result with budgets.
@@ -107,11 +111,17 @@ def _numbers(rows: Sequence[Row]) -> str:
     scores = scores_of(rows)
     heads = ["captions", "tokens", *(meaning(name).title for name in scores)]
     cells = [
-        [caption_label(str(row["captions"])), str(row["budget"])]
-        + [shown_value(row.get(name, math.nan)) for name in scores]
+        [caption_label(str(row["captions"])), str(row["budget"])] + [_beside(row, name) for name in scores]
         for row in rows
     ]
-    return plain_table(cells, heads=heads, style="numbers")
+    said = f'<p class="note">{JUDGES}</p>' if any(f"{name}_original" in rows[0] for name in scores) else ""
+    return said + plain_table(cells, heads=heads, style="numbers")
+
+
+def _beside(row: Row, name: str) -> str:
+    """A value, with that of the originals where there is one."""
+    value, ceiling = shown_value(row.get(name, math.nan)), row.get(f"{name}_original")
+    return value if ceiling is None else f"{value} / {shown_value(ceiling)}"
 
 
 def meanings_section(rows: Sequence[Row]) -> str:
