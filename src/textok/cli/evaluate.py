@@ -44,7 +44,7 @@ _SAID = {
 _AGREED = {"posterior_agreement_": "agreement", "top1_agreement_": "same class"}
 _SAID_NOTE = """Does the reconstruction say what its caption says? Value / that of the originals, the most to hope for.
 Drawings: read retrieval and alignment (two-tower head). Photographs: read those by classes. Where the originals find
-few captions, a judge says nothing of these pictures."""
+few captions, a judge says nothing of these pictures. Agreement, same class: a classifier, here and on the original."""
 
 
 def evaluate_reconstruction(

@@ -12,9 +12,15 @@ from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import CELL_FIELDS, Result
 
-JUDGES = """Two values are those of the reconstructions / of the originals, which is the most to hope for. Caption
-retrieval and alignment by the two-tower head are made for drawings, by class posteriors for photographs: read the one
-that is made for these pictures. Where the originals find few captions, a judge says nothing of them."""
+_SAID = ("retrieval_", "alignment_", "posterior_agreement_", "top1_agreement_")
+
+JUDGES = (
+    "Does the reconstruction say what its caption says? Two values are those of reconstructions / of originals, the "
+    "most to hope for. Caption retrieval and alignment by the two-tower head are made for drawings, by class posteriors "
+    "for photographs: read the one that is made for these pictures. Where the originals find few captions, a judge says "
+    "nothing of them."
+)
+"""Above the table of what the pictures say."""
 
 
 def render_evaluation(result: Result) -> str:
@@ -107,15 +113,20 @@ def _level(rows: Sequence[Row], metric: str) -> tuple[str, float] | None:
 
 
 def _numbers(rows: Sequence[Row]) -> str:
-    """The scores of a split, a row a condition and budget."""
-    scores = scores_of(rows)
+    """The scores of a split, a row a condition and budget: distances, then what the pictures say."""
+    said = [name for name in scores_of(rows) if name.startswith(_SAID)]
+    distances = [name for name in scores_of(rows) if name not in said]
+    tables = [_table(rows, names) for names in (distances, said) if names]
+    return f'\n<p class="note">{JUDGES}</p>\n'.join(tables)
+
+
+def _table(rows: Sequence[Row], scores: Sequence[str]) -> str:
     heads = ["captions", "tokens", *(meaning(name).title for name in scores)]
     cells = [
-        [caption_label(str(row["captions"])), str(row["budget"])] + [_beside(row, name) for name in scores]
+        [caption_label(str(row["captions"])), str(row["budget"]), *(_beside(row, name) for name in scores)]
         for row in rows
     ]
-    said = f'<p class="note">{JUDGES}</p>' if any(f"{name}_original" in rows[0] for name in scores) else ""
-    return said + plain_table(cells, heads=heads, style="numbers")
+    return plain_table(cells, heads=heads, style="numbers")
 
 
 def _beside(row: Row, name: str) -> str:
