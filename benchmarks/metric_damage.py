@@ -1,15 +1,18 @@
-"""Known damage under every paired metric, and the metrics against independent computations.
+"""Known damage under every metric of reconstructions, and the metrics against independent computations.
 
-    python benchmarks/metric_damage.py
+    python benchmarks/metric_damage.py [--limit 256]
 
-blurs, noises and compresses the pictures of icons-128's test-drawing, scores each copy against the originals,
-and writes benchmarks/results/metric_damage.json. Checks: every metric gets worse with every step of a damage;
-the largest relative errors against scipy, scikit-image and torchmetrics. Needs the dev extra; minutes.
+blurs, noises and compresses the drawings of icons-128's test-drawing and the photographs of photos-256, scores each
+copy against the originals, and writes benchmarks/results/metric_damage.json. Checks: at which steps of a damage a
+metric does not get worse; the largest relative errors against scipy, scikit-image and torchmetrics. Needs the dev
+extra; minutes. With a limit so many pictures of each set, spread over it.
 """
 
+import argparse
 import io
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +28,11 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.metric_names import meaning
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.paired import KERNEL_SEED, PairedMetrics
+from textok.evaluation.metrics.semantics import CaptionJudge, SemanticMetrics, Semantics
 from textok.evaluation.metrics.structural_similarity import ssim_per_image
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.pipeline.picture_quality import psnr_per_image
@@ -38,42 +43,98 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "metric_damage.json"
 SEED = 0
 DAMAGES = {"blur": (1, 2, 4), "noise": (10, 30), "jpeg": (50, 10)}  # mild to strong
-HIGHER_IS_BETTER = ("psnr", "ssim")
-NOT_SCORES = ("_floor", "_standard_error")
 REFERENCE_STEP = 7  # scikit-image reads every 7th picture
+SETS = (("icons-128", "test-drawing"), ("photos-256", None))
+SIDE = 128
+SQRTM_ON = ("test-drawing", "jpeg", 10)  # a minute each: one row is enough
 
 Row = dict[str, str | int | float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PictureSet:
+    """Pictures, and what the network and the judges of captions make of them."""
+
+    pictures: CaptionedPictures
+    network: EffNetLite2
+    judge: CaptionJudge
+    features: ImageFeatures
+
+    @classmethod
+    def read(cls, source: str, split: str | None, limit: int | None, semantics: Semantics) -> "PictureSet":
+        """All pictures of a set, or so many of them."""
+        config = DataConfig(source=str(ROOT / "datasets" / source), split=split, size=(SIDE, SIDE))
+        pictures = CaptionedPictures.collect(split or source, EvalLoader(config, batch_size=64))
+        pictures = pictures if limit is None else pictures.spread(limit)
+        network = semantics.network
+        assert isinstance(network, EffNetLite2)
+        return cls(
+            pictures=pictures,
+            network=network,
+            judge=semantics.judge(pictures.captions),
+            features=seen(network, pictures.images),
+        )
+
+    def semantic(self, features: ImageFeatures) -> SemanticMetrics:
+        """What pictures with these features say, in the place of the originals."""
+        found = SemanticMetrics()
+        found.update(self.judge, features, indices=torch.arange(len(self.pictures)), originals=self.features)
+        return found
+
+    def score(self, damaged: Tensor, features: ImageFeatures) -> dict[str, float]:
+        """All metrics of the damaged copy."""
+        metrics, indices = PairedMetrics.empty(self.network), torch.arange(len(self.pictures))
+        metrics.update(
+            self.pictures.images,
+            damaged,
+            indices=indices,
+            original_features=self.features,
+            features=features,
+        )
+        paired = metrics.compute(SplitStatistics.of(self.features.pooled, indices))
+        return paired | self.semantic(features).compute(self.semantic(self.features))
+
+
 def main() -> None:
     """Damage, score, compare, write, print."""
-    pictures = test_drawing()
-    network = EffNetLite2()
-    originals = seen(network, pictures.images)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limit", type=int, help="pictures of each set")
+    limit = parser.parse_args().limit
+    semantics = Semantics.from_pretrained()
     rows: list[Row] = []
     errors: dict[str, float] = {}
-    for name, strength in ((name, strength) for name, steps in DAMAGES.items() for strength in steps):
-        damaged = damage(pictures.images, name, strength)
-        features = seen(network, damaged)
-        row: Row = {"split": pictures.split, "damage": name, "strength": strength, "count": len(pictures)}
-        rows.append(row | score(network, pictures.images, damaged, originals, features))
-        for metric, error in relative_errors(pictures.images, damaged, originals, features).items():
-            errors[metric] = max(error, errors.get(metric, 0.0))
-        print(*(f"{k} {v:.4g}" if isinstance(v, float) else v for k, v in rows[-1].items()))
-    errors["frechet, scipy sqrtm"] = sqrtm_error(originals.pooled, features.pooled)
+    for source, split in SETS:
+        found = PictureSet.read(source, split, limit, semantics)
+        for name, strength in ((name, strength) for name, steps in DAMAGES.items() for strength in steps):
+            rows.append(scored(found, name, strength, errors))
+            print(*(f"{k} {v:.4g}" if isinstance(v, float) else v for k, v in rows[-1].items()), flush=True)
     checks = {"not_monotone": not_monotone(rows), "largest_relative_error": errors}
-    write_json(
-        OUT, {"settings": settings(network.name), "made_by": environment(), "checks": checks, "rows": rows}
-    )
+    made = {"settings": settings(semantics, limit), "made_by": environment(), "checks": checks, "rows": rows}
+    write_json(OUT, made)
     print(checks)
 
 
-def settings(network: str) -> dict[str, object]:
+def scored(found: PictureSet, name: str, strength: int, errors: dict[str, float]) -> Row:
+    """The row of one damage; errors against other computations go to ``errors`` where they are larger."""
+    pictures = found.pictures
+    damaged = damage(pictures.images, name, strength)
+    features = seen(found.network, damaged)
+    for metric, error in relative_errors(pictures.images, damaged, found.features, features).items():
+        errors[metric] = max(error, errors.get(metric, 0.0))
+    if (pictures.split, name, strength) == SQRTM_ON:
+        errors["frechet, scipy sqrtm"] = sqrtm_error(found.features.pooled, features.pooled)
+    row: Row = {"split": pictures.split, "damage": name, "strength": strength, "count": len(pictures)}
+    return row | found.score(damaged, features)
+
+
+def settings(semantics: Semantics, limit: int | None) -> dict[str, object]:
     """What the numbers depend on."""
     return {
-        "data": "icons-128",
-        "crop": "none: the pictures are 128 px",
-        "feature_network": network,
+        "data": {split or source: source for source, split in SETS},
+        "limit": limit,
+        "size": f"{SIDE} px; photographs are resized from 256 px by Lanczos",
+        "feature_network": semantics.network.name,
+        "two_tower": semantics.two_tower.model_id,
         "seed": SEED,
         "kernel distance subsets": f"seed {KERNEL_SEED}",
         "blur": "Gaussian, strength is sigma in px, mirrored at the border",
@@ -81,14 +142,8 @@ def settings(network: str) -> dict[str, object]:
         "jpeg": "Pillow, strength is quality, its default chroma subsampling",
         "uint8": "round(clamp(x, 0, 255))",
         "reference versions": {name: version(name) for name in ("scipy", "scikit-image", "torchmetrics")},
-        "references": f"PSNR and SSIM on every {REFERENCE_STEP}th picture, the rest on all; sqrtm on the last row",
+        "references": f"PSNR and SSIM on every {REFERENCE_STEP}th picture, the rest on all; sqrtm on one row",
     }
-
-
-def test_drawing() -> CaptionedPictures:
-    """The pictures, at their own size."""
-    config = DataConfig(source=str(ROOT / "datasets" / "icons-128"), split="test-drawing", size=(128, 128))
-    return CaptionedPictures.collect("test-drawing", EvalLoader(config, batch_size=64))
 
 
 def damage(images: Tensor, name: str, strength: int) -> Tensor:
@@ -116,17 +171,9 @@ def seen(network: EffNetLite2, images: Tensor) -> ImageFeatures:
     parts = [network(batch) for batch in images.split(50)]
     return ImageFeatures(
         pooled=torch.cat([part.pooled for part in parts]),
+        logits=torch.cat([part.logits for part in parts if part.logits is not None]),
         stages=tuple(torch.cat(maps) for maps in zip(*(part.stages for part in parts), strict=True)),
     )
-
-
-def score(
-    network: EffNetLite2, images: Tensor, damaged: Tensor, originals: ImageFeatures, features: ImageFeatures
-) -> dict[str, float]:
-    """All paired metrics of the damaged copy."""
-    metrics, indices = PairedMetrics.empty(network), torch.arange(len(images))
-    metrics.update(images, damaged, indices=indices, original_features=originals, features=features)
-    return metrics.compute(SplitStatistics.of(originals.pooled, indices))
 
 
 def relative_errors(
@@ -197,26 +244,28 @@ def kernel_error(a: Tensor, b: Tensor) -> float:
 
 
 def not_monotone(rows: list[Row]) -> list[str]:
-    """Steps of a damage at which a metric does not get worse."""
+    """Steps of a damage, from the originals on where they have the score, at which it does not get worse."""
     return [
-        f"{metric}: {milder['damage']} {milder['strength']} to {stronger['strength']}"
-        for milder, stronger in steps(rows)
+        f"{stronger['split']}: {metric}: {step} to {stronger['damage']} {stronger['strength']}"
+        for step, milder, stronger in steps(rows)
         for metric, value in milder.items()
-        if isinstance(value, float) and not metric.endswith(NOT_SCORES)
-        if not is_worse(metric, float(stronger[metric]), value)
+        if isinstance(value, float) and meaning(metric).better
+        if (float(stronger[metric]) - value) * meaning(metric).better >= 0
     ]
 
 
-def steps(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
-    """Neighbouring strengths of each damage."""
-    for milder, stronger in pairwise(rows):
-        if milder["damage"] == stronger["damage"]:
-            yield milder, stronger
+def steps(rows: list[Row]) -> Iterator[tuple[str, Row, Row]]:
+    """What a damage starts from, the scores there, and the row of the next strength."""
+    start: Row = {}
+    for milder, stronger in pairwise([start, *rows]):
+        same = all(milder.get(name) == stronger[name] for name in ("split", "damage"))
+        yield (f"{milder['strength']}", milder, stronger) if same else ("none", undamaged(stronger), stronger)
 
 
-def is_worse(metric: str, value: float, than: float) -> bool:
-    """Whether one value of a metric is worse than another."""
-    return value < than if metric in HIGHER_IS_BETTER else value > than
+def undamaged(row: Row) -> Row:
+    """The scores of the originals themselves, of those metrics that they have."""
+    ending = "_original"
+    return {name.removesuffix(ending): value for name, value in row.items() if name.endswith(ending)}
 
 
 if __name__ == "__main__":

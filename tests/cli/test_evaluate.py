@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from textok.cli import main
+from textok.cli.evaluate import reconstruction_table
 from textok.evaluation.alignment.two_tower import TwoTower, TwoTowerConfig
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.evaluation.results import read_result
@@ -118,6 +119,20 @@ def test_the_settings_say_how(a_json: Path, data: Path) -> None:
     assert result.made_by["libraries"]["torch"] and result.made_by["code"]
 
 
+def test_the_channels_of_the_latents_are_kept(a_json: Path) -> None:
+    result = read_result(a_json)
+    cells = [(split, captions) for split in ("test-a", "test-b") for captions in ("right", "none", "wrong")]
+    assert [(row["split"], row["captions"]) for row in result.latents] == cells
+    for row in result.latents:
+        assert len(row["mean"]) == len(row["std"]) == 4
+        [first] = {
+            (r["latent_mean_abs_max"], r["latent_std_min"], r["latent_std_max"])
+            for r in result.rows
+            if (r["split"], r["captions"]) == (row["split"], row["captions"])
+        }
+        assert first == (max(map(abs, row["mean"])), min(row["std"]), max(row["std"]))
+
+
 def test_the_values_of_every_picture_are_kept(a_json: Path) -> None:
     result = read_result(a_json)
     assert len(result.per_image) == 2 * 3 * 3 * COUNT
@@ -145,6 +160,27 @@ def test_the_table_and_the_page(
     assert len([line for line in lines if line.startswith("test-")]) == 2 * 3 * 2
     html = page.read_text()
     assert "<svg" in html and "test-b" in html and "http" not in html.replace("http://www.w3.org", "")
+
+
+def test_the_table_shows_what_the_originals_say() -> None:
+    row = {"split": "photos", "captions": "right", "budget": 8, "count": 9, "psnr": 20.0}
+    row |= {"retrieval_two_tower_r1": 0.01, "retrieval_two_tower_r1_original": 0.0125}
+    row |= {"alignment_class_posterior": 0.25, "alignment_class_posterior_original": 0.5}
+    first, *_, note, said = reconstruction_table([row | {"posterior_agreement_x": 0.125}]).split("\n\n")
+    assert "psnr" in first and "original" not in first and "Photographs: read those by classes" in note
+    heads, values = (line.split("  ") for line in said.splitlines())
+    assert [head.strip() for head in heads if head] == [
+        "split",
+        "captions",
+        "tokens",
+        "retrieval",
+        "alignment by classes",
+        "agreement",
+    ]
+    assert [value.strip() for value in values if value][3:] == ["0.0100 / 0.0125", "0.250 / 0.500", "0.125"]
+    assert "original" not in reconstruction_table(
+        [{"split": "a", "captions": "none", "budget": 8, "psnr": 20.0}]
+    )
 
 
 def test_rows_as_json_and_the_default_budgets(
@@ -368,6 +404,41 @@ def test_generation_by_files_of_the_adm_suite(
     assert abs(fd) < 1e-6 * from_folder["fd_tiny"] + 1e-9
 
 
+def test_a_reference_with_pictures_and_statistics_gives_all_scores(
+    samples: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As published references are: pictures for most scores, the statistics of more of them for one."""
+    pixels = np.stack([np.array(Image.open(file)) for file in sorted((data / "test-a").glob("*.png"))])
+    np.savez(tmp_path / "pictures.npz", arr_0=pixels)
+    np.savez(tmp_path / "both.npz", arr_0=pixels, mu=np.zeros(6), sigma=np.eye(6))
+    np.savez(tmp_path / "other.npz", arr_0=pixels, mu=np.zeros(9), sigma=np.eye(9))
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(6), sigma=np.eye(6))
+    np.savez(tmp_path / "samples.npz", arr_0=pixels[::-1], mu=np.zeros(9), sigma=np.eye(9))
+    found, told = {}, {}
+    for name in ("pictures", "both", "other", "statistics"):
+        words = [samples, "--reference", tmp_path / f"{name}.npz", "--json", NOTHING_ELSE]
+        words += [] if name == "statistics" else ["--train", tmp_path / "samples.npz"]
+        assert run("evaluate", "generation", *words, "--out", tmp_path / f"{name}.json") == 0
+        captured = capsys.readouterr()
+        found[name], told[name] = json.loads(captured.out), captured.err
+    rest = {
+        name: {k: v for k, v in row.items() if k not in ("fd_tiny", "split")} for name, row in found.items()
+    }
+    assert {"kd_tiny", "precision_tiny", "copied_share"} <= set(rest["both"])
+    assert rest["both"] == rest["other"] == rest["pictures"] and set(rest["statistics"]) == {"count"}
+    assert found["both"]["fd_tiny"] == found["statistics"]["fd_tiny"] != found["pictures"]["fd_tiny"]
+    assert found["other"]["fd_tiny"] == found["pictures"]["fd_tiny"]
+    assert (
+        "other.npz, mu: got 9 channels; tiny has 6: the Fréchet distance is taken to the pictures"
+        in told["other"]
+    )
+    assert "mean and covariance only; left out: kernel distance, precision, recall" in told["statistics"]
+    settings = {name: read_result(tmp_path / f"{name}.json").settings for name in found}
+    assert settings["both"]["frechet_distance_to"] == "the reference's mu and sigma"
+    assert settings["other"]["frechet_distance_to"] == "the reference's pictures"
+    assert "kernel distance" in settings["statistics"]["reference"]["left_out"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -397,6 +468,15 @@ def test_generation_by_files_of_the_adm_suite(
         (["generation", "{data}/test-a", "--reference", "{data}/metadata.jsonl"], "no such file"),
         (["generation", "{data}/test-a", "--reference", "gone.npz"], "gone.npz: no such file"),
         (["generation", "{data}/test-a", "--reference", "{data}/test-b", "--captions", "{a}"], "captions"),
+        (
+            ["generation", "{npz}", "--reference", "{data}/test-b"],
+            "holds mean and covariance only; expected pictures",
+        ),
+        (["generation", "{data}/test-a", "--reference", "{npz}"], "mu: got 7 channels; tiny has 6"),
+        (
+            ["generation", "{data}/test-a", "--reference", "{npz}", "--train", "{data}/test-b"],
+            "the copying check compares with real pictures",
+        ),
     ],
 )
 def test_a_mistake_is_told(
@@ -411,7 +491,9 @@ def test_a_mistake_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    words = [word.format(model=model_folder, data=data, a=a_json) for word in words]
+    npz = a_json.parent / "statistics.npz"
+    np.savez(npz, mu=np.zeros(7), sigma=np.eye(7))
+    words = [word.format(model=model_folder, data=data, a=a_json, npz=npz) for word in words]
     assert run("evaluate", *words) == 2
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err

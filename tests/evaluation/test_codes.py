@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textok.evaluation.metrics.codes import code_statistics, latent_statistics
+from textok.evaluation.metrics.codes import channel_statistics, code_statistics, latent_statistics
 
 
 def test_all_codes_alike_and_one_code_only():
@@ -33,7 +33,11 @@ def test_extremes_over_channels():
     generator = torch.Generator().manual_seed(0)
     unit = torch.randn(400, 16, 3, generator=generator, dtype=torch.float64)
     unit = (unit - unit.mean((0, 1))) / unit.std((0, 1), correction=0)
-    found = latent_statistics(unit * torch.tensor([1.0, 0.5, 2.0]) + torch.tensor([0.0, -0.7, 0.2]), None)
+    latents = unit * torch.tensor([1.0, 0.5, 2.0]) + torch.tensor([0.0, -0.7, 0.2])
+    channels = channel_statistics(latents)
+    assert channels["mean"] == pytest.approx([0.0, -0.7, 0.2], abs=1e-6)
+    assert channels["std"] == pytest.approx([1.0, 0.5, 2.0])
+    found = latent_statistics(latents, None)
     assert found == pytest.approx(
         {"latent_mean_abs_max": 0.7, "latent_std_min": 0.5, "latent_std_max": 2.0}, rel=1e-6
     )

@@ -70,6 +70,12 @@ def test_every_score_of_every_split_is_drawn(page: str) -> None:
     assert "PSNR: higher is better" in page and "Fréchet distance: lower is better" in page
 
 
+def test_what_the_originals_score_stands_beside(page: str) -> None:
+    assert "<td>0.1000 / 0.7500</td>" in page and page.count("made for drawings, by class posteriors") == 2
+    plain = [{name: v for name, v in row.items() if "retrieval" not in name} for row in rows("a")]
+    assert "made for drawings" not in render_evaluation(Result(settings={}, rows=plain))
+
+
 def test_names_from_outside_are_escaped(page: str) -> None:
     assert "<128>" not in page and "icons-&lt;128&gt;" in page
     assert "shuffled <words>" not in page and "a &amp; b" in page

@@ -215,12 +215,20 @@ def test_another_network_for_the_distances_changes_no_meaning(model, pictures, t
 
 
 def test_latents_are_described_once_a_condition(model, pictures, text, network):
-    rows = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8)).rows
+    scores = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8))
+    rows = scores.rows
     latents = [{name: v for name, v in row.items() if name.startswith(("latent_", "kl_"))} for row in rows]
     assert latents[0] == latents[1] != latents[2]  # right at both budgets, none
     with torch.no_grad():
         found = model.encode(to_unit(pictures.images), text(pictures.captions)).latents.flatten(0, 1)
     assert latents[0]["latent_std_max"] == pytest.approx(float(found.std(0).max()), rel=1e-2)
+    assert [(row["split"], row["captions"]) for row in scores.latents] == [
+        ("toy", "right"),
+        ("toy", "none"),
+        ("toy", "wrong"),
+    ]
+    assert scores.latents[0]["mean"] == pytest.approx(found.mean(0).tolist(), abs=1e-4)
+    assert scores.latents[0]["std"] == pytest.approx(found.std(0).tolist(), rel=1e-2)
     assert not any("code" in name or "bits" in name for name in rows[0])
 
 

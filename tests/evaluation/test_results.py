@@ -54,6 +54,14 @@ def _numbered(file: Path) -> list[tuple[int, dict[str, Any]]]:
     return [(start + i, row) for i, row in enumerate(ROWS)]
 
 
+def test_lists_of_channels_come_back(tmp_path: Path) -> None:
+    latents = [{"split": "test", "captions": "right", "mean": [0.5, -0.25], "std": [1.0, 2.0]}]
+    file = write_result(tmp_path / "r.json", settings={}, rows=ROWS, latents=latents)
+    assert json.loads(file.read_text())["latents"] == read_result(file).latents == latents
+    without = write_result(tmp_path / "none.json", settings={}, rows=ROWS)
+    assert "latents" not in json.loads(without.read_text()) and read_result(without).latents == []
+
+
 def test_a_result_without_pictures(tmp_path: Path) -> None:
     result = read_result(write_result(tmp_path / "r.json", settings={}, rows=[{"count": 5, "fd_x": 1.5}]))
     assert result.per_image == [] and result.rows == [{"count": 5, "fd_x": 1.5}]

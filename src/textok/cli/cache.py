@@ -60,7 +60,7 @@ def cache(
     run = CachingRun(
         tokenizer=model,
         data=DataConfig(source=data, split=split, size=(side, side), on_bad=on_bad, require_captions=False),
-        captions=checked_forms(comma_list(captions)),
+        captions=checked_forms(comma_list(captions, name="captions")),
         flip=flip,
         text=not no_text,
         limit=limit,

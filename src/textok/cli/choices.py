@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from textok.cli.option_ranges import check_at_least, check_size
+
 if TYPE_CHECKING:
     import torch
 
@@ -41,10 +43,17 @@ def torch_device(name: str) -> "torch.device":
     return device
 
 
-def comma_list(words: Sequence[str]) -> list[str]:
-    """The items of ``a,b c``: commas and spaces do alike; each item once."""
+def comma_list(words: Sequence[str], *, name: str) -> list[str]:
+    """The items of ``a,b c``: commas and spaces do alike; each item once; none without words.
+
+    Raises:
+        ValueError: when there are words of the option ``name``, but no item in them.
+    """
     items = [item.strip() for word in words for item in word.split(",")]
-    return list(dict.fromkeys(item for item in items if item))
+    found = list(dict.fromkeys(item for item in items if item))
+    if words and not found:
+        raise ValueError(f"{name}: got {' '.join(words)!r}; expected items and commas, such as A,B")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +70,7 @@ class ModelChoice:
     """pictures at a time"""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size: got {self.batch_size}; expected at least 1")
+        check_at_least(1, batch_size=self.batch_size)
 
     def load(self) -> "ImageTokenizer":
         """The tokenizer, ready to use."""
@@ -94,8 +102,8 @@ class PictureChoice:
     """what to do with an unreadable picture: stop and name it, or leave it out and say so"""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit: got {self.limit}; expected at least 1")
+        check_at_least(1, limit=self.limit)
+        check_size(self.size)
 
     def batches(self, tokenizer: "ImageTokenizer", *, batch_size: int) -> Generator["Batch", None, None]:
         """The pictures in order, with a progress bar on stderr; bad ones left out are counted there."""

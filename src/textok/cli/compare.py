@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from textok.cli.option_ranges import check_at_least, check_files, check_seeds
 from textok.cli.tables import shown, text_table
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def evaluate_compare(
     from textok.evaluation.results import read_result
     from textok.writing import finite, write_json
 
-    if draws < 100:
-        raise ValueError(f"draws: got {draws}; expected at least 100")
+    check_at_least(100, draws=draws)
+    check_seeds("seed", [seed])
+    check_files(out=out)
     first, second = read_result(a), read_result(b)
     found = compare(first, second, seed=seed, draws=draws)
     differing = differing_settings(first, second)

@@ -9,14 +9,20 @@ from tyro.conf import Positional, arg
 
 from textok.cli.choices import comma_list
 from textok.cli.evaluator import Evaluator, tell_left_out, usable_conditions
+from textok.cli.option_ranges import check_files, check_folders
 from textok.cli.ranks import is_first, process_group
-from textok.cli.tables import score_table
+from textok.cli.tables import score_table, shown
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 
 if TYPE_CHECKING:
     from textok.data import Source
     from textok.evaluation.reconstruction import Row
     from textok.evaluation.results import Result
+
+CAPTIONS_HELP = (
+    "what is read beside the picture: right (its own caption), none, wrong (another picture's), or its own made worse: "
+    "short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing)"
+)
 
 # Headings in the terminal by how a metric's name begins and ends.
 _HEADS = {
@@ -25,9 +31,20 @@ _HEADS = {
     "perceptual_": "perceptual",
     "fd_": "fd",
     "fid": "fid",
-    "retrieval_": "retrieval",
 }
-_ENDS = {"_unpaired": " unpaired", "_floor": " floor", "class_posterior_r1": " by classes"}
+_ENDS = {"_unpaired": " unpaired", "_floor": " floor"}
+
+# What the pictures say, in a table of its own.
+_SAID = {
+    "retrieval_two_tower_r1": "retrieval",
+    "alignment_two_tower": "alignment",
+    "retrieval_class_posterior_r1": "retrieval by classes",
+    "alignment_class_posterior": "alignment by classes",
+}
+_AGREED = {"posterior_agreement_": "agreement", "top1_agreement_": "same class"}
+_SAID_NOTE = """Does the reconstruction say what its caption says? Value / that of the originals, the most to hope for.
+Drawings: read retrieval and alignment (two-tower head). Photographs: read those by classes. Where the originals find
+few captions, a judge says nothing of these pictures. Agreement, same class: a classifier, here and on the original."""
 
 
 def evaluate_reconstruction(
@@ -38,7 +55,9 @@ def evaluate_reconstruction(
     budgets: Annotated[
         tuple[str, ...], arg(metavar="K,K", help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
     ] = (),
-    captions: Annotated[tuple[str, ...], arg(metavar="NAME,NAME")] = ("right,none,wrong",),
+    captions: Annotated[tuple[str, ...], arg(metavar="NAME,NAME", help=CAPTIONS_HELP)] = (
+        "right,none,wrong",
+    ),
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
     html: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
     write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
@@ -56,8 +75,6 @@ def evaluate_reconstruction(
     Args:
         model: a shipped name, a folder with config.json and model.safetensors, or a hub id.
         budgets: tokens a picture, such as 2,4,8.
-        captions: what is read beside the picture: right (its own caption), none, wrong (another picture's), or its
-            own made worse: short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing).
         out: result file: settings, rows, and the values of every picture.
         html: a page with curves.
         write_samples: write originals and reconstructions there as .npz for published evaluators.
@@ -70,15 +87,18 @@ def evaluate_reconstruction(
     from textok.evaluation.results import Result, write_result
     from textok.training.run_folder import environment
 
+    check_files(out=out, html=html)
+    check_folders(write_samples=write_samples)
     sources = pictures.open()
     evaluator = Evaluator.prepare(
         model,
         network,
-        budgets=comma_list(budgets),
-        captions=comma_list(captions),
+        budgets=comma_list(budgets, name="budgets"),
+        captions=comma_list(captions, name="captions"),
         device=device,
         precision=precision,
         batch_size=batch_size,
+        size=pictures.size,
         semantics=not no_semantics,
     )
     result = Result(
@@ -112,6 +132,7 @@ def _evaluate_split(
     scores = evaluator.score(found, conditions)
     result.rows.extend(scores.rows)
     result.per_image.extend(scores.per_image)
+    result.latents.extend(scores.latents)
     if samples is not None and is_first():
         evaluator.write_samples(samples, found, conditions)
 
@@ -119,16 +140,31 @@ def _evaluate_split(
 def reconstruction_table(rows: Sequence["Row"]) -> str:
     """The main scores of a reconstruction result, a line a split, caption condition and budget."""
     heads = {"split": "split", "captions": "captions", "budget": "tokens", "count": "count"}
-    named = dict.fromkeys(name for row in rows for name in row)
+    named = dict.fromkeys(name for row in rows for name in row if "_pca" not in name)
     for name in named:
         for start, head in _HEADS.items():
             if name.startswith(start):
                 heads[name] = head + next((short for end, short in _ENDS.items() if name.endswith(end)), "")
                 break
-    heads = {
-        name: head for name, head in heads.items() if "_pca" not in name and not name.endswith("_original")
-    }
-    return score_table(rows, heads) + "\n\n" + _legend(heads)
+    blocks = [score_table(rows, heads), _legend(heads)]
+    if any(name.startswith(tuple(_AGREED)) for name in named):
+        blocks += [_SAID_NOTE, _said_table(rows)]
+    return "\n\n".join(blocks)
+
+
+def _said_table(rows: Sequence["Row"]) -> str:
+    """What the pictures say, reconstructions beside originals."""
+    heads = {"split": "split", "captions": "captions", "budget": "tokens"} | _SAID
+    named = dict.fromkeys(name for row in rows for name in row)
+    for start, head in _AGREED.items():
+        heads |= {name: head for name in named if name.startswith(start)}
+    return score_table([{name: _beside(row, name) for name in row} for row in rows], heads)
+
+
+def _beside(row: "Row", name: str) -> str | int | float:
+    """A value, with that of the originals where there is one."""
+    ceiling = row.get(f"{name}_original")
+    return row[name] if ceiling is None else f"{shown(row[name])} / {shown(ceiling)}"
 
 
 def _legend(heads: dict[str, str]) -> str:

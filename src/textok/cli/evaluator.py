@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textok.cli.option_ranges import check_at_least, check_size
 from textok.cli.ranks import is_first, note, place, rank_device
 from textok.cli.tested import NetworkChoice, TestedPictures
 
@@ -48,23 +49,24 @@ class Evaluator:
         device: str,
         precision: str,
         batch_size: int,
+        size: tuple[int, int] | None,
         semantics: bool,
     ) -> "Evaluator":
         """Load the tokenizer, its text encoder and the feature networks.
 
         Raises:
-            ValueError: for budgets or caption conditions that the tokenizer has not.
+            ValueError: for budgets, caption conditions or a size of pictures that the tokenizer has not.
         """
         import torch
 
         from textok.models.text_encoder import TextEncoder
         from textok.models.tokenizer import TexTok
 
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}; expected at least 1")
+        check_at_least(1, batch_size=batch_size)
         where = rank_device(device)
         model = TexTok.from_pretrained(name).to(where)
         config = model.config
+        check_size(size, patch=config.patch_size)
         chosen = checked_budgets(budgets, longest=config.num_latents)
         conditions = checked_captions(captions, reads_captions=config.placement != "none")
         text: TextSource = _no_text

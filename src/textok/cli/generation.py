@@ -9,8 +9,10 @@ from tyro.conf import Positional, arg
 
 from textok.cli.choices import torch_device
 from textok.cli.evaluator import UINT8_RULE, load_semantics
-from textok.cli.picture_sets import Captions, PictureSet, open_pictures, read_captions_file
+from textok.cli.option_ranges import check_at_least, check_files, check_needs, check_seeds, check_size
+from textok.cli.picture_sets import PictureSet, open_pictures, read_captions_file
 from textok.cli.ranks import place
+from textok.cli.reference import Reference
 from textok.cli.tables import shown, text_table
 from textok.cli.tested import CROP, DEFAULT_NETWORK, NetworkChoice
 
@@ -52,7 +54,7 @@ def evaluate_generation(
 
     Args:
         samples: a folder of pictures (with metadata.jsonl or .txt captions), another source, or an ADM .npz.
-        reference: real pictures: any source, or an ADM .npz of pictures or of mean and covariance only.
+        reference: real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both.
         reference_split: which part of the reference, such as test-drawing.
         train: the training pictures, to find copies of them; the reference must be others.
         train_split: which part of them.
@@ -74,31 +76,45 @@ def evaluate_generation(
     from textok.evaluation.results import Result
     from textok.training.run_folder import environment
 
-    _check(batch_size)
-    opened = _pictures(
+    check_at_least(1, batch_size=batch_size)
+    check_seeds("seed", [seed])
+    check_size(size)
+    check_needs(absent=train is None, by="train", train_split=train_split)
+    check_files(out=out, html=html, write_samples=write_samples, write_statistics=write_statistics)
+    _check_place(captions, no_semantics=no_semantics)
+    opened = open_pictures(
         samples, size=size, captions=None if captions is None else read_captions_file(captions)
     )
-    real = open_pictures(reference, split=reference_split, size=opened.size)
-    known = _pictures(train, split=train_split, size=opened.size) if train else None
+    real = Reference.open(reference, split=reference_split, size=opened.size)
+    real.tell_left_out(train=train)
+    known = open_pictures(train, split=train_split, size=opened.size) if train else None
+    generation.check_count(len(opened))
     judged = opened.captioned and not no_semantics
     reader = FeatureReader.prepare(network, device=device, batch_size=batch_size, judged=judged)
+    stored = real.statistics_for(reader.network)
     made = reader.read(opened, judged=judged)
     if write_samples is not None:
         adm.write_samples(write_samples, torch.cat([batch.images for batch in opened.batches(batch_size)]))
     if write_statistics is not None:
         adm.write_statistics(write_statistics, made.statistics)
+    seen = stored if real.pictures is None else reader.read(real.pictures)
+    assert seen is not None
     scores = generation.evaluate_generation(
         made,
-        reader.read(real) if isinstance(real, PictureSet) else real,
+        seen,
         split=reference_split or Path(reference.rstrip("/")).stem,
         network=reader.network,
+        statistics=stored,
         train=reader.read(known) if known else None,
         semantics=reader.semantics,
         seed=seed,
     )
     settings = reader.settings | {
         "samples": opened.settings,
-        "reference": real.settings if isinstance(real, PictureSet) else {"data": reference},
+        "reference": real.settings,
+        "frechet_distance_to": "the reference's pictures"
+        if stored is None
+        else "the reference's mu and sigma",
         "train": None if known is None else known.settings,
         "size": list(opened.size),
         "seed": seed,
@@ -158,15 +174,6 @@ class FeatureReader:
             )
 
 
-def _pictures(
-    name: str, *, size: tuple[int, int] | None, split: str | None = None, captions: Captions | None = None
-) -> PictureSet:
-    found = open_pictures(name, split=split, size=size, captions=captions)
-    if not isinstance(found, PictureSet):
-        raise ValueError(f"{name}: holds mean and covariance only; expected pictures (arr_0)")
-    return found
-
-
 def _write(result: "Result", *, out: Path | None, html: Path | None) -> None:
     """The result file and the page, where they are asked for."""
     from textok.evaluation.pages.generation_page import render_generation
@@ -179,9 +186,9 @@ def _write(result: "Result", *, out: Path | None, html: Path | None) -> None:
         write_text(html, render_generation(result))
 
 
-def _check(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size}; expected at least 1")
+def _check_place(captions: Path | None, *, no_semantics: bool) -> None:
+    if captions is not None and no_semantics:
+        raise ValueError("captions: nothing reads them with no_semantics; give one of the two")
     if place().count > 1:
         raise ValueError(
             f"generation: got {place().count} processes; expected one: start it without torchrun"

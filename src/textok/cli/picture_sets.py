@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from textok.data import DataConfig, Source
     from textok.evaluation.generation import NamedPictures
-    from textok.evaluation.metrics.frechet import FeatureStatistics
 
 MAX_CAPTION_BYTES = 256 << 20
 
@@ -37,6 +36,15 @@ class PictureSet:
     size: tuple[int, int]
     stored: "Source | UInt8[Tensor, 'n 3 h w']"
     captions: Captions | None = None
+
+    def __post_init__(self) -> None:
+        captions = self.captions
+        if captions is None or isinstance(captions, Mapping):
+            return
+        if len(captions) != len(self):
+            raise ValueError(
+                f"captions: got a list of {len(captions)} for {len(self)} pictures; expected one each"
+            )
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -74,7 +82,7 @@ class PictureSet:
         place = 0
         for images, keys, captions in self._stored_batches(batch_size):
             if self.captions is not None:
-                captions = _chosen(self.captions, keys, place, total=len(self))
+                captions = _chosen(self.captions, keys, place)
             yield NamedPictures(images=images, keys=keys, captions=captions)
             place += len(keys)
 
@@ -100,8 +108,8 @@ def open_pictures(
     split: str | None = None,
     size: tuple[int, int] | None = None,
     captions: Captions | None = None,
-) -> "PictureSet | FeatureStatistics":
-    """Open a source, or an ADM ``.npz`` of pictures or of statistics.
+) -> PictureSet:
+    """Open a source, or the pictures of an ADM ``.npz``.
 
     Args:
         name: the source or the file.
@@ -111,12 +119,10 @@ def open_pictures(
 
     Raises:
         FileNotFoundError: when nothing is there.
-        ValueError: for an unknown layout, or a split of an ``.npz``, which has none.
+        ValueError: for an unknown layout, an ``.npz`` without pictures, or a split of one, which has none.
     """
-    from torch import Tensor
-
     from textok.data.images import stored_size
-    from textok.evaluation.adm import read_reference
+    from textok.evaluation.adm import read_adm
 
     if not name.endswith(".npz"):
         source = _config(name, split, (1, 1)).open()
@@ -124,11 +130,22 @@ def open_pictures(
         return PictureSet(name=name, split=split, size=size, stored=source, captions=captions)
     if split is not None:
         raise ValueError(f"{name}: split is {split!r}; expected none: an .npz file has no splits")
-    found = read_reference(name)
-    if not isinstance(found, Tensor):
-        return found
-    height, width = found.shape[2:]
-    return PictureSet(name=name, split=None, size=size or (height, width), stored=found, captions=captions)
+    found = read_adm(name).pictures
+    if found is None:
+        raise ValueError(f"{name}: holds mean and covariance only; expected pictures (arr_0)")
+    return of_pictures(name, found, size=size, captions=captions)
+
+
+def of_pictures(
+    name: str,
+    pictures: "UInt8[Tensor, 'n 3 h w']",
+    *,
+    size: tuple[int, int] | None = None,
+    captions: Captions | None = None,
+) -> PictureSet:
+    """The pictures of the file ``name``, at their own size when it is None."""
+    height, width = pictures.shape[2:]
+    return PictureSet(name=name, split=None, size=size or (height, width), stored=pictures, captions=captions)
 
 
 def read_captions_file(file: Path) -> Captions:
@@ -151,12 +168,8 @@ def read_captions_file(file: Path) -> Captions:
     return found
 
 
-def _chosen(captions: Captions, keys: Sequence[str], place: int, *, total: int) -> list[str]:
+def _chosen(captions: Captions, keys: Sequence[str], place: int) -> list[str]:
     if not isinstance(captions, Mapping):
-        if len(captions) != total:
-            raise ValueError(
-                f"captions: got a list of {len(captions)} for {total} pictures; expected one each"
-            )
         return list(captions[place : place + len(keys)])
     missing = [key for key in keys if key not in captions]
     if missing:

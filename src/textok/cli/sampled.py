@@ -10,7 +10,8 @@ from tyro.conf import Positional, arg
 from textok.cli.choices import comma_list, torch_device
 from textok.cli.evaluator import checked_budgets
 from textok.cli.generation import FeatureReader
-from textok.cli.picture_sets import PictureSet, open_pictures
+from textok.cli.option_ranges import check_at_least, check_files, check_needs, check_seeds
+from textok.cli.picture_sets import open_pictures
 from textok.cli.ranks import place
 from textok.cli.tables import score_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
@@ -68,6 +69,13 @@ def evaluate_generator(
     from textok.pipeline.generation import Pipeline
     from textok.training.run_folder import environment
 
+    check_at_least(1, batch_size=batch_size, steps=steps)
+    check_at_least(MIN_FRECHET, limit=limit)
+    check_seeds("seed", [seed])
+    check_needs(absent=train is None, by="train", train_split=train_split)
+    check_files(out=out)
+    scales = _scales(guidance)
+    asked_budgets = comma_list(budgets, name="budgets")
     if place().count > 1:
         raise ValueError("evaluate generator: runs as one process; start it without torchrun")
     where = torch_device(device)
@@ -81,13 +89,9 @@ def evaluate_generator(
     most = pipeline.generator.config.num_latents
     cells = [
         SampledCell(num_tokens=k, guidance=scale)
-        for k in checked_budgets(comma_list(budgets), longest=most)
-        for scale in _scales(guidance)
+        for k in checked_budgets(asked_budgets, longest=most)
+        for scale in scales
     ]
-    if not cells:
-        raise ValueError("guidance: got none; expected numbers and commas")
-    if limit is not None and limit < MIN_FRECHET:
-        raise ValueError(f"limit: got {limit}, expected at least {MIN_FRECHET}")
     side = pipeline.tokenizer.model.config.image_size
     config = DataConfig(source=data, split=split, size=(side, side))
     pictures = CaptionedPictures.collect(split or Path(data).name, EvalLoader(config, batch_size=64))
@@ -96,8 +100,8 @@ def evaluate_generator(
     judge = SampledJudge(
         network=reader.network,
         semantics=reader.semantics,
-        reference=reader.read(_set(data, split, side)),
-        train=reader.read(_set(train, train_split, side)) if train else None,
+        reference=reader.read(open_pictures(data, split=split, size=(side, side))),
+        train=reader.read(open_pictures(train, split=train_split, size=(side, side))) if train else None,
         device=where,
     )
     with tqdm(total=len(asked) * len(cells), desc="samples", unit="image") as bar:
@@ -122,15 +126,9 @@ def evaluate_generator(
 def _scales(words: Sequence[str]) -> list[float]:
     from textok.objectives.flow import Guidance
 
+    asked = comma_list(words, name="guidance")
     try:
-        scales = [float(word) for word in comma_list(words)]
+        scales = [float(word) for word in asked]
     except ValueError as error:
         raise ValueError(f"guidance: got {' '.join(words)}; expected numbers and commas") from error
     return [Guidance(scale=scale).scale for scale in scales]
-
-
-def _set(source: str, split: str | None, side: int) -> PictureSet:
-    found = open_pictures(source, split=split, size=(side, side))
-    if not isinstance(found, PictureSet):
-        raise ValueError(f"{source}: holds mean and covariance only; expected pictures")
-    return found

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from textok.cli.option_ranges import check_at_least, check_files, check_folders, check_seeds
 from textok.cli.recipes import find_generator_recipe, find_recipe
 
 Table = Literal["placement", "explanation", "bottleneck", "quality", "encoder", "budgets"]
@@ -46,9 +47,20 @@ def captions(
     """
     from dataclasses import replace
 
+    from textok.data import open_source
+    from textok.models.checkpoint import resolve
+    from textok.models.tokenizer import TexTok
     from textok.study.captions import publish as publish_tables
     from textok.study.captions import study_captions
 
+    check_at_least(1, limit=limit, steps=steps)
+    check_seeds("seeds", seeds)
+    check_folders(out=out)
+    _check_documents(publish, record)
+    shipped = None if shipped in (None, "none") else shipped
+    if shipped is not None:
+        resolve(shipped, shipped=TexTok.shipped)
+    open_source(photos)
     base = find_recipe(recipe)()
     base = base if steps is None else replace(base, steps=steps)
     study_captions(
@@ -58,7 +70,7 @@ def captions(
         tables=tables,
         seeds=seeds,
         only=only,
-        shipped=None if shipped in (None, "none") else shipped,
+        shipped=shipped,
         limit=limit,
         train=not gather,
         record=record,
@@ -97,10 +109,14 @@ def generation_study(
         publish: a document whose marked table is replaced, such as docs/generation.md.
         record: keep all rows there too, such as benchmarks/results/study_generation.json.
     """
+    from textok.evaluation.metrics.paired import MIN_FRECHET
     from textok.study.generation import RESULTS, GenerationSetting, study_generation
     from textok.study.tables import fill
     from textok.writing import write_text
 
+    check_at_least(MIN_FRECHET, limit=limit)
+    check_folders(out=out)
+    _check_documents(publish, record)
     named = dict(_named(one) for one in tokenizers)
     if len(named) < len(tokenizers):
         raise ValueError(f"tokenizers: got {' '.join(tokenizers)}; expected a name only once")
@@ -112,6 +128,15 @@ def generation_study(
     if publish is not None:
         fill(publish, {"study": (out / "tables.md").read_text(encoding="utf-8").strip()})
     print(out / "tables.md")
+
+
+def _check_documents(publish: Path | None, record: Path | None) -> None:
+    """That what the tables go into is there: it would be found out after the last training."""
+    if publish is not None and not publish.is_file():
+        raise FileNotFoundError(
+            f"publish: {publish}: no such document; expected one with marks for the tables"
+        )
+    check_files(record=record)
 
 
 def _named(word: str) -> tuple[str, str]:

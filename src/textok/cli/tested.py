@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import UseAppendAction, arg
 
 from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
+from textok.cli.option_ranges import check_at_least, check_size
 from textok.cli.ranks import is_first, note
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class TestedPictures:
     """what to do with an unreadable picture: stop and name it, or leave it out and say so"""
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit: got {self.limit}; expected at least 1")
+        check_at_least(1, limit=self.limit)
+        check_size(self.size)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class TestedPictures:
     @property
     def splits(self) -> list[str | None]:
         """The asked splits; [None] for the only one of the source."""
-        return [*comma_list(self.split)] or [None]
+        return [*comma_list(self.split, name="split")] or [None]
 
     def open(self) -> dict[str, "Source"]:
         """The source of every split, by the split's name, or the source's own where it has no splits.

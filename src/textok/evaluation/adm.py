@@ -1,15 +1,16 @@
 """Files of the ADM evaluation suite (Dhariwal and Nichol 2021): ``.npz`` sample batches and Inception statistics.
 
-A batch holds ``arr_0``, uint8 pictures (n, h, w, 3); statistics hold ``mu`` (d,) and ``sigma`` (d, d). So
-published reference files can be read, and published evaluators can be run on our samples. Nothing is unpickled,
-and what an array says of its size is checked before it is read.
+A batch holds ``arr_0``, uint8 pictures (n, h, w, 3); statistics hold ``mu`` (d,) and ``sigma`` (d, d); published
+references hold both. So they can be read, and published evaluators can be run on our samples. Nothing is unpickled,
+and what an array says of itself is checked before it is read.
 """
 
 import math
+import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,33 @@ MAX_BYTES = 16 * 2**30
 UNTOLD_COUNT = 2
 """Count of statistics that do not tell how many pictures they are of: the fewest that have a covariance."""
 
+_MAX_COUNT = 2**53
+_LARGEST = 1e30  # of a mean or a covariance: squares of larger ones overflow
+_MAX_DEFLATION = 1032  # what deflate makes of a byte, at most
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LISTED = 8  # names in a message
 
-def read_reference(
-    path: str | Path, *, max_bytes: int = MAX_BYTES
-) -> FeatureStatistics | UInt8[Tensor, "n 3 h w"]:
-    """Statistics where the file has them, else its pictures.
 
-    Published statistics tell no count. They are given ``UNTOLD_COUNT``: distances to them are right, but do
-    not add them to others. Ours (``write_statistics``) tell it.
+@dataclass(frozen=True, kw_only=True)
+class AdmFile:
+    """What an ``.npz`` of the suite holds: at least one of them.
+
+    Attributes:
+        pictures: of ``arr_0``, uint8 (n, 3, h, w).
+        statistics: of ``mu`` and ``sigma``, which may be those of other, more pictures. Published ones tell no
+            count and are given ``UNTOLD_COUNT``: distances to them are right, but do not add them to others.
+    """
+
+    pictures: UInt8[Tensor, "n 3 h w"] | None
+    statistics: FeatureStatistics | None
+
+
+class UnfitFileError(ValueError):
+    """A file that is not one of the suite, told in one sentence."""
+
+
+def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
+    """Pictures, statistics, or both.
 
     Args:
         path: the ``.npz`` file.
@@ -42,24 +62,23 @@ def read_reference(
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not such a file; the message names the array and what was expected of it.
+        UnfitFileError: when it is not such a file; the message names the array and what was expected of it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected an .npz file of the ADM evaluation suite")
     with _opened(path) as archive:
-        names = {Path(name).stem for name in archive.namelist()}
-        if {"mu", "sigma"} <= names:
-            return _statistics(archive, path, names, max_bytes=max_bytes)
-        if "arr_0" not in names:
-            raise ValueError(
-                f"{path}: got arrays {', '.join(sorted(names)) or '(none)'}; expected arr_0 (uint8 pictures, "
-                "n x height x width x 3) or mu and sigma (feature statistics)"
-            )
-        pictures = _read(archive, "arr_0", path=path, max_bytes=max_bytes)
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3 or not pictures.size:
-        raise _misfit(path, "arr_0", pictures, expected="uint8 pictures, n x height x width x 3")
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        arrays = _Arrays(archive=archive, path=path, max_bytes=max_bytes)
+        names = arrays.names
+        pictures = _pictures(arrays) if "arr_0" in names else None
+        statistics = _statistics(arrays) if {"mu", "sigma"} <= set(names) else None
+    if pictures is None and statistics is None:
+        listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+        raise UnfitFileError(
+            f"{path}: got arrays {listed or '(none)'}; expected arr_0 (uint8 pictures, "
+            "n x height x width x 3), or mu and sigma (feature statistics), or all three"
+        )
+    return AdmFile(pictures=pictures, statistics=statistics)
 
 
 def write_samples(path: str | Path, images: UInt8[Tensor, "n 3 h w"]) -> None:
@@ -79,61 +98,109 @@ def _write(path: Path, **arrays: np.ndarray | np.generic) -> None:
         np.savez(file, allow_pickle=False, **arrays)  # pyrefly: ignore[bad-argument-type]
 
 
-def _statistics(
-    archive: zipfile.ZipFile, path: Path, names: set[str], *, max_bytes: int
-) -> FeatureStatistics:
-    mean = _read(archive, "mu", path=path, max_bytes=max_bytes)
-    covariance = _read(archive, "sigma", path=path, max_bytes=max_bytes)
-    for name, array, shape in (("mu", mean, mean.shape[:1]), ("sigma", covariance, mean.shape * 2)):
-        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise _misfit(
-                path, name, array, expected=f"finite floating-point numbers, {shape or '(channels,)'}"
+def _pictures(arrays: "_Arrays") -> UInt8[Tensor, "n 3 h w"]:
+    expected = "uint8 pictures, n x height x width x 3"
+    shape, dtype = arrays.header("arr_0", expected=expected)
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not math.prod(shape):
+        raise arrays.misfit("arr_0", shape, dtype, expected=expected)
+    return torch.from_numpy(arrays.read("arr_0")).permute(0, 3, 1, 2)
+
+
+def _statistics(arrays: "_Arrays") -> FeatureStatistics:
+    mean = _numbers(arrays, "mu", shape=None)
+    covariance = _numbers(arrays, "sigma", shape=mean.shape * 2)
+    # Only one triangle is read by eigenvalue routines: what the other says must be the same.
+    if not np.allclose(covariance, covariance.T, rtol=1e-3, atol=1e-6 * np.abs(covariance).max()):
+        raise UnfitFileError(f"{arrays.path}, sigma: is not symmetric; expected a covariance")
+    if covariance.diagonal().min() < 0:
+        raise UnfitFileError(f"{arrays.path}, sigma: has a negative variance; expected a covariance")
+    count = _count(arrays) if "count" in arrays.names else UNTOLD_COUNT
+    return FeatureStatistics.from_moments(torch.from_numpy(mean), torch.from_numpy(covariance), count)
+
+
+def _numbers(arrays: "_Arrays", name: str, *, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Finite numbers of this shape in float64; of any length when it is None."""
+    expected = f"finite floating-point numbers up to {_LARGEST:g}, {shape or '(channels,)'}"
+    found, dtype = arrays.header(name, expected=expected)
+    fits = found == shape if shape else len(found) == 1 and found[0] > 0
+    if not fits or dtype.kind != "f":
+        raise arrays.misfit(name, found, dtype, expected=expected)
+    values = np.ascontiguousarray(arrays.read(name), dtype=np.float64)
+    if not (np.abs(values) <= _LARGEST).all():  # NaN is not
+        raise arrays.misfit(name, found, dtype, expected=expected)
+    return values
+
+
+def _count(arrays: "_Arrays") -> int:
+    expected = f"one integer, {UNTOLD_COUNT} or more"
+    shape, dtype = arrays.header("count", expected=expected)
+    if shape or dtype.kind not in "iu":
+        raise arrays.misfit("count", shape, dtype, expected=expected)
+    count = int(arrays.read("count"))
+    if not UNTOLD_COUNT <= count <= _MAX_COUNT:
+        raise UnfitFileError(f"{arrays.path}, count: got {count}; expected {expected}")
+    return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrays:
+    """The arrays of an open ``.npz``."""
+
+    archive: zipfile.ZipFile
+    path: Path
+    max_bytes: int
+
+    @property
+    def names(self) -> list[str]:
+        return [name.removesuffix(".npy") for name in self.archive.namelist() if name.endswith(".npy")]
+
+    def header(self, name: str, *, expected: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and type, after the header's word on its size was found right and small enough."""
+        entry = self.archive.getinfo(f"{name}.npy")
+        with self.archive.open(entry) as file:
+            shape, dtype = _header(file)
+            stored = entry.file_size - file.tell()
+        if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
+            raise self.misfit(name, shape, dtype, expected=expected)
+        size = math.prod(shape) * dtype.itemsize
+        if size > self.max_bytes:
+            raise UnfitFileError(
+                f"{self.path}, {name}: got {dtype} {shape}, {size:,} bytes; expected at most {self.max_bytes:,}"
             )
-    count = _read(archive, "count", path=path, max_bytes=64) if "count" in names else np.int64(UNTOLD_COUNT)
-    if count.ndim or count.dtype.kind not in "iu" or count < UNTOLD_COUNT:
-        raise ValueError(f"{path}, count: got {count}; expected one integer, {UNTOLD_COUNT} or more")
-    return FeatureStatistics.from_moments(torch.from_numpy(mean), torch.from_numpy(covariance), int(count))
+        if size != stored or entry.file_size > _MAX_DEFLATION * self.path.stat().st_size:
+            raise UnfitFileError(
+                f"{self.path}, {name}: {dtype} {shape} are {size:,} bytes, but the file has not as many; it is cut "
+                "short or damaged: fetch it again"
+            )
+        return shape, dtype
 
+    def read(self, name: str) -> np.ndarray:
+        """An array whose header was checked."""
+        with self.archive.open(f"{name}.npy") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
 
-def _read(archive: zipfile.ZipFile, name: str, *, path: Path, max_bytes: int) -> np.ndarray:
-    """One array of the file, after its header's word on its size was found right and small enough."""
-    entry = archive.getinfo(f"{name}.npy")
-    with archive.open(entry) as file:
-        shape, dtype = _header(file)
-        stored = entry.file_size - file.tell()
-    size = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or size != stored:
-        raise ValueError(
-            f"{path}, {name}: got {stored} bytes for an array of {dtype} {shape}; the file is cut short, damaged or "
-            "holds Python objects: fetch it again"
-        )
-    if size > max_bytes:
-        raise ValueError(
-            f"{path}, {name}: got {dtype} {shape}, {size} bytes; expected at most {max_bytes} (argument max_bytes)"
-        )
-    with archive.open(entry) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    def misfit(self, name: str, shape: tuple[int, ...], dtype: np.dtype, *, expected: str) -> UnfitFileError:
+        """The error of an array that is another one than asked for."""
+        return UnfitFileError(f"{self.path}, {name}: got {dtype} {shape}; expected {expected}")
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        shape, _, dtype = readers[np.lib.format.read_magic(file)](file)
-    except ValueError as error:
-        raise zipfile.BadZipFile(f"an array without a header: {error}") from error
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"an array of format {version}; expected 1.0 or 2.0")
+    shape, _, dtype = _HEADERS[version](file)
     return shape, dtype
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it, or that the name of a type is old
             yield archive
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
-        raise ValueError(
+    except UnfitFileError:
+        raise
+    except Exception as error:  # zipfile and numpy raise nearly anything on damaged bytes
+        raise UnfitFileError(
             f"{path}: not a readable .npz file ({error}); expected one of the ADM suite"
         ) from error
-
-
-def _misfit(path: Path, name: str, array: np.ndarray, *, expected: str) -> ValueError:
-    return ValueError(f"{path}, {name}: got {array.dtype} {array.shape}; expected {expected}")

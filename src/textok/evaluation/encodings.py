@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from textok.evaluation.metrics.codes import code_statistics, latent_statistics
+from textok.evaluation.metrics.codes import channel_statistics, code_statistics, latent_statistics
 from textok.models.tokenizer import Encoding
 
 
@@ -43,6 +43,10 @@ class EncodingRecord:
         """Statistics of all K latents, of any kind of tokenizer."""
         log_variance = torch.cat(self.log_variance) if self.log_variance else None
         return latent_statistics(torch.cat(self.latents), log_variance)
+
+    def channels(self) -> dict[str, list[float]]:
+        """Mean and standard deviation of every channel, over all K latents."""
+        return channel_statistics(torch.cat(self.latents))
 
     def code_row(self, budget: int, *, num_codes: int | None) -> dict[str, float]:
         """Use of the first ``budget`` codes; nothing for a tokenizer without codes (``num_codes`` None)."""

@@ -130,6 +130,7 @@ def evaluate_generation(
     *,
     split: str,
     network: FeatureNetwork,
+    statistics: FeatureStatistics | None = None,
     train: PictureFeatures | None = None,
     semantics: Semantics | None = None,
     seed: int = 0,
@@ -142,6 +143,8 @@ def evaluate_generation(
             covariance, which the Fréchet distance alone can be computed from.
         split: what the reference is called in the row.
         network: that made the features; its name is in the metrics' names.
+        statistics: mean and covariance that the Fréchet distance is taken to instead of those of ``reference``;
+            published files hold those of more pictures.
         train: features of the training pictures, for the copying check.
         semantics: judges of captions; the pictures that have one are scored.
         seed: of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
@@ -150,12 +153,11 @@ def evaluate_generation(
         ValueError: for fewer than ``MIN_FRECHET`` pictures, or features of another network.
     """
     count = len(made)
-    if count < MIN_FRECHET:
-        raise ValueError(f"generation: got {count} pictures; expected at least {MIN_FRECHET}")
-    real = reference if isinstance(reference, FeatureStatistics) else reference.statistics
+    check_count(count)
+    if statistics is None:
+        statistics = reference if isinstance(reference, FeatureStatistics) else reference.statistics
     row: Row = {"split": split, "count": count}
-    name = distance_name(network)
-    row[name] = frechet_distance(real, made.statistics)
+    row[distance_name(network)] = frechet_distance(statistics, made.statistics)
     per_image: list[Row] = [{"split": split, "key": key} for key in made.keys]
     if isinstance(reference, PictureFeatures):
         row["count_reference"] = len(reference)
@@ -170,6 +172,16 @@ def evaluate_generation(
     if semantics is not None and any(made.captions):
         row |= _caption_metrics(made, semantics, per_image)
     return GenerationScores(rows=[row], per_image=per_image)
+
+
+def check_count(count: int) -> None:
+    """That so many generated pictures can be scored as a set.
+
+    Raises:
+        ValueError: for fewer than ``MIN_FRECHET``.
+    """
+    if count < MIN_FRECHET:
+        raise ValueError(f"generation: got {count} pictures; expected at least {MIN_FRECHET}")
 
 
 def frechet_floor(

@@ -44,6 +44,13 @@ _BY_START = {
     "top1_agreement": Meaning("Agreement on the class", "share", 1),
     "alignment": Meaning("Caption alignment", "score", 1),
     "nearest_train_median": Meaning("Median distance to the nearest training picture", "distance", 0),
+    "latent_mean_abs_max": Meaning("Latents: largest mean of a channel, without its sign", "", 0),
+    "latent_std_min": Meaning("Latents: smallest standard deviation of a channel", "", 0),
+    "latent_std_max": Meaning("Latents: largest standard deviation of a channel", "", 0),
+    "kl_nats_per_token": Meaning("Divergence of a token's latents from the standard normal", "nats", 0),
+    "code_usage": Meaning("Share of the codes that occur", "share", 0),
+    "code_perplexity": Meaning("Perplexity of the codes", "codes", 0),
+    "bits_per_image": Meaning("Size of a picture's codes at a fixed length", "bits", 0),
     "copied_share": Meaning("Pictures nearer to a training picture than 99 % of real ones", "share", -1),
 }
 # Facts about a score, told by how its name ends.

@@ -21,7 +21,7 @@ from textok.evaluation.alignment.captions import TextSource
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.reconstruction_tally import Row, Tally
+from textok.evaluation.reconstruction_tally import ChannelRow, Row, Tally
 from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding, TexTok
 
@@ -39,10 +39,12 @@ class ReconstructionScores:
         rows: one a caption condition and budget: split, captions, budget, count and the metrics by name.
         per_image: one a picture, caption condition and budget: split, key, captions, budget and the metrics
             that single pictures have (for bootstrap intervals).
+        latents: one a caption condition: split, captions, and lists of the mean and std of every channel.
     """
 
     rows: list[Row]
     per_image: list[Row]
+    latents: list[ChannelRow]
 
 
 def evaluate_reconstruction(
@@ -99,7 +101,9 @@ def evaluate_reconstruction(
                 progress(len(indices))
     if world_size > 1:
         tally.merge_ranks(device)
-    return ReconstructionScores(rows=tally.rows(pictures), per_image=tally.per_image(pictures))
+    return ReconstructionScores(
+        rows=tally.rows(pictures), per_image=tally.per_image(pictures), latents=tally.latents(pictures)
+    )
 
 
 def _check_budgets(budgets: Sequence[int], *, longest: int) -> None:

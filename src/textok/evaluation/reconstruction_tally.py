@@ -19,6 +19,9 @@ from textok.models.tokenizer import Encoding
 Row = dict[str, str | int | float]
 """One flat record of a table."""
 
+ChannelRow = dict[str, str | list[float]]
+"""The latents' channels of one split and caption condition: ``split``, ``captions``, ``mean`` and ``std``."""
+
 Cell = tuple[Caption, int]
 """Caption condition and budget."""
 
@@ -118,6 +121,13 @@ class Tally:
             | self.encodings[caption].code_row(k, num_codes=self.num_codes)
             | latents[caption]
             for (caption, k), paired in self.paired.items()
+        ]
+
+    def latents(self, pictures: CaptionedPictures) -> list[ChannelRow]:
+        """One row a caption condition: mean and standard deviation of every channel of all K latents."""
+        return [
+            {"split": pictures.split, "captions": caption, **record.channels()}
+            for caption, record in self.encodings.items()
         ]
 
     def per_image(self, pictures: CaptionedPictures) -> list[Row]:

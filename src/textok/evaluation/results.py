@@ -1,7 +1,8 @@
 """Result files: settings, what made them, one flat row a cell of the table, and the values of every picture.
 
-JSON: ``{"settings", "made_by", "rows", "per_image"?}``. A row is ``{"split", "captions", "budget", "count",
-"psnr", ...}``. The values of single pictures, which intervals are computed from, are stored by column.
+JSON: ``{"settings", "made_by", "rows", "latents"?, "per_image"?}``. A row is ``{"split", "captions", "budget", "count",
+"psnr", ...}``. The values of single pictures, which intervals are computed from, are stored by column. What rows
+cannot hold, being flat, are the lists of ``latents``: ``{"split", "captions", "mean": [...], "std": [...]}``.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from textok.evaluation.reconstruction import Row
+from textok.evaluation.reconstruction_tally import ChannelRow, Row
 from textok.writing import finite, write_text
 
 CELL_FIELDS = ("split", "captions", "budget", "guidance")
@@ -31,12 +32,14 @@ class Result:
         settings: data, split, crop, resize filter, uint8 rule, feature network, sample count, seed, model id.
         rows: one a split, caption condition and budget.
         per_image: one a picture and cell, with its ``key``; empty when the file has none.
+        latents: one a split and caption condition: mean and std of every channel of a tokenizer's latents.
         made_by: command, versions and machine.
     """
 
     settings: dict[str, Any]
     rows: list[Row]
     per_image: list[Row] = field(default_factory=list)
+    latents: list[ChannelRow] = field(default_factory=list)
     made_by: dict[str, Any] = field(default_factory=dict)
 
 
@@ -51,6 +54,7 @@ def write_result(
     settings: Mapping[str, Any],
     rows: Sequence[Row],
     per_image: Sequence[Row] | None = None,
+    latents: Sequence[ChannelRow] = (),
     made_by: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a result file under a temporary name, then rename it.
@@ -66,6 +70,8 @@ def write_result(
         f'"made_by": {_json(made_by or {}, indent=2)}',
         f'"rows": {_lines(rows)}',
     ]
+    if latents:
+        parts.append(f'"latents": {_lines(latents)}')
     if per_image is not None:
         pictures, columns = _pack(per_image)
         parts.append(f'"per_image": {{\n"pictures": {_json(pictures)},\n"columns": {_lines(columns)}\n}}')
@@ -92,6 +98,7 @@ def read_result(path: str | Path) -> Result:
             made_by=dict(found.get("made_by", {})),
             rows=[_with_nan(row) for row in found["rows"]],
             per_image=_unpack(found["per_image"]) if "per_image" in found else [],
+            latents=[dict(row) for row in found.get("latents", [])],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(

@@ -48,15 +48,20 @@ def latent_statistics(
         with a log-variance also ``kl_nats_per_token``, the divergence of N(latent, variance) from N(0, 1),
         summed over channels and averaged over tokens.
     """
-    values = latents.double()
-    std, mean = torch.std_mean(values.flatten(0, 1), dim=0, correction=0)
+    values, channels = latents.double(), channel_statistics(latents)
     row = {
-        "latent_mean_abs_max": float(mean.abs().max()),
-        "latent_std_min": float(std.min()),
-        "latent_std_max": float(std.max()),
+        "latent_mean_abs_max": max(map(abs, channels["mean"])),
+        "latent_std_min": min(channels["std"]),
+        "latent_std_max": max(channels["std"]),
     }
     if log_variance is not None:
         logs = log_variance.double()
         nats = 0.5 * (values.square() + logs.exp() - 1 - logs)
         row["kl_nats_per_token"] = float(nats.sum(dim=2).mean())
     return row
+
+
+def channel_statistics(latents: Float[Tensor, "n k c"]) -> dict[str, list[float]]:
+    """``mean`` and ``std`` of each of the c channels over n pictures of k tokens, on the scale of the latents."""
+    std, mean = torch.std_mean(latents.double().flatten(0, 1), dim=0, correction=0)
+    return {"mean": mean.tolist(), "std": std.tolist()}

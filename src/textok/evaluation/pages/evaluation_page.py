@@ -12,6 +12,16 @@ from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import CELL_FIELDS, Result
 
+_SAID = ("retrieval_", "alignment_", "posterior_agreement_", "top1_agreement_")
+
+JUDGES = (
+    "Does the reconstruction say what its caption says? Two values are those of reconstructions / of originals, the "
+    "most to hope for. Caption retrieval and alignment by the two-tower head are made for drawings, by class posteriors "
+    "for photographs: read the one that is made for these pictures. Where the originals find few captions, a judge says "
+    "nothing of them."
+)
+"""Above the table of what the pictures say."""
+
 
 def render_evaluation(result: Result) -> str:
     """The whole page of a result with budgets.
@@ -103,15 +113,26 @@ def _level(rows: Sequence[Row], metric: str) -> tuple[str, float] | None:
 
 
 def _numbers(rows: Sequence[Row]) -> str:
-    """The scores of a split, a row a condition and budget."""
-    scores = scores_of(rows)
+    """The scores of a split, a row a condition and budget: distances, then what the pictures say."""
+    said = [name for name in scores_of(rows) if name.startswith(_SAID)]
+    distances = [name for name in scores_of(rows) if name not in said]
+    tables = [_table(rows, names) for names in (distances, said) if names]
+    return f'\n<p class="note">{JUDGES}</p>\n'.join(tables)
+
+
+def _table(rows: Sequence[Row], scores: Sequence[str]) -> str:
     heads = ["captions", "tokens", *(meaning(name).title for name in scores)]
     cells = [
-        [caption_label(str(row["captions"])), str(row["budget"])]
-        + [shown_value(row.get(name, math.nan)) for name in scores]
+        [caption_label(str(row["captions"])), str(row["budget"]), *(_beside(row, name) for name in scores)]
         for row in rows
     ]
     return plain_table(cells, heads=heads, style="numbers")
+
+
+def _beside(row: Row, name: str) -> str:
+    """A value, with that of the originals where there is one."""
+    value, ceiling = shown_value(row.get(name, math.nan)), row.get(f"{name}_original")
+    return value if ceiling is None else f"{value} / {shown_value(ceiling)}"
 
 
 def meanings_section(rows: Sequence[Row]) -> str:

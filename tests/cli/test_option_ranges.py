@@ -1,0 +1,101 @@
+"""Numbers out of range, and options that nothing reads: one line before any work."""
+
+from pathlib import Path
+
+import pytest
+
+from textok.cli import main
+
+DATASETS = Path(__file__).parents[2] / "datasets"
+ICONS, PHOTOS = DATASETS / "icons-128", DATASETS / "photos-256"
+RECONSTRUCTION = ["evaluate", "reconstruction", "icons-128", "--data", "{icons}", "--split", "val"]
+GENERATION = ["evaluate", "generation", "{photos}", "--reference", "{photos}"]
+GENERATOR = ["evaluate", "generator", "icons-128", "--data", "{icons}", "--split", "val"]
+COMPARE = ["evaluate", "compare", "a.json", "b.json"]
+CAPTIONS = ["study", "captions", "--out", "study", "--photos", "{photos}"]
+STUDY = ["study", "generation", "--tokenizers", "both=icons-128", "--out", "study", "--data", "{icons}"]
+LARGE = str(2**63)
+
+WRONG = [
+    (RECONSTRUCTION, ["--limit", "0"], "limit: got 0; expected at least 1"),
+    (RECONSTRUCTION, ["--batch-size", "-1"], "batch_size: got -1; expected at least 1"),
+    (RECONSTRUCTION, ["--size", "0", "128"], "size: got 0 128; expected"),
+    (RECONSTRUCTION, ["--size", "-8", "-8"], "size: got -8 -8; expected"),
+    (RECONSTRUCTION, ["--size", "1000000", "1000000"], "size: got 1000000 1000000; expected"),
+    (RECONSTRUCTION, ["--size", "100", "128"], "size: got 100 128; expected multiples of the model's patch"),
+    (RECONSTRUCTION, ["--budgets", ","], "budgets: got ','; expected"),
+    (RECONSTRUCTION, ["--budgets", "-2"], "budgets: got -2; expected"),
+    (RECONSTRUCTION, ["--out", "."], "out: . is a folder; expected a file"),
+    (RECONSTRUCTION, ["--html", "."], "html: . is a folder; expected a file"),
+    (RECONSTRUCTION, ["--write-samples", "file"], "write_samples: file is a file; expected a folder"),
+    (GENERATION, ["--size", "0", "0"], "size: got 0 0; expected"),
+    (GENERATION, ["--size", "-64", "64"], "size: got -64 64; expected"),
+    (GENERATION, ["--batch-size", "0"], "batch_size: got 0; expected at least 1"),
+    (GENERATION, ["--seed", "-1"], "seed: got -1; expected 0 to"),
+    (GENERATION, ["--seed", LARGE], f"seed: got {LARGE}; expected 0 to"),
+    (GENERATION, ["--train-split", "train"], "train_split: got 'train' without train"),
+    (GENERATION, ["--captions", "file", "--no-semantics"], "captions: nothing reads them with no_semantics"),
+    (GENERATION, ["--out", "file/out.json"], "out: file is a file; expected a folder"),
+    (GENERATION, ["--write-samples", "."], "write_samples: . is a folder; expected a file"),
+    (GENERATOR, ["--batch-size", "0"], "batch_size: got 0; expected at least 1"),
+    (GENERATOR, ["--steps", "0"], "steps: got 0; expected at least 1"),
+    (GENERATOR, ["--limit", "-5"], "limit: got -5; expected at least 16"),
+    (GENERATOR, ["--seed", "-1"], "seed: got -1; expected 0 to"),
+    (GENERATOR, ["--guidance", "nan"], "guidance: got nan"),
+    (GENERATOR, ["--guidance", ","], "guidance: got ','; expected"),
+    (GENERATOR, ["--budgets", ","], "budgets: got ','; expected"),
+    (GENERATOR, ["--train-split", "train"], "train_split: got 'train' without train"),
+    (GENERATOR, ["--out", "."], "out: . is a folder; expected a file"),
+    (COMPARE, ["--draws", "0"], "draws: got 0; expected at least 100"),
+    (COMPARE, ["--seed", "-1"], "seed: got -1; expected 0 to"),
+    (COMPARE, ["--out", "."], "out: . is a folder; expected a file"),
+    (CAPTIONS, ["--limit", "-5"], "limit: got -5; expected at least 1"),
+    (CAPTIONS, ["--steps", "0"], "steps: got 0; expected at least 1"),
+    (CAPTIONS, ["--seeds", "-1"], "seeds: got -1; expected 0 to"),
+    (CAPTIONS, ["--seeds", "3", "3"], "seeds: got 3 3; expected each once"),
+    (CAPTIONS, ["--only", "nobody"], "arms: got nobody; expected"),
+    (CAPTIONS, ["--shipped", "nothing"], "nothing: no such folder, and no shipped model"),
+    (CAPTIONS, ["--photos", "nowhere"], "nowhere"),
+    (CAPTIONS, ["--publish", "nowhere.md"], "publish: nowhere.md: no such document"),
+    (CAPTIONS, ["--record", "."], "record: . is a folder; expected a file"),
+    (CAPTIONS, ["--out", "file"], "out: file is a file; expected a folder"),
+    (STUDY, ["--limit", "0"], "limit: got 0; expected at least 16"),
+    (STUDY, ["--only", "nobody"], "arms: got nobody; expected"),
+    (STUDY, ["--publish", "nowhere.md"], "publish: nowhere.md: no such document"),
+    (STUDY, ["--record", "."], "record: . is a folder; expected a file"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a picture is read nor a network of the metrics loaded, nor anything trained."""
+
+    def work(*args: object, **options: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("textok.evaluation.networks.load_network", work)
+    monkeypatch.setattr("textok.data.EvalLoader.__iter__", work)
+    monkeypatch.setattr("textok.study.captions.train_tokenizer", work)
+    monkeypatch.setattr("textok.study.generation.train_generator", work)
+    monkeypatch.setattr("textok.study.generation.cache_latents", work)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "told"), WRONG, ids=[" ".join([*c[:2], *w]) for c, w, _ in WRONG]
+)
+def test_told_before_any_work(
+    command: list[str],
+    words: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("here before")
+    command = [word.format(icons=ICONS, photos=PHOTOS) for word in command]
+    assert main([*command, *words]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err and len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "here before")]
