@@ -159,6 +159,21 @@ def test_append_keys_and_dropped_captions(
     assert run("decompress", out, *options) == 0
     assert "holds no captions" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["square-1.png"]
+    assert (
+        run(
+            "decompress",
+            out,
+            *options[:2],
+            "--out",
+            tmp_path / "two",
+            "--key",
+            "square-1",
+            "--key",
+            "square-0",
+        )
+        == 0
+    )
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["square-0.png", "square-1.png"]
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"square-1": "a green square"}))
     assert run("decompress", out, *options, "--captions", captions) == 0
@@ -222,6 +237,9 @@ def test_mistakes_are_told_in_a_line(
     cut.write_bytes(file.read_bytes()[:-30])
     assert "cut.ttk: cut off" in refused("decompress", cut, "--model", model_folder, *out)
     assert "cut.ttk: cut off" in refused("info", cut)
+    short = tmp_path / "short.ttk"
+    short.write_bytes(file.read_bytes()[:5])
+    assert "short.ttk: not a .ttk file" in refused("info", short)
     assert run("decompress", cut, "--model", model_folder, *out, "--recover") == 0
     compress = ("compress", pictures, "--model", model_folder, *out)
     assert "one of them with a range" in refused(*compress, "--budget", "2-3")

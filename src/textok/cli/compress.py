@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from textok.cli.caption_file import captions_from
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
@@ -104,7 +104,10 @@ def decompress(
     model: Annotated[ModelChoice, arg(name="")] = DEFAULT_MODEL,
     *,
     out: Path,
-    key: Annotated[tuple[str, ...], arg(metavar="KEY", help_behavior_hint="(default: all)")] = (),
+    key: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]],
+        arg(metavar="KEY [KEY ...]", help_behavior_hint="(default: all)"),
+    ] = (),
     captions: Annotated[Path | None, arg(metavar="JSON", help_behavior_hint="")] = None,
     no_captions: bool = False,
     recover: bool = False,
@@ -128,13 +131,14 @@ def decompress(
 
     if captions is not None and no_captions:
         raise ValueError("captions: got both --captions and --no-captions; expected one of them")
+    keys = tuple(dict.fromkeys(chain.from_iterable(key)))
     tokenizer, names, count = model.load(), PictureNames(), 0
     prior = find_prior(model.model, model_id=tokenizer.model_id)
     with TtkReader(file, prior=prior, recover=recover) as reader, tqdm(unit="image") as bar:
         check_model(reader.header, tokenizer.model)
         if not reader.header.captions and captions is None and not no_captions:
             print(_NO_CAPTIONS, file=sys.stderr)
-        chosen, bar.total = _chosen(reader, key), len(set(key)) or reader.pictures
+        chosen, bar.total = _chosen(reader, keys), len(keys) or reader.pictures
         out.mkdir(parents=True, exist_ok=True)
         for part in _parts(chosen, size=_SORTED * model.batch_size):
             texts = _texts(part, captions, no_captions=no_captions)

@@ -58,7 +58,8 @@ def describe(name: str) -> dict[str, Any]:
     if not sections:
         hint = nearest(name, [*recipes, *SHIPPED])
         raise ValueError(
-            f"{name!r} is no recipe, shipped model, model folder, latent cache or token file;{hint} see textok recipes"
+            f"{name!r} is no recipe, shipped model, model folder, latent cache, token file or .ttk file;"
+            f"{hint} see textok recipes"
         )
     return sections
 

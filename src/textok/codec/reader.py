@@ -27,7 +27,7 @@ class Lost:
 
     Attributes:
         chunk: place of the chunk in the file, from 1.
-        pictures: how many it holds; None without an index: then whatever followed is lost too.
+        pictures: how many it holds; None without an index: then whatever followed, if anything, is lost.
         keys: their names, where they can still be told; unproven, for the damage may be in them.
         why: what is wrong with it.
     """
@@ -39,7 +39,8 @@ class Lost:
 
     def __str__(self) -> str:
         if self.pictures is None:
-            return f"lost chunk {self.chunk} and whatever followed: {self.why}"
+            before = f"chunk {self.chunk - 1}" if self.chunk > 1 else "the header"
+            return f"what followed {before}, if anything, is lost: {self.why}"
         names = " to ".join(map(repr, dict.fromkeys((*self.keys[:1], *self.keys[-1:]))))
         return f"lost chunk {self.chunk}, {self.pictures} pictures ({names or 'names unknown'}): {self.why}"
 
@@ -214,7 +215,10 @@ class TtkReader:
         footer = self._stream.read()
         at = int.from_bytes(footer[:8], "little")
         if len(footer) != FOOTER or footer[8:] != END or not start <= at <= size - FOOTER:
-            raise ValueError("cut off: it has no index; textok decompress --recover reads what is left")
+            raise ValueError(
+                "cut off, or more behind its end: no index where one should be;"
+                " textok decompress --recover reads what is left"
+            )
         self._stream.seek(at)
         tag, body = read_block(self._stream)
         entries = read_index(body, self.header, start=start)

@@ -100,7 +100,7 @@ def appending(path: str | Path, *, prior: Prior | None = None) -> Iterator[TtkWr
     """
     target = Path(path).resolve()  # of a link the file behind it
     if not target.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file to append to")
     mode = stat.S_IMODE(target.stat().st_mode)
     with only_writer(target):
         with replacing(target) as temporary, open(temporary, "wb") as stream:
