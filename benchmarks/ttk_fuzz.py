@@ -4,8 +4,9 @@
 
 Small files of every kind (plain latents, latents with a predicting prior, codes) are mutated: bytes flipped, set,
 cut, put in, doubled. Half the mutations are in a block's body with all lengths, checksums and the index made right
-again, so that they reach the readers behind the checksums. Every mutation is read in four ways: in order, by key,
-as a stream, and with ``recover``. It may be read or refused with a ``ValueError``; all else is a failure.
+again, so that they reach the readers behind the checksums. Every mutation is read in five ways: in order, by key,
+as a stream, with ``recover``, and for its facts alone (whose outcome is "read"). It may be read or refused with a
+``ValueError``; all else is a failure.
 """
 
 import argparse
@@ -200,7 +201,7 @@ def fuzz(original: Original, *, mutations: int, seed: int, folder: Path) -> list
                 counts[way][answer(read, original)] += 1
                 slowest[way] = max(slowest[way], time.perf_counter() - start)
         for way in WAYS:
-            told = {"file": original.name, "mutated": name, "read": way, "slowest_s": round(slowest[way], 3)}
+            told = {"file": original.name, "mutated": name, "way": way, "slowest_s": round(slowest[way], 3)}
             rows.append(told | dict(sorted(counts[way].items())))
     return rows
 

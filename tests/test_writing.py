@@ -1,11 +1,14 @@
 """Files are whole or not there."""
 
 import json
+import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from textok.writing import replacing, write_json, write_text
+from textok.writing import only_writer, replacing, strict_json, write_json, write_text
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -67,3 +70,33 @@ def test_a_file_has_the_mode_that_the_user_asked_for(tmp_path: Path) -> None:
 def test_json_has_null_for_numbers_that_are_not_finite(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [float("nan"), 1.5], "b": {"c": float("inf")}})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [None, 1.5], "b": {"c": None}}
+
+
+def test_one_process_at_a_time_writes_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path = tmp_path / "new" / "a"
+    script = f"from pathlib import Path; from textok.writing import only_writer as w\nwith w(Path({str(path)!r})): pass"
+    words = [sys.executable, "-c", script]
+    with only_writer(path):
+        refused = subprocess.run(words, capture_output=True, text=True)
+        with only_writer(path.with_name("b")):
+            assert len(list(path.parent.iterdir())) == 2
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith(f"ValueError: {path}: another process is writing it")
+    path.with_name(".a.lock").touch()  # left by a process that was killed
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert list(path.parent.iterdir()) == []
+
+
+def test_strict_json_is_read_back_by_all_or_refused() -> None:
+    value = {"a": [1, "ü", None, True, 0.5], "b": {"c": []}}
+    assert strict_json(value) == '{"a":[1,"ü",null,true,0.5],"b":{"c":[]}}'
+    for wrong, message in (
+        (math.nan, "JSON compliant"),
+        ("\ud800", r"not Unicode: '\\ud800'"),
+        ({"\udcff": 1}, "not Unicode"),
+        (json.loads("[" * 33 + "]" * 33), "32 deep"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            strict_json(wrong)
+    assert strict_json(json.loads("[" * 32 + "]" * 32))

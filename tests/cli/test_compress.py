@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from textok.cli import main
+from textok.cli.info import readable
 from textok.codec import TtkReader
 from textok.codec.prior_file import PRIOR_FILE
 from textok.models.bottleneck import FSQConfig
@@ -169,6 +170,44 @@ def test_append_keys_and_dropped_captions(
     assert "no caption for 1 of 2" in capsys.readouterr().err
 
 
+def test_several_keys_in_either_form(file: Path, model_folder: Path, tmp_path: Path) -> None:
+    for number, keys in enumerate((("square-1", "--key", "square-0"), ("square-0", "square-1"))):
+        out = tmp_path / str(number)
+        assert run("decompress", file, "--model", model_folder, "--out", out, "--key", *keys) == 0
+        assert sorted(path.name for path in out.iterdir()) == ["square-0.png", "square-1.png"]
+
+
+def test_recover_reads_the_other_chunks(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.ttk"
+    for i, words in enumerate(((), ("--append",))):
+        picture = pictures / f"square-{i}.png"
+        assert run("compress", picture, "--model", model_folder, "--out", out, *words) == 0
+    with TtkReader(out) as reader:
+        at = reader.entries[0].offset + reader.entries[0].length - 6
+    data = bytearray(out.read_bytes())
+    data[at] ^= 1
+    out.write_bytes(data)
+    decompress = ("decompress", out, "--model", model_folder, "--out", tmp_path / "out", "--json")
+    assert run(*decompress) == 2
+    assert "x.ttk: chunk 1 of 2: damaged: a checksum" in capsys.readouterr().err
+    assert run(*decompress, "--recover", "--key", "square-0") == 2
+    assert "holds no picture named 'square-0'; lost chunk 1" in capsys.readouterr().err
+    assert run(*decompress, "--recover") == 0
+    told = capsys.readouterr()
+    assert "x.ttk: lost chunk 1, 1 pictures ('square-0'): damaged" in told.err
+    (lost,) = json.loads(told.out)["lost"]
+    assert lost["keys"] == ["square-0"] and [path.name for path in (tmp_path / "out").iterdir()] == [
+        "square-1.png"
+    ]
+
+
+def test_info_spells_out_what_a_terminal_would_obey() -> None:
+    shown = readable({"ttk": {"model_id": "a\x1b[2J\nb\ud800ü", "settings": {"\x07": 1}}})
+    assert r"a\x1b[2J\nb\ud800ü" in shown and r"\x07" in shown and "\x1b" not in shown
+
+
 def test_mistakes_are_told_in_a_line(
     file: Path,
     codes_folder: Path,
@@ -190,6 +229,9 @@ def test_mistakes_are_told_in_a_line(
     cut.write_bytes(file.read_bytes()[:-30])
     assert "cut.ttk: cut off" in refused("decompress", cut, "--model", model_folder, *out)
     assert "cut.ttk: cut off" in refused("info", cut)
+    short = tmp_path / "short.ttk"
+    short.write_bytes(file.read_bytes()[:5])
+    assert "short.ttk: not a .ttk file" in refused("info", short)
     assert run("decompress", cut, "--model", model_folder, *out, "--recover") == 0
     compress = ("compress", pictures, "--model", model_folder, *out)
     assert "one of them with a range" in refused(*compress, "--budget", "2-3")

@@ -145,56 +145,18 @@ def test_by_key_in_order_and_from_a_pipe(tmp_path: Path) -> None:
     assert [record.key for record in piped] == [record.key for record in records]
 
 
-def test_append_is_like_writing_at_once(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.ttk", latents(5), LATENTS)
-    with appending(path) as writer:
-        for record in latents(4, seed=1):
-            writer.add(record)
-    with TtkReader(path) as reader:
-        assert reader.keys() == [f"0/{i}" for i in range(5)] + [f"1/{i}" for i in range(4)]
-        expected = list(read_stream(io.BytesIO(written(latents(4, seed=1), LATENTS))))
-        assert all(torch.equal(reader[one.key].values, one.values) for one in expected)
-    with open(path, "rb") as stream:
-        assert len(list(read_stream(stream))) == 9
-
-
-def test_append_to_a_file_without_pictures(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.ttk", [], LATENTS)
-    with appending(path) as writer:
-        writer.add(latents(1)[0])
-    with TtkReader(path) as reader:
-        assert reader.keys() == ["0/0"]
-
-
-def test_a_failed_append_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.ttk", latents(5), LATENTS)
-    before = path.read_bytes()
-
-    def append(records: list[Record]) -> None:
-        with appending(path) as writer:
-            for record in records:
-                writer.add(record)
-
-    with pytest.raises(ValueError, match="of this name"):
-        append([*latents(300, seed=2), *latents(1)])
-    assert path.read_bytes() == before
-
-
-def test_what_is_cut_off_is_read_up_to_there_when_asked(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.ttk", latents(600), LATENTS)
-    with TtkReader(path) as reader:
-        cut = reader.entries[2].offset + 20
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"x\.ttk: cut off"):
-        TtkReader(path)
-    with TtkReader(path, recover=True) as reader:
-        assert reader.keys() == [f"0/{i}" for i in range(512)]
-
-
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         (Record(key="", values=torch.zeros(1, 3), grid=(1, 1)), "key"),
+        (
+            Record(key="\udcff", values=torch.zeros(1, 3), grid=(1, 1)),
+            r"key: got '\\udcff'; expected Unicode",
+        ),
+        (
+            Record(key="a", values=torch.zeros(1, 3), grid=(1, 1), caption="x\ud800"),
+            "caption of a: .* Unicode",
+        ),
         (Record(key="a", values=torch.zeros(1, 3), grid=(0, 1)), "grid"),
         (Record(key="a", values=torch.zeros(1, 3), grid=(1, 1), caption="x" * 20_000), "caption"),
         (Record(key="a", values=torch.zeros(10, 3), grid=(1, 1)), "got 10; expected 1 to 9"),
@@ -246,6 +208,8 @@ def test_another_probability_model_is_refused(tmp_path: Path) -> None:
     for wrong in (None, two):
         with TtkReader(path, prior=wrong) as reader, pytest.raises(ValueError, match="probability model"):
             list(reader)
+        with pytest.raises(ValueError, match=r"x\.ttk: .*probability model"), appending(path, prior=wrong):
+            pytest.fail("nothing is added with another one")
     assert ttk_facts(path)["probability_model"] == one.id  # facts need none
 
 

@@ -75,11 +75,33 @@ def test_counts_are_limited() -> None:
     for numbers in ((4097, 1, 1), (0, 1, 1), (1, 1 << 20, 1 << 20), (1, 0, 5)):
         with pytest.raises(ValueError, match="damaged: a chunk of"):
             read_chunk(b"".join(map(varint, numbers)) + empty)
-    with pytest.raises(ValueError, match="an index of"):
-        read_index(varint(1 << 50), start=0)
-    for pictures in (0, 4097, 1 << 60):
-        with pytest.raises(ValueError, match="damaged: an index with a chunk of"):
-            read_index(b"".join(map(varint, (1, 50, pictures, 6, 1, 1, 1))), start=0)
+    with pytest.raises(ValueError, match="damaged: 1125899906842624 chunks"):
+        read_index(varint(1 << 50), CODES, start=0)
+
+
+CODES = Header(model_id="m", kind="codes", tokens=4, width=2, levels=(8, 5), num_codes=37, captions=False)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((50, 0, 6, 1, 0, 1), "0 pictures"),
+        ((50, 4097, 6, 1, 0, 1), "4097 pictures"),
+        ((50, 1 << 60, 6, 1, 0, 1), "pictures"),
+        ((50, 3, 2, 1, 0, 1), "2 tokens; expected 3 to 12"),
+        ((50, 3, 1 << 62, 1, 0, 1), "tokens; expected 3 to 12"),
+        ((50, 3, 12, 1, 1, 1), "1 bytes of captions"),
+        ((50, 3, 12, 35, 0, 1), "50 bytes, which its parts do not fit"),
+        ((50, 3, 12, 1, 0, 1 << 62), "50 bytes, which its parts do not fit"),
+        ((1 << 62, 3, 12, 1, 0, 1), "which its parts do not fit"),
+        ((0, 3, 12, 0, 0, 0), "0 bytes, which"),
+    ],
+)
+def test_numbers_of_no_chunk_are_refused_in_an_index(numbers: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"damaged: an index with a chunk of .*{message}"):
+        read_index(b"".join(map(varint, (1, *numbers))), CODES, start=0)
+    (entry,) = read_index(b"".join(map(varint, (1, 50, 3, 12, 30, 0, 4))), CODES, start=0)
+    assert (entry.length, entry.sizes.tokens) == (50, 12)
 
 
 def test_an_announced_number_of_pictures_allocates_nothing(good: bytes, tmp_path: Path) -> None:
@@ -131,6 +153,19 @@ def test_headers_that_are_none(data: bytes) -> None:
         Header.from_json(data)
 
 
+@pytest.mark.parametrize(
+    "value", ['"\\ud800"', "NaN", "-Infinity", "1e999", "[" * 40 + "]" * 40, '{"a":' * 40 + "1" + "}" * 40]
+)
+def test_values_that_are_no_good_json_are_refused_in_a_header(value: str) -> None:
+    data = json.dumps(HEADER)[:-1] + f', "settings": {{"a": {value}}}}}'
+    with pytest.raises(ValueError, match="header: not good JSON"):
+        Header.from_json(data.encode())
+    with pytest.raises(ValueError, match="header: "):
+        Header(**HEADER, settings={"a": json.loads(value)}).to_json()
+    with pytest.raises(ValueError, match="header: not good JSON"):
+        Header.from_json(json.dumps(HEADER).encode("utf-16"))
+
+
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=400), st.booleans())
 def test_any_bytes_behind_a_good_start_are_read_or_refused(noise: bytes, framed: bool) -> None:
@@ -142,10 +177,11 @@ def test_any_bytes_behind_a_good_start_are_read_or_refused(noise: bytes, framed:
 def test_mutations_are_read_or_refused(fuzzing: ModuleType, tmp_path: Path) -> None:
     for original in fuzzing.originals():
         for row in fuzzing.fuzz(original, mutations=200, seed=1, folder=tmp_path):
-            outcomes = set(row) - {"file", "mutated", "read", "slowest_s"}
+            outcomes = set(row) - {"file", "mutated", "way", "slowest_s"}
             assert outcomes <= {"refused", "read", "read, the same", "read, other"}, row
+            assert row["way"] in fuzzing.WAYS and sum(row[outcome] for outcome in outcomes) == 100
             assert row["slowest_s"] < 5
-            if row["mutated"] == "anywhere" and row["read"] in ("in order", "by key", "stream"):
+            if row["mutated"] == "anywhere" and row["way"] in ("in order", "by key", "stream"):
                 assert outcomes == {"refused"}, row
 
 

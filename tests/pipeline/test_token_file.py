@@ -61,6 +61,13 @@ def test_codes_take_the_smallest_type(tmp_path: Path, top: int, size: int) -> No
     assert found.bytes_per_image == 3 * size and int(found.codes.max()) == top
 
 
+@pytest.mark.parametrize("changes", [{"keys": ("a", "\udcff")}, {"settings": {"a": float("inf")}}])
+def test_what_cannot_be_read_again_is_not_written(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="t: keys, captions or settings: "):
+        save_tokens(some_tokens(2, **changes), tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_captions_can_be_left_out(tmp_path: Path) -> None:
     found = load_tokens(save_tokens(some_tokens(), tmp_path / "deep" / "t", captions=False))
     assert found.captions is None and found.bytes_per_image == 2 * 4 * 2
@@ -98,6 +105,10 @@ def write(path: Path, tensors: dict[str, torch.Tensor] | None = None, **changes:
         ({"captions": "b"}, "captions"),
         ({"settings": []}, "settings"),
         ({"extra": 1}, "extra"),
+        ({"model_id": "\ud800"}, "Unicode"),
+        ({"keys": ["\udcff", "b"]}, "Unicode"),
+        ({"settings": {"a": float("nan")}}, "JSON compliant"),
+        ({"settings": {"a": json.loads("[" * 200 + "]" * 200)}}, "deep"),
     ],
 )
 def test_wrong_metadata(tmp_path: Path, change: dict, message: str) -> None:

@@ -4,11 +4,12 @@ import json as json_format
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from itertools import groupby, islice
+from dataclasses import asdict
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from textok.cli.caption_file import captions_from
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
@@ -80,7 +81,7 @@ def _writer(
     made: dict[str, Any],
 ) -> Iterator["TtkWriter"]:
     from textok.codec import TtkWriter, appending, find_prior, header_for
-    from textok.writing import replacing
+    from textok.writing import only_writer, replacing
 
     prior = find_prior(model.model, model_id=tokenizer.model_id)
     header = header_for(tokenizer.model, prior=prior, step=step, captions=keep, settings=made)
@@ -92,6 +93,7 @@ def _writer(
                     f"{out}: made with another model, step or choice of captions; write a new file"
                 )
         else:
+            stack.enter_context(only_writer(out))
             stream = stack.enter_context(open(stack.enter_context(replacing(out)), "wb"))
             writer = stack.enter_context(TtkWriter(stream, header, prior=prior))
         yield writer
@@ -102,7 +104,10 @@ def decompress(
     model: Annotated[ModelChoice, arg(name="")] = DEFAULT_MODEL,
     *,
     out: Path,
-    key: Annotated[tuple[str, ...], arg(metavar="KEY", help_behavior_hint="(default: all)")] = (),
+    key: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]],
+        arg(metavar="KEY [KEY ...]", help_behavior_hint="(default: all)"),
+    ] = (),
     captions: Annotated[Path | None, arg(metavar="JSON", help_behavior_hint="")] = None,
     no_captions: bool = False,
     recover: bool = False,
@@ -116,7 +121,7 @@ def decompress(
         key: decode only the pictures of these names.
         captions: a JSON file {key: caption} to decode with, instead of the captions in the file.
         no_captions: decode without captions.
-        recover: read a file that is cut off, as far as it goes.
+        recover: read what is left of a damaged file, and tell what is not.
         json: print the result as JSON.
     """
     from tqdm import tqdm
@@ -126,13 +131,14 @@ def decompress(
 
     if captions is not None and no_captions:
         raise ValueError("captions: got both --captions and --no-captions; expected one of them")
+    keys = tuple(dict.fromkeys(chain.from_iterable(key)))
     tokenizer, names, count = model.load(), PictureNames(), 0
     prior = find_prior(model.model, model_id=tokenizer.model_id)
     with TtkReader(file, prior=prior, recover=recover) as reader, tqdm(unit="image") as bar:
         check_model(reader.header, tokenizer.model)
         if not reader.header.captions and captions is None and not no_captions:
             print(_NO_CAPTIONS, file=sys.stderr)
-        chosen, bar.total = _chosen(reader, key), len(key) or reader.pictures
+        chosen, bar.total = _chosen(reader, keys), len(keys) or reader.pictures
         out.mkdir(parents=True, exist_ok=True)
         for part in _parts(chosen, size=_SORTED * model.batch_size):
             texts = _texts(part, captions, no_captions=no_captions)
@@ -140,15 +146,20 @@ def decompress(
                 save_picture(picture, out / names.of(record.key))
             bar.update(len(part))
             count += len(part)
+        lost = reader.lost
+    for one in lost:
+        print(f"textok: {file}: {one}", file=sys.stderr)
     result = {"folder": str(out), "pictures": count, "model_id": tokenizer.model_id}
+    result |= {"lost": [asdict(one) for one in lost]} if recover else {}
     print(json_format.dumps(result) if json else f"{out}: {count} pictures from {file}")
 
 
 def _chosen(reader: "TtkReader", keys: tuple[str, ...]) -> Iterator["Record"]:
     missing = [key for key in keys if key not in reader]
     if missing:
-        raise ValueError(f"{reader.path}: holds no picture named {missing[0]!r}")
-    return (reader[key] for key in keys) if keys else iter(reader)
+        lost = "".join(f"; {one}" for one in reader.lost[:3])
+        raise ValueError(f"{reader.path}: holds no picture named {missing[0]!r}{lost}")
+    return reader.select(keys) if keys else iter(reader)
 
 
 def _parts(records: Iterator["Record"], *, size: int) -> Iterator[list["Record"]]:

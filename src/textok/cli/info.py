@@ -58,7 +58,8 @@ def describe(name: str) -> dict[str, Any]:
     if not sections:
         hint = nearest(name, [*recipes, *SHIPPED])
         raise ValueError(
-            f"{name!r} is no recipe, shipped model, model folder, latent cache or token file;{hint} see textok recipes"
+            f"{name!r} is no recipe, shipped model, model folder, latent cache, token file or .ttk file;"
+            f"{hint} see textok recipes"
         )
     return sections
 
@@ -158,7 +159,12 @@ def readable(sections: dict[str, Any]) -> str:
         title: {key: value for key, value in values.items() if values is known or known.get(key) != value}
         for title, values in sections.items()
     }
-    return "\n\n".join("\n".join(_lines({title: values})) for title, values in shown.items())
+    return "\n\n".join("\n".join(map(_printable, _lines({title: values}))) for title, values in shown.items())
+
+
+def _printable(line: str) -> str:
+    """The line with control characters, lone surrogates and the like spelled out: a terminal might obey them."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
 def _lines(values: dict[str, Any], depth: int = 0) -> list[str]:

@@ -8,9 +8,9 @@ from textok.codec.reader import TtkReader
 
 
 def is_ttk(path: Path) -> bool:
-    """Whether the file begins as a .ttk file does."""
+    """Whether the file is meant to be a .ttk file: by its name, or because it begins as one."""
     with open(path, "rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+        return path.suffix == ".ttk" or file.read(len(MAGIC)) == MAGIC
 
 
 def ttk_facts(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from textok.codec.gaussian import UNIT
 from textok.codec.prior import MAX_COLUMNS, CodePrior, LatentPrior, Prior, plain_latents
+from textok.writing import strict_json
 
 MAX_HEADER = 1 << 16
 _STEPS = (10, 100_000)  # thousandths
@@ -74,13 +75,16 @@ class Header:
         """As UTF-8 JSON; what has its default is left out.
 
         Raises:
-            ValueError: when it is too long for a file.
+            ValueError: when it is too long for a file, or not what ``strict_json`` takes.
         """
-        kept = {name: value for name, value in asdict(self).items() if value not in ("", 0, (), {})}
-        data = json.dumps(kept | {"captions": self.captions}, ensure_ascii=False, separators=(",", ":"))
-        if len(data.encode()) > MAX_HEADER:
-            raise ValueError(f"settings: {len(data.encode())} bytes of them; expected at most {MAX_HEADER}")
-        return data.encode()
+        kept = {name: value for name, value in vars(self).items() if value not in ("", 0, (), {})}
+        try:
+            data = strict_json(kept | {"captions": self.captions}).encode()
+        except ValueError as error:
+            raise ValueError(f"header: {error}") from error
+        if len(data) > MAX_HEADER:
+            raise ValueError(f"settings: {len(data)} bytes of them; expected at most {MAX_HEADER}")
+        return data
 
     @classmethod
     def from_json(cls, data: bytes) -> "Header":
@@ -90,9 +94,10 @@ class Header:
             ValueError: for anything else.
         """
         try:
-            values = json.loads(data)
+            values = json.loads(data.decode())
+            strict_json(values)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"header: not JSON: {error}") from error
+            raise ValueError(f"header: not good JSON: {error}") from error
         kinds = {name: hint for name, hint in _KINDS.items() if isinstance(values, dict) and name in values}
         missing = {"model_id", "kind", "tokens", "width", "captions"} - set(kinds)
         if not isinstance(values, dict) or missing or set(values) - set(_KINDS):

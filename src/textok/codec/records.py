@@ -38,13 +38,13 @@ class Record:
     def check(self, header: Header) -> None:
         """Raise ``ValueError`` for what a file with this header cannot hold (values are checked when coded)."""
         rows, columns = self.grid
+        if not 1 <= (length := _bytes(self.key, "key")) <= MAX_KEY:
+            raise ValueError(f"key: got {length} bytes; expected 1 to {MAX_KEY}")
         if min(rows, columns) < 1 or rows * columns > MAX_PATCHES:
             raise ValueError(
                 f"{self.key}: got a grid of {rows} x {columns}; expected 1 to {MAX_PATCHES} patches"
             )
-        if not 1 <= len(self.key.encode()) <= MAX_KEY:
-            raise ValueError(f"key: got {len(self.key.encode())} bytes; expected 1 to {MAX_KEY}")
-        if header.captions and len((self.caption or "").encode()) > MAX_CAPTION:
+        if header.captions and _bytes(self.caption or "", f"caption of {self.key}") > MAX_CAPTION:
             raise ValueError(f"{self.key}: a caption of over {MAX_CAPTION} bytes")
 
     @property
@@ -69,6 +69,16 @@ class Chunk:
         """Names of the pictures."""
         return read_texts(self.names, self.count, limit=READ_TEXT)
 
+    def sizes(self, *, tokens: int) -> Sizes:
+        """What the index tells of it; the tokens, which only decoding counts, are given."""
+        return Sizes(
+            pictures=self.count,
+            tokens=tokens,
+            names=len(self.names),
+            captions=len(self.captions),
+            values=len(self.coded) + len(self.escapes),
+        )
+
     def records(self, header: Header, prior: Prior) -> list[Record]:
         """The pictures.
 
@@ -87,6 +97,13 @@ class Chunk:
             Record(key=key, values=header.to_values(rows, prior), grid=self.grid, caption=caption)
             for key, rows, caption in zip(self.keys, numbers, captions, strict=True)
         ]
+
+
+def _bytes(text: str, name: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: got {text[:40]!r}; expected Unicode text (no lone surrogates)") from error
 
 
 def write_chunk(records: Sequence[Record], header: Header, prior: Prior) -> tuple[bytes, Sizes]:

@@ -127,6 +127,11 @@ def block_size(body: int) -> int:
     return _HEAD + body + _CHECK
 
 
+def block_body(data: bytes) -> bytes:
+    """The body of a whole block, unchecked."""
+    return data[_HEAD:-_CHECK]
+
+
 def read_block(stream: Source, *, limit: int = MAX_BLOCK) -> tuple[bytes, bytes]:
     """The next block's tag and body.
 

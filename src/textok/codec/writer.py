@@ -1,5 +1,7 @@
 """Writing .ttk files: compressed tokens of one or many pictures. The format is in docs/ttk.md, byte by byte."""
 
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from textok.codec.prior import Prior
 from textok.codec.reader import TtkReader
 from textok.codec.records import Record, is_full, write_chunk
 from textok.codec.wire import Sink, block
+from textok.writing import only_writer, replacing
 
 
 class TtkWriter:
@@ -34,7 +37,8 @@ class TtkWriter:
         prior: Prior | None = None,
         before: TtkReader | None = None,
     ) -> None:
-        self.header, self._stream, self._coder = header, stream, header.coder(prior)
+        self.header, self._stream = header, stream
+        self._coder = header.coder(prior) if before is None else before.coder
         self._waiting: list[Record] = []
         if before is not None:
             self._entries, self._keys, self._at = list(before.entries), set(before.keys()), before.end
@@ -86,23 +90,25 @@ class TtkWriter:
 
 @contextmanager
 def appending(path: str | Path, *, prior: Prior | None = None) -> Iterator[TtkWriter]:
-    """Add pictures to a file. When that fails, the file is as it was; when the process is killed, it is a file
-    without an index, which ``TtkReader`` reads with ``recover``.
+    """Add pictures to a file: a copy of it grows under a temporary name, and takes its place when it is whole.
+
+    When that fails or is killed, the file is as it was. Who reads it meanwhile goes on reading the old one.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not a good one, or needs another prior.
+        ValueError: when it is not a good one, needs another prior, or another process is writing it.
     """
-    with TtkReader(path, prior=prior) as reader, open(path, "r+b") as stream:
-        stream.seek(reader.end)
-        index = stream.read()
-        stream.seek(reader.end)
-        try:
-            with TtkWriter(stream, reader.header, prior=prior, before=reader) as writer:
+    target = Path(path).resolve()  # of a link the file behind it
+    if not target.is_file():
+        raise FileNotFoundError(f"{path}: no such file to append to")
+    mode = stat.S_IMODE(target.stat().st_mode)
+    with only_writer(target):
+        with replacing(target) as temporary, open(temporary, "wb") as stream:
+            with TtkReader(path, prior=prior) as reader, open(target, "rb") as before:
+                shutil.copyfileobj(before, stream)
+                stream.seek(reader.end)
+                stream.truncate()
+                writer = TtkWriter(stream, reader.header, prior=prior, before=reader)
+            with writer:
                 yield writer
-        except BaseException:
-            stream.seek(reader.end)
-            stream.write(index)
-            stream.truncate()
-            raise
-        stream.truncate()
+        target.chmod(mode)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from textok.pipeline.tokens import Tokens
-from textok.writing import replacing
+from textok.writing import replacing, strict_json
 
 FORMAT = "textok-tokens"
 VERSION = 1
@@ -39,6 +39,9 @@ def save_tokens(
 
     Returns:
         The path written.
+
+    Raises:
+        ValueError: for text that is not Unicode, and numbers in the settings that are not finite.
     """
     path = Path(path)
     header = {
@@ -48,7 +51,10 @@ def save_tokens(
         "captions": list(tokens.captions) if captions and tokens.captions is not None else None,
         "settings": dict(tokens.settings),
     }
-    metadata = {"format": FORMAT, "version": str(VERSION), "tokens": json.dumps(header, ensure_ascii=False)}
+    try:
+        metadata = {"format": FORMAT, "version": str(VERSION), "tokens": strict_json(header)}
+    except ValueError as error:
+        raise ValueError(f"{path}: keys, captions or settings: {error}") from error
     with replacing(path) as temporary:
         save_file(_stored(tokens, precision), temporary, metadata=metadata)
     return path
@@ -117,6 +123,7 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
     if version != str(VERSION):
         raise ValueError(f"version: got {version!r}; this release reads {VERSION}")
     header = json.loads(metadata.get("tokens", ""))
+    strict_json(header)
     if not isinstance(header, dict) or set(header) != FIELDS:
         found = sorted(header) if isinstance(header, dict) else type(header).__name__
         raise ValueError(f"metadata: got {found}; expected {sorted(FIELDS)}")
