@@ -42,7 +42,9 @@ def test_a_few_pictures(
         return TextCondition.pad(states).to("cpu", _self.dtype)
 
     monkeypatch.setattr(ImageTokenizer, "text_of", text_of)
-    run = PredictorRun(model=str(tmp_path / "model"), data=str(pictures), limit=12, looks=4, steps=10)
+    run = PredictorRun(
+        model=str(tmp_path / "model"), data=str(pictures), limit=12, looks=4, steps=10, scored=None
+    )
     train_predictor(run, tmp_path / "head")
     words = ["--model", tmp_path / "model", "--predictor", tmp_path / "head", "--data", pictures]
     words += ["--splits", "val", "--limit", 12, "--timed", 4, "--rounds", 1, "--out", tmp_path / "out.json"]

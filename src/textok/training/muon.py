@@ -45,7 +45,9 @@ class StackedMuon(Muon):
         directions = orthogonalized(
             updates, group["ns_coefficients"], steps=group["ns_steps"], eps=group["eps"]
         )
-        rate = group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5  # steps of AdamW's size: one rate serves both
+        rate = (
+            group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5
+        )  # steps of AdamW's size: one rate serves both
         for parameter, direction in zip(matrices, directions, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(direction, alpha=-rate)
