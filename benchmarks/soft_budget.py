@@ -3,19 +3,24 @@
     textok train predictor --model icons-128 --out runs/predictor
     python benchmarks/soft_budget.py --predictor runs/predictor
 
-writes benchmarks/results/soft_budget.json; with --parts choices or time only that part, for a machine that is not
-idle all the while. Every test picture is decoded once at every budget; the choosers then
+writes benchmarks/results/soft_budget.json; with --parts only some of the tables: time needs an idle machine, captions
+three times the decoding of choices. Every test picture is decoded once at every budget; the choosers then
 run on those curves, and on the predictor's. Half of the pictures (even places) calibrate, the other half is
-scored. Rows, by "table":
+scored. Ranges are those that specifications name, 80 to 150, 120 to 220 and 150 to 250 of 256 tokens, as shares of
+the model's K, and all of 1 to K. Rows, by "table":
 
 - tokens: the oracle at the threshold that gives the middle of the range; and the fewest mean tokens at which each
   chooser, by whatever threshold, has the same mean quality, or lets the same share of pictures reach that
   threshold. A fixed budget is free in the range 1 to K, and may mix two neighbours; null where nothing in range does.
+  "slope" is no chooser but the most that any could do for the mean: the best quality less a price a token.
   Thresholds are one quality for all ("equal": "quality"), or one loss against the picture at the most tokens.
+- promise: at the oracle's threshold of quality, the share of pictures that a chooser says reach it, the share that do
+  with the tokens it gives, and that among those it says do; "uncorrected" is the predictor without its correction.
 - mean: the mean asked for, that of the sample and of the other half, and the stated error, by the same two.
 - captions: the oracle at one threshold under the right caption, none and a wrong one.
 - falls: where quality falls as tokens are added.
-- time: seconds a picture, and how many times that of encoding alone, for budgets of the quality --quality.
+- time: seconds a picture, and how many times that of encoding alone, for budgets by the quality --quality and by the
+  loss --loss.
 """
 
 import argparse
@@ -53,13 +58,14 @@ from textok.pipeline.budget_choice import (
 )
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.picture_quality import find_measure
-from textok.pipeline.soft_budget import RANGES_32, RANGES_256, Chooser, SoftBudget, SoftEncoder
+from textok.pipeline.soft_budget import RANGES_256, Chooser, SoftBudget, SoftEncoder, named_range
 from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "soft_budget.json"
-RANGES = {32: RANGES_32, 256: RANGES_256}
+PARTS = ("choices", "captions", "time")
 THRESHOLDS = 400  # tried for each chooser
+PRICES = 200
 MIXES = 20  # between two neighbouring fixed budgets
 
 
@@ -172,6 +178,15 @@ def fixed_settings(truth: Truth, goal: Goal) -> list[Point]:
     return points
 
 
+def slope_settings(truth: Truth, goal: Goal, bounds: Bounds, *, lower_is_better: bool) -> list[Point]:
+    """Outcomes by price: each picture has the budget of the best quality less the price of its tokens."""
+    gains = truth.quality.quality.double()[:, bounds.low - 1 : bounds.high] * (-1 if lower_is_better else 1)
+    spread = float(gains.max() - gains.min())
+    prices = torch.logspace(-6, 0, PRICES, dtype=torch.float64) * max(spread, 1e-6)
+    tokens = torch.arange(bounds.low, bounds.high + 1)
+    return [outcome(tokens[(gains - price * tokens).argmax(dim=1)], truth, goal) for price in prices]
+
+
 def fewest(points: Iterable[Point], enough: Callable[[Point], bool]) -> float:
     """Mean tokens of the cheapest setting that is good enough."""
     return min((point.tokens for point in points if enough(point)), default=math.nan)
@@ -192,23 +207,43 @@ def needs(points: list[Point], reference: Point, *, lower_is_better: bool) -> Ro
 
 
 def ranges_of(longest: int) -> dict[str, Bounds]:
-    """The recipes of the nearest K, and all of it."""
-    named = RANGES.get(longest, {})
+    """The named ranges of K, and all of it."""
+    named = {name: named_range(name, longest) for name in RANGES_256}
     bounds = {name: Bounds(low=low, high=high, beyond=high) for name, (low, high) in named.items()}
     return bounds | {"any": Bounds(low=1, high=longest, beyond=longest)}
 
 
-def tables(curves: dict[str, KnownCurves], believed: KnownCurves, *, lower_is_better: bool) -> list[Row]:
-    """All rows but those of time."""
-    truth = curves["right"]
+def tables(
+    truth: KnownCurves, believed: KnownCurves, correction: Tensor, *, lower_is_better: bool
+) -> list[Row]:
+    """What the choosers are worth."""
     found = asdict(falls(truth, lower_is_better=lower_is_better))
     rows: list[Row] = [{"table": "falls", **{f"falls_{name}": value for name, value in found.items()}}]
+    uncorrected = KnownCurves(believed.quality - correction)
     for name, bounds in ranges_of(truth.quality.shape[1]).items():
         cell: Row = {"range": name, "low": bounds.low, "high": bounds.high}
         for equal in ("loss", "quality"):
             found, goal = choice_rows(truth, believed, bounds, equal=equal, lower_is_better=lower_is_better)
             rows += [{**cell, "equal": equal, **row} for row in found]
-        rows += caption_rows(curves, goal, bounds, cell=cell)
+        promising = [*methods(truth, believed), Method("uncorrected", uncorrected, exhaustive)]
+        rows += [{"table": "promise", **cell, **row} for row in promise_rows(promising, truth, goal, bounds)]
+    return rows
+
+
+def promise_rows(choosers: list[Method], truth: KnownCurves, goal: Goal, bounds: Bounds) -> list[Row]:
+    """Pictures that are said to reach a quality, and that do; the threshold is the oracle's on the other half."""
+    actual, rows = part(truth, ODD), list[Row]()
+    for method in choosers:
+        choice = run(Method(method.name, part(method.believed, ODD), method.search), goal, bounds)
+        point = outcome(choice.budgets, Truth(actual, actual), goal)
+        good = goal.reached(actual.at(torch.arange(len(actual)), choice.budgets))
+        said = choice.reached.double().mean()
+        kept = (good & choice.reached).double().mean() / said.clamp(min=1e-12)
+        rows.append(
+            {"chooser": method.name, "threshold": goal.threshold, "tokens": point.tokens}
+            | {"mean_quality": point.quality, "share_said": float(said), "share_reached": point.share}
+            | {"share_of_said_reached": float(kept)}
+        )
     return rows
 
 
@@ -244,7 +279,7 @@ def mean_rows(choosers: list[Method], bounds: Bounds, *, lower_is_better: bool) 
         found = calibrate(
             part(method.believed, EVEN),
             bounds,
-            mean_tokens=asked,
+            mean=asked,
             lower_is_better=lower_is_better,
             search=method.search,
         )
@@ -267,6 +302,7 @@ def token_rows(
     reference = outcome(run(choosers[0], goal, bounds).budgets, truth, goal)
     points = {method.name: settings_of(method, truth, goal, bounds) for method in choosers}
     points["fixed"] = fixed_settings(truth, goal)
+    points["slope"] = slope_settings(truth, goal, bounds, lower_is_better=lower_is_better)
     asked = {"threshold": goal.threshold, "mean_quality": reference.quality, "share_reached": reference.share}
     rows: list[Row] = []
     for name, found in points.items():
@@ -275,16 +311,21 @@ def token_rows(
     return rows
 
 
-def caption_rows(curves: dict[str, KnownCurves], goal: Goal, bounds: Bounds, *, cell: Row) -> list[Row]:
+def caption_rows(curves: dict[str, KnownCurves], *, lower_is_better: bool) -> list[Row]:
     """The oracle's tokens at one threshold, by caption condition, over all pictures."""
     rows: list[Row] = []
-    for captions, truth in curves.items():
-        found = run(Method("oracle", truth, exhaustive), goal, bounds)
-        point = outcome(found.budgets, Truth(truth, truth), goal)
-        rows.append(
-            {"table": "captions", **cell, "captions": captions, "threshold": goal.threshold}
-            | {"tokens": point.tokens, "mean_quality": point.quality, "share_reached": point.share}
-        )
+    for name, bounds in ranges_of(curves["right"].quality.shape[1]).items():
+        oracle = methods(curves["right"], curves["right"])[:1]
+        (mean,) = mean_rows(oracle, bounds, lower_is_better=lower_is_better)
+        goal = Goal(float(mean["threshold"]), lower_is_better)
+        cell: Row = {"table": "captions", "range": name, "low": bounds.low, "high": bounds.high}
+        for captions, truth in curves.items():
+            found = run(Method("oracle", truth, exhaustive), goal, bounds)
+            point = outcome(found.budgets, Truth(truth, truth), goal)
+            rows.append(
+                {**cell, "captions": captions, "threshold": goal.threshold}
+                | {"tokens": point.tokens, "mean_quality": point.quality, "share_reached": point.share}
+            )
     return rows
 
 
@@ -299,22 +340,36 @@ def time_rows(
     options: argparse.Namespace,
 ) -> list[Row]:
     """Seconds a picture in turns (A B C D A B C D), medians of the rounds; captions are read by all alike."""
-    longest = tokenizer.model.config.num_latents
-    low, high = RANGES.get(longest, {}).get("middle", (1, longest))
-    budget = SoftBudget(low, high, quality=options.quality, measure=options.measure)
+    low, high = named_range("middle", tokenizer.model.config.num_latents)
     choosers: dict[str, Chooser] = {"oracle": "oracle", "bisection": "bisection", "predictor": head}
+    budgets = {
+        "quality": SoftBudget(low, high, quality=options.quality, measure=options.measure),
+        "loss": SoftBudget(low, high, loss=options.loss, measure=options.measure),
+    }
 
-    def soft(chooser: Chooser) -> object:
+    def soft(chooser: Chooser, budget: SoftBudget) -> object:
         encoder = SoftEncoder(tokenizer, budget, chooser=chooser, batch_size=options.batch)
         return encoder.encode(pictures.images, pictures.captions)
 
-    work: dict[str, Callable[[], object]] = {name: partial(soft, by) for name, by in choosers.items()}
-    work["encode"] = lambda: tokenizer.encode(pictures.images, pictures.captions, batch_size=options.batch)
+    alone = ("encode", "none")
+    work: dict[tuple[str, str], Callable[[], object]] = {
+        (name, equal): partial(soft, by, budget)
+        for equal, budget in budgets.items()
+        for name, by in choosers.items()
+    }
+    work[alone] = lambda: tokenizer.encode(pictures.images, pictures.captions, batch_size=options.batch)
     rounds = [{name: seconds(call) for name, call in work.items()} for _ in range(options.rounds + 1)][1:]
     return [
-        {"table": "time", "chooser": name, "low": low, "high": high, "timed": len(pictures)}
+        {
+            "table": "time",
+            "chooser": name[0],
+            "equal": name[1],
+            "low": low,
+            "high": high,
+            "timed": len(pictures),
+        }
         | {"seconds_per_image": statistics.median(found[name] for found in rounds) / len(pictures)}
-        | {"times_encode": statistics.median(found[name] / found["encode"] for found in rounds)}
+        | {"times_encode": statistics.median(found[name] / found[alone] for found in rounds)}
         for name in work
     ]
 
@@ -335,11 +390,14 @@ def split_rows(
     side = tokenizer.model.config.image_size
     config = DataConfig(source=options.data, split=name, size=(side, side))
     pictures = CaptionedPictures.collect(name, EvalLoader(config, batch_size=64), limit=options.limit)
-    rows: list[Row] = []
+    rows, lower_is_better = list[Row](), find_measure(options.measure).lower_is_better
+    conditions = CAPTIONS if "captions" in options.parts else ("right",) if "choices" in options.parts else ()
+    curves = {c: measured(tokenizer, pictures, captions=c, options=options) for c in conditions}
     if "choices" in options.parts:
-        curves = {c: measured(tokenizer, pictures, captions=c, options=options) for c in CAPTIONS}
         believed = predicted(tokenizer, head, pictures, batch=options.batch)
-        rows += tables(curves, believed, lower_is_better=find_measure(options.measure).lower_is_better)
+        rows += tables(curves["right"], believed, head.correction, lower_is_better=lower_is_better)
+    if "captions" in options.parts:
+        rows += caption_rows(curves, lower_is_better=lower_is_better)
     if "time" in options.parts:
         rows += time_rows(tokenizer, head, pictures.spread(options.timed), options=options)
     return [{"split": name, "measure": options.measure, "pictures": len(pictures), **row} for row in rows]
@@ -355,8 +413,9 @@ def main() -> None:
     parser.add_argument("--data", default=str(ROOT / "datasets" / "icons-128"))
     parser.add_argument("--splits", nargs="+", default=["test-drawing", "test-concept"])
     parser.add_argument("--measure", default="psnr", choices=["psnr", "perceptual"])
-    parser.add_argument("--parts", nargs="+", default=["choices", "time"], choices=["choices", "time"])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--quality", type=float, default=20.0, help="of the budgets that are timed")
+    parser.add_argument("--loss", type=float, default=0.1, help="of the budgets that are timed")
     parser.add_argument("--limit", type=int, help="pictures of each split; all when left out")
     parser.add_argument("--timed", type=int, default=64, help="pictures that times are taken on")
     parser.add_argument("--rounds", type=int, default=3)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from PIL import Image
 
 from textok.cli import main
 from textok.cli.info import readable
-from textok.codec import TtkReader
+from textok.codec import TtkReader, coded_sizes
 from textok.codec.prior_file import PRIOR_FILE
 from textok.models.bottleneck import FSQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.decoded_curves import DecodedCurves
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.token_file import load_tokens
+
+CAPTIONS = ["a red square", "a green square", "", "a blue square"]  # of the pictures
 
 
 def run(*words: object) -> int:
@@ -93,11 +98,19 @@ def test_codes_decode_to_the_same_pixels(codes_folder: Path, pictures: Path, tmp
         assert torch.stack([record.values for record in reader]).equal(load_tokens(tokens).values.long())
 
 
+def between(model_folder: Path, pictures: Path) -> float:
+    """Mean bytes of tokens, halfway between two and three of each picture."""
+    tokenizer = ImageTokenizer.from_pretrained(model_folder)
+    found = tokenizer.encode([Image.open(path) for path in sorted(pictures.glob("*.png"))], CAPTIONS)
+    return float(coded_sizes(tokenizer.model)(found.values).mean(dim=0)[1:3].mean())
+
+
 @pytest.mark.parametrize(
     "target",
     [
         ("--mean-tokens", "2.5"),
         ("--mean-tokens", "2.5", "--equal", "quality"),
+        ("--bytes", "{between}"),
         ("--quality", "60"),
         ("--loss", "0", "--chooser", "oracle"),
         ("--loss", "60"),
@@ -108,7 +121,8 @@ def test_a_range_of_budgets(
     target: tuple[str, ...], model_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "x.ttk"
-    assert run("compress", pictures, "--model", model_folder, "--budget", "2-3", *target, "--out", out) == 0
+    words = [word.format(between=between(model_folder, pictures)) for word in target]
+    assert run("compress", pictures, "--model", model_folder, "--budget", "2-3", *words, "--out", out) == 0
     with TtkReader(out) as reader:
         budgets = [len(record.values) for record in reader]
     assert len(budgets) == 4 and set(budgets) <= {2, 3}
@@ -116,6 +130,70 @@ def test_a_range_of_budgets(
         assert budgets == [3] * 4  # no picture reaches it
     if target == ("--loss", "60"):
         assert budgets == [2] * 4  # every picture may be as bad as that
+
+
+def test_how_a_budget_was_met_is_told(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "x.ttk"
+    compress = ("compress", pictures, "--model", model_folder, "--budget", "2-3", "--out", out)
+
+    def told(*words: object) -> tuple[dict[str, Any], str]:
+        assert run(*compress, *words, "--json") == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert run(*compress, *words) == 0
+        return facts, capsys.readouterr().out
+
+    facts, text = told("--mean-tokens", 2.5)
+    sample = facts["sample"]
+    assert sample["pictures"] == 4 and 2 <= sample["mean"] <= 3 and sample["standard_error"] >= 0
+    assert facts["equal"] == "loss" and f"at most {facts['threshold']:.4g} dB" in text
+    assert f"a mean of {sample['mean']:.2f} tokens, standard error" in text and "do not reach" not in text
+    assert run("info", out, "--json") == 0
+    settings = json.loads(capsys.readouterr().out)["ttk"]["settings"]
+    assert settings["sample"] == sample and settings["threshold"] == facts["threshold"]
+    assert run("info", out) == 0 and "standard error" in capsys.readouterr().out
+
+    facts, text = told("--quality", 60)
+    assert facts["not_reached"] == 4 and "pictures that do not reach it: 4" in text
+    facts, text = told("--quality", 0)
+    assert facts["not_reached"] == 0 and "quality asked for: 0 dB" in text and "sample" not in facts
+    facts, text = told("--mean-tokens", 2.5, "--equal", "quality")
+    assert "quality asked for" in text and facts["not_reached"] >= 0 and "beyond" not in text
+
+
+def test_a_share_may_go_beyond_the_range(
+    model_folder: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where quality is the number of tokens, all four pictures need three, and half of them may have these."""
+    monkeypatch.setattr(DecodedCurves, "at", lambda _curves, _rows, budgets: budgets.double())
+    out = tmp_path / "x.ttk"
+    words = ("compress", pictures, "--model", model_folder, "--budget", "1-2", "--quality", 3, "--out", out)
+    assert run(*words, "--beyond", 0.5) == 0
+    text = capsys.readouterr().out
+    assert "pictures that do not reach it: 2" in text and "pictures beyond the range: 2" in text
+    with TtkReader(out) as reader:
+        assert [len(record.values) for record in reader] == [2, 3, 2, 3]
+        assert reader.header.settings["beyond"] == 0.5
+    assert run(*words, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["mean_tokens"], facts["not_reached"], facts["beyond"]) == (2, 4, 0)
+
+
+def test_ranges_have_names(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    """Of four tokens, 120 to 220 of 256 are two to three."""
+    out = tmp_path / "x.ttk"
+    words = ("compress", pictures, "--model", model_folder, "--budget", "middle", "--out", out)
+    assert run(*words, "--quality", 60) == 0
+    with TtkReader(out) as reader:
+        assert {len(record.values) for record in reader} == {3}
+    assert run(*words, "--quality", 0) == 0
+    with TtkReader(out) as reader:
+        assert {len(record.values) for record in reader} == {2}
 
 
 def test_a_predictor_finds_the_budgets(
@@ -126,7 +204,7 @@ def test_a_predictor_finds_the_budgets(
     lines = [json.dumps({"file_name": name, "text": "a square"}) for name in names]
     (captioned / "metadata.jsonl").write_text("\n".join(lines))
     words = ["--model", model_folder, "--data", captioned, "--split", "None", "--out", tmp_path / "head"]
-    words += ["--scored", "None", "--limit", 4, "--looks", 2, "--steps", 2]
+    words += ["--held-out", "None", "--scored", "None", "--limit", 4, "--looks", 2, "--steps", 2]
     assert run("train", "predictor", *words) == 0
     compress = ("compress", pictures, "--model", model_folder, "--out", tmp_path / "x.ttk")
     soft = ("--budget", "2-3", "--mean-tokens", 2.5, "--chooser")
@@ -239,7 +317,12 @@ def test_mistakes_are_told_in_a_line(
     for words in (("--chooser", "oracle"), ("--measure", "perceptual"), ("--equal", "loss")):
         assert f"{words[0][2:]}: only with a range" in refused(*compress, "--budget", "3", *words)
     ranged = (*compress, "--budget", "2-3", "--quality", "20")
-    assert "equal: only with --mean-tokens" in refused(*ranged, "--equal", "loss")
+    assert "equal: only with --mean-tokens or --bytes" in refused(*ranged, "--equal", "loss")
+    assert "beyond: only with a range" in refused(*compress, "--budget", "3", "--beyond", "0.1")
+    assert "beyond: got 2.0" in refused(*ranged, "--beyond", "2")
+    assert "beyond: got one loss" in refused(*compress, "--budget", "2-3", "--loss", "1", "--beyond", "0.1")
+    many = refused(*compress, "--budget", "2-3", "--bytes", "5000")
+    assert "bytes: got 5000 on average" in many and "at 2 to 3 tokens" in many
     assert "expected a number such as 16" in refused(*compress, "--budget", "few")
     assert "expected 1 to 4" in refused(*compress, "--budget", "5")
     assert "step" in refused(*compress, "--step", "0")

@@ -77,6 +77,11 @@ def test_it_is_saved_with_its_scales_and_its_tokenizer(tmp_path: Path) -> None:
     head = QualityPredictor(config_for(TexTokConfig())).eval()
     head.curve_mean.uniform_(15, 25)
     head.detail_mean.uniform_()
+    before = head(torch.zeros(1, 32, 8), torch.zeros(1, NUM_DETAILS))
+    head.correction.uniform_(-1, 0)
+    torch.testing.assert_close(
+        head(torch.zeros(1, 32, 8), torch.zeros(1, NUM_DETAILS)), before + head.correction
+    )
     latents, detail = torch.randn(2, 32, 8), torch.randn(2, NUM_DETAILS)
     head.save_pretrained(tmp_path)
     again = QualityPredictor.from_pretrained(tmp_path)

@@ -185,9 +185,7 @@ def test_all_that_can_reach_it_go_beyond_where_the_share_is_one() -> None:
 def test_calibration_meets_the_mean(seed: int, mean: float, lower: bool, share: float, name: str) -> None:
     known = negated(curves(200, seed=seed)) if lower else curves(200, seed=seed)
     bounds = Bounds(low=LOW, high=HIGH, beyond=LONGEST)
-    found = calibrate(
-        known, bounds, mean_tokens=mean, lower_is_better=lower, search=SEARCHES[name], share=share
-    )
+    found = calibrate(known, bounds, mean=mean, lower_is_better=lower, search=SEARCHES[name], share=share)
     again = chosen(known, found.threshold, search=SEARCHES[name], share=share, lower=lower)
     assert float(again.budgets.double().mean()) == pytest.approx(found.mean_tokens)
     assert (
@@ -199,9 +197,7 @@ def test_other_pictures_of_the_kind_meet_the_mean_within_the_stated_error() -> N
     bounds = Bounds(low=LOW, high=HIGH, beyond=HIGH)
     misses = []
     for seed in range(25):
-        found = calibrate(
-            curves(60, seed=seed), bounds, mean_tokens=6.0, lower_is_better=False, search=exhaustive
-        )
+        found = calibrate(curves(60, seed=seed), bounds, mean=6.0, lower_is_better=False, search=exhaustive)
         others = chosen(curves(1000, seed=1000 + seed), found.threshold)
         misses.append(abs(float(others.budgets.double().mean()) - 6.0) > 2 * found.standard_error)
     assert 0 < found.standard_error < 0.5 and found.pictures == 60
@@ -211,10 +207,10 @@ def test_other_pictures_of_the_kind_meet_the_mean_within_the_stated_error() -> N
 def test_calibration_refuses_what_it_cannot_use() -> None:
     bounds, few = Bounds(low=LOW, high=HIGH, beyond=HIGH), curves(1)
     with pytest.raises(ValueError, match="got 1 pictures"):
-        calibrate(few, bounds, mean_tokens=4.0, lower_is_better=False, search=exhaustive)
+        calibrate(few, bounds, mean=4.0, lower_is_better=False, search=exhaustive)
     broken = KnownCurves(torch.full((4, 12), torch.nan), first=LOW)
     with pytest.raises(ValueError, match="finite"):
-        calibrate(broken, bounds, mean_tokens=4.0, lower_is_better=False, search=exhaustive)
+        calibrate(broken, bounds, mean=4.0, lower_is_better=False, search=exhaustive)
 
 
 def test_falls_are_counted() -> None:

@@ -23,6 +23,7 @@ from textok.training import quality_predictor
 from textok.training.quality_predictor import (
     MeasuredPictures,
     PredictorRun,
+    correct,
     draw_budgets,
     fit,
     measure_pictures,
@@ -72,6 +73,21 @@ def test_a_head_tells_pictures_it_has_not_seen() -> None:
     assert nothing["rmse"] > 15
 
 
+def test_pictures_that_the_tokenizer_does_not_know_correct_the_head() -> None:
+    """Held-out pictures are worse, the more so the more tokens; afterwards they are told without bias."""
+    unseen = [invented(300, seed=seed) for seed in (1, 2)]
+    worse = [replace(data, quality=data.quality - 0.3 * data.budgets.float().log2()) for data in unseen]
+    head = fit(RUN, invented(600), config=CONFIG)
+    before = score(head, worse[1])
+    correct(head, worse[0])
+    after = score(head, worse[1])
+    assert before["bias"] == pytest.approx(0.85, abs=0.15) and abs(after["bias"]) < 0.1
+    assert after["rmse"] < before["rmse"]
+    drop = head.correction[0] - head.correction[-1]
+    assert float(drop) == pytest.approx(0.3 * 4, abs=0.3)  # from 1 to 16 tokens
+    assert float(head.correction.abs().max()) < 2
+
+
 def test_neighbouring_budgets_are_in_order() -> None:
     data = invented(400)
     noisy = replace(
@@ -103,7 +119,12 @@ def test_a_budget_is_drawn_from_each_part(looks: int, longest: int) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"steps": 0}, "steps: got 0"), ({"limit": 1}, "limit: got 1"), ({"lr": 0.0}, "lr, weight_decay")],
+    [
+        ({"scored": "val"}, "scored: got 'val', which corrects"),
+        ({"steps": 0}, "steps: got 0"),
+        ({"limit": 1}, "limit: got 1"),
+        ({"lr": 0.0}, "lr, weight_decay"),
+    ],
 )
 def test_impossible_runs_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -129,13 +150,16 @@ def test_what_is_measured_is_what_decoding_gives(pictures: Path, tokenizer: Imag
 
 
 def test_a_head_is_trained_and_written(pictures: Path, tokenizer: ImageTokenizer, tmp_path: Path) -> None:
-    run = replace(RUN, data=str(pictures), looks=3, steps=3, limit=12)
+    run = replace(RUN, data=str(pictures), scored="train", looks=3, steps=3, limit=12)
     scores = train_predictor(run, tmp_path / "a", tokenizer=tokenizer)
     head = QualityPredictor.from_pretrained(tmp_path / "a")
     head.check(tokenizer_id=tokenizer.model_id, measure="psnr")
     assert head.made_by["scores"] == scores and head.made_by["pictures"] == 12 == scores["pictures"]
     assert head.model_id.startswith("quality-predictor-")
-    assert train_predictor(replace(run, scored=None), tmp_path / "b", tokenizer=tokenizer) == {}
+    assert bool(head.correction.abs().max() > 0) and scores["uncorrected"]["bias"] != scores["bias"]
+    alone = replace(run, scored=None, held_out=None)
+    assert train_predictor(alone, tmp_path / "b", tokenizer=tokenizer) == {}
+    assert not QualityPredictor.from_pretrained(tmp_path / "b").correction.any()
 
 
 def test_the_command(
@@ -146,11 +170,23 @@ def test_the_command(
 ) -> None:
     tokenizer.model.save_pretrained(tmp_path / "model")
     words = ["train", "predictor", "--model", str(tmp_path / "model"), "--data", str(pictures)]
-    words += ["--limit", "8", "--looks", "2", "--steps", "2", "--out", str(tmp_path / "head")]
+    words += [
+        "--scored",
+        "train",
+        "--limit",
+        "8",
+        "--looks",
+        "2",
+        "--steps",
+        "2",
+        "--out",
+        str(tmp_path / "head"),
+    ]
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 8
     assert main(words) == 0
-    assert "quality predictor" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "quality predictor" in told and "before correction" in told
     assert main([*words, "--split", "exam"]) == 2
     assert "exam" in capsys.readouterr().err
 

@@ -15,9 +15,10 @@ from textok.cli.caption_file import captions_from
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
 from textok.cli.names import PictureNames
 from textok.cli.soft import SoftChoice
+from textok.cli.soft_encoding import budgets_told, picture_encoder
 
 if TYPE_CHECKING:
-    from textok.codec import Record, TtkReader, TtkWriter
+    from textok.codec import Prior, Record, TtkReader, TtkWriter
     from textok.pipeline.image_tokenizer import ImageTokenizer
 
 DEFAULT_SOFT = SoftChoice()
@@ -45,20 +46,24 @@ def compress(
         append: add to the file, which the same model and step made, instead of replacing it.
         json: print the result as JSON.
     """
+    from textok.codec import coded_sizes, find_prior
     from textok.codec.facts import ttk_facts
 
     tokenizer = model.load()
-    encode = soft.encoder(tokenizer, pictures, batch_size=model.batch_size)
-    settings = {"keep": captions == "keep", "step": step, "made": soft.settings()}
+    prior = find_prior(model.model, model_id=tokenizer.model_id)
+    sizes = coded_sizes(tokenizer.model, prior=prior, step=step)
+    encoder = picture_encoder(soft, tokenizer, pictures, sizes=sizes, batch_size=model.batch_size)
+    settings = {"keep": captions == "keep", "step": step, "made": soft.settings() | encoder.calibration()}
     with (
-        _writer(tokenizer, model, out, append=append, **settings) as writer,
+        _writer(tokenizer, prior, out, append=append, **settings) as writer,
         closing(pictures.batches(tokenizer, batch_size=model.batch_size)) as batches,
     ):
         for batch in batches:
-            for record in encode(batch):
+            for record in encoder.records(batch):
                 writer.add(record)
-    facts = ttk_facts(out)
-    print(json_format.dumps(facts) if json else _told(facts))
+    facts = ttk_facts(out) | encoder.calibration() | encoder.outcome()
+    lines = [_told(facts), *budgets_told(soft, facts)]
+    print(json_format.dumps(facts) if json else "\n".join(lines))
 
 
 def _told(facts: dict[str, Any]) -> str:
@@ -72,7 +77,7 @@ def _told(facts: dict[str, Any]) -> str:
 @contextmanager
 def _writer(
     tokenizer: "ImageTokenizer",
-    model: ModelChoice,
+    prior: "Prior | None",
     out: Path,
     *,
     append: bool,
@@ -80,10 +85,9 @@ def _writer(
     step: float,
     made: dict[str, Any],
 ) -> Iterator["TtkWriter"]:
-    from textok.codec import TtkWriter, appending, find_prior, header_for
+    from textok.codec import TtkWriter, appending, header_for
     from textok.writing import only_writer, replacing
 
-    prior = find_prior(model.model, model_id=tokenizer.model_id)
     header = header_for(tokenizer.model, prior=prior, step=step, captions=keep, settings=made)
     with ExitStack() as stack:
         if append:

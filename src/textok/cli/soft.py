@@ -1,35 +1,31 @@
 """The options that say how many tokens each picture gets."""
 
-import random
 import re
-from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from textok.cli.choices import PictureChoice
-
 if TYPE_CHECKING:
-    from textok.codec import Record
-    from textok.data import Batch
     from textok.pipeline.image_tokenizer import ImageTokenizer
-    from textok.pipeline.soft_budget import Chooser, SoftBudget, SoftEncoder
+    from textok.pipeline.soft_budget import Chooser, SoftBudget
 
-_SAMPLE = 256
-
-Encode = Callable[["Batch"], list["Record"]]
+_NAMED = ("short", "middle", "long")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftChoice:
     """A fixed budget, or a range with what decides within it."""
 
-    budget: Annotated[str | None, arg(metavar="K|LOW-HIGH", help_behavior_hint="(default: all)")] = None
-    """tokens a picture: a number for all alike, or a range within which each gets as few as it needs"""
+    budget: Annotated[
+        str | None, arg(metavar="K|LOW-HIGH|short|middle|long", help_behavior_hint="(default: all)")
+    ] = None
+    """tokens a picture: a number for all alike, or a range within which each gets as few as it needs; short, middle \
+and long are 80-150, 120-220 and 150-250 of 256 tokens, and the same shares of a model that has others"""
     mean_tokens: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
     """with a range: so many tokens on average, found on a sample of the pictures"""
+    bytes: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
+    """with a range: so many bytes of tokens on average in the file, found likewise; names and captions come on top"""
     quality: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
     """with a range: the PSNR in dB (or --measure) that each picture is to reach"""
     loss: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
@@ -40,111 +36,90 @@ class SoftChoice:
         Literal["quality", "loss"] | None,
         arg(metavar="{quality,loss}", help_behavior_hint="(default: loss)"),
     ] = None
-    """with --mean-tokens: whether one loss or one quality for all gives that mean; a loss gives the better pictures"""
+    """with --mean-tokens or --bytes: whether one loss or one quality for all gives that mean; a loss gives the better \
+pictures"""
+    beyond: Annotated[float | None, arg(metavar="SHARE", help_behavior_hint="")] = None
+    """let at most this share of the pictures, such as 0.05, have more tokens than the range where that reaches the \
+quality; a mean is then met by one quality for all"""
     chooser: Annotated[str, arg(metavar="oracle|bisection|predictor|FOLDER")] = "bisection"
     """with a range, how budgets are found: decoding at every one, at log2 of them, or by the model's predictor \
 (or that of a folder), which decodes nothing"""
 
     def __post_init__(self) -> None:
-        if self.budget is not None and not re.fullmatch(r"\d{1,6}(-\d{1,6})?", self.budget):
+        numbers = self.budget is None or re.fullmatch(r"\d{1,6}(-\d{1,6})?", self.budget)
+        if not numbers and self.budget not in _NAMED:
             raise ValueError(
-                f"budget: got {self.budget!r}; expected a number such as 16, or a range such as 8-24"
+                f"budget: got {self.budget!r}; expected a number such as 16, a range such as 8-24, or one of "
+                f"{', '.join(_NAMED)}"
             )
-        targets = sum(target is not None for target in (self.mean_tokens, self.quality, self.loss))
-        if targets != int(self.is_range):
+        given = sum(target is not None for target in self._targets.values())
+        if given != int(self.is_range):
             raise ValueError(
-                f"budget: got {self.budget or 'none'} with {targets} of --mean-tokens, --quality and --loss;"
+                f"budget: got {self.budget or 'none'} with {given} of --mean-tokens, --bytes, --quality and --loss;"
                 " expected one of them with a range such as 8-24, and none with a number"
             )
+        self._check_soft()
 
+    def _check_soft(self) -> None:
+        """Options that a range, or a mean, gives a meaning to."""
         soft = {"equal": self.equal is not None, "measure": self.measure != "psnr"}
-        soft["chooser"] = self.chooser != "bisection"
+        soft |= {"beyond": self.beyond is not None, "chooser": self.chooser != "bisection"}
         if not self.is_range and any(soft.values()):
             name = next(name for name, given in soft.items() if given)
             raise ValueError(f"{name}: only with a range of tokens such as --budget 8-24; leave it out")
-        if self.equal is not None and self.mean_tokens is None:
-            raise ValueError("equal: only with --mean-tokens; leave it out")
+        if self.equal is not None and not self.is_mean:
+            raise ValueError("equal: only with --mean-tokens or --bytes; leave it out")
+        if self.beyond is not None and (self.loss is not None or self.equal == "loss"):
+            raise ValueError(
+                "beyond: got one loss for all, which no picture needs more tokens for; leave one of them out"
+            )
+
+    @property
+    def _targets(self) -> dict[str, float | None]:
+        return {
+            "mean_tokens": self.mean_tokens,
+            "bytes": self.bytes,
+            "quality": self.quality,
+            "loss": self.loss,
+        }
 
     @property
     def is_range(self) -> bool:
         """Whether each picture may get another number of tokens."""
-        return self.budget is not None and "-" in self.budget
+        return self.budget is not None and ("-" in self.budget or self.budget in _NAMED)
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether what is asked for is a mean, which is calibrated on a sample."""
+        return self.mean_tokens is not None or self.bytes is not None
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, for the record."""
-        asked: dict[str, Any] = {"budget": self.budget, "mean_tokens": self.mean_tokens}
-        asked |= {"quality": self.quality, "loss": self.loss, "equal": self.equal}
+        asked: dict[str, Any] = {"budget": self.budget, **self._targets}
+        asked |= {"equal": self.equal, "beyond": self.beyond}
         if self.is_range:
             by = self.chooser if self.chooser in ("oracle", "bisection") else "predictor"
             asked |= {"chooser": by, "measure": self.measure}
         return {name: value for name, value in asked.items() if value is not None}
 
-    def encoder(self, tokenizer: "ImageTokenizer", pictures: PictureChoice, *, batch_size: int) -> Encode:
-        """What makes records of a batch; a mean is calibrated here, on a sample of the pictures.
+    def soft_budget(self, num_latents: int) -> "SoftBudget":
+        """The budget, for a tokenizer of so many tokens.
 
         Raises:
-            ValueError: when the budget does not fit the tokenizer, or there are too few pictures to calibrate on.
+            ValueError: when its numbers make no sense.
         """
-        if not self.is_range:
-            return self._fixed(tokenizer, batch_size=batch_size)
-        from textok.pipeline.soft_budget import SoftEncoder
+        from textok.pipeline.soft_budget import SoftBudget, named_range
 
-        chooser = self._chooser(tokenizer)
-        encoder = SoftEncoder(tokenizer, self._soft_budget(), chooser=chooser, batch_size=batch_size)
-        if self.mean_tokens is not None:
-            _calibrate(encoder, pictures, batch_size=batch_size)
-        return lambda batch: _soft_records(encoder, batch)
+        asked = str(self.budget)
+        low, high = named_range(asked, num_latents) if asked in _NAMED else map(int, asked.split("-"))
+        soft = {"equal": self.equal, "measure": self.measure, "beyond": self.beyond}
+        return SoftBudget(low, high, **self._targets, **soft, strict=self.beyond is None)
 
-    def _soft_budget(self) -> "SoftBudget":
-        from textok.pipeline.soft_budget import SoftBudget
-
-        low, high = map(int, str(self.budget).split("-"))
-        targets = {"mean_tokens": self.mean_tokens, "quality": self.quality, "loss": self.loss}
-        return SoftBudget(low, high, **targets, equal=self.equal, measure=self.measure)
-
-    def _chooser(self, tokenizer: "ImageTokenizer") -> "Chooser":
+    def find_chooser(self, tokenizer: "ImageTokenizer") -> "Chooser":
+        """Its name, or the predictor."""
         from textok.models.quality_predictor import QualityPredictor
 
         if self.chooser == "oracle" or self.chooser == "bisection":
             return self.chooser
         own = tokenizer.model_id.rpartition("-")[0]
         return QualityPredictor.from_pretrained(own if self.chooser == "predictor" else self.chooser)
-
-    def _fixed(self, tokenizer: "ImageTokenizer", *, batch_size: int) -> Encode:
-        budget = tokenizer.model.budget(None if self.budget is None else int(self.budget))
-
-        def encode(batch: "Batch") -> list["Record"]:
-            tokens = tokenizer.encode(
-                batch.images, batch.captions, num_tokens=budget, keep_size=True, batch_size=batch_size
-            )
-            return _records(batch, list(tokens.values), grid=tokens.grid)
-
-        return encode
-
-
-def _soft_records(encoder: "SoftEncoder", batch: "Batch") -> list["Record"]:
-    tokens = encoder.encode(batch.images, batch.captions, keep_size=True)
-    return _records(batch, [one.values for one in tokens], grid=tokens[0].grid)
-
-
-def _records(batch: "Batch", values: list[Any], *, grid: tuple[int, int]) -> list["Record"]:
-    from textok.codec import Record
-
-    rows = zip(batch.keys, values, batch.captions, strict=True)
-    return [Record(key=key, values=one, grid=grid, caption=caption) for key, one, caption in rows]
-
-
-def _calibrate(encoder: "SoftEncoder", pictures: PictureChoice, *, batch_size: int) -> None:
-    """On pictures drawn evenly from all of them, each as likely as the others (reservoir sampling)."""
-    import torch
-
-    draws, sample, seen = random.Random(0), list[tuple[Any, str]](), 0
-    with closing(pictures.batches(encoder.tokenizer, batch_size=batch_size)) as batches:
-        for batch in batches:
-            for one in zip(batch.images, batch.captions, strict=True):
-                seen += 1
-                if len(sample) < _SAMPLE:
-                    sample.append(one)
-                elif (place := draws.randrange(seen)) < _SAMPLE:
-                    sample[place] = one
-    encoder.calibrate(torch.stack([one[0] for one in sample]), [one[1] for one in sample], keep_size=True)

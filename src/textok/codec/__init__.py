@@ -9,6 +9,7 @@ from textok.codec.prior import CodePrior, LatentPrior, Prior
 from textok.codec.prior_file import find_prior, load_prior, save_prior
 from textok.codec.reader import TtkReader, read_stream
 from textok.codec.records import Record
+from textok.codec.sizes import coded_sizes
 from textok.codec.tokenizers import check_model, header_for
 from textok.codec.writer import TtkWriter, appending
 
@@ -22,6 +23,7 @@ __all__ = [
     "TtkWriter",
     "appending",
     "check_model",
+    "coded_sizes",
     "find_prior",
     "header_for",
     "load_prior",

@@ -38,7 +38,7 @@ def pack(values: Sequence[Int[ndarray, "_ c"]], prior: Prior) -> tuple[bytes, by
         rows = np.flatnonzero(budgets > position)
         near, choice = prior.expect(position, dense, rows)
         away = dense[rows, position] - near
-        for channel, chosen, group in _groups(choice):
+        for channel, chosen, group in groups(choice):
             table, numbers = prior.table(position, channel, chosen), away[group, channel]
             symbols = table.symbols(numbers)
             encoder.put(table, symbols)
@@ -62,7 +62,7 @@ def unpack(coded: bytes, escapes: bytes, *, count: int, prior: Prior) -> list[In
     for position in range(longest):
         rows = np.flatnonzero(budgets > position)
         near, choice = prior.expect(position, dense, rows)
-        for channel, chosen, group in _groups(choice):
+        for channel, chosen, group in groups(choice):
             table = prior.table(position, channel, chosen)
             symbols = decoder.take(table, len(group))
             away = symbols + table.low
@@ -74,8 +74,8 @@ def unpack(coded: bytes, escapes: bytes, *, count: int, prior: Prior) -> list[In
     return [numbers[:budget] for numbers, budget in zip(dense, budgets, strict=True)]
 
 
-def _groups(choice: Int[ndarray, "n c"]) -> Iterator[tuple[int, int, Int[ndarray, "m"]]]:
-    """(channel, choice, rows) in the order of coding."""
+def groups(choice: Int[ndarray, "n c"]) -> Iterator[tuple[int, int, Int[ndarray, "m"]]]:
+    """Channel, choice and the rows that have it, in the order of coding."""
     for channel in range(choice.shape[1]):
         for chosen in np.unique(choice[:, channel]).tolist():
             yield channel, chosen, np.flatnonzero(choice[:, channel] == chosen)

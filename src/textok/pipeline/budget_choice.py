@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 CALIBRATION_STEPS = 40
+
+Sizes = Callable[[Float[Tensor, "b k c"] | Integer[Tensor, "b k"]], Float[Tensor, "b k"]]
+"""Tokens of pictures to the bytes that the first 1 to k of each take: ``textok.codec.coded_sizes`` makes one."""
 
 
 @runtime_checkable
@@ -243,19 +246,21 @@ def _bisection_differs(curves: KnownCurves, *, lower_is_better: bool) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A threshold that gives a mean budget on a sample of pictures.
+    """A threshold that gives a mean on a sample of pictures.
 
     Attributes:
-        threshold: the quality to reach.
-        mean_tokens: mean budget of the sample at that threshold.
-        standard_error: of that mean, from the spread of the budgets: other pictures of the same kind have a mean
+        threshold: the quality to reach, or the loss to keep to.
+        mean: of the sample at that threshold, of what was asked for: tokens, or bytes.
+        standard_error: of that mean, from the spread over the pictures: other pictures of the same kind have a mean
             within twice of it 19 times in 20, where they are many.
+        mean_tokens: of the sample at that threshold; ``mean`` itself unless bytes were asked for.
         pictures: in the sample.
     """
 
     threshold: float
-    mean_tokens: float
+    mean: float
     standard_error: float
+    mean_tokens: float
     pictures: int
 
 
@@ -263,20 +268,22 @@ def calibrate(
     curves: KnownCurves,
     bounds: Bounds,
     *,
-    mean_tokens: float,
+    mean: float,
     lower_is_better: bool,
     search: Search,
     share: float = 0.0,
+    costs: KnownCurves | None = None,
 ) -> Calibration:
     """The threshold whose budgets have this mean over the sample, as nearly as its pictures allow.
 
     Args:
         curves: of the sample, covering the bounds.
         bounds: of the budgets.
-        mean_tokens: the mean to meet.
+        mean: the mean to meet, of tokens or of ``costs``.
         lower_is_better: of the curves' quality.
         search: the one that will be used.
         share: of the pictures may go beyond ``bounds.high``.
+        costs: what each budget costs each picture, such as bytes; more for more tokens. None counts tokens.
 
     Raises:
         ValueError: when there are fewer than two pictures, or a quality is not finite.
@@ -288,15 +295,18 @@ def calibrate(
         goal = Goal(threshold, lower_is_better)
         return choose(curves, goal, bounds, search=search, allowance=Allowance(share)).budgets
 
+    def costs_of(budgets: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+        return (budgets if costs is None else costs.at(torch.arange(len(budgets)), budgets)).double()
+
     easy, hard = _ends(curves, lower_is_better=lower_is_better)
-    threshold = _meet(
-        lambda value: float(budgets_at(value).double().mean()), mean_tokens, easy=easy, hard=hard
-    )
-    budgets = budgets_at(threshold).double()
+    threshold = _meet(lambda value: float(costs_of(budgets_at(value)).mean()), mean, easy=easy, hard=hard)
+    budgets = budgets_at(threshold)
+    spent = costs_of(budgets)
     return Calibration(
         threshold=threshold,
-        mean_tokens=float(budgets.mean()),
-        standard_error=float(budgets.std() / len(budgets) ** 0.5),
+        mean=float(spent.mean()),
+        standard_error=float(spent.std() / len(spent) ** 0.5),
+        mean_tokens=float(budgets.double().mean()),
         pictures=len(budgets),
     )
 

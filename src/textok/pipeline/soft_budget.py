@@ -3,7 +3,6 @@
 A budget of k is the first k tokens of one encoding, so a picture is encoded once, whatever it gets.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +22,7 @@ from textok.pipeline.budget_choice import (
     KnownCurves,
     LossCurves,
     Search,
+    Sizes,
     bisection,
     calibrate,
     choose,
@@ -38,22 +38,22 @@ from textok.pipeline.image_tokenizer import (
 )
 from textok.pipeline.picture_quality import find_measure
 from textok.pipeline.pictures import Picture, as_pictures
-from textok.pipeline.soft_budget_config import RANGES_32, RANGES_256, SoftBudget
+from textok.pipeline.soft_budget_config import RANGES_256, SoftBudget, named_range
 from textok.pipeline.soft_tokens import SoftTokens, decode_soft
 
 Chooser = Literal["oracle", "bisection"] | QualityPredictor
 """What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
 
 __all__ = [
-    "RANGES_32",
     "RANGES_256",
     "Chooser",
+    "Sizes",
     "SoftBudget",
     "SoftEncoder",
     "SoftTokens",
     "decode_soft",
     "encode_soft",
-    "plain_bytes_per_token",
+    "named_range",
 ]
 
 CALIBRATION_PICTURES = 512
@@ -81,11 +81,17 @@ class SoftEncoder:
         budget: what each picture may have.
         chooser: "oracle" decodes at every budget; "bisection" at log2 of them, and may miss the fewest tokens where
             quality is not monotone; a QualityPredictor made for this tokenizer decodes nothing.
-        bytes_per_token: for a budget of bytes; default codes of whole entropy, or latents of 16 bits a channel.
+        sizes: for a budget of bytes: what measures coded tokens, ``textok.codec.coded_sizes(tokenizer.model,
+            prior=prior)`` for a .ttk file by that probability model.
         batch_size: pictures at a time.
 
+    Budgets are those of one picture at a time where the quality that is asked for is not within the rounding of
+    sums of one that a picture has: in float32 1e-4 on the scale [-1, 1]. In bfloat16 a small loss is about little more
+    than that rounding: budgets found by loss then differ with the batch for some pictures, by tokens that are worth
+    no more than it. Take float32 where budgets have to repeat.
+
     Raises:
-        ValueError: when the budget or the predictor does not fit the tokenizer.
+        ValueError: when the budget or the predictor does not fit the tokenizer, or bytes have no ``sizes``.
     """
 
     def __init__(
@@ -94,15 +100,19 @@ class SoftEncoder:
         budget: SoftBudget,
         *,
         chooser: Chooser = "bisection",
-        bytes_per_token: float | None = None,
+        sizes: Sizes | None = None,
         batch_size: int = 32,
     ) -> None:
         if budget.high > (longest := tokenizer.model.config.num_latents):
             raise ValueError(
                 f"budget: got up to {budget.high} tokens; expected at most the model's {longest}"
             )
+        if budget.bytes is not None and sizes is None:
+            raise ValueError(
+                "bytes: expected what measures coded tokens; pass sizes=textok.codec.coded_sizes(tokenizer.model)"
+            )
         self.tokenizer, self.chooser, self.batch_size = tokenizer, chooser, batch_size
-        self.budget = budget.in_tokens(bytes_per_token or plain_bytes_per_token(tokenizer))
+        self.budget, self._sizes = budget, sizes
         self.measure = find_measure(budget.measure)
         self.bounds = Bounds(
             low=budget.low, high=budget.high, beyond=budget.high if budget.strict else longest
@@ -141,31 +151,55 @@ class SoftEncoder:
         ``encode``.
 
         Raises:
-            ValueError: when the budget names a quality or a loss, or there are fewer than two pictures.
+            ValueError: when the budget names a quality or a loss, there are fewer than two pictures, or they have
+                no mean of so many bytes within the range of tokens.
         """
-        if self.budget.mean_tokens is None:
+        mean = self.budget.mean_tokens if self.budget.bytes is None else self.budget.bytes
+        if mean is None:
             raise ValueError("budget: got a quality or a loss; only a mean of tokens or bytes is calibrated")
+        curves, costs = self._sampled(images, captions, keep_size=keep_size)
+        if costs is not None:
+            self._check_bytes(costs)
         self.calibration = calibrate(
-            self.curves(images, captions, keep_size=keep_size),
+            curves,
             self.bounds,
-            mean_tokens=self.budget.mean_tokens,
+            mean=mean,
             lower_is_better=self._lower_is_better,
             search=self._search,
             share=self.budget.share_beyond,
+            costs=costs,
         )
         return self.calibration
 
-    @torch.no_grad()
     def curves(
         self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
     ) -> KnownCurves:
         """Quality, or loss where pictures share that, at every budget within the bounds: decoded, or predicted."""
-        low, high = self.bounds.low, self.bounds.beyond
-        tables = [
-            measure_all(batch.curves, torch.arange(len(batch.curves)), low=low, high=high)
-            for batch in self._batches(images, captions, keep_size=keep_size)
-        ]
-        return KnownCurves(torch.cat(tables), first=low)
+        return self._sampled(images, captions, keep_size=keep_size)[0]
+
+    @torch.no_grad()
+    def _sampled(
+        self, images: Picture | Sequence[Picture], captions: Captions, *, keep_size: bool
+    ) -> tuple[KnownCurves, KnownCurves | None]:
+        """Curves within the bounds, and where bytes are asked for the bytes of every budget there."""
+        low, high, tables, costs = self.bounds.low, self.bounds.beyond, list[Tensor](), list[Tensor]()
+        for batch in self._batches(images, captions, keep_size=keep_size):
+            rows = torch.arange(len(batch.curves))
+            tables.append(measure_all(batch.curves, rows, low=low, high=high))
+            if self.budget.bytes is not None and self._sizes is not None:
+                costs.append(self._sizes(batch.values)[:, low - 1 : high])
+        return KnownCurves(torch.cat(tables), first=low), KnownCurves(
+            torch.cat(costs), low
+        ) if costs else None
+
+    def _check_bytes(self, costs: KnownCurves) -> None:
+        low, high = self.bounds.low, self.bounds.high
+        least, most = (float(costs.quality[:, budget - low].mean()) for budget in (low, high))
+        if not least <= (self.budget.bytes or 0.0) <= most:
+            raise ValueError(
+                f"bytes: got {self.budget.bytes:g} on average; expected {least:.1f} to {most:.1f}, which the sample "
+                f"takes at {low} to {high} tokens"
+            )
 
     @torch.no_grad()
     def encode(
@@ -243,7 +277,7 @@ def encode_soft(
     *,
     budget: SoftBudget,
     chooser: Chooser = "bisection",
-    bytes_per_token: float | None = None,
+    sizes: Sizes | None = None,
     keep_size: bool = False,
     batch_size: int = 32,
 ) -> list[SoftTokens]:
@@ -252,9 +286,7 @@ def encode_soft(
     At most ``CALIBRATION_PICTURES`` of them, evenly spread, are looked at for that. For a stream, use a
     :class:`SoftEncoder`; the arguments are its and those of its ``encode``.
     """
-    encoder = SoftEncoder(
-        tokenizer, budget, chooser=chooser, bytes_per_token=bytes_per_token, batch_size=batch_size
-    )
+    encoder = SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
     side = tokenizer.model.config.image_size
     pixels = as_pictures(images, size=None if keep_size else (side, side))
     texts = as_captions(captions, len(pixels))
@@ -263,9 +295,3 @@ def encode_soft(
         places = [(2 * i + 1) * len(pixels) // (2 * count) for i in range(count)]
         encoder.calibrate(pixels[places], [texts[i] for i in places], keep_size=True)
     return encoder.encode(pixels, texts, keep_size=True)
-
-
-def plain_bytes_per_token(tokenizer: ImageTokenizer) -> float:
-    """Bytes of a token without any coding: log2 of the vocabulary, or 16 bits a latent channel."""
-    codes = tokenizer.model.num_codes
-    return 2.0 * tokenizer.model.config.latent_dim if codes is None else math.log2(codes) / 8

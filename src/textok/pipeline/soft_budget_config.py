@@ -1,16 +1,25 @@
 """What a soft budget is: a range of tokens, and the quality, mean or size that decides within it."""
 
 import math
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from textok.pipeline.picture_quality import MeasureName, find_measure
 
 RANGES_256 = {"short": (80, 150), "middle": (120, 220), "long": (150, 250)}
-"""Recipes of ranges, for tokenizers of K = 256 tokens."""
+"""Recipes of ranges, for tokenizers of K = 256 tokens; :func:`named_range` has the same shares of others."""
 
-RANGES_32 = {"short": (10, 19), "middle": (15, 28), "long": (19, 31)}
-"""The same shares of K = 32, rounded."""
+
+def named_range(name: str, num_latents: int) -> tuple[int, int]:
+    """Fewest and most tokens of a range of ``RANGES_256``, as the same shares of K = ``num_latents``, rounded.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in RANGES_256:
+        raise ValueError(f"range: got {name!r}; expected one of {', '.join(RANGES_256)}")
+    low, high = (max(1, round(share * num_latents / 256)) for share in RANGES_256[name])
+    return low, high
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,8 @@ class SoftBudget:
         quality: to be reached, in the measure's unit: dB or more, distance or less.
         loss: how much worse than the same picture at ``high`` tokens a picture may be, in the measure's unit.
         mean_tokens: the mean over the pictures.
-        bytes: the mean size of a picture's tokens.
+        bytes: the mean size of a picture's tokens in a .ttk file, coded by the probability model; names and
+            captions not counted.
         equal: what a mean is met by: one quality for all pictures, which serves hard ones, or one loss for all,
             which spends tokens where they do most and gives the better mean quality. Default the loss, or with
             ``strict=False`` the quality.
@@ -95,21 +105,3 @@ class SoftBudget:
     def share_beyond(self) -> float:
         """Share of the pictures that may have more than ``high`` tokens."""
         return self.beyond or 0.0
-
-    def in_tokens(self, bytes_per_token: float) -> "SoftBudget":
-        """A budget of bytes as one of tokens; others as they are.
-
-        Raises:
-            ValueError: when so many bytes are a mean outside the range of tokens.
-        """
-        if self.bytes is None:
-            return self
-        mean = self.bytes / bytes_per_token
-        least, most = self.low * bytes_per_token, self.high * bytes_per_token
-        if not least <= self.bytes <= most:
-            raise ValueError(
-                f"bytes: got {self.bytes:g}, which is {mean:.1f} tokens of {bytes_per_token:.4g} bytes; expected "
-                f"{least:.4g} to {most:.4g} bytes, those of {self.low} to {self.high} tokens"
-            )
-        within = float(min(max(mean, self.low), self.high))  # a quotient may be rounded over the edge
-        return replace(self, bytes=None, mean_tokens=within)

@@ -1,4 +1,8 @@
-"""Training of the quality predictor: pictures are decoded at a few budgets each, and the head learns the outcome."""
+"""Training of the quality predictor: pictures are decoded at a few budgets each, and the head learns the outcome.
+
+The tokenizer makes the pictures that it was trained on better than others, so what the head learnt is corrected by
+the mean error on held-out pictures.
+"""
 
 import math
 from collections.abc import Iterator
@@ -34,7 +38,8 @@ class PredictorRun:
         model: the tokenizer it is for: a shipped name, a folder or a hub id.
         data: captioned pictures; each is encoded and decoded with its first caption.
         split: their part to train on.
-        scored: their part to score the head on; none when None.
+        held_out: their part, which the tokenizer was not trained on, to correct the head by; none when None.
+        scored: their part to score the head on, another one than ``held_out``; none when None.
         limit: read only so many pictures of each part.
         looks: budgets that each picture is decoded at, one drawn from each of so many equal parts of 1 to K.
         measure: the quality to tell.
@@ -48,7 +53,8 @@ class PredictorRun:
     model: str = "icons-128"
     data: str = "datasets/icons-128"
     split: str | None = "train"
-    scored: str | None = "val"
+    held_out: str | None = "val"
+    scored: str | None = "test-drawing"
     limit: int | None = 2000
     looks: int = 8
     measure: MeasureName = "psnr"
@@ -62,6 +68,10 @@ class PredictorRun:
         for name in ("looks", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}; expected at least 1")
+        if self.scored is not None and self.scored == self.held_out:
+            raise ValueError(
+                f"scored: got {self.scored!r}, which corrects the head; expected another part, or None"
+            )
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit: got {self.limit}; expected at least 2 pictures")
         if self.lr <= 0 or self.weight_decay < 0:
@@ -86,7 +96,7 @@ class MeasuredPictures:
 def train_predictor(
     run: PredictorRun, out: Path, *, tokenizer: ImageTokenizer | None = None
 ) -> dict[str, Any]:
-    """Measure, train, score, and write the head to a folder.
+    """Measure, train, correct, score, and write the head to a folder.
 
     Args:
         run: how.
@@ -94,20 +104,23 @@ def train_predictor(
         tokenizer: the one that ``run.model`` names, where it is loaded already.
 
     Returns:
-        The scores: pictures, rmse in the measure's unit, and explained, the share of the variance of quality
-        about its mean curve that the head tells; empty when no part is scored.
+        The scores of :func:`score`, and under "uncorrected" those before the correction; empty when no part is
+        scored.
 
     Raises:
         ValueError: when there are fewer than two pictures, or more looks than tokens.
     """
     tokenizer = tokenizer or ImageTokenizer.from_pretrained(run.model)
-    splits = dict.fromkeys([run.split] if run.scored is None else [run.split, run.scored])
+    splits = dict.fromkeys([run.split, *(name for name in (run.held_out, run.scored) if name is not None)])
     parts = {name: _loader(run, name, side=tokenizer.model.config.image_size) for name in splits}
     found = {
         name: measure_pictures(run, tokenizer, part, name=name or run.data) for name, part in parts.items()
     }
     head = fit(run, found[run.split], config=head_config(run, tokenizer))
-    scores = {} if run.scored is None else score(head, found[run.scored])
+    before = {} if run.scored is None else score(head, found[run.scored])
+    if run.held_out is not None:
+        correct(head, found[run.held_out])
+    scores = {} if run.scored is None else score(head, found[run.scored]) | {"uncorrected": before}
     made = environment()
     made_by = {
         "run": encode_config(run),
@@ -215,14 +228,28 @@ def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorCo
 
 
 @torch.no_grad()
+def correct(head: QualityPredictor, data: MeasuredPictures) -> None:
+    """Add to every curve what these pictures are better or worse than told on average, smoothly in log k."""
+    error = data.quality - _told(head, data, torch.arange(len(data)))
+    head.correction += _mean_curve(head, data.budgets, error)
+
+
+@torch.no_grad()
 def score(head: QualityPredictor, data: MeasuredPictures) -> dict[str, Any]:
-    """How well the head tells the quality of pictures at the budgets that were measured."""
-    error = (_told(head, data, torch.arange(len(data))) - data.quality).square().mean()
-    spread = (head.curve_mean[data.budgets - 1] - data.quality).square().mean()
+    """How well the head tells the quality of pictures at the budgets that were measured.
+
+    Returns:
+        pictures; bias, what is told less what is, on average, and rmse, both in the measure's unit; explained, the
+        share of the variance of quality about the pictures' mean curve that the head tells.
+    """
+    error = _told(head, data, torch.arange(len(data))) - data.quality
+    mean_curve = _mean_curve(head, data.budgets, data.quality)
+    spread = (mean_curve[data.budgets - 1] - data.quality).square().mean()
     return {
         "pictures": len(data),
-        "rmse": float(error.sqrt()),
-        "explained": float(1 - error / spread.clamp(min=1e-12)),
+        "bias": float(error.mean()),
+        "rmse": float(error.square().mean().sqrt()),
+        "explained": float(1 - error.square().mean() / spread.clamp(min=1e-12)),
     }
 
 
@@ -231,13 +258,20 @@ def _told(head: QualityPredictor, data: MeasuredPictures, rows: Int[Tensor, "b"]
 
 
 def _set_scales(head: QualityPredictor, data: MeasuredPictures) -> None:
-    """The mean curve by least squares over the head's shapes, and the spreads of what it reads and tells."""
-    at = head.shapes.T[data.budgets.flatten() - 1].double()  # (n*r j)
-    weights = torch.linalg.lstsq(at, data.quality.flatten().double()[:, None]).solution[:, 0]
-    head.curve_mean.copy_(weights @ head.shapes.double())
+    """The mean curve, and the spreads of what the head reads and tells."""
+    head.curve_mean.copy_(_mean_curve(head, data.budgets, data.quality))
     head.curve_std.copy_(data.quality.std().clamp(min=1e-6))
     head.detail_mean.copy_(data.detail.mean(dim=0))
     head.detail_std.copy_(data.detail.std(dim=0).clamp(min=1e-3))
+
+
+def _mean_curve(
+    head: QualityPredictor, budgets: Int[Tensor, "n r"], values: Float[Tensor, "n r"]
+) -> Float[Tensor, "K"]:
+    """The mean of values that were measured at some budgets, by least squares over the head's shapes."""
+    at = head.shapes.T[budgets.flatten() - 1].double()  # (n*r j)
+    weights = torch.linalg.lstsq(at, values.flatten().double()[:, None]).solution[:, 0]
+    return (weights @ head.shapes.double()).float()
 
 
 def _share_of_lr(run: PredictorRun, step: int) -> float:

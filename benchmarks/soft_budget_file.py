@@ -1,0 +1,141 @@
+"""Soft budgets as a user meets them: the mean of bytes asked for and got in a file, and what batches change.
+
+    python benchmarks/soft_budget_file.py
+
+writes benchmarks/results/soft_budget_file.json. Rows, by "table":
+
+- bytes: half of the pictures (even places) calibrate, the others are written to a .ttk file with the shipped
+  probability model: the mean asked for, that of the sample, and the bytes of tokens a picture in the file.
+- batches: pictures in batches and one at a time, by number type and by what decides: how many have another budget,
+  and how much the quality of those differs at most.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from textok.codec import Record, TtkWriter, coded_sizes, find_prior, header_for
+from textok.codec.facts import ttk_facts
+from textok.codec.prior import Prior
+from textok.data import DataConfig, EvalLoader
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.reconstruction import Row
+from textok.evaluation.results import write_result
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.precision import Precision
+from textok.pipeline.soft_budget import (
+    RANGES_256,
+    SoftBudget,
+    SoftEncoder,
+    SoftTokens,
+    encode_soft,
+    named_range,
+)
+from textok.training.run_folder import environment
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks" / "results" / "soft_budget_file.json"
+PARTS = ("bytes", "batches")
+
+
+def stored_bytes(tokenizer: ImageTokenizer, tokens: list[SoftTokens], *, prior: Prior | None) -> float:
+    """Bytes of tokens a picture in a file of them."""
+    header = header_for(tokenizer.model, prior=prior, captions=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.ttk"
+        with open(path, "wb") as stream, TtkWriter(stream, header, prior=prior) as writer:
+            for place, one in enumerate(tokens):
+                writer.add(Record(key=str(place), values=one.values, grid=one.grid))
+        return float(ttk_facts(path)["token_bytes_per_image"])
+
+
+def byte_rows(
+    tokenizer: ImageTokenizer, pictures: CaptionedPictures, *, prior: Prior | None, asked: list[float]
+) -> list[Row]:
+    """A mean of bytes in each named range."""
+    sizes, rows = coded_sizes(tokenizer.model, prior=prior), list[Row]()
+    for name, mean in zip(RANGES_256, asked, strict=True):
+        low, high = named_range(name, tokenizer.model.config.num_latents)
+        encoder = SoftEncoder(tokenizer, SoftBudget(low, high, bytes=mean), sizes=sizes)
+        found = encoder.calibrate(pictures.images[::2], pictures.captions[::2])
+        tokens = encoder.encode(pictures.images[1::2], pictures.captions[1::2])
+        got = stored_bytes(tokenizer, tokens, prior=prior)
+        rows.append(
+            {"table": "bytes", "range": name, "low": low, "high": high, "asked": mean}
+            | {"sample": found.mean, "standard_error": found.standard_error, "got": got, "error": got - mean}
+            | {"mean_tokens": sum(one.budget for one in tokens) / len(tokens)}
+        )
+    return rows
+
+
+def batch_rows(model: str, pictures: CaptionedPictures, options: argparse.Namespace) -> list[Row]:
+    """Batches against one at a time, in the middle range."""
+    rows, precisions = list[Row](), list[Precision](["float32", "bfloat16"])
+    for precision in precisions:
+        tokenizer = ImageTokenizer.from_pretrained(model, precision=precision)
+        low, high = named_range("middle", tokenizer.model.config.num_latents)
+        for by, target in (("quality", options.quality), ("loss", options.loss)):
+            budget = SoftBudget(low, high, **{by: target})
+            together, alone = (tokens_of(tokenizer, pictures, budget, batch) for batch in (options.batch, 1))
+            pairs = [(a, b) for a, b in zip(together, alone, strict=True) if a.budget != b.budget]
+            rows.append(
+                {"table": "batches", "precision": precision, "by": by, "threshold": target}
+                | {"low": low, "high": high, "other_budget": len(pairs)}
+                | {"largest_difference": max((abs(a.quality - b.quality) for a, b in pairs), default=0.0)}
+            )
+    return rows
+
+
+def tokens_of(
+    tokenizer: ImageTokenizer, pictures: CaptionedPictures, budget: SoftBudget, batch: int
+) -> list[SoftTokens]:
+    """Tokens by bisection, so many pictures at a time."""
+    return encode_soft(tokenizer, pictures.images, pictures.captions, budget=budget, batch_size=batch)
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="icons-128", help="shipped name or folder")
+    parser.add_argument("--data", default=str(ROOT / "datasets" / "icons-128"))
+    parser.add_argument("--split", default="test-drawing")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument(
+        "--bytes", nargs=3, type=float, default=[50.0, 56.0, 60.0], help="in short, middle, long"
+    )
+    parser.add_argument("--limit", type=int, help="pictures of bytes; all when left out")
+    parser.add_argument("--batched", type=int, default=64, help="pictures of batches, spread evenly")
+    parser.add_argument("--quality", type=float, default=20.0, help="of batches")
+    parser.add_argument("--loss", type=float, default=0.1, help="of batches")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    tokenizer = ImageTokenizer.from_pretrained(options.model)
+    prior = find_prior(options.model, model_id=tokenizer.model_id)
+    side = tokenizer.model.config.image_size
+    config = DataConfig(source=options.data, split=options.split, size=(side, side))
+    pictures = CaptionedPictures.collect(
+        options.split, EvalLoader(config, batch_size=64), limit=options.limit
+    )
+    rows = (
+        byte_rows(tokenizer, pictures, prior=prior, asked=options.bytes) if "bytes" in options.parts else []
+    )
+    rows = [{"pictures": len(pictures), **row} for row in rows]
+    if "batches" in options.parts:
+        some = pictures.spread(options.batched)
+        rows += [{"pictures": len(some), **row} for row in batch_rows(options.model, some, options)]
+    settings = {k: v for k, v in vars(options).items() if k not in ("out", "model", "data")}
+    settings |= {
+        "model_id": tokenizer.model_id,
+        "dtype": str(tokenizer.dtype),
+        "data": Path(options.data).name,
+    }
+    write_result(options.out, settings=settings, rows=rows, made_by=environment())
+    for row in rows:
+        print({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()
