@@ -16,9 +16,9 @@ _SAID = ("retrieval_", "alignment_", "posterior_agreement_", "top1_agreement_")
 
 JUDGES = (
     "Does the reconstruction say what its caption says? Two values are those of reconstructions / of originals, the "
-    "most to hope for. Caption retrieval and alignment by the two-tower head are made for drawings, by class posteriors "
-    "for photographs: read the one that is made for these pictures. Where the originals find few captions, a judge says "
-    "nothing of them."
+    "most to hope for. Caption retrieval and alignment by the two-tower head are made for drawings, by class "
+    "posteriors for photographs: read the one that is made for these pictures. Where the originals find few captions, "
+    "a judge says nothing of them."
 )
 """Above the table of what the pictures say."""
 
