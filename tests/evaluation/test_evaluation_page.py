@@ -146,6 +146,9 @@ def test_the_page_of_generated_pictures() -> None:
     assert copies.index("train-29") < copies.index("train-28") and "train-9<" not in copies, "the nearest 20"
     assert captions.index("sample-0<") < captions.index("sample-1<") and "sample-3<" not in captions
     bare = render_generation(Result(settings={}, rows=[{"split": "s", "count": 30, "fd_x": 1.0}]))
-    assert "Nearest training" not in bare and "fit their captions" not in bare
+    assert "Nearest training" not in bare and "fit their captions" not in bare and "left out" not in bare
+    told = {"reference": {"data": "r.npz", "left_out": "kernel distance <and more>"}}
+    bare = render_generation(Result(settings=told, rows=[{"split": "s", "count": 30, "fd_x": 1.0}]))
+    assert "holds mean and covariance only; left out: kernel distance &lt;and more&gt;." in bare
     with pytest.raises(ValueError, match="without a budget"):
         render_generation(Result(settings={}, rows=rows("a")[:1]))

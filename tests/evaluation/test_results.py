@@ -127,7 +127,8 @@ def test_a_missing_or_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("island", 0, "island"),
         ("retrieval_two_tower_r1", 1, "Caption retrieval by two-tower head"),
         ("alignment_class_posterior_original", 0, "Caption alignment by class posteriors: original"),
-        ("code_usage", 0, "code usage"),
+        ("code_usage", 0, "Share of the codes that occur"),
+        ("batch_seconds", 0, "batch seconds"),
     ],
 )
 def test_names_say_which_way_is_better(metric: str, better: int, title: str) -> None:

@@ -199,5 +199,9 @@ def generation_table(row: "Row") -> str:
     """A line a score, with which way is better."""
     from textok.evaluation.metric_names import meaning
 
-    cells = [[name, shown(value), meaning(name).advice] for name, value in row.items()]
+    told = {name: meaning(name).advice for name in row}
+    cells = [
+        [name, shown(value), "" if told[name] == name.replace("_", " ") else told[name]]
+        for name, value in row.items()
+    ]
     return text_table(cells, heads=["score", "value", "what it is"])

@@ -26,7 +26,7 @@ def render_generation(result: Result) -> str:
     [row] = result.rows
     parts = [
         _introduction(row, str(result.settings.get("samples", {}).get("data", "generated pictures"))),
-        _scores(row),
+        _scores(row, left_out=str(result.settings.get("reference", {}).get("left_out", ""))),
         _copies(row, result.per_image),
         _captions(row, result.per_image),
         meanings_section(result.rows),
@@ -37,15 +37,21 @@ def render_generation(result: Result) -> str:
 
 def _introduction(row: Row, samples: str) -> str:
     against = f", {row['count_reference']} pictures" if "count_reference" in row else ""
+    near = (
+        f"How near {row['count']} generated pictures come to real ones ({escape(str(row['split']))}{against})"
+    )
+    asked = [
+        *(["whether they show what their captions say"] if "count_captioned" in row else []),
+        *(["whether they are copies of training pictures"] if "copied_share" in row else []),
+    ]
     return f"""<header>
 <p class="eyebrow">TexTok · {escape(samples)}</p>
 <h1>Generation scores</h1>
-<p class="lead">How near {row["count"]} generated pictures come to real ones ({escape(str(row["split"]))}{against}),
-whether they show what their captions say, and whether they are copies of training pictures.</p>
+<p class="lead">{", and ".join([near, *asked])}.</p>
 </header>"""
 
 
-def _scores(row: Row) -> str:
+def _scores(row: Row, *, left_out: str) -> str:
     names = [name for name in row if meaning(name).better]
     cells = [
         [
@@ -57,10 +63,12 @@ def _scores(row: Row) -> str:
         for name in names
     ]
     heads = ("score", "value", "± error or spread", "real pictures")
+    note = "The last column is what real pictures, as many as possible, score against others: the best to hope for."
+    if left_out:
+        note = f"The reference holds mean and covariance only; left out: {escape(left_out)}."
     return f"""<section>
 <h2>Scores</h2>
-<p class="note">The last column is what as many real pictures as possible score against other real ones: the best
-to hope for.</p>
+<p class="note">{note}</p>
 {plain_table(cells, heads=heads, style="numbers")}
 </section>"""
 
