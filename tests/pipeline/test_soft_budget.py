@@ -13,6 +13,7 @@ from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline import soft_budget
 from textok.pipeline.budget_choice import Choice, Goal, exhaustive
+from textok.pipeline.decoded_curves import DecodedCurves
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.picture_quality import MeasureName, find_measure, psnr_per_image
 from textok.pipeline.soft_budget import (
@@ -194,9 +195,28 @@ def test_a_batch_gives_what_one_picture_at_a_time_gives(
         (alone,) = encode_soft(tokenizer, row, [caption], budget=budget, chooser=by)
         one = together[place]
         assert (alone.budget, alone.reached) == (one.budget, one.reached)
+        assert alone.quality == pytest.approx(one.quality, abs=1e-3)
         torch.testing.assert_close(alone.values, one.values, atol=1e-4, rtol=0)
         picture = decode_soft(tokenizer, [one], [caption], output="float")
         torch.testing.assert_close(made[place : place + 1], picture, atol=1e-4, rtol=0)
+
+
+def test_a_look_at_many_budgets_is_that_at_each_alone(tokenizer: ImageTokenizer, images: Tensor) -> None:
+    """Batches of four out of seven pictures at four budgets each mix budgets."""
+    one_each = SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.0), chooser="oracle", batch_size=1)
+    known = one_each.curves(images, CAPTIONS).quality
+    assert float(known.diff(dim=1).abs().max()) > 0.01  # budgets differ in quality
+    curves = DecodedCurves(
+        tokenizer=tokenizer,
+        values=tokenizer.encode(images, CAPTIONS).values,
+        text=tokenizer.text_of(CAPTIONS),
+        originals=images,
+        measure=find_measure("psnr"),
+        batch_size=4,
+    )
+    order = torch.randperm(28, generator=torch.Generator().manual_seed(0))
+    rows, budgets = order // 4, order % 4 + 1
+    torch.testing.assert_close(curves.at(rows, budgets), known[rows, budgets - 1], atol=1e-3, rtol=0)
 
 
 def test_each_picture_is_encoded_once(
