@@ -54,6 +54,7 @@ WRONG = [
     (CAPTIONS, ["--seeds", "-1"], "seeds: got -1; expected 0 to"),
     (CAPTIONS, ["--seeds", "3", "3"], "seeds: got 3 3; expected each once"),
     (CAPTIONS, ["--only", "nobody"], "arms: got nobody; expected"),
+    (CAPTIONS, ["--only", "one", "two", "--only", "three"], "arms: got one, two, three; expected"),
     (CAPTIONS, ["--shipped", "nothing"], "nothing: no such folder, and no shipped model"),
     (CAPTIONS, ["--photos", "nowhere"], "nowhere"),
     (CAPTIONS, ["--publish", "nowhere.md"], "publish: nowhere.md: no such document"),

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from textok.cli.option_ranges import check_at_least, check_files, check_folders, check_seeds
 from textok.cli.recipes import find_generator_recipe, find_recipe
 
+ArmNames = Annotated[
+    UseAppendAction[tuple[tuple[str, ...], ...]],
+    arg(metavar="ARM [ARM ...]", help_behavior_hint="(default: all)"),
+]
 Table = Literal["placement", "explanation", "bottleneck", "quality", "encoder", "budgets"]
 
 
@@ -18,7 +22,7 @@ def captions(
     photos: str = "datasets/photos-256",
     tables: tuple[Table, ...] = ("placement", "explanation", "bottleneck", "quality", "encoder", "budgets"),
     seeds: tuple[int, ...] = (0, 1, 2),
-    only: Annotated[tuple[str, ...], arg(metavar="ARM", help_behavior_hint="(default: all)")] = (),
+    only: ArmNames = (),
     shipped: Annotated[str | None, arg(metavar="NAME")] = "icons-128",
     steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the recipe's)")] = None,
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
@@ -69,7 +73,7 @@ def captions(
         photos=photos,
         tables=tables,
         seeds=seeds,
-        only=only,
+        only=[arm for arms in only for arm in arms],
         shipped=shipped,
         limit=limit,
         train=not gather,
@@ -86,7 +90,7 @@ def generation_study(
     out: Path,
     recipe: str = "icons-64-dit",
     data: str = "datasets/icons-128",
-    only: Annotated[tuple[str, ...], arg(metavar="ARM", help_behavior_hint="(default: all)")] = (),
+    only: ArmNames = (),
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     gather: bool = False,
     publish: Annotated[Path | None, arg(metavar="FILE.md")] = None,
@@ -122,7 +126,8 @@ def generation_study(
         raise ValueError(f"tokenizers: got {' '.join(tokenizers)}; expected a name only once")
     setting = GenerationSetting(data=data, limit=limit)
     base = find_generator_recipe(recipe)()
-    study_generation(base, named, out, setting=setting, only=only, train=not gather)
+    arms = [arm for group in only for arm in group]
+    study_generation(base, named, out, setting=setting, only=arms, train=not gather)
     if record is not None:
         write_text(record, (out / RESULTS).read_text(encoding="utf-8"))
     if publish is not None:
