@@ -12,6 +12,7 @@ from textok.study import captions, scoring
 from textok.study.arms import TABLES, study_arms
 from textok.study.captions import publish, study_captions
 from textok.study.record import read_record
+from textok.training.captions import CachedText
 from textok.training.tokenizer_run import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,17 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
     )
     with pytest.raises(ValueError, match="seeds"):
         study_arms(base, seeds=())
+
+
+def test_the_captions_of_every_arm_can_be_cached(base: TokenizerRun, tmp_path: Path) -> None:
+    models = {
+        (arm.run.model.text_encoder, arm.run.model.max_text_tokens): arm.run.model for arm in study_arms(base)
+    }
+    assert {name for name, _ in models} == {"minilm", "minilm:mean", "words"}
+    for (_, most), model in models.items():
+        text = CachedText(model, folder=str(tmp_path))
+        assert text.warm(["a flat emoji of a red apple"], progress=False) == 1
+        assert 1 <= text(["a flat emoji of a red apple"]).mask.sum() <= most
 
 
 SETTINGS = {

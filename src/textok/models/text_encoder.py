@@ -1,5 +1,6 @@
 """Frozen text encoders: captions to token states (TexTok, section 3, uses T5; our small default is MiniLM)."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ class TextEncoder:
         """
         name = str(name_or_folder)
         if name == "words":
-            fingerprint = f"words-1-{dtype}-{max_tokens}"
+            fingerprint = hashlib.sha256(f"words-1-{dtype}-{max_tokens}".encode()).hexdigest()[:32]
             return TextEncoderInfo(
                 name=name, dim=DIM, max_tokens=max_tokens, dtype=dtype, fingerprint=fingerprint
             )
