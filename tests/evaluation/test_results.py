@@ -130,6 +130,7 @@ def test_a_missing_or_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("ms_ssim", 1, "Multi-scale SSIM"),
         ("perceptual_effnet_lite2", -1, "Perceptual distance"),
         ("fid", -1, "FID"),
+        ("fd_effnet_lite2_beside_floor", -1, "Fréchet distance of as many as the floor"),
         ("fd_effnet_lite2_floor", 0, "Fréchet distance: floor"),
         (
             "fd_effnet_lite2_pca32_unpaired",
