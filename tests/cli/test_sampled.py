@@ -63,7 +63,7 @@ def test_a_row_for_every_cell(
     scores = {(row["budget"], row["guidance"]): row["fd_effnet_lite2"] for row in found["rows"]}
     assert len(set(scores.values())) == len(found["rows"]), "budget and guidance reach the generator"
     for row in found["rows"]:
-        assert row["fd_effnet_lite2"] > row["fd_effnet_lite2_floor"] > 0
+        assert row["fd_effnet_lite2_beside_floor"] > row["fd_effnet_lite2_floor"] > 0
         assert {
             "kd_effnet_lite2",
             "precision_effnet_lite2",

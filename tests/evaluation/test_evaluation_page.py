@@ -132,7 +132,13 @@ def test_the_page_of_generated_pictures() -> None:
         for i in range(30)
     ]
     row: Row = {"split": "held <out>", "count": 30, "count_reference": 40, "count_train": 50}
-    row |= {"fd_x": 120.5, "fd_x_floor": 80.25, "kd_x": 0.5, "kd_x_standard_error": 0.125}
+    row |= {
+        "fd_x": 120.5,
+        "fd_x_beside_floor": 140.5,
+        "fd_x_floor": 80.25,
+        "kd_x": 0.5,
+        "kd_x_standard_error": 0.125,
+    }
     row |= {"copied_share": 0.02, "nearest_train_median": 0.3, "nearest_train_median_held_out": 0.4}
     row |= {"alignment_two_tower": 0.2, "count_captioned": 29}
     settings = {"samples": {"data": "made & kept"}, "train": None}
@@ -142,7 +148,11 @@ def test_the_page_of_generated_pictures() -> None:
     assert balance.open == [] and "held &lt;out&gt;" in html and "made &amp; kept" in html
     assert not re.search(r"<script|<link|src=|url\(|https?://", html)
     scores, copies, captions, *_ = html.split("<h2>")[1:]
-    assert re.search(r"Fréchet.*120.5.*80.25", scores) and re.search(r"Kernel.*0.5000.*0.1250", scores)
+    first, beside, *_ = scores.split("Fréchet distance")[1:]
+    assert "120.5" in first and "80.25" not in first, "that floor is of fewer pictures"
+    assert re.search(r"as many as the floor.*140.5.*80.25", beside) and re.search(
+        r"Kernel.*0.5000.*0.1250", scores
+    )
     assert copies.index("train-29") < copies.index("train-28") and "train-9<" not in copies, "the nearest 20"
     assert captions.index("sample-0<") < captions.index("sample-1<") and "sample-3<" not in captions
     bare = render_generation(Result(settings={}, rows=[{"split": "s", "count": 30, "fd_x": 1.0}]))

@@ -65,15 +65,34 @@ def test_pictures_of_one_kind_score_like_the_floor_and_others_do_not(network) ->
 
 
 def test_the_floor_is_between_real_pictures_that_share_none() -> None:
-    real = features(drawn(60, seed=0))
-    count, floor = frechet_floor(real, count=20, generator=torch.Generator().manual_seed(0))
+    real, made = features(drawn(60, seed=0)), features(drawn(20, seed=1, shift=1.0))
+    floor = frechet_floor(made, real, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
-    by_hand = frechet_distance(
-        FeatureStatistics.of(real.pooled[order[20:]]), FeatureStatistics.of(real.pooled[order[:20]])
-    )
-    assert (count, floor) == (20, pytest.approx(by_hand, rel=1e-9))
-    assert frechet_floor(real, count=500, generator=torch.Generator())[0] == 30
-    assert frechet_floor(features(drawn(20, seed=0)), count=20, generator=torch.Generator()) == (10, None)
+    others = FeatureStatistics.of(real.pooled[order[20:]])
+    by_hand = [
+        frechet_distance(others, FeatureStatistics.of(x)) for x in (real.pooled[order[:20]], made.pooled)
+    ]
+    assert floor is not None and floor.count == 20
+    assert [floor.real, floor.made] == pytest.approx(by_hand, rel=1e-9)
+    few = features(drawn(20, seed=0))
+    assert frechet_floor(few, few, generator=torch.Generator()) is None
+
+
+def test_many_samples_of_one_kind_are_at_the_floor_when_as_few_are_taken(network) -> None:
+    """All of them are nearer than the floor, which half of the real pictures must be enough for."""
+    found = [
+        evaluate_generation(
+            features(drawn(600, seed=2 * i)),
+            features(drawn(60, seed=2 * i + 1)),
+            split="t",
+            network=network,
+        ).rows[0]
+        for i in range(30)
+    ]
+    means = {name: sum(float(row[name]) for row in found) / 30 for name in found[0] if name.startswith("fd_")}
+    assert found[0]["count_floor"] == 30
+    assert means["fd_tiny"] < 0.7 * means["fd_tiny_floor"]
+    assert means["fd_tiny_beside_floor"] == pytest.approx(means["fd_tiny_floor"], rel=0.15)
 
 
 def test_a_reference_of_mean_and_covariance_gives_the_distance_alone(network) -> None:

@@ -92,11 +92,25 @@ def test_pictures_of_a_split_must_be_the_same_in_every_cell(tmp_path: Path) -> N
         ('{"settings": {}, "rows": []}', "has no rows"),
         ('{"settings": {}, "rows": [3]}', "not a result file"),
         ('{"settings": {}, "rows": [{"a": 1}], "per_image": [3]}', "not a result file"),
+        ('{"settings": {}, "rows": [{"psnr": [20.0]}]}', r"psnr: got \[20.0\]"),
+        ('{"settings": {}, "rows": [{"psnr": "high"}]}', "psnr: got 'high'"),
+        ('{"settings": {}, "rows": [{"split": ["a"]}]}', r"split: got \['a'\]"),
+        ('{"settings": {}, "rows": [{"count": null}]}', "count: got None"),
+        ('{"settings": {}, "rows": [{"count": 1e999}]}', "count: got inf"),
     ],
 )
 def test_other_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(ValueError, match=message):
+        read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 2.0, 3.0], [[1.0], [2.0]], "ab"])
+def test_pictures_that_have_not_one_value_each_are_refused(values: object, tmp_path: Path) -> None:
+    columns = [{"split": "a", "psnr": values}]
+    found = {"settings": {}, "rows": ROWS, "per_image": {"pictures": {"a": ["x", "y"]}, "columns": columns}}
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=r"r\.json: not a result file"):
         read_result(tmp_path / "r.json")
 
 
@@ -116,6 +130,7 @@ def test_a_missing_or_huge_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("ms_ssim", 1, "Multi-scale SSIM"),
         ("perceptual_effnet_lite2", -1, "Perceptual distance"),
         ("fid", -1, "FID"),
+        ("fd_effnet_lite2_beside_floor", -1, "Fréchet distance of as many as the floor"),
         ("fd_effnet_lite2_floor", 0, "Fréchet distance: floor"),
         (
             "fd_effnet_lite2_pca32_unpaired",

@@ -184,20 +184,39 @@ def check_count(count: int) -> None:
         raise ValueError(f"generation: got {count} pictures; expected at least {MIN_FRECHET}")
 
 
-def frechet_floor(
-    reference: PictureFeatures, *, count: int, generator: torch.Generator
-) -> tuple[int, float | None]:
-    """What ``count`` real pictures score against the other real ones: the best to hope for.
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """Fréchet distances to the same real pictures, from equally many others.
 
-    Returns:
-        How many were drawn, at most half of the reference, and the distance; None below ``MIN_FRECHET``.
+    Attributes:
+        count: how many of each.
+        real: what other real pictures score: the best to hope for.
+        made: what as many of the made ones score.
     """
-    drawn = min(count, len(reference) // 2)
-    if drawn < MIN_FRECHET:
-        return drawn, None
+
+    count: int
+    real: float
+    made: float
+
+
+def frechet_floor(
+    made: PictureFeatures, reference: PictureFeatures, *, generator: torch.Generator
+) -> Floor | None:
+    """What real pictures score against the others, and as many made ones against those same others.
+
+    As many are drawn as there are made pictures, at most half of the reference; None below ``MIN_FRECHET``.
+    """
+    count = min(len(made), len(reference) // 2)
+    if count < MIN_FRECHET:
+        return None
     order = torch.randperm(len(reference), generator=generator)
-    some, others = reference.pooled[order[:drawn]], reference.pooled[order[drawn:]]
-    return drawn, frechet_distance(FeatureStatistics.of(others), FeatureStatistics.of(some))
+    some, others = reference.pooled[order[:count]], FeatureStatistics.of(reference.pooled[order[count:]])
+    drawn = made.pooled[torch.randperm(len(made), generator=generator)[:count]]
+    return Floor(
+        count=count,
+        real=frechet_distance(others, FeatureStatistics.of(some)),
+        made=frechet_distance(others, FeatureStatistics.of(drawn)),
+    )
 
 
 def _set_metrics(
@@ -207,9 +226,8 @@ def _set_metrics(
     generator = torch.Generator().manual_seed(seed)
     name, kernel = distance_name(network), kernel_distance_name(network)
     row: Row = {}
-    drawn, floor = frechet_floor(reference, count=len(made), generator=generator)
-    if floor is not None:
-        row |= {f"{name}_floor": floor, "count_floor": drawn}
+    if (floor := frechet_floor(made, reference, generator=generator)) is not None:
+        row |= {f"{name}_beside_floor": floor.made, f"{name}_floor": floor.real, "count_floor": floor.count}
     smaller = min(len(made), len(reference))
     if MIN_PCA <= smaller < made.pooled.shape[1]:
         directions = f"{name}_pca{PCA_COMPONENTS}"

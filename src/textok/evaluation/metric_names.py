@@ -72,8 +72,10 @@ def meaning(metric: str) -> Meaning:
         title += f" along {components[1]} directions"
     if "_unpaired" in metric:
         title += " between unpaired halves"
+    if metric.endswith("_beside_floor"):
+        title += " of as many as the floor"
     title += next((f" by {words}" for judge, words in _JUDGES.items() if judge in metric), "")
     for ending in _FACTS:
-        if metric.endswith(ending):
+        if metric.endswith(ending) and not metric.endswith("_beside_floor"):
             return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", found.unit, 0)
     return Meaning(title, found.unit, found.better)

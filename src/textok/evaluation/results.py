@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from textok.evaluation.metric_names import meaning
 from textok.evaluation.reconstruction_tally import ChannelRow, Row
 from textok.writing import finite, write_text
 
@@ -96,7 +97,7 @@ def read_result(path: str | Path) -> Result:
         result = Result(
             settings=dict(found["settings"]),
             made_by=dict(found.get("made_by", {})),
-            rows=[_with_nan(row) for row in found["rows"]],
+            rows=[_checked(row) for row in found["rows"]],
             per_image=_unpack(found["per_image"]) if "per_image" in found else [],
             latents=[dict(row) for row in found.get("latents", [])],
         )
@@ -135,11 +136,13 @@ def _unpack(packed: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for columns in packed["columns"]:
         # A list: files from before guidance told cells apart have it as a column.
-        where = {n: columns[n] for n in CELL_FIELDS if n in columns and not isinstance(columns[n], list)}
+        where = _checked(
+            {n: columns[n] for n in CELL_FIELDS if n in columns and not isinstance(columns[n], list)}
+        )
         keys = packed["pictures"][str(where.get("split"))]
         names = [name for name in columns if name not in where]
-        for place, values in enumerate(zip(*(columns[name] for name in names), strict=True)):
-            rows.append(where | {"key": keys[place]} | _with_nan(dict(zip(names, values, strict=True))))
+        for key, *values in zip(keys, *(columns[name] for name in names), strict=True):
+            rows.append(where | {"key": str(key)} | _checked(dict(zip(names, values, strict=True))))
     return rows
 
 
@@ -147,7 +150,19 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def _with_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(row: Mapping[str, Any]) -> Row:
+    """A row of words and numbers, in which null is NaN.
+
+    Raises:
+        TypeError: for anything else, a score that is a word, or a count that is no integer.
+    """
+    for name, value in row.items():
+        if not isinstance(value, str | int | float | None) or (
+            meaning(name).better and isinstance(value, str)
+        ):
+            raise TypeError(f"{name}: got {value!r:.40}")
+    if not isinstance(row.get("count", 0), int):
+        raise TypeError(f"count: got {row['count']!r:.40}")
     return {name: math.nan if value is None else value for name, value in row.items()}
 
 

@@ -145,7 +145,8 @@ def intervals(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return (
-        "**both minus none, with bootstrap 95 % intervals over pictures**\n\n<details><summary>all cells"
+        "**both minus none, with bootstrap 95 % intervals over pictures** (of one pair of trainings each: where the "
+        "seeds' intervals lie apart, the trainings differ by more than the captions do)\n\n<details><summary>all cells"
         "</summary>\n\n"
         + markdown(["seed, set, metric", "tokens", "difference", "95 %"], told)
         + "\n\n</details>"

@@ -58,12 +58,14 @@ def _scores(row: Row, *, left_out: str) -> str:
             meaning(name).advice,
             shown_value(row[name]),
             shown_value(row.get(f"{name}_standard_error", row.get(f"{name}_std", ""))),
-            shown_value(row.get(f"{name}_floor", "")),
+            shown_value(row[f"{stem}_floor"] if (stem := name.removesuffix("_beside_floor")) != name else ""),
         ]
         for name in names
     ]
     heads = ("score", "value", "± error or spread", "real pictures")
-    note = "The last column is what real pictures, as many as possible, score against others: the best to hope for."
+    note = (
+        "The last column is what as many real pictures score against the same others: the best to hope for."
+    )
     if left_out:
         note = f"The reference holds mean and covariance only; left out: {escape(left_out)}."
     return f"""<section>
