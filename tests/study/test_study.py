@@ -4,9 +4,11 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from textok.cli.study import Table
 from textok.recipes.tokenizers import icons_64, toy
 from textok.study import captions, scoring
 from textok.study.arms import TABLES, study_arms
@@ -30,6 +32,10 @@ def base(drawings: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenizerR
         batch_size=8,
         checkpoint_every=2,
     )
+
+
+def test_the_command_knows_every_table() -> None:
+    assert get_args(Table) == TABLES
 
 
 def test_arms_differ_from_their_base_in_one_thing_each() -> None:
@@ -176,7 +182,10 @@ def test_a_record_of_another_study_is_refused(base: TokenizerRun, tmp_path: Path
     )
     with pytest.raises(ValueError, match=r"holds a study of icons-64, 2000 steps; expected toy, 2 steps"):
         study_captions(base, tmp_path / "out", photos="p", record=path)
-    for broken in ("{", "[]", '{"arms": {}}', '{"recipe": "toy", "steps": 2, "arms": 3}'):
+    of_toy = {"recipe": "toy", "steps": 2, "failing_captions": {}, "intervals": []}
+    no_split = {"settings": {"model": "m"}, "rows": [{"captions": "right", "budget": 8, "count": 8}]}
+    broken_row = json.dumps({**of_toy, "arms": {"both-seed0": no_split}})
+    for broken in ("{", "[]", '{"arms": {}}', '{"recipe": "toy", "steps": 2, "arms": 3}', broken_row):
         path.write_text(broken)
         with pytest.raises(ValueError, match=r"record.json: not the record of a caption study"):
             read_record(path, base)

@@ -97,7 +97,7 @@ def read_result(path: str | Path) -> Result:
         result = Result(
             settings=dict(found["settings"]),
             made_by=dict(found.get("made_by", {})),
-            rows=[_checked(row) for row in found["rows"]],
+            rows=[checked_row(row) for row in found["rows"]],
             per_image=_unpack(found["per_image"]) if "per_image" in found else [],
             latents=[dict(row) for row in found.get("latents", [])],
         )
@@ -136,13 +136,13 @@ def _unpack(packed: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for columns in packed["columns"]:
         # A list: files from before guidance told cells apart have it as a column.
-        where = _checked(
+        where = checked_row(
             {n: columns[n] for n in CELL_FIELDS if n in columns and not isinstance(columns[n], list)}
         )
         keys = packed["pictures"][str(where.get("split"))]
         names = [name for name in columns if name not in where]
         for key, *values in zip(keys, *(columns[name] for name in names), strict=True):
-            rows.append(where | {"key": str(key)} | _checked(dict(zip(names, values, strict=True))))
+            rows.append(where | {"key": str(key)} | checked_row(dict(zip(names, values, strict=True))))
     return rows
 
 
@@ -150,7 +150,7 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def _checked(row: Mapping[str, Any]) -> Row:
+def checked_row(row: Mapping[str, Any]) -> Row:
     """A row of words and numbers, in which null is NaN.
 
     Raises:

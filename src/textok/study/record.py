@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import MAX_RESULT_BYTES, Result
+from textok.evaluation.results import MAX_RESULT_BYTES, Result, checked_row
 from textok.training.tokenizer_run import TokenizerRun
 
 
@@ -60,9 +60,16 @@ def read_record(path: Path, base: TokenizerRun) -> Record:
 def _result(found: Mapping[str, Any]) -> Result:
     return Result(
         settings=dict(found["settings"]),
-        rows=[dict(row) for row in found["rows"]],
+        rows=[_row(row) for row in found["rows"]],
         made_by=dict(found.get("made_by", {})),
     )
+
+
+def _row(found: Mapping[str, Any]) -> Row:
+    for name in ("split", "captions", "budget", "count"):
+        if name not in found:
+            raise KeyError(name)
+    return checked_row(found)
 
 
 def as_json(
