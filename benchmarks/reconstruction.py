@@ -38,7 +38,14 @@ def main() -> None:
     parser.add_argument("--model", default="icons-128", help="shipped name, folder or hub id")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    model = TexTok.from_pretrained(options.model)
+    result = score(TexTok.from_pretrained(options.model))
+    out = options.out or ROOT / "benchmarks" / "results" / f"reconstruction_{Path(options.model).name}.json"
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result["checks"], indent=2))
+
+
+def score(model: TexTok) -> dict[str, object]:
+    """All cells of all sets, what must hold of them, and how they were made."""
     dtype = inference_dtype("cpu")
     text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
     network = EffNetLite2()
@@ -57,7 +64,18 @@ def main() -> None:
         rows += found.rows
         samples[name] = best_median_worst(found.per_image)
         show(name, found.rows)
-    settings = {
+    return {
+        "settings": settings(model, network, dtype),
+        "made_by": environment(),
+        "checks": checks(rows),
+        "samples": samples,
+        "rows": rows,
+    }
+
+
+def settings(model: TexTok, network: EffNetLite2, dtype: torch.dtype) -> dict[str, str]:
+    """What a reader of the numbers must know."""
+    return {
         "model": model.model_id,
         "crop": "short side resized, centre crop",
         "filter": "lanczos",
@@ -67,16 +85,6 @@ def main() -> None:
         "seed": "none: nothing is drawn at random",
         "wrong caption": "that of the picture half the split further on",
     }
-    out = options.out or ROOT / "benchmarks" / "results" / f"reconstruction_{Path(options.model).name}.json"
-    result = {
-        "settings": settings,
-        "made_by": environment(),
-        "checks": checks(rows),
-        "samples": samples,
-        "rows": rows,
-    }
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result["checks"], indent=2))
 
 
 def pictures(name: str, *, size: int) -> CaptionedPictures:

@@ -265,7 +265,7 @@ def test_captions_made_worse(
     assert run("evaluate", "reconstruction", model_folder, *words) == 0
     captured = capsys.readouterr()
     assert [row["captions"] for row in json.loads(captured.out)] == ["short"]
-    assert "alike: not evaluated: near: all captions say the same" in captured.err
+    assert "alike: not evaluated: near: all captions name the same thing" in captured.err
 
 
 def test_a_folder_a_class_spreads_its_limit(

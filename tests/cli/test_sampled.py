@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from textok.cli import main
 from textok.models.conditions import ConditionConfig
@@ -19,17 +20,28 @@ VAL = Path(__file__).parents[2] / "datasets/icons-128/val-000000.tar"
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator for the shipped tokenizer that draws noise."""
+    return made_generator(tmp_path_factory.mktemp("generator"), num_latents=32)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of 8 tokens at most."""
+    return made_generator(tmp_path_factory.mktemp("small"), num_latents=8)
+
+
+def made_generator(folder: Path, *, num_latents: int) -> Path:
+    """Write an untrained generator."""
     torch.manual_seed(0)
     tokenizer = TexTok.from_pretrained("icons-128")
     config = DiTConfig(
         dim=32,
         depth=1,
         num_heads=2,
+        num_latents=num_latents,
         condition=ConditionConfig(),
         tokenizer=tokenizer.model_id,
         tokenizer_source="icons-128",
     )
-    folder = tmp_path_factory.mktemp("generator")
     model = DiT(config)
     for parameter in model.parameters():  # an untrained one says 0 whatever it is asked
         torch.nn.init.normal_(parameter, std=0.2)
@@ -71,8 +83,30 @@ def test_a_row_for_every_cell(
             "alignment_two_tower",
         } <= set(row)
         assert row["count_train"] > 0
-    assert found["settings"]["sampling"]["steps"] == 2
+    settings = found["settings"]
+    assert settings["sampling"]["steps"] == 2
+    assert settings["budgets"] == [2, 4] and settings["guidance"] == [1.0, 2.0]
+    assert settings["reference"]["count"] == 36 and settings["train"]["count"] == 4
+    assert settings["reference"]["split"] == "held" and settings["train"]["split"] == "known"
+    assert settings["reference"]["fingerprint"] != settings["train"]["fingerprint"]
     assert found["settings"]["tokenizer"] == TexTok.from_pretrained("icons-128").model_id
+
+
+def test_the_usual_budgets_fit_the_generator(
+    small: Path, drawings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "generator", str(small), "--data", str(drawings), "--split", "held", "--limit", "16"]
+    assert main([*words, "--guidance", "1", "--steps", "1", "--json"]) == 0
+    assert [row["budget"] for row in json.loads(capsys.readouterr().out)] == [2, 4, 8]
+
+
+def test_pictures_without_captions_are_no_prompts(
+    generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bare").mkdir()
+    Image.new("RGB", (128, 128)).save(tmp_path / "bare" / "one.png")
+    assert main(["evaluate", "generator", str(generator), "--data", str(tmp_path / "bare")]) == 2
+    assert "no picture has a caption" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

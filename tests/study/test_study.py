@@ -12,7 +12,7 @@ from textok.cli.study import Table
 from textok.recipes.tokenizers import icons_64, toy
 from textok.study import captions, scoring
 from textok.study.arms import TABLES, study_arms
-from textok.study.captions import publish, study_captions
+from textok.study.captions import chosen_arms, publish, study_captions
 from textok.study.record import read_record
 from textok.training.captions import CachedText
 from textok.training.tokenizer_run import TokenizerRun
@@ -61,6 +61,11 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
     )
     with pytest.raises(ValueError, match="seeds"):
         study_arms(base, seeds=())
+
+
+def test_a_table_takes_its_own_arms_and_the_two_it_is_read_beside(base: TokenizerRun) -> None:
+    found = [arm.name for arm in chosen_arms(base, tables=("bottleneck",), seeds=(4, 5))]
+    assert found == ["both-seed4", "none-seed4", "bottleneck-ae", "bottleneck-fsq", "bottleneck-vq"]
 
 
 def test_the_captions_of_every_arm_can_be_cached(base: TokenizerRun, tmp_path: Path) -> None:

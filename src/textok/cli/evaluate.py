@@ -80,7 +80,7 @@ def evaluate_reconstruction(
         write_samples: write originals and reconstructions there as .npz for published evaluators.
         no_semantics: leave out whether the reconstruction still says what its caption says.
         batch_size: pictures at a time.
-        device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
+        device: cpu, cuda, cuda:1; auto takes cuda where there is one.
         precision: number type of the tokenizer's forward pass.
         json: print the rows as JSON instead of a table.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textok.cli.option_ranges import check_at_least, check_size
-from textok.cli.ranks import is_first, note, place, rank_device
+from textok.cli.ranks import is_first, note, place, scoring_device
 from textok.cli.tested import NetworkChoice, TestedPictures
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Evaluator:
         from textok.models.tokenizer import TexTok
 
         check_at_least(1, batch_size=batch_size)
-        where = rank_device(device)
+        where = scoring_device(device)
         model = TexTok.from_pretrained(name).to(where)
         config = model.config
         check_size(size, patch=config.patch_size)
@@ -244,9 +244,15 @@ def tell_left_out(pictures: "CaptionedPictures", asked: Sequence[str], usable: S
     """Say on stderr which of the asked conditions are not evaluated, and why."""
     left_out = [name for name in asked if name not in usable]
     if left_out:
-        captioned = any(caption.strip() for caption in pictures.captions)
-        reason = "all captions say the same" if captioned else "the pictures have no captions"
-        note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
+        note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {_why_left_out(pictures, left_out)}")
+
+
+def _why_left_out(pictures: "CaptionedPictures", left_out: Sequence[str]) -> str:
+    if not any(caption.strip() for caption in pictures.captions):
+        return "the pictures have no captions"
+    if left_out == ["near"]:
+        return "all captions name the same thing"
+    return "all captions say the same"
 
 
 def _no_text(captions: Sequence[str]) -> Any:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.cli.choices import torch_device
 from textok.cli.evaluator import UINT8_RULE, load_semantics
 from textok.cli.option_ranges import check_at_least, check_files, check_needs, check_seeds, check_size
 from textok.cli.picture_sets import PictureSet, open_pictures, read_captions_file
-from textok.cli.ranks import place
+from textok.cli.ranks import place, scoring_device
 from textok.cli.reference import Reference
 from textok.cli.tables import shown, text_table
 from textok.cli.tested import CROP, DEFAULT_NETWORK, NetworkChoice
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
     from textok.evaluation.networks import FeatureNetwork
     from textok.evaluation.reconstruction import Row
     from textok.evaluation.results import Result
+
+
+WRITE_BATCH = 64
 
 
 def evaluate_generation(
@@ -67,12 +69,10 @@ def evaluate_generation(
         no_semantics: leave out whether the samples show what their captions say.
         batch_size: pictures at a time.
         seed: of the floor's halves and the kernel distance's subsets.
-        device: cpu, cuda, cuda:1, mps; auto takes cuda where there is one.
+        device: cpu, cuda, cuda:1; auto takes cuda where there is one.
         json: print the row as JSON instead of a table.
     """
-    import torch
-
-    from textok.evaluation import adm, generation
+    from textok.evaluation import generation
     from textok.evaluation.results import Result
     from textok.training.run_folder import environment
 
@@ -93,10 +93,7 @@ def evaluate_generation(
     reader = FeatureReader.prepare(network, device=device, batch_size=batch_size, judged=judged)
     stored = real.statistics_for(reader.network)
     made = reader.read(opened, judged=judged)
-    if write_samples is not None:
-        adm.write_samples(write_samples, torch.cat([batch.images for batch in opened.batches(batch_size)]))
-    if write_statistics is not None:
-        adm.write_statistics(write_statistics, made.statistics)
+    _write_adm(opened, made, samples=write_samples, statistics=write_statistics)
     seen = stored if real.pictures is None else reader.read(real.pictures)
     assert seen is not None
     scores = generation.evaluate_generation(
@@ -109,16 +106,8 @@ def evaluate_generation(
         semantics=reader.semantics,
         seed=seed,
     )
-    settings = reader.settings | {
-        "samples": opened.settings,
-        "reference": real.settings,
-        "frechet_distance_to": "the reference's pictures"
-        if stored is None
-        else "the reference's mu and sigma",
-        "train": None if known is None else known.settings,
-        "size": list(opened.size),
-        "seed": seed,
-    }
+    settings = reader.settings | _settings(opened, real, known, stored=stored is not None)
+    settings |= {"size": list(opened.size), "seed": seed}
     _write(Result(settings=settings, made_by=environment(), **vars(scores)), out=out, html=html)
     print(json_format.dumps(scores.rows[0]) if json else generation_table(scores.rows[0]))
 
@@ -137,7 +126,7 @@ class FeatureReader:
         cls, network: NetworkChoice, *, device: str, batch_size: int, judged: bool
     ) -> "FeatureReader":
         """Load the networks; the judges of captions only when there are captions."""
-        where = torch_device(device)
+        where = scoring_device(device)
         reader = network.load(where)
         return cls(
             network=reader,
@@ -172,6 +161,32 @@ class FeatureReader:
                 semantics=self.semantics if judged else None,
                 progress=bar.update,
             )
+
+
+def _write_adm(
+    pictures: PictureSet, made: "PictureFeatures", *, samples: Path | None, statistics: Path | None
+) -> None:
+    """The files for published evaluators, where they are asked for."""
+    import torch
+
+    from textok.evaluation import adm
+
+    if samples is not None:
+        adm.write_samples(samples, torch.cat([batch.images for batch in pictures.batches(WRITE_BATCH)]))
+    if statistics is not None:
+        adm.write_statistics(statistics, made.statistics)
+
+
+def _settings(
+    samples: PictureSet, reference: Reference, train: PictureSet | None, *, stored: bool
+) -> dict[str, Any]:
+    """What a reader of the numbers must know of the pictures."""
+    return {
+        "samples": samples.settings,
+        "reference": reference.settings,
+        "frechet_distance_to": "the reference's mu and sigma" if stored else "the reference's pictures",
+        "train": None if train is None else train.settings,
+    }
 
 
 def _write(result: "Result", *, out: Path | None, html: Path | None) -> None:

@@ -56,6 +56,18 @@ def rank_device(name: str) -> "torch.device":
     return device
 
 
+def scoring_device(name: str) -> "torch.device":
+    """The device of that name, for commands that score pictures.
+
+    Raises:
+        ValueError: for another word, CUDA where there is none, or a device without float64, in which scores are
+            computed.
+    """
+    if name.startswith("mps"):
+        raise ValueError(f"device: got {name!r}; scores are computed in float64, which it has not; use cpu")
+    return rank_device(name)
+
+
 @contextmanager
 def process_group(device: "torch.device") -> Iterator[None]:
     """The processes of ``torchrun`` can merge what they found inside the block; nothing for a single one.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from textok.evaluation.networks import FeatureNetwork
 
 NEED_PICTURES = (
-    "kernel distance, precision, recall, the Fréchet distance along principal directions and its floor, and the "
-    "copying check"
+    "kernel distance, precision, recall, the Fréchet distance along principal directions and floors, "
+    "and the copying check"
 )
 """What mean and covariance alone do not give."""
 

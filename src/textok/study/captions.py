@@ -11,7 +11,7 @@ from pathlib import Path
 from textok.evaluation.results import Result
 from textok.models.checkpoint import resolve
 from textok.models.tokenizer import TexTok
-from textok.study.arms import TABLES, Arm, study_arms
+from textok.study.arms import TABLES, Arm, placement_arms, study_arms
 from textok.study.caption_gains import interval_rows, with_kept
 from textok.study.caption_report import NOT_RUN, sections
 from textok.study.record import Record, as_json, read_record
@@ -105,9 +105,10 @@ def write_findings(
 
 
 def chosen_arms(base: TokenizerRun, *, tables: Sequence[str], seeds: Sequence[int]) -> list[Arm]:
-    """The arms of the asked tables; every table but the first is read beside arms of the first."""
+    """The arms of the asked tables, and "both" and "none" of the first seed, which every table is read beside."""
     _check_known("table", tables, TABLES)
-    return [arm for arm in study_arms(base, seeds=seeds) if arm.table in tables or arm.table == "placement"]
+    beside = [arm.name for arm in placement_arms(base, seeds=seeds[:1]) if arm.label in ("both", "none")]
+    return [arm for arm in study_arms(base, seeds=seeds) if arm.table in tables or arm.name in beside]
 
 
 def test_sets(base: TokenizerRun, *, photos: str) -> list[TestSet]:

@@ -6,6 +6,7 @@ viewer sees is what is measured. Per-image values are averaged over pictures.
 
 from dataclasses import dataclass, field
 from functools import partial
+from math import fsum
 
 import torch
 from jaxtyping import Float, Float64, Int, UInt8
@@ -117,7 +118,7 @@ class PairedMetrics:
         ``PCA_COMPONENTS`` principal directions (``fd_NETWORK_pca32...``, from ``MIN_PCA`` pictures), and
         ``kd_NETWORK`` with its standard error, the kernel distance of the unpaired halves: its floor is 0.
         """
-        row = {name: sum(column) / len(column) for name, column in self.per_image.items()}
+        row = {name: fsum(column) / len(column) for name, column in self.per_image.items()}
         if len(self.indices) < MIN_FRECHET:
             return row
         name = distance_name(self.network)
