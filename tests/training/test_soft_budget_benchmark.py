@@ -106,3 +106,16 @@ def test_bytes_and_batches(
         ("float32", "quality"), ("float32", "loss"), ("bfloat16", "quality"), ("bfloat16", "loss"),
     ]  # fmt: skip
     assert all(0 <= row["other_budget"] <= 4 and row["pictures"] == 4 for row in batched)
+
+
+def test_ways_of_decoding_take_turns(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = load("soft_decoding_speed", monkeypatch)
+    words = ["--model", model, "--data", pictures, "--split", "val", "--range", 2, 6, "--rounds", 1]
+    found = rows_of(
+        script, *words, "--pictures", 6, "--batch", 4, out=tmp_path / "out.json", monkeypatch=monkeypatch
+    )
+    assert [row["way"] for row in found] == ["together", "in the order given", "one at a time", "all tokens"]
+    assert found[0]["times_together"] == 1 and all(row["seconds_per_image"] > 0 for row in found)
+    assert 2 <= json.loads((tmp_path / "out.json").read_text())["settings"]["mean_tokens"] <= 6
