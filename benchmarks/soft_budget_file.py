@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--split", default="test-drawing")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument(
-        "--bytes", nargs=3, type=float, default=[48.0, 56.0, 58.0], help="in short, middle, long"
+        "--bytes", nargs=3, type=float, default=[48.0, 56.0, 59.0], help="in short, middle, long"
     )
     parser.add_argument("--limit", type=int, help="pictures of bytes; all when left out")
     parser.add_argument("--batched", type=int, default=64, help="pictures of batches, spread evenly")
