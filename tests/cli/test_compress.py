@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -331,6 +332,14 @@ def test_mistakes_are_told_in_a_line(
     for step in ("0", "nan", "inf", "1e9"):
         assert f"step: got {float(step):g}; expected 0.01 to 100" in refused(*compress, "--step", step)
     assert not list((tmp_path / "out").glob("*.ttk"))
+
+
+def test_a_missing_coder_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    assert run("compress", tmp_path, "--model", tmp_path / "none", "--out", tmp_path / "x.ttk") == 2
+    assert "open-textok[codec]" in capsys.readouterr().err
 
 
 def test_a_sample_keeps_no_batches(

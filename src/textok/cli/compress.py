@@ -47,8 +47,10 @@ def compress(
         json: print the result as JSON.
     """
     from textok.codec import coded_sizes, find_prior
+    from textok.codec.entropy import library
     from textok.codec.facts import ttk_facts
 
+    library()  # else what it lacks would be told when the first pictures are encoded
     tokenizer = model.load()
     prior = find_prior(model.model, model_id=tokenizer.model_id)
     sizes = coded_sizes(tokenizer.model, prior=prior, step=step)
