@@ -41,6 +41,13 @@ def test_a_folder_that_cannot_be_written_to_is_told_by_the_files_name() -> None:
     assert caught.value.filename == "/proc/a"
 
 
+def test_a_folder_in_the_place_of_the_file_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, replacing(tmp_path / "a"):
+        pytest.fail("no work is done for a file that cannot be")
+    assert caught.value.filename == str(tmp_path / "a") and not list((tmp_path / "a").iterdir())
+
+
 def test_what_a_kill_left_is_overwritten(tmp_path: Path) -> None:
     with replacing(tmp_path / "a") as temporary:
         temporary.write_text("x")

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all: under a temporary name first, then renamed."""
 
+import errno
 import json
 import math
 import os
@@ -40,8 +41,10 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
             that is not so, what a killed process left behind is overwritten by the next one.
 
     Raises:
-        OSError: when the folder cannot be written to.
+        OSError: when the folder cannot be written to, or ``path`` is a folder itself.
     """
+    if path.is_dir():  # told before any work is put into it, and by its own name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = f".{uuid4().hex}" if shared else ""
     temporary = path.with_name(f".{path.name}{owner}.tmp")

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from PIL import Image
 
 from textok.cli import main
+from textok.cli.choices import PictureChoice
 from textok.cli.info import readable
 from textok.codec import TtkReader, coded_sizes
 from textok.codec.prior_file import PRIOR_FILE
@@ -325,8 +329,55 @@ def test_mistakes_are_told_in_a_line(
     assert "bytes: got 5000 on average" in many and "at 2 to 3 tokens" in many
     assert "expected a number such as 16" in refused(*compress, "--budget", "few")
     assert "expected 1 to 4" in refused(*compress, "--budget", "5")
-    assert "step" in refused(*compress, "--step", "0")
+    for step in ("0", "nan", "inf", "1e9"):
+        assert f"step: got {float(step):g}; expected 0.01 to 100" in refused(*compress, "--step", step)
     assert not list((tmp_path / "out").glob("*.ttk"))
+
+
+def test_a_missing_coder_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    assert run("compress", tmp_path, "--model", tmp_path / "none", "--out", tmp_path / "x.ttk") == 2
+    assert "open-textok[codec]" in capsys.readouterr().err
+
+
+def test_a_sample_keeps_no_batches(
+    model_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 pictures of a large source would else keep as many batches in memory."""
+    seen, batches = list[weakref.ref[torch.UntypedStorage]](), PictureChoice.batches
+
+    def watched(self: PictureChoice, *args: Any, **options: Any) -> Iterator[Any]:
+        for batch in batches(self, *args, **options):
+            seen.append(weakref.ref(batch.images.untyped_storage()))
+            assert all(one() is None for one in seen[:-2]), "a batch is held"
+            yield batch
+
+    monkeypatch.setattr(PictureChoice, "batches", watched)
+    words = ("--budget", "2-3", "--mean-tokens", 2.5, "--batch-size", 1)
+    assert run("compress", pictures, "--model", model_folder, *words, "--out", tmp_path / "x.ttk") == 0
+    assert len(seen) == 8  # both passes
+
+
+def test_large_pictures_are_decoded_fewer_at_a_time(
+    model_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, decode, counts = tmp_path / "x.ttk", TexTok.decode, list[int]()
+    size = ("--size", 64, 96)  # of six times as many patches as the model's 32 x 32
+    assert run("compress", pictures, "--model", model_folder, *size, "--out", file) == 0
+
+    def watched(self: TexTok, tokens: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        counts.append(len(tokens))
+        return decode(self, tokens, *args, **options)
+
+    monkeypatch.setattr(TexTok, "decode", watched)
+    for batch_size, expected in ((32, [4]), (12, [2, 2]), (3, [1, 1, 1, 1])):
+        counts.clear()
+        words = ("--model", model_folder, "--out", tmp_path / "out", "--batch-size", batch_size)
+        assert run("decompress", file, *words) == 0
+        assert counts == expected
+        assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_a_probability_model_of_ones_own(

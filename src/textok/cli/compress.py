@@ -47,8 +47,10 @@ def compress(
         json: print the result as JSON.
     """
     from textok.codec import coded_sizes, find_prior
+    from textok.codec.entropy import library
     from textok.codec.facts import ttk_facts
 
+    library()  # else what it lacks would be told when the first pictures are encoded
     tokenizer = model.load()
     prior = find_prior(model.model, model_id=tokenizer.model_id)
     sizes = coded_sizes(tokenizer.model, prior=prior, step=step)
@@ -144,9 +146,10 @@ def decompress(
             print(_NO_CAPTIONS, file=sys.stderr)
         chosen, bar.total = _chosen(reader, keys), len(keys) or reader.pictures
         out.mkdir(parents=True, exist_ok=True)
-        for part in _parts(chosen, size=_SORTED * model.batch_size):
+        usual = tokenizer.model.config.side**2
+        for part, batch_size in _parts(chosen, most=model.batch_size, patches=usual):
             texts = _texts(part, captions, no_captions=no_captions)
-            for record, picture in zip(part, _decoded(tokenizer, part, texts, model.batch_size), strict=True):
+            for record, picture in zip(part, _decoded(tokenizer, part, texts, batch_size), strict=True):
                 save_picture(picture, out / names.of(record.key))
             bar.update(len(part))
             count += len(part)
@@ -166,11 +169,15 @@ def _chosen(reader: "TtkReader", keys: tuple[str, ...]) -> Iterator["Record"]:
     return reader.select(keys) if keys else iter(reader)
 
 
-def _parts(records: Iterator["Record"], *, size: int) -> Iterator[list["Record"]]:
-    """So many records at a time; a change of grid begins new ones."""
-    for _, group in groupby(records, key=lambda record: record.grid):
-        while part := list(islice(group, size)):
-            yield part
+def _parts(records: Iterator["Record"], *, most: int, patches: int) -> Iterator[tuple[list["Record"], int]]:
+    """Records of one grid that are decoded together, and how many at a time: ``most`` of up to so many patches.
+
+    A file says how large its pictures are: with as many at a time of any size, a large grid would fill the memory.
+    """
+    for (rows, columns), group in groupby(records, key=lambda record: record.grid):
+        batch_size = min(most, max(1, most * patches // (rows * columns)))
+        while part := list(islice(group, _SORTED * batch_size)):
+            yield part, batch_size
 
 
 def _texts(records: list["Record"], file: Path | None, *, no_captions: bool) -> tuple[str, ...]:

@@ -152,10 +152,9 @@ def _calibrate(encoder: "SoftEncoder", pictures: PictureChoice, *, batch_size: i
     draws, sample, seen = random.Random(0), list[tuple[Any, str]](), 0
     with closing(pictures.batches(encoder.tokenizer, batch_size=batch_size)) as batches:
         for batch in batches:
-            for one in zip(batch.images, batch.captions, strict=True):
+            for image, caption in zip(batch.images, batch.captions, strict=True):
                 seen += 1
-                if len(sample) < _SAMPLE:
-                    sample.append(one)
-                elif (place := draws.randrange(seen)) < _SAMPLE:
-                    sample[place] = one
+                place = len(sample) if len(sample) < _SAMPLE else draws.randrange(seen)
+                if place < _SAMPLE:  # cloned: a view would keep the whole batch
+                    sample[place : place + 1] = [(image.clone(), caption)]
     encoder.calibrate(torch.stack([one[0] for one in sample]), [one[1] for one in sample], keep_size=True)

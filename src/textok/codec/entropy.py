@@ -41,7 +41,7 @@ class Table:
     def model(self) -> Any:
         """The coder's form of it."""
         weights = (self.frequencies - 1).astype(np.float32)  # below 2^24: exact
-        return _library().stream.model.Categorical(weights, perfect=False)
+        return library().stream.model.Categorical(weights, perfect=False)
 
     def symbols(self, values: Int[ndarray, "m"]) -> Int[ndarray, "m"]:
         """Integers as symbols."""
@@ -68,7 +68,7 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The bytes: the coder is a stack, so the last symbol goes in first. Trailing zeros are left out."""
-        coder = _library().stream.stack.AnsCoder()
+        coder = library().stream.stack.AnsCoder()
         for table, symbols in reversed(self._steps):
             coder.encode_reverse(symbols.astype(np.int32), table.model)
         return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
@@ -85,7 +85,7 @@ class Decoder:
         if data.endswith(b"\0"):
             raise ValueError("damaged: coded data with trailing zeros")
         words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u4").astype(np.uint32)
-        self._coder = _library().stream.stack.AnsCoder(words)
+        self._coder = library().stream.stack.AnsCoder(words)
 
     def take(self, table: Table, count: int) -> Int[ndarray, "m"]:
         """The next ``count`` symbols of a table."""
@@ -114,7 +114,12 @@ def uniform(count: int) -> Table:
     return table_of(np.ones(max(2, count), dtype=np.int64))
 
 
-def _library() -> ModuleType:
+def library() -> ModuleType:
+    """The package that codes.
+
+    Raises:
+        ValueError: when it is not installed; says how it would be.
+    """
     try:
         import constriction
     except ImportError as error:

@@ -17,7 +17,8 @@ from textok.codec.prior import MAX_COLUMNS, CodePrior, LatentPrior, Prior, plain
 from textok.writing import strict_json
 
 MAX_HEADER = 1 << 16
-_STEPS = (10, 100_000)  # thousandths
+MIN_STEP, MAX_STEP = 0.01, 100.0  # of the probability model's
+_STEPS = (10, 100_000)  # the same in thousandths
 _FARTHEST = 1 << 31  # steps
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from textok.codec.header import Header
+from textok.codec.header import MAX_STEP, MIN_STEP, Header
 from textok.codec.prior import Prior, digits
 from textok.codec.prior_file import prior_id
 from textok.models.bottleneck import FSQConfig
@@ -35,6 +35,8 @@ def header_for(
     Raises:
         ValueError: for a step out of range, or settings that are too long.
     """
+    if not MIN_STEP <= step <= MAX_STEP:  # not a number neither
+        raise ValueError(f"step: got {step:g}; expected {MIN_STEP:g} to {MAX_STEP:g}")
     config, num_codes = model.config, model.num_codes
     levels = () if num_codes is None else levels_of(config, num_codes)
     return Header(
