@@ -380,6 +380,22 @@ def test_large_pictures_are_decoded_fewer_at_a_time(
         assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+def test_large_pictures_of_a_token_file_are_decoded_fewer_at_a_time(
+    model_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, decode, counts = tmp_path / "x.safetensors", TexTok.decode, list[int]()
+    words = ("--model", model_folder, "--out")
+    assert run("encode", pictures, "--size", 64, 96, *words, file) == 0
+
+    def watched(self: TexTok, tokens: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        counts.append(len(tokens))
+        return decode(self, tokens, *args, **options)
+
+    monkeypatch.setattr(TexTok, "decode", watched)
+    assert run("decode", file, *words, tmp_path / "out", "--batch-size", 12) == 0
+    assert counts == [2, 2]
+
+
 def test_a_probability_model_of_ones_own(
     model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

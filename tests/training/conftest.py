@@ -47,13 +47,14 @@ def _members(first: int, count: int) -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def pictures(write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Splits: train of 48 pictures, torn of the same and a file that is none, val of 16 others."""
+    """Splits: train of 48 pictures, torn of the same and a file that is none, val of 16 others, test of 12 more."""
     folder = tmp_path_factory.mktemp("pictures")
     train = _members(0, 48)
     write_tar(folder / "train-000000.tar", train)
     torn = {"bad.webp": b"not a picture", "bad.json": json.dumps({"caption": "torn"}).encode()}
     write_tar(folder / "torn-000000.tar", train | torn)
     write_tar(folder / "val-000000.tar", _members(48, 16))
+    write_tar(folder / "test-000000.tar", _members(64, 12))
     return folder
 
 

@@ -121,6 +121,8 @@ def test_a_budget_is_drawn_from_each_part(looks: int, longest: int) -> None:
     ("changes", "message"),
     [
         ({"scored": "val"}, "scored: got 'val', which corrects"),
+        ({"scored": "train"}, "scored: got 'train', which the head is trained on"),
+        ({"held_out": "train"}, "held_out: got 'train', which the head is trained on"),
         ({"steps": 0}, "steps: got 0"),
         ({"limit": 1}, "limit: got 1"),
         ({"lr": 0.0}, "lr, weight_decay"),
@@ -150,7 +152,7 @@ def test_what_is_measured_is_what_decoding_gives(pictures: Path, tokenizer: Imag
 
 
 def test_a_head_is_trained_and_written(pictures: Path, tokenizer: ImageTokenizer, tmp_path: Path) -> None:
-    run = replace(RUN, data=str(pictures), scored="train", looks=3, steps=3, limit=12)
+    run = replace(RUN, data=str(pictures), scored="test", looks=3, steps=3, limit=12)
     scores = train_predictor(run, tmp_path / "a", tokenizer=tokenizer)
     head = QualityPredictor.from_pretrained(tmp_path / "a")
     head.check(tokenizer_id=tokenizer.model_id, measure="psnr")
@@ -172,7 +174,7 @@ def test_the_command(
     words = ["train", "predictor", "--model", str(tmp_path / "model"), "--data", str(pictures)]
     words += [
         "--scored",
-        "train",
+        "test",
         "--limit",
         "8",
         "--looks",

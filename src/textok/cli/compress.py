@@ -146,10 +146,9 @@ def decompress(
             print(_NO_CAPTIONS, file=sys.stderr)
         chosen, bar.total = _chosen(reader, keys), len(keys) or reader.pictures
         out.mkdir(parents=True, exist_ok=True)
-        usual = tokenizer.model.config.side**2
-        for part, batch_size in _parts(chosen, most=model.batch_size, patches=usual):
+        for part in _parts(chosen, tokenizer, most=model.batch_size):
             texts = _texts(part, captions, no_captions=no_captions)
-            for record, picture in zip(part, _decoded(tokenizer, part, texts, batch_size), strict=True):
+            for record, picture in zip(part, _decoded(tokenizer, part, texts, model.batch_size), strict=True):
                 save_picture(picture, out / names.of(record.key))
             bar.update(len(part))
             count += len(part)
@@ -169,15 +168,13 @@ def _chosen(reader: "TtkReader", keys: tuple[str, ...]) -> Iterator["Record"]:
     return reader.select(keys) if keys else iter(reader)
 
 
-def _parts(records: Iterator["Record"], *, most: int, patches: int) -> Iterator[tuple[list["Record"], int]]:
-    """Records of one grid that are decoded together, and how many at a time: ``most`` of up to so many patches.
-
-    A file says how large its pictures are: with as many at a time of any size, a large grid would fill the memory.
-    """
-    for (rows, columns), group in groupby(records, key=lambda record: record.grid):
-        batch_size = min(most, max(1, most * patches // (rows * columns)))
-        while part := list(islice(group, _SORTED * batch_size)):
-            yield part, batch_size
+def _parts(
+    records: Iterator["Record"], tokenizer: "ImageTokenizer", *, most: int
+) -> Iterator[list["Record"]]:
+    """Records of one grid that are decoded together."""
+    for grid, group in groupby(records, key=lambda record: record.grid):
+        while part := list(islice(group, _SORTED * tokenizer.at_once(grid, most))):
+            yield part
 
 
 def _texts(records: list["Record"], file: Path | None, *, no_captions: bool) -> tuple[str, ...]:

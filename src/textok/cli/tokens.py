@@ -99,8 +99,9 @@ def decode(
     out.mkdir(parents=True, exist_ok=True)
     names = PictureNames()
     with tqdm(total=len(loaded), unit="image") as bar:
-        for start in range(0, len(loaded), model.batch_size):
-            part = loaded[start : start + model.batch_size]
+        at_once = tokenizer.at_once(loaded.grid, model.batch_size)
+        for start in range(0, len(loaded), at_once):
+            part = loaded[start : start + at_once]
             for key, picture in zip(part.keys, tokenizer.decode(part), strict=True):
                 save_picture(picture, out / names.of(key))
             bar.update(len(part))

@@ -178,7 +178,7 @@ class ImageTokenizer:
             lengths: how many of its tokens each picture has, where budgets differ; what lies past them is not
                 read. Pictures of like lengths are decoded together.
             output: "pil" for a list of images, "uint8" or "float" (in [-1, 1]) for a tensor (b, 3, h, w).
-            batch_size: pictures at a time.
+            batch_size: pictures of the model's size at a time, fewer of larger ones.
 
         Raises:
             ValueError: when another model made the tokens, the captions or lengths are not one a picture, or a
@@ -189,7 +189,7 @@ class ImageTokenizer:
         budgets = _lengths(lengths, tokens)
         order = budgets.argsort(stable=True)
         parts = []
-        for rows in order.split(batch_size):
+        for rows in order.split(self.at_once(tokens.grid, batch_size)):
             values = tokens.values[rows].to(self.device)
             values = values.float() if values.is_floating_point() else values.long()
             text = self.text_of([texts[row] for row in rows.tolist()])
@@ -214,6 +214,14 @@ class ImageTokenizer:
             images, captions, num_tokens=num_tokens, keep_size=keep_size, batch_size=batch_size
         )
         return self.decode(tokens, batch_size=batch_size)
+
+    def at_once(self, grid: tuple[int, int], most: int) -> int:
+        """How many pictures of (rows, columns) patches take the memory of ``most`` of the model's size, 1 to ``most``.
+
+        A file of tokens says how large its pictures are: as many of any size would let it fill the memory.
+        """
+        patches = grid[0] * grid[1]
+        return min(most, max(1, most * self.model.config.side**2 // patches))
 
     def check_made_here(self, tokens: Tokens) -> None:
         """Refuse tokens that another model made.

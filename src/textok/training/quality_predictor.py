@@ -72,6 +72,11 @@ class PredictorRun:
             raise ValueError(
                 f"scored: got {self.scored!r}, which corrects the head; expected another part, or None"
             )
+        for name in ("held_out", "scored"):
+            if getattr(self, name) is not None and getattr(self, name) == self.split:
+                raise ValueError(
+                    f"{name}: got {self.split!r}, which the head is trained on; expected another part, or None"
+                )
         if self.limit is not None and self.limit < 2:
             raise ValueError(f"limit: got {self.limit}; expected at least 2 pictures")
         if self.lr <= 0 or self.weight_decay < 0:
