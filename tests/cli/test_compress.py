@@ -314,10 +314,16 @@ def test_mistakes_are_told_in_a_line(
     short = tmp_path / "short.ttk"
     short.write_bytes(file.read_bytes()[:5])
     assert "short.ttk: not a .ttk file" in refused("info", short)
-    assert run("decompress", cut, "--model", model_folder, *out, "--recover") == 0
+    assert "no picture of it" in refused("decompress", cut, "--model", model_folder, *out, "--recover")
+    assert "nowhere.ttk: no such file" in refused("info", "nowhere.ttk")
+    text = pictures / "metadata.jsonl"
+    assert "metadata.jsonl: neither a .ttk file nor a token file" in refused("info", text)
     compress = ("compress", pictures, "--model", model_folder, *out)
-    assert "one of them with a range" in refused(*compress, "--budget", "2-3")
-    assert "one of them with a range" in refused(*compress, "--budget", "3", "--quality", "20")
+    assert "got the range 2-3 alone; add what decides" in refused(*compress, "--budget", "2-3")
+    alone = refused(*compress, "--budget", "3", "--quality", "20")
+    assert "got 3 with --quality, which decides within a range" in alone
+    two = refused(*compress, "--budget", "2-3", "--quality", "20", "--mean-tokens", "2")
+    assert "got 2-3 with --mean-tokens and --quality; expected one of them" in two
     for words in (("--chooser", "oracle"), ("--measure", "perceptual"), ("--equal", "loss")):
         assert f"{words[0][2:]}: only with a range" in refused(*compress, "--budget", "3", *words)
     ranged = (*compress, "--budget", "2-3", "--quality", "20")
@@ -332,6 +338,29 @@ def test_mistakes_are_told_in_a_line(
     for step in ("0", "nan", "inf", "1e9"):
         assert f"step: got {float(step):g}; expected 0.01 to 100" in refused(*compress, "--step", step)
     assert not list((tmp_path / "out").glob("*.ttk"))
+
+
+def test_pictures_without_caption_are_counted(
+    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", model_folder, "--out", tmp_path / "x.ttk")
+    told = "textok: 1 of 4 pictures have no caption: encoded without"
+    assert run("compress", pictures, *words, "--budget", "2-3", "--mean-tokens", 2.5) == 0
+    assert capsys.readouterr().err.count(told) == 1, "once, though a sample is read before"
+    assert run("compress", pictures, *words, "--caption", "all alike") == 0
+    assert "no caption" not in capsys.readouterr().err
+
+
+def test_nothing_to_recover_is_a_failure(
+    file: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TtkReader(file) as reader:
+        cut = tmp_path / "cut.ttk"
+        cut.write_bytes(file.read_bytes()[: reader.entries[0].offset + 9])
+    words = ("--model", model_folder, "--out", tmp_path / "out", "--recover")
+    assert run("decompress", cut, *words) == 2
+    told = capsys.readouterr().err
+    assert "whatever followed the header is lost" in told and "no picture of it could be recovered" in told
 
 
 def test_a_missing_coder_is_told_before_any_work(

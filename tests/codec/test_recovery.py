@@ -90,7 +90,9 @@ def test_what_is_cut_off_is_read_up_to_there_when_asked(path: Path) -> None:
         assert reader.keys() == FIRST + SECOND
         (lost,) = reader.lost
     assert (lost.chunk, lost.pictures, lost.keys) == (3, None, ())
-    assert str(lost).startswith("what followed chunk 2, if anything, is lost: cut off")
+    assert str(lost).startswith(
+        "the first 2 chunks are there, what followed is lost, how much cannot be told: cut"
+    )
 
 
 def test_without_a_good_index_the_chunks_are_searched(path: Path) -> None:

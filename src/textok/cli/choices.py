@@ -105,8 +105,14 @@ class PictureChoice:
         check_at_least(1, limit=self.limit)
         check_size(self.size)
 
-    def batches(self, tokenizer: "ImageTokenizer", *, batch_size: int) -> Generator["Batch", None, None]:
-        """The pictures in order, with a progress bar on stderr; bad ones left out are counted there."""
+    def batches(
+        self, tokenizer: "ImageTokenizer", *, batch_size: int, title: str | None = None
+    ) -> Generator["Batch", None, None]:
+        """The pictures in order, with a progress bar on stderr.
+
+        Bad ones left out, and how many have no caption, are told there at the end; not with the ``title`` of a pass
+        before the one that counts.
+        """
         from tqdm import tqdm
 
         side = tokenizer.model.config.image_size
@@ -116,17 +122,23 @@ class PictureChoice:
             return
         loader = self._loader(size, batch_size=batch_size)
         count = min(len(loader.source), self.limit or len(loader.source))
-        with tqdm(total=count, unit="image") as bar:
+        bare = 0
+        with tqdm(total=count, desc=title, unit="image") as bar:
             for batch in loader:
                 batch = self._asked(batch, count - bar.n)
+                bare += sum(not caption.strip() for caption in batch.captions)
                 yield batch
                 bar.update(len(batch))
                 if bar.n >= count:
                     break
         if not bar.n and loader.bad.samples:
             raise ValueError(f"{self.source}: no usable picture; the first: {loader.bad.samples[0].reason}")
+        if title is not None:
+            return
         for bad in loader.bad.samples:
             print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
+        if bare and tokenizer.model.config.placement != "none":
+            print(f"textok: {bare} of {bar.n} pictures have no caption: encoded without", file=sys.stderr)
 
     def _loader(self, size: tuple[int, int], *, batch_size: int) -> "EvalLoader":
         from textok.data import DataConfig, EvalLoader

@@ -155,6 +155,8 @@ def decompress(
         lost = reader.lost
     for one in lost:
         print(f"textok: {file}: {one}", file=sys.stderr)
+    if lost and not count:
+        raise ValueError(f"{file}: no picture of it could be recovered")
     result = {"folder": str(out), "pictures": count, "model_id": tokenizer.model_id}
     result |= {"lost": [asdict(one) for one in lost]} if recover else {}
     print(json_format.dumps(result) if json else f"{out}: {count} pictures from {file}")

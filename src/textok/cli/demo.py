@@ -1,5 +1,7 @@
 """``textok demo``: one report that shows the tokenizer at work."""
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +42,9 @@ def demo(
 
     tokenizer = model.load()
     options = {"source": source, "split": split, "limit": limit, "batch_size": model.batch_size}
-    print(write_demo(out, tokenizer, pipeline=_pipeline(model, tokenizer), **options))
+    print(f"textok: writing {out / 'report.html'}, a minute or two on a processor", file=sys.stderr)
+    told = partial(print, "textok:", file=sys.stderr)
+    print(write_demo(out, tokenizer, pipeline=_pipeline(model, tokenizer), tell=told, **options))
 
 
 def _pipeline(model: ModelChoice, tokenizer: "ImageTokenizer") -> "Pipeline | None":

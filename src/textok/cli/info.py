@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from textok.cli.recipes import nearest, summary
 
 _GROUP_WIDTH = 80
+TOKEN_ENDING = ".safetensors"
 
 
 def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:
@@ -34,7 +35,16 @@ def describe(name: str) -> dict[str, Any]:
     if path.is_file():
         from textok.codec.facts import is_ttk, ttk_facts
 
-        return {"ttk": ttk_facts(path)} if is_ttk(path) else {"tokens": _tokens(path)}
+        if is_ttk(path):
+            return {"ttk": ttk_facts(path)}
+        try:
+            return {"tokens": _tokens(path)}
+        except ValueError as error:
+            if path.suffix == TOKEN_ENDING:
+                raise
+            raise ValueError(f"{path}: neither a .ttk file nor a token file ({TOKEN_ENDING})") from error
+    if path.suffix in (TOKEN_ENDING, ".ttk"):
+        raise FileNotFoundError(f"{path}: no such file")
     from textok.data.latent_shards import MANIFEST
     from textok.models.checkpoint import CONFIG_FILE, SHIPPED, SHIPPED_GENERATORS
     from textok.recipes import GENERATOR_RECIPES, RECIPES

@@ -43,7 +43,7 @@ pictures"""
 quality; a mean is then met by one quality for all"""
     chooser: Annotated[str, arg(metavar="oracle|bisection|predictor|FOLDER")] = "bisection"
     """with a range, how budgets are found: decoding at every one, at log2 of them, or by the model's predictor \
-(or that of a folder), which decodes nothing"""
+(or that of a folder), which decodes nothing, and tells qualities better than losses"""
 
     def __post_init__(self) -> None:
         numbers = self.budget is None or re.fullmatch(r"\d{1,6}(-\d{1,6})?", self.budget)
@@ -52,13 +52,24 @@ quality; a mean is then met by one quality for all"""
                 f"budget: got {self.budget!r}; expected a number such as 16, a range such as 8-24, or one of "
                 f"{', '.join(_NAMED)}"
             )
-        given = sum(target is not None for target in self._targets.values())
-        if given != int(self.is_range):
-            raise ValueError(
-                f"budget: got {self.budget or 'none'} with {given} of --mean-tokens, --bytes, --quality and --loss;"
-                " expected one of them with a range such as 8-24, and none with a number"
-            )
+        self._check_target()
         self._check_soft()
+
+    def _check_target(self) -> None:
+        """With a range one thing decides within it; without, nothing has to."""
+        given = [f"--{name.replace('_', '-')}" for name, value in self._targets.items() if value is not None]
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in self._targets)
+        if self.is_range and not given:
+            raise ValueError(
+                f"budget: got the range {self.budget} alone; add what decides within it: one of {told}"
+            )
+        if self.is_range and len(given) > 1:
+            raise ValueError(f"budget: got {self.budget} with {' and '.join(given)}; expected one of them")
+        if given and not self.is_range:
+            raise ValueError(
+                f"budget: got {self.budget or 'none'} with {given[0]}, which decides within a range; "
+                "give one such as --budget 8-24, or leave it out"
+            )
 
     def _check_soft(self) -> None:
         """Options that a range, or a mean, gives a meaning to."""

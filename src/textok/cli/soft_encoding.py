@@ -134,6 +134,8 @@ def budgets_told(soft: SoftChoice, facts: dict[str, Any]) -> list[str]:
         unit = "tokens" if soft.bytes is None else "bytes"
         error = f"standard error {sample['standard_error']:.2g}"
         line += f"; a sample of {sample['pictures']} has a mean of {sample['mean']:.2f} {unit}, {error}"
+    if soft.bytes is not None:
+        line += f"; in the file {facts['token_bytes_per_image']:.2f}"
     lines = [line] if by_loss else [line, f"  pictures that do not reach it: {facts['not_reached']}"]
     return lines if soft.beyond is None else [*lines, f"  pictures beyond the range: {facts['beyond']}"]
 
@@ -150,7 +152,7 @@ def _calibrate(encoder: "SoftEncoder", pictures: PictureChoice, *, batch_size: i
     import torch
 
     draws, sample, seen = random.Random(0), list[tuple[Any, str]](), 0
-    with closing(pictures.batches(encoder.tokenizer, batch_size=batch_size)) as batches:
+    with closing(pictures.batches(encoder.tokenizer, batch_size=batch_size, title="sample")) as batches:
         for batch in batches:
             for image, caption in zip(batch.images, batch.captions, strict=True):
                 seen += 1

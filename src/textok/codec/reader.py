@@ -39,8 +39,9 @@ class Lost:
 
     def __str__(self) -> str:
         if self.pictures is None:
-            before = f"chunk {self.chunk - 1}" if self.chunk > 1 else "the header"
-            return f"what followed {before}, if anything, is lost: {self.why}"
+            before = f"the first {self.chunk - 1} chunks are" if self.chunk > 2 else "the first chunk is"
+            read = f"{before} there, what followed" if self.chunk > 1 else "whatever followed the header"
+            return f"{read} is lost, how much cannot be told: {self.why}"
         names = " to ".join(map(repr, dict.fromkeys((*self.keys[:1], *self.keys[-1:]))))
         return f"lost chunk {self.chunk}, {self.pictures} pictures ({names or 'names unknown'}): {self.why}"
 

@@ -62,6 +62,7 @@ def write_demo(
     limit: int = 24,
     batch_size: int = 32,
     pipeline: Pipeline | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Path:
     """Reconstruct test pictures at every budget and caption condition, and write it all into one HTML file.
 
@@ -73,6 +74,7 @@ def write_demo(
         limit: at most so many pictures of ``source``.
         batch_size: pictures at a time.
         pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
+        tell: is told what is being done.
 
     Returns:
         The file.
@@ -82,7 +84,11 @@ def write_demo(
     """
     kinds = load_pictures(source, split=split, limit=limit, size=tokenizer.model.config.image_size)
     network = EffNetLite2().to(tokenizer.device)
-    sections = [make_section(tokenizer, found, network, batch_size=batch_size) for found in kinds]
+    say, sections = tell or (lambda _text: None), []
+    for found in kinds:
+        say(f"{found.split}: {len(found)} pictures, at every budget and caption condition")
+        sections.append(make_section(tokenizer, found, network, batch_size=batch_size))
+    say("speed" if pipeline is None else "speed, and pictures from captions")
     report = Report(
         model_id=tokenizer.model_id,
         perceptual=f"perceptual_{network.name}",

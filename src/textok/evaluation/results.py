@@ -103,12 +103,18 @@ def read_result(path: str | Path) -> Result:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: not a result file ({type(error).__name__}: {error}); expected JSON with settings and rows, "
+            f"{path}: not a result file ({_what_is_wrong(error)}); expected JSON with settings and rows, "
             "as textok evaluate writes it"
         ) from error
     if not result.rows:
         raise ValueError(f"{path}: the result file has no rows; expected at least one")
     return result
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"no JSON: {error}"
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
