@@ -15,7 +15,7 @@ from textok.models.bottleneck import AEConfig
 from textok.models.checkpoint import encode_config
 from textok.models.tokenizer import TexTok
 from textok.training.captions import CachedText
-from textok.training.run_folder import RunFolder
+from textok.training.run_folder import RunFolder, environment
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
 from textok.training.tokenizer import train_tokenizer
 from textok.training.tokenizer_run import TokenizerRun
@@ -44,9 +44,9 @@ def test_run_json_says_what_made_the_run(finished: Path, short: TokenizerRun) ->
     told = json.loads((finished / "run.json").read_text())
     assert told["config"] == json.loads(json.dumps(encode_config(short)))
     assert told["facts"] == {"data": short.data.open().fingerprint, "samples": 48, "ranks": 1}
-    environment = told["environment"]
-    assert environment["libraries"]["torch"] == torch.__version__ and environment["code"]
-    assert environment["machine"]["threads"] == 1 and environment["machine"]["cpu"]
+    made_by = told["environment"]
+    assert made_by["libraries"]["torch"] == torch.__version__ and made_by["code"]
+    assert made_by["machine"]["threads"] == 1 and made_by["machine"]["cpu"]
 
 
 def test_scores_and_pictures_of_every_evaluation(finished: Path, read_metrics: Callable) -> None:
@@ -194,3 +194,18 @@ def test_snapshots_hold_nested_state(tmp_path: Path) -> None:
     for step in (3, 4, 5):
         save_snapshot(tmp_path, step=step, state=state)
     assert [path.name for path in snapshots(tmp_path)] == ["step-00000004", "step-00000005"]
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("/home/me/.venv/bin/textok", "textok train"),
+        ("/home/me/textok/cli/__main__.py", "textok train"),
+        ("benchmarks/gelu.py", "benchmarks/gelu.py train"),
+    ],
+)
+def test_the_command_is_recorded_without_where_it_is_installed(
+    program: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, "train"])
+    assert environment()["command"] == told

@@ -148,7 +148,7 @@ def steps_of(weights: Path) -> int:
 def environment() -> dict[str, Any]:
     """Code, library versions and machine."""
     return {
-        "command": " ".join(sys.argv),
+        "command": _command(),
         "code": code_version(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
@@ -160,6 +160,13 @@ def environment() -> dict[str, Any]:
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
+
+
+def _command() -> str:
+    """What was typed; of the command line only its name, for where it is installed says nothing to others."""
+    program = Path(sys.argv[0])
+    ours = program.name == "textok" or program.parts[-3:] == ("textok", "cli", "__main__.py")
+    return " ".join(["textok" if ours else sys.argv[0], *sys.argv[1:]])
 
 
 def code_version() -> str:
