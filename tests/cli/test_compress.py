@@ -235,8 +235,13 @@ def test_append_keys_and_dropped_captions(
     with TtkReader(out) as reader:
         assert reader.keys() == ["square-0", "square-1"]
         assert [len(record.values) for record in reader] == [4, 2]
-    assert run("compress", pictures / "square-2.png", *words, "--append", "--step", 2) == 2
-    assert "write a new file" in capsys.readouterr().err
+    capsys.readouterr()
+    assert run("compress", pictures, *words, "--append", "--step", 2, "--budget", "2-3", "--bytes", 9) == 2
+    told = capsys.readouterr().err
+    assert "write a new file" in told and "sample" not in told, "told before anything is calibrated"
+    other = ("--model", model_folder, "--out", tmp_path / "none.ttk", "--append")
+    assert run("compress", pictures, *other) == 2
+    assert "none.ttk: no such file" in capsys.readouterr().err
     options = ["--model", model_folder, "--out", tmp_path / "out", "--key", "square-1"]
     assert run("decompress", out, *options) == 0
     assert "holds no captions" in capsys.readouterr().err
@@ -318,7 +323,7 @@ def test_mistakes_are_told_in_a_line(
     assert "nowhere.ttk: no such file" in refused("info", "nowhere.ttk")
     text = pictures / "metadata.jsonl"
     assert "metadata.jsonl: neither a .ttk file nor a token file" in refused("info", text)
-    compress = ("compress", pictures, "--model", model_folder, *out)
+    compress = ("compress", pictures, "--model", model_folder, "--out", tmp_path / "refused.ttk")
     assert "got the range 2-3 alone; add what decides" in refused(*compress, "--budget", "2-3")
     alone = refused(*compress, "--budget", "3", "--quality", "20")
     assert "got 3 with --quality, which decides within a range" in alone
@@ -337,7 +342,7 @@ def test_mistakes_are_told_in_a_line(
     assert "expected 1 to 4" in refused(*compress, "--budget", "5")
     for step in ("0", "nan", "inf", "1e9"):
         assert f"step: got {float(step):g}; expected 0.01 to 100" in refused(*compress, "--step", step)
-    assert not list((tmp_path / "out").glob("*.ttk"))
+    assert not (tmp_path / "refused.ttk").exists()
 
 
 def test_pictures_without_caption_are_counted(

@@ -14,11 +14,12 @@ from tyro.conf import Positional, UseAppendAction, arg
 from textok.cli.caption_file import captions_from
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
 from textok.cli.names import PictureNames
+from textok.cli.option_ranges import check_files
 from textok.cli.soft import SoftChoice
 from textok.cli.soft_encoding import budgets_told, picture_encoder
 
 if TYPE_CHECKING:
-    from textok.codec import Prior, Record, TtkReader, TtkWriter
+    from textok.codec import Header, Prior, Record, TtkReader, TtkWriter
     from textok.pipeline.image_tokenizer import ImageTokenizer
 
 DEFAULT_SOFT = SoftChoice()
@@ -46,13 +47,18 @@ def compress(
         append: add to the file, which the same model and step made, instead of replacing it.
         json: print the result as JSON.
     """
-    from textok.codec import coded_sizes, find_prior
+    from textok.codec import coded_sizes, find_prior, header_for
     from textok.codec.entropy import library
     from textok.codec.facts import ttk_facts
 
     library()  # else what it lacks would be told when the first pictures are encoded
+    check_files(out=out)
     tokenizer = model.load()
     prior = find_prior(model.model, model_id=tokenizer.model_id)
+    if append:
+        _check_appendable(
+            out, header_for(tokenizer.model, prior=prior, step=step, captions=captions == "keep")
+        )
     sizes = coded_sizes(tokenizer.model, prior=prior, step=step)
     encoder = picture_encoder(soft, tokenizer, pictures, sizes=sizes, batch_size=model.batch_size)
     settings = {"keep": captions == "keep", "step": step, "made": soft.settings() | encoder.calibration()}
@@ -94,15 +100,25 @@ def _writer(
     with ExitStack() as stack:
         if append:
             writer = stack.enter_context(appending(out, prior=prior))
-            if not writer.header.fits(header):
-                raise ValueError(
-                    f"{out}: made with another model, step or choice of captions; write a new file"
-                )
+            _check_fits(out, writer.header, header)  # again: another process may have written it meanwhile
         else:
             stack.enter_context(only_writer(out))
             stream = stack.enter_context(open(stack.enter_context(replacing(out)), "wb"))
             writer = stack.enter_context(TtkWriter(stream, header, prior=prior))
         yield writer
+
+
+def _check_appendable(out: Path, header: "Header") -> None:
+    """That a file is there and was made alike; told before any picture is encoded."""
+    from textok.codec import TtkReader
+
+    with TtkReader(out) as reader:
+        _check_fits(out, reader.header, header)
+
+
+def _check_fits(out: Path, found: "Header", header: "Header") -> None:
+    if not found.fits(header):
+        raise ValueError(f"{out}: made with another model, step or choice of captions; write a new file")
 
 
 def decompress(
