@@ -430,6 +430,25 @@ def test_large_pictures_of_a_token_file_are_decoded_fewer_at_a_time(
     assert counts == [2, 2]
 
 
+def test_decode_takes_as_many_at_a_time_as_asked(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, decode, counts = tmp_path / "many", TexTok.decode, list[int]()
+    folder.mkdir()
+    for number in range(40):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+    words = ("--model", model_folder, "--out")
+    assert run("encode", folder, *words, tmp_path / "x.safetensors") == 0
+
+    def watched(self: TexTok, tokens: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        counts.append(len(tokens))
+        return decode(self, tokens, *args, **options)
+
+    monkeypatch.setattr(TexTok, "decode", watched)
+    assert run("decode", tmp_path / "x.safetensors", *words, tmp_path / "out", "--batch-size", 64) == 0
+    assert counts == [40]
+
+
 def test_a_probability_model_of_ones_own(
     model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

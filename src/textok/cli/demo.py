@@ -42,7 +42,7 @@ def demo(
 
     tokenizer = model.load()
     options = {"source": source, "split": split, "limit": limit, "batch_size": model.batch_size}
-    print(f"textok: writing {out / 'report.html'}, a minute or two on a processor", file=sys.stderr)
+    print(f"textok: writing {out / 'report.html'}; without a GPU that takes minutes", file=sys.stderr)
     told = partial(print, "textok:", file=sys.stderr)
     print(write_demo(out, tokenizer, pipeline=_pipeline(model, tokenizer), tell=told, **options))
 

@@ -102,7 +102,8 @@ def decode(
         at_once = tokenizer.at_once(loaded.grid, model.batch_size)
         for start in range(0, len(loaded), at_once):
             part = loaded[start : start + at_once]
-            for key, picture in zip(part.keys, tokenizer.decode(part), strict=True):
+            found = tokenizer.decode(part, batch_size=model.batch_size)
+            for key, picture in zip(part.keys, found, strict=True):
                 save_picture(picture, out / names.of(key))
             bar.update(len(part))
     result = {"folder": str(out), "pictures": len(loaded), "tokens_per_image": loaded.num_tokens}
