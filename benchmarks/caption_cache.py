@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textok.data.captions import CaptionCache
+from textok.data.caption_cache import CaptionCache
 from textok.data.sources import open_source
 from textok.models.text_encoder import TextEncoder
 

@@ -15,8 +15,8 @@ from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import write_result
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import psnr_per_image
 from textok.pipeline.tokens import Tokens
 from textok.training.run_folder import environment
 

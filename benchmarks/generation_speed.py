@@ -28,10 +28,10 @@ from textok.models.conditions import Condition
 from textok.models.dit import DiT, DiTConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, count_parameters
-from textok.objectives.flow import Guidance, sample_euler, time_grid
 from textok.pipeline.precision import inference_dtype
 from textok.pipeline.sampling import guided
 from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.sampling.flow import Guidance, sample_euler, time_grid
 from textok.training.run_folder import environment
 
 OUT = Path(__file__).resolve().parent / "results" / "generation_speed.json"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 
-from textok.data import DataConfig, EvalLoader, to_unit
+from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import write_result
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
+from textok.pixels import to_unit
 from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -35,7 +35,7 @@ from textok.evaluation.metrics.paired import KERNEL_SEED, PairedMetrics
 from textok.evaluation.metrics.semantics import CaptionJudge, SemanticMetrics, Semantics
 from textok.evaluation.metrics.structural_similarity import ssim_per_image
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
-from textok.pipeline.picture_quality import psnr_per_image
+from textok.objectives.quality import psnr_per_image
 from textok.training.run_folder import environment
 from textok.writing import write_json
 

@@ -35,13 +35,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textok.data import DataConfig, EvalLoader
-from textok.data.images import to_unit
-from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
-from textok.models.quality_predictor import QualityPredictor, picture_detail
-from textok.pipeline.budget_choice import (
+from textok.budgets.encoder import RANGES_256, Chooser, SoftBudget, SoftEncoder, named_range
+from textok.budgets.predictor import QualityPredictor, picture_detail
+from textok.budgets.search import (
     Allowance,
     Bounds,
     Choice,
@@ -56,9 +52,13 @@ from textok.pipeline.budget_choice import (
     falls,
     measure_all,
 )
+from textok.data import DataConfig, EvalLoader
+from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
+from textok.evaluation.reconstruction import Row
+from textok.evaluation.results import write_result
+from textok.objectives.quality import find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import find_measure
-from textok.pipeline.soft_budget import RANGES_256, Chooser, SoftBudget, SoftEncoder, named_range
+from textok.pixels import to_unit
 from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,6 +14,14 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from textok.budgets.encoder import (
+    RANGES_256,
+    SoftBudget,
+    SoftEncoder,
+    SoftTokens,
+    encode_soft,
+    named_range,
+)
 from textok.codec import Record, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.facts import ttk_facts
 from textok.codec.prior import Prior
@@ -23,14 +31,6 @@ from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision
-from textok.pipeline.soft_budget import (
-    RANGES_256,
-    SoftBudget,
-    SoftEncoder,
-    SoftTokens,
-    encode_soft,
-    named_range,
-)
 from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]

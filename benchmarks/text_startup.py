@@ -25,8 +25,8 @@ from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.recipes.tokenizers import icons_128
 from textok.training.optimizers import build_optimizers
 from textok.training.run_folder import environment
-from textok.training.tokenizer import train_tokenizer
-from textok.training.tokenizer_run import LossConfig, TokenizerRun
+from textok.training.tokenizer.config import LossConfig, TokenizerRun
+from textok.training.tokenizer.train import train_tokenizer
 
 OUT = Path(__file__).resolve().parent / "results" / "text_startup.json"
 

@@ -14,10 +14,10 @@ from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.discriminator import Discriminator, DiscriminatorConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
 from textok.recipes import GENERATOR_RECIPES, RECIPES
-from textok.training.critic import Critic
 from textok.training.optimizers import build_optimizers
-from textok.training.tokenizer_run import TokenizerRun
-from textok.training.tokenizer_step import loss_terms, total
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.discriminator import Critic
+from textok.training.tokenizer.step import loss_terms, total
 
 PAPER = [(256, 8, 2048, "xl"), (512, 16, 4096, "xxl")]
 

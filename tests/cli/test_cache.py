@@ -7,7 +7,7 @@ import pytest
 
 from textok.cli import main
 from textok.data.latents import LatentCache
-from textok.training import caching
+from textok.pipeline import cache_latents as caching
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from textok.budgets.curves import DecodedCurves
 from textok.cli import main
 from textok.cli.choices import PictureChoice
 from textok.cli.info import readable
@@ -19,7 +20,6 @@ from textok.codec import TtkReader, coded_sizes
 from textok.codec.prior_file import PRIOR_FILE
 from textok.models.bottleneck import FSQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
-from textok.pipeline.decoded_curves import DecodedCurves
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.token_file import load_tokens
 

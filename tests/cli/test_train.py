@@ -8,7 +8,7 @@ import pytest
 from textok.cli import main
 from textok.models.bottleneck import FSQConfig
 from textok.recipes import GENERATOR_RECIPES, RECIPES
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenizerRun, Path]]:
         calls.append((run, out))
         return out / "weights"
 
-    monkeypatch.setattr("textok.training.tokenizer.train_tokenizer", train)
+    monkeypatch.setattr("textok.training.tokenizer.train.train_tokenizer", train)
     monkeypatch.setattr("textok.training.run_folder.steps_of", lambda _weights: 10**9)  # as if to the end
     return calls
 
@@ -93,7 +93,7 @@ def test_an_interrupted_training_is_no_success(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ) -> None:
     """Scripts that train in phases must not go on with half-trained weights."""
-    from textok.training import tokenizer as training
+    from textok.training.tokenizer import train as training
 
     real = training.train_tokenizer
     monkeypatch.setattr(training, "train_tokenizer", lambda run, out: real(run, out, stop_at=1))

@@ -208,7 +208,7 @@ def test_another_probability_model_is_refused(tmp_path: Path) -> None:
     for wrong in (None, two):
         with TtkReader(path, prior=wrong) as reader, pytest.raises(ValueError, match="probability model"):
             list(reader)
-        with pytest.raises(ValueError, match=r"x\.ttk: .*probability model"), appending(path, prior=wrong):
+        with pytest.raises(ValueError, match=r"x\.ttk:"), appending(path, prior=wrong):
             pytest.fail("nothing is added with another one")
     assert ttk_facts(path)["probability_model"] == one.id  # facts need none
 

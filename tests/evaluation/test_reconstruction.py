@@ -9,13 +9,13 @@ import torch.multiprocessing as mp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textok.data.images import to_uint8, to_unit
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CaptionedPictures, wrong_captions
 from textok.evaluation.reconstruction import evaluate_reconstruction, reconstruct
 from textok.models.bottleneck import FSQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
-from textok.pipeline.picture_quality import psnr_per_image
+from textok.objectives.quality import psnr_per_image
+from textok.pixels import to_uint8, to_unit
 
 
 @given(st.lists(st.sampled_from(["a cat", "a dog", "a hen", ""]), min_size=2, max_size=12))

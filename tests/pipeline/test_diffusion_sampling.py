@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from textok.objectives.diffusion import BETA_END, BETA_START, STEPS
 from textok.pipeline.diffusion_sampling import sample_diffusion
+from textok.sampling.diffusion import BETA_END, BETA_START, STEPS
 
 MEAN, DEVIATION = 2.0, 0.5
 KEPT = torch.cumprod(1 - torch.linspace(BETA_START, BETA_END, STEPS, dtype=torch.float64), dim=0)

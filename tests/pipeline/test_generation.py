@@ -121,7 +121,7 @@ def test_settings_reach_the_filling_in_of_codes(masked: Pipeline) -> None:
 
 @pytest.mark.parametrize("guidance", [float("nan"), float("inf"), -1.0])
 def test_other_guidance_is_refused(pipeline: Pipeline, guidance: float) -> None:
-    with pytest.raises(ValueError, match="guidance: got"):
+    with pytest.raises(ValueError, match="guidance:"):
         pixels(pipeline, "a cat", guidance=guidance)
 
 
@@ -173,7 +173,7 @@ def test_a_class_draws_one_of_its_captions(by_class: Pipeline) -> None:
 
 @pytest.mark.parametrize("labels", [3, [0, -2], []])
 def test_other_labels_are_refused(by_class: Pipeline, labels: int | list[int]) -> None:
-    with pytest.raises(ValueError, match="labels: got"):
+    with pytest.raises(ValueError, match="labels:"):
         by_class(labels=labels)
 
 

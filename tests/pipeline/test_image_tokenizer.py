@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 import textok
-from textok.data.images import to_unit
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import inference_dtype
 from textok.pipeline.token_file import load_tokens, save_tokens
+from textok.pixels import to_unit
 
 
 def pictures(count: int = 5, size: tuple[int, int] = (32, 32)) -> torch.Tensor:

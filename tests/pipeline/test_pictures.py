@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from textok.data.images import to_unit
 from textok.pipeline.pictures import as_pictures
+from textok.pixels import to_unit
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from textok.recipes.generators import GENERATOR_RECIPES, icons_64_dit, toy_dit
 from textok.study import generation
 from textok.study.generation import GenerationSetting, generation_arms, model_for, study_generation
 from textok.training.draws import BudgetDraw
-from textok.training.generator_run import GeneratorRun
+from textok.training.generator.config import GeneratorRun
 
 SHAPE = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 32}
 

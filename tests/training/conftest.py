@@ -18,13 +18,13 @@ from textok.data import DataConfig
 from textok.models.bottleneck import BottleneckConfig, KLConfig
 from textok.models.dit import DiTConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.cache_latents import CachingRun, cache_latents
+from textok.pipeline.cached_text import CachedText
 from textok.recipes.tokenizers import toy
-from textok.training.caching import CachingRun, cache_latents
-from textok.training.captions import CachedText
 from textok.training.draws import BudgetDraw
-from textok.training.generator_run import GeneratorRun, PreviewConfig
+from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
-from textok.training.tokenizer_run import TokenizerRun, ValidationConfig
+from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
 
 VAL = Path(__file__).parents[2] / "datasets/icons-128/val-000000.tar"
 

@@ -92,7 +92,7 @@ def test_captions_are_dropped_by_their_share(share: float) -> None:
 
 
 def test_a_bad_share_is_named() -> None:
-    with pytest.raises(ValueError, match=r"budgets\.full_share: got 1\.5"):
+    with pytest.raises(ValueError, match=r"budgets\.full_share:"):
         BudgetDraw(full_share=1.5)
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from textok.models.generators import load_generator
-from textok.training.generator import train_generator
-from textok.training.generator_run import GeneratorRun
+from textok.training.generator.config import GeneratorRun
+from textok.training.generator.train import train_generator
 
 pytestmark = pytest.mark.timeout(600)
 WORKER = Path(__file__).with_name("two_ranks_generator.py")

@@ -7,8 +7,8 @@ from textok.data.latents import LatentBatch
 from textok.models.conditions import NO_CLASS, ConditionConfig
 from textok.models.dit import DiTConfig
 from textok.training.draws import BudgetDraw
-from textok.training.generator_run import GeneratorRun
-from textok.training.generator_step import micro_rows
+from textok.training.generator.config import GeneratorRun
+from textok.training.generator.step import micro_rows
 
 ROWS, DIM = 400, 6
 

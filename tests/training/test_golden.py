@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from textok.recipes.tokenizers import toy
-from textok.training.tokenizer import train_tokenizer
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.train import train_tokenizer
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 

@@ -16,9 +16,9 @@ from textok.models.bottleneck import AEConfig, VQConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
-from textok.training.ranks import PATIENCE
-from textok.training.tokenizer import train_tokenizer
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.launch import PATIENCE
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.train import train_tokenizer
 
 WORKER = Path(__file__).with_name("two_ranks.py")
 

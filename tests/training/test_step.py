@@ -12,9 +12,9 @@ from textok.models.bottleneck import AEConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
-from textok.training.captions import CachedText
-from textok.training.tokenizer_run import LossConfig, TokenizerRun
-from textok.training.tokenizer_step import MicroBatch, loss_terms, micro_batches, total
+from textok.pipeline.cached_text import CachedText
+from textok.training.tokenizer.config import LossConfig, TokenizerRun
+from textok.training.tokenizer.step import MicroBatch, loss_terms, micro_batches, total
 
 CPU = torch.device("cpu")
 

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from conftest import invented_states
 
-from textok.training import tokenizer
-from textok.training.captions import CachedText
+from textok.pipeline.cached_text import CachedText
 from textok.training.run_folder import RunFolder
-from textok.training.tokenizer_parts import Parts
+from textok.training.tokenizer import train as tokenizer
+from textok.training.tokenizer.state import Parts
 
 whole_step, save, resume = tokenizer.micro_batches, Parts.save, Parts.resume
 

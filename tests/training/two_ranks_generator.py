@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState
 
-from textok.training.generator import train_generator
+from textok.training.generator.train import train_generator
 
 
 def main() -> None:

@@ -13,17 +13,17 @@ from tyro.extras import SubcommandApp
 
 from textok import __version__
 from textok.cli.cache import cache
-from textok.cli.compare import evaluate_compare
 from textok.cli.compress import compress, decompress
 from textok.cli.demo import demo
-from textok.cli.evaluate import evaluate_reconstruction
+from textok.cli.evaluate_compare import evaluate_compare
+from textok.cli.evaluate_generation import evaluate_generation
+from textok.cli.evaluate_generator import evaluate_generator
+from textok.cli.evaluate_reconstruction import evaluate_reconstruction
 from textok.cli.generate import generate
-from textok.cli.generation import evaluate_generation
 from textok.cli.info import info
 from textok.cli.prior import prior
 from textok.cli.recipes import recipes
 from textok.cli.reconstruct import reconstruct
-from textok.cli.sampled import evaluate_generator
 from textok.cli.study import captions, generation_study
 from textok.cli.tokens import decode, encode
 from textok.cli.train import alignment, generator, predictor, tokenizer, train_generator, train_tokenizer

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
-from textok.cli.ranks import place, process_group, rank_device
+from textok.cli.distributed import place, process_group, rank_device
 
 
 def cache(
@@ -54,7 +54,7 @@ def cache(
     from textok.data import DataConfig
     from textok.data.caption_forms import checked_forms
     from textok.models.tokenizer import TexTok
-    from textok.training.caching import CachingRun, cache_latents
+    from textok.pipeline.cache_latents import CachingRun, cache_latents
 
     side = TexTok.from_pretrained(model).config.image_size
     run = CachingRun(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from textok.cli.option_ranges import check_at_least, check_size
+from textok.cli.checks import check_at_least, check_size
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textok.cli.option_ranges import check_at_least, check_size
-from textok.cli.ranks import is_first, note, place, scoring_device
+from textok.cli.checks import check_at_least, check_size
+from textok.cli.distributed import is_first, note, place, scoring_device
 from textok.cli.tested import NetworkChoice, TestedPictures
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from textok.evaluation.reconstruction import ReconstructionScores, TextSource
     from textok.models.tokenizer import TexTok
 
-UINT8_RULE = "round(clamp((x + 1) * 127.5, 0, 255))"
 SEED = "0 for the subsets of the kernel distance and the order of shuffled words; nothing else is drawn at random"
 WRONG = "that of the picture half the split further on, or the next that reads differently"
 
@@ -95,6 +94,8 @@ class Evaluator:
     @property
     def settings(self) -> dict[str, Any]:
         """What a reader of the numbers must know of how they were made."""
+        from textok.pixels import UINT8_RULE
+
         return {
             "task": "reconstruction",
             "model": self.model.model_id,

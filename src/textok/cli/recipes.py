@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from textok.training.generator_run import GeneratorRun
-    from textok.training.tokenizer_run import TokenizerRun
+    from textok.training.generator.config import GeneratorRun
+    from textok.training.tokenizer.config import TokenizerRun
 
 
 def recipes(*, json: bool = False) -> None:

@@ -38,7 +38,7 @@ def reconstruct(
         json: print the mean PSNR of each condition and budget as JSON.
     """
     from textok.evaluation.pages.grids import reconstruction_grid, save_picture
-    from textok.pipeline.picture_quality import psnr_per_image
+    from textok.objectives.quality import psnr_per_image
 
     tokenizer = model.load()
     asked = _budgets(budgets, most=tokenizer.model.config.num_latents)

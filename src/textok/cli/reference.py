@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textok.cli.distributed import note
 from textok.cli.picture_sets import PictureSet, of_pictures, open_pictures
-from textok.cli.ranks import note
 
 if TYPE_CHECKING:
     from textok.evaluation.metrics.frechet import FeatureStatistics

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import arg
 
 if TYPE_CHECKING:
+    from textok.budgets.encoder import Chooser, SoftBudget
     from textok.pipeline.image_tokenizer import ImageTokenizer
-    from textok.pipeline.soft_budget import Chooser, SoftBudget
 
 _NAMED = ("short", "middle", "long")
 
@@ -119,7 +119,7 @@ quality; a mean is then met by one quality for all"""
         Raises:
             ValueError: when its numbers make no sense.
         """
-        from textok.pipeline.soft_budget import SoftBudget, named_range
+        from textok.budgets.encoder import SoftBudget, named_range
 
         asked = str(self.budget)
         low, high = named_range(asked, num_latents) if asked in _NAMED else map(int, asked.split("-"))
@@ -128,7 +128,7 @@ quality; a mean is then met by one quality for all"""
 
     def find_chooser(self, tokenizer: "ImageTokenizer") -> "Chooser":
         """Its name, or the predictor."""
-        from textok.models.quality_predictor import QualityPredictor
+        from textok.budgets.predictor import QualityPredictor
 
         if self.chooser == "oracle" or self.chooser == "bisection":
             return self.chooser

@@ -10,10 +10,10 @@ from textok.cli.choices import PictureChoice
 from textok.cli.soft import SoftChoice
 
 if TYPE_CHECKING:
+    from textok.budgets.encoder import Sizes, SoftEncoder
     from textok.codec import Record
     from textok.data import Batch
     from textok.pipeline.image_tokenizer import ImageTokenizer
-    from textok.pipeline.soft_budget import Sizes, SoftEncoder
 
 _SAMPLE = 256
 
@@ -57,7 +57,7 @@ def picture_encoder(
     """
     if not soft.is_range:
         return FixedEncoder(tokenizer, None if soft.budget is None else int(soft.budget), batch_size)
-    from textok.pipeline.soft_budget import SoftEncoder
+    from textok.budgets.encoder import SoftEncoder
 
     budget, chooser = soft.soft_budget(tokenizer.model.config.num_latents), soft.find_chooser(tokenizer)
     encoder = SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
-from textok.cli.option_ranges import check_at_least, check_files, check_folders, check_seeds
+from textok.cli.checks import check_at_least, check_files, check_folders, check_seeds
 from textok.cli.recipes import find_generator_recipe, find_recipe
 
 ArmNames = Annotated[

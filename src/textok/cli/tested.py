@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg
 
+from textok.cli.checks import check_at_least, check_size
 from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
-from textok.cli.option_ranges import check_at_least, check_size
-from textok.cli.ranks import is_first, note
+from textok.cli.distributed import is_first, note
 
 if TYPE_CHECKING:
     import torch

@@ -49,8 +49,8 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
         KeyboardInterrupt: when the training was asked to stop before its last step.
     """
     made = find_recipe(recipe)
-    from textok.training.tokenizer import train_tokenizer as train
-    from textok.training.tokenizer_run import TokenizerRun
+    from textok.training.tokenizer.config import TokenizerRun
+    from textok.training.tokenizer.train import train_tokenizer as train
 
     @dataclass(frozen=True, kw_only=True)
     class Command:
@@ -65,8 +65,8 @@ def train_tokenizer(recipe: str, options: Sequence[str]) -> None:
 def train_generator(recipe: str, options: Sequence[str]) -> None:
     """Train a generator by a recipe with some of its values replaced; as :func:`train_tokenizer`."""
     made = find_generator_recipe(recipe)
-    from textok.training.generator import train_generator as train
-    from textok.training.generator_run import GeneratorRun
+    from textok.training.generator.config import GeneratorRun
+    from textok.training.generator.train import train_generator as train
 
     @dataclass(frozen=True, kw_only=True)
     class Command:
@@ -128,7 +128,7 @@ def alignment(
         seed: of every random choice.
         json: print the scores as JSON.
     """
-    from textok.training.alignment import AlignmentRun, train_alignment
+    from textok.training.heads.alignment import AlignmentRun, train_alignment
 
     run = AlignmentRun(
         source=source,
@@ -180,7 +180,7 @@ def predictor(
         seed: of every random choice.
         json: print the scores as JSON.
     """
-    from textok.training.quality_predictor import PredictorRun, train_predictor
+    from textok.training.heads.quality_predictor import PredictorRun, train_predictor
 
     run = PredictorRun(
         model=model,

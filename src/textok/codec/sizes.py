@@ -6,13 +6,13 @@ from jaxtyping import Float, Int, Integer
 from numpy import ndarray
 from torch import Tensor
 
+from textok.budgets.search import Sizes
 from textok.codec.chunks import groups
 from textok.codec.entropy import PRECISION
 from textok.codec.prior import Prior
 from textok.codec.tokenizers import header_for
 from textok.codec.wire import varint
 from textok.models.tokenizer import TexTok
-from textok.pipeline.budget_choice import Sizes
 
 
 def coded_sizes(model: TexTok, *, prior: Prior | None = None, step: float = 1.0) -> Sizes:

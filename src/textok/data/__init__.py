@@ -1,8 +1,8 @@
 """Captioned pictures: stored samples in, batches out."""
 
-from textok.data.images import decode_image, fit_image, image_to_tensor, tensor_to_image, to_uint8, to_unit
+from textok.data.config import DataConfig, read_sample
+from textok.data.images import decode_image, fit_image, image_to_tensor, tensor_to_image
 from textok.data.loading import EvalLoader, TrainLoader
-from textok.data.reading import DataConfig, read_sample
 from textok.data.samples import BadSample, BadSampleError, Batch, RawSample, Sample
 from textok.data.sources import Source, open_source
 
@@ -22,6 +22,4 @@ __all__ = [
     "open_source",
     "read_sample",
     "tensor_to_image",
-    "to_uint8",
-    "to_unit",
 ]

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from textok.data.reading import DataConfig, read_sample
+from textok.data.config import DataConfig, read_sample
 from textok.data.samples import BadSample, BadSampleError, Sample
 from textok.data.sources import Source
 

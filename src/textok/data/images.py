@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -38,16 +38,6 @@ _DRAFT_MARGIN = 2
 
 class ImageError(ValueError):
     """A picture that cannot be decoded, or is over the pixel limit."""
-
-
-def to_unit(pixels: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
-    """uint8 pixels (0..255) as float32 in [-1, 1]: x / 127.5 - 1."""
-    return pixels.float().div_(127.5).sub_(1)
-
-
-def to_uint8(images: Float[Tensor, "*b 3 h w"]) -> UInt8[Tensor, "*b 3 h w"]:
-    """Pictures in [-1, 1] as uint8 pixels: round((x + 1) * 127.5), values outside clamped."""
-    return images.float().add(1).mul_(127.5).clamp_(0, 255).round_().to(torch.uint8)
 
 
 def decode_image(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.decoding import DecodedStore, decode_ahead
 from textok.data.ordering import draw, epoch_order, rank_block
-from textok.data.reading import BadSampleLedger, DataConfig, read_sample
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample
 from textok.data.sources import Source
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data.caption_forms import short, thing
-from textok.evaluation.alignment.captions import TextSource, caption_features
+from textok.evaluation.alignment.mean_states import TextSource, caption_features
 from textok.evaluation.captioned import Caption, CaptionedPictures
 
 VARIANTS: tuple[Caption, ...] = ("short", "thing", "shuffled", "near")

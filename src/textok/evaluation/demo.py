@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from textok.data import DataConfig, EvalLoader, to_unit
+from textok.data import DataConfig, EvalLoader
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
 from textok.evaluation.demo_prompts import generate_prompts
@@ -20,10 +20,11 @@ from textok.evaluation.pages.gallery import Scores, Section
 from textok.evaluation.pages.report import Report, render_report
 from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstruct_all
 from textok.models.checkpoint import shipped_folder
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.picture_quality import psnr_per_image
+from textok.pixels import to_unit
 from textok.writing import write_text
 
 SHIPPED_PICTURES = "demo-pictures"

@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from textok.data.images import to_uint8, to_unit
-from textok.evaluation.alignment.captions import TextSource
+from textok.evaluation.alignment.mean_states import TextSource
 from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.reconstruction_tally import ChannelRow, Row, Tally
 from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding, TexTok
+from textok.pixels import to_uint8, to_unit
 
 BUDGETS = (2, 4, 8, 16, 32)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from textok.evaluation.captioned import Caption, CaptionedPictures
 from textok.evaluation.encodings import EncodingRecord
+from textok.evaluation.merging import merge_metrics, merge_statistics, merge_sums
 from textok.evaluation.metrics.frechet import SplitStatistics
 from textok.evaluation.metrics.paired import PairedMetrics
 from textok.evaluation.metrics.semantics import CaptionJudge, SemanticMetrics
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
-from textok.evaluation.ranks import merge_metrics, merge_statistics, merge_sums
 from textok.models.tokenizer import Encoding
 
 Row = dict[str, str | int | float]

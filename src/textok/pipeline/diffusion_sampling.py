@@ -5,9 +5,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from textok.objectives.diffusion import BETA_END, BETA_START, STEPS
-from textok.objectives.flow import OnStep, Predict
-from textok.objectives.random import Random
+from textok.sampling.diffusion import BETA_END, BETA_START, STEPS
+from textok.sampling.flow import OnStep, Predict
+from textok.sampling.random import Random
 
 
 def scheduler(sampler: str) -> Any:

@@ -19,12 +19,12 @@ from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.text_encoder import TextEncoder
-from textok.objectives.flow import OnStep
-from textok.objectives.random import normal
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.sampling import Sampling, draw_tokens
 from textok.pipeline.tokens import Tokens
+from textok.sampling.flow import OnStep
+from textok.sampling.random import normal
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from textok import __version__
-from textok.data.images import tensor_to_image, to_uint8, to_unit
+from textok.data.images import tensor_to_image
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.tokens import Tokens
+from textok.pixels import to_uint8, to_unit
 
 Captions = str | Sequence[str | None] | None
 Output = Literal["pil", "uint8", "float"]

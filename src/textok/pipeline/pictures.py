@@ -18,8 +18,8 @@ from textok.data.images import (
     image_to_tensor,
     tensor_to_image,
     to_rgb,
-    to_uint8,
 )
+from textok.pixels import to_uint8
 from textok.writing import replacing
 
 Picture = Image.Image | np.ndarray | Tensor

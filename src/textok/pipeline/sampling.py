@@ -14,10 +14,10 @@ from textok.models.conditions import Condition
 from textok.models.dit import DiT
 from textok.models.generators import Generator
 from textok.models.maskgit import MaskGIT
-from textok.objectives.flow import Guidance, OnStep, Predict, sample, time_grid
-from textok.objectives.masking import decode_masked, guided_logits
-from textok.objectives.random import Random
 from textok.pipeline.diffusion_sampling import sample_diffusion
+from textok.sampling.flow import Guidance, OnStep, Predict, sample, time_grid
+from textok.sampling.masked import decode_masked, guided_logits
+from textok.sampling.random import Random
 
 
 @dataclass(frozen=True, kw_only=True)

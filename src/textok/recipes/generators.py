@@ -7,7 +7,7 @@ from textok.models.conditions import ConditionConfig
 from textok.models.dit import SIZES, DiTConfig
 from textok.models.maskgit import MaskGITConfig
 from textok.training.draws import BudgetDraw
-from textok.training.generator_run import GeneratorRun, PreviewConfig
+from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
 
 # --- small, on the pictures of this repository ----------------------------------------------------------

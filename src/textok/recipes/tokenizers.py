@@ -10,7 +10,7 @@ from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
-from textok.training.tokenizer_run import LossConfig, TokenizerRun, ValidationConfig
+from textok.training.tokenizer.config import LossConfig, TokenizerRun, ValidationConfig
 
 ICONS = DataConfig(source="datasets/icons-128", split="train")
 IMAGENET = DataConfig(source="data/imagenet-captioned", split="train", workers=8, keep_decoded_mb=0)

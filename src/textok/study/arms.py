@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.vit import Placement
 from textok.training.draws import BudgetDraw
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
 
 TABLES = ("placement", "explanation", "bottleneck", "quality", "encoder", "budgets")
 """The tables in order of importance."""

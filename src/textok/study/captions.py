@@ -19,8 +19,8 @@ from textok.study.scored import Scored
 from textok.study.scoring import TestSet, scores_of
 from textok.study.tables import fill
 from textok.training.run_folder import environment, steps_of
-from textok.training.tokenizer import train_tokenizer
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import write_json, write_text
 
 VARIANT_SCORES = "scores-variants.json"

@@ -26,13 +26,13 @@ from textok.models.bottleneck import FSQConfig, VQConfig
 from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.cache_latents import CachingRun, cache_latents
 from textok.pipeline.generation import Pipeline
 from textok.study.scoring import FEATURE_SIDE, SCORES_FILE
 from textok.study.tables import curve, markdown, mean_curve, relative_gain
-from textok.training.caching import CachingRun, cache_latents
 from textok.training.draws import BudgetDraw
-from textok.training.generator import train_generator
-from textok.training.generator_run import GeneratorRun
+from textok.training.generator.config import GeneratorRun
+from textok.training.generator.train import train_generator
 from textok.training.run_folder import environment, steps_of
 from textok.writing import write_json, write_text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import MAX_RESULT_BYTES, Result, checked_row
-from textok.training.tokenizer_run import TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from textok.evaluation.alignment.captions import TextSource, caption_features
+from textok.evaluation.alignment.mean_states import TextSource, caption_features
 
 IMAGENET_CLASSES = 1000
 

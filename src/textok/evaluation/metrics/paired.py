@@ -16,7 +16,7 @@ from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance,
 from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.structural_similarity import MS_SSIM_SIDE, ms_ssim_per_image, ssim_per_image
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, distance_name, kernel_distance_name
-from textok.pipeline.picture_quality import psnr_per_image
+from textok.objectives.quality import psnr_per_image
 
 MIN_FRECHET = 16
 """Fréchet distances are not reported for fewer pictures than this."""

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import Caption, CaptionedPictures
 from textok.evaluation.reconstruction import Reconstructions
-from textok.pipeline.picture_quality import psnr_per_image
+from textok.objectives.quality import psnr_per_image
 from textok.writing import replacing
 
 CAPTION_LABELS: dict[Caption, str] = {"right": "with caption", "none": "without", "wrong": "wrong caption"}

@@ -1,0 +1,1 @@
+"""Soft token budgets: each picture takes as few tokens as a quality needs."""

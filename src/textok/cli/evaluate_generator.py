@@ -1,0 +1,192 @@
+"""``textok evaluate generator``: pictures for held-out captions, and all scores of them."""
+
+import json as json_format
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from textok.cli.checks import check_at_least, check_files, check_needs, check_seeds
+from textok.cli.choices import comma_list
+from textok.cli.distributed import place, scoring_device
+from textok.cli.evaluate_generation import FeatureReader
+from textok.cli.evaluator import checked_budgets
+from textok.cli.picture_sets import PictureSet, open_pictures
+from textok.cli.tables import score_table
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
+
+if TYPE_CHECKING:
+    import torch
+
+    from textok.data import EvalLoader
+    from textok.evaluation.generation import GenerationScores
+    from textok.evaluation.sampled import SampledCell, SampledJudge
+    from textok.pipeline.generation import Pipeline
+    from textok.pipeline.precision import Precision
+
+HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
+
+
+def evaluate_generator(
+    model: Annotated[Positional[str], arg(metavar="MODEL")],
+    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    *,
+    data: Annotated[str, arg(metavar="SOURCE")],
+    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,
+    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
+    budgets: Annotated[
+        tuple[str, ...],
+        arg(metavar="K,K", help_behavior_hint="(default: a quarter, half and all of the model's)"),
+    ] = (),
+    guidance: Annotated[tuple[str, ...], arg(metavar="FLOAT,FLOAT")] = ("1,3",),
+    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the model's)")] = None,
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    json: bool = False,
+) -> None:
+    """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
+
+    Args:
+        model: a generator: a shipped name, a folder or a hub id.
+        data: captioned pictures that it was not trained on.
+        split: the part of them.
+        train: the training pictures, to find copies of them.
+        train_split: the part of them.
+        tokenizer: the generator's tokenizer, when it is not where it was at training.
+        budgets: tokens a picture.
+        guidance: scales of classifier-free guidance.
+        steps: of the sampler.
+        limit: take only so many captions, spread over the split.
+        out: result file: settings, rows, and the values of every picture.
+        batch_size: pictures at a time.
+        seed: of the noise.
+        device: cpu, cuda, cuda:1; auto takes cuda where there is one.
+        precision: number type of the weights; auto takes bfloat16 where the processor has it.
+        json: print the rows as JSON instead of a table.
+    """
+    from textok.evaluation.metrics.paired import MIN_FRECHET
+    from textok.evaluation.results import write_result
+    from textok.evaluation.sampled import SampledJudge
+    from textok.sampling.flow import Guidance
+    from textok.training.run_folder import environment
+
+    check_at_least(1, batch_size=batch_size, steps=steps)
+    check_at_least(MIN_FRECHET, limit=limit)
+    check_seeds("seed", [seed])
+    check_needs(absent=train is None, by="train", train_split=train_split)
+    check_files(out=out)
+    scales = [Guidance(scale=scale).scale for scale in _numbers(guidance)]
+    asked_budgets = comma_list(budgets, name="budgets")
+    if place().count > 1:
+        raise ValueError("evaluate generator: runs as one process; start it without torchrun")
+    where = scoring_device(device)
+    pipeline = _open_pipeline(model, tokenizer=tokenizer, device=where, precision=precision, steps=steps)
+    cells = _cells(asked_budgets, scales, most=pipeline.generator.config.num_latents)
+    side = pipeline.tokenizer.model.config.image_size
+    held_out = open_pictures(data, split=split, size=(side, side))
+    if not held_out.captioned:
+        raise ValueError(f"{data}: no picture has a caption; expected captions to draw pictures for")
+    known = open_pictures(train, split=train_split, size=(side, side)) if train else None
+    reader = FeatureReader.prepare(network, device=device, batch_size=32, judged=True)
+    judge = SampledJudge(
+        network=reader.network,
+        semantics=reader.semantics,
+        reference=reader.read(held_out),
+        train=None if known is None else reader.read(known),
+        device=where,
+    )
+    scores = _sampled(pipeline, held_out, judge, cells, limit=limit, seed=seed, batch_size=batch_size)
+    if out is not None:
+        settings = reader.settings | _settings(pipeline, cells, reference=held_out, train=known)
+        settings |= {"seed": seed, "limit": limit}
+        write_result(out, settings=settings, made_by=environment(), **vars(scores))
+    heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
+    print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
+
+
+def _open_pipeline(
+    model: str, *, tokenizer: str | None, device: "torch.device", precision: "Precision", steps: int | None
+) -> "Pipeline":
+    """A text-conditional generator, with so many steps of its sampler."""
+    from textok.pipeline.generation import Pipeline
+
+    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, precision=precision)
+    if pipeline.generator.config.condition.kind != "text":
+        raise ValueError(
+            f"{model}: is conditioned on classes; expected a generator of pictures from captions"
+        )
+    if steps is not None:
+        pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
+    return pipeline
+
+
+def _cells(budgets: Sequence[str], scales: Sequence[float], *, most: int) -> "list[SampledCell]":
+    """Every budget with every guidance scale."""
+    from textok.evaluation.sampled import SampledCell
+
+    usual = sorted({max(1, most // 4), max(1, most // 2), most})
+    chosen = checked_budgets(budgets, longest=most) if budgets else usual
+    return [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
+
+
+def _sampled(
+    pipeline: "Pipeline",
+    held_out: PictureSet,
+    judge: "SampledJudge",
+    cells: "Sequence[SampledCell]",
+    *,
+    limit: int | None,
+    seed: int,
+    batch_size: int,
+) -> "GenerationScores":
+    """A picture for each caption in every cell, scored, with a progress bar on stderr."""
+    from tqdm import tqdm
+
+    from textok.evaluation.captioned import CaptionedPictures
+    from textok.evaluation.sampled import evaluate_sampled
+
+    pictures = CaptionedPictures.collect(held_out.split or Path(held_out.name).name, _batches(held_out))
+    prompts = pictures if limit is None else pictures.spread(limit)
+    with tqdm(total=len(prompts) * len(cells), desc="samples", unit="image") as bar:
+        return evaluate_sampled(
+            pipeline, prompts, judge, cells=cells, seed=seed, batch_size=batch_size, progress=bar.update
+        )
+
+
+def _batches(pictures: PictureSet) -> "EvalLoader":
+    from textok.data import DataConfig, EvalLoader
+
+    return EvalLoader(
+        DataConfig(source=pictures.name, split=pictures.split, size=pictures.size), batch_size=64
+    )
+
+
+def _settings(
+    pipeline: "Pipeline", cells: "Sequence[SampledCell]", *, reference: PictureSet, train: PictureSet | None
+) -> dict[str, Any]:
+    """What a reader of the numbers must know of the generator and the pictures."""
+    return {
+        "model": pipeline.model_id,
+        "precision": str(pipeline.dtype),
+        "tokenizer": pipeline.tokenizer.model_id,
+        "sampling": pipeline.defaults.record(pipeline.generator),
+        "budgets": sorted({cell.num_tokens for cell in cells}),
+        "guidance": sorted({cell.guidance for cell in cells}),
+        "reference": reference.settings,
+        "train": None if train is None else train.settings,
+    }
+
+
+def _numbers(words: Sequence[str]) -> list[float]:
+    asked = comma_list(words, name="guidance")
+    try:
+        return [float(word) for word in asked]
+    except ValueError as error:
+        raise ValueError(f"guidance: got {' '.join(words)}; expected numbers and commas") from error

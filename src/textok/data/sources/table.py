@@ -1,0 +1,316 @@
+"""Tables with a picture column: parquet files, and any Hugging Face ``datasets`` folder.
+
+``pyarrow`` and ``datasets`` are imported only when such a source is opened.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textok.data.files import MAX_IMAGE_BYTES, fingerprint_files
+from textok.data.records import (
+    CAPTION_FIELDS,
+    IMAGE_FIELDS,
+    KEY_FIELDS,
+    LABEL_FIELDS,
+    Fields,
+    RecordError,
+    read_captions,
+    read_label,
+)
+from textok.data.samples import BadSample, BadSampleError, RawSample
+from textok.data.sources.folder import read_image_file
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow
+
+# Row groups kept in memory; a window of shuffling holds as many as fit.
+CACHE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a table are the picture, the caption, the label and the key."""
+
+    image: str
+    caption: str | None
+    label: str | None
+    key: str | None
+
+    @classmethod
+    def choose(cls, names: Sequence[str], *, fields: Fields, where: str) -> "Columns":
+        """Take the asked columns, else the first known name that is there.
+
+        Raises:
+            ValueError: when an asked column, or any picture column, is missing.
+        """
+        for name in (fields.image, fields.caption, fields.label):
+            if name is not None and name not in names:
+                raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
+        image = fields.image or _first(IMAGE_FIELDS, names)
+        if image is None:
+            raise ValueError(
+                f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
+                "name it with image_field"
+            )
+        return cls(
+            image=image,
+            caption=fields.caption or _first(CAPTION_FIELDS, names),
+            label=fields.label or _first(LABEL_FIELDS, names),
+            key=_first(KEY_FIELDS, names),
+        )
+
+    def names(self) -> list[str]:
+        """The columns to read, each once."""
+        return list(dict.fromkeys(n for n in (self.image, self.caption, self.label, self.key) if n))
+
+    def sample(
+        self, row: Mapping[str, Any], *, key: str, shard: str, folder: Path, fields: Fields
+    ) -> RawSample:
+        """A row as a sample; ``key`` names it when the table has no key column.
+
+        Raises:
+            BadSampleError: when the picture, captions or label cannot be read.
+        """
+        key = str(row[self.key]) if self.key is not None else key
+        try:
+            return RawSample(
+                key=key,
+                shard=shard,
+                image=_picture(row[self.image], folder),
+                captions=read_captions(row, fields.caption),
+                label=read_label(row, fields.label),
+            )
+        except RecordError as error:
+            raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
+
+
+class ParquetSource:
+    """Rows of parquet files; a shard is a row group, read as a whole and kept while it is in use.
+
+    Args:
+        paths: the files.
+        fields: names of the picture, caption and label columns.
+
+    Raises:
+        ValueError: when a file is not parquet or has no picture column.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, fields: Fields) -> None:
+        self._paths, self._fields = list(paths), fields
+        self._columns = Columns.choose(_schema(paths[0])[0], fields=fields, where=str(paths[0]))
+        groups = [group for number, path in enumerate(paths) for group in self._row_groups(number, path)]
+        self._groups = [(file, number) for file, number, _, _ in groups]
+        self.shard_lengths = [rows for _, _, rows, _ in groups]
+        self.max_window = max(1, CACHE_BYTES // max(size for *_, size in groups))
+        self._ends = np.cumsum(self.shard_lengths)
+        self._cache: OrderedDict[int, pyarrow.Table] = OrderedDict()
+        self.fingerprint = fingerprint_files(paths, len(self))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, index: int) -> RawSample:
+        """The sample at ``index``, not decoded.
+
+        Raises:
+            BadSampleError: when the picture, captions or label cannot be read.
+        """
+        group = int(np.searchsorted(self._ends, index, side="right"))
+        row = index - int(self._ends[group]) + self.shard_lengths[group]
+        table, path = self._table(group), self._paths[self._groups[group][0]]
+        [record] = table.slice(row, 1).to_pylist()
+        return self._columns.sample(
+            record, key=f"{path.stem}-{index:08d}", shard=str(path), folder=path.parent, fields=self._fields
+        )
+
+    def captions(self) -> Iterator[str]:
+        """Every caption of every row, in order; malformed ones are passed over."""
+        column = self._columns.caption
+        if column is None:
+            return
+        for group in range(len(self._groups)):
+            yield from _all_captions(self._read(group, [column]).to_pylist(), self._fields)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_cache": OrderedDict()}
+
+    def _row_groups(self, number: int, path: Path) -> list[tuple[int, int, int, int]]:
+        names, sizes = _schema(path)
+        missing = [name for name in self._columns.names() if name not in names]
+        if missing:
+            raise ValueError(
+                f"{path}: no column {missing}; found {names}, expected the columns of {self._paths[0]}"
+            )
+        groups = [(number, i, rows, size) for i, (rows, size) in enumerate(sizes) if rows]
+        if not groups:
+            raise ValueError(f"{path}: no rows; expected at least one captioned picture")
+        return groups
+
+    def _table(self, group: int) -> "pyarrow.Table":
+        if group not in self._cache:
+            self._cache[group] = self._read(group, self._columns.names())
+            while len(self._cache) > self.max_window:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(group)
+        return self._cache[group]
+
+    def _read(self, group: int, columns: list[str]) -> "pyarrow.Table":
+        import pyarrow.parquet as pq
+
+        file, number = self._groups[group]
+        # no threads: workers are forked, and Arrow's thread pools do not survive that
+        with pq.ParquetFile(self._paths[file], pre_buffer=False) as parquet:
+            return parquet.read_row_group(number, columns=columns, use_threads=False)
+
+
+class DatasetSource:
+    """Rows of a Hugging Face ``datasets.Dataset``, memory-mapped; pictures are read as stored, not decoded.
+
+    Args:
+        dataset: the rows.
+        folder: where it came from; pictures stored as paths must lie inside.
+        fields: names of the picture, caption and label columns.
+
+    Raises:
+        ValueError: when it is empty or has no picture column.
+    """
+
+    max_window = None
+
+    def __init__(self, dataset: "datasets.Dataset", folder: Path, *, fields: Fields) -> None:
+        import datasets
+
+        if len(dataset) == 0:
+            raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
+        self._folder, self._fields = folder, fields
+        self._columns = Columns.choose(dataset.column_names, fields=fields, where=str(folder))
+        chosen: Any = dataset.select_columns(list(self._columns.names())).with_format(None)
+        if isinstance(chosen.features[self._columns.image], datasets.Image):
+            chosen = chosen.cast_column(self._columns.image, datasets.Image(decode=False))
+        self._dataset: Any = chosen
+        self.shard_lengths = [len(chosen)]
+        self.fingerprint = fingerprint_files(_files_below(folder), len(chosen))
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def read(self, index: int) -> RawSample:
+        """The sample at ``index``, not decoded.
+
+        Raises:
+            BadSampleError: when the picture, captions or label cannot be read.
+        """
+        return self._columns.sample(
+            self._dataset[index],
+            key=f"{index:08d}",
+            shard=str(self._folder),
+            folder=self._folder,
+            fields=self._fields,
+        )
+
+    def captions(self) -> Iterator[str]:
+        """Every caption of every row, in order; malformed ones are passed over."""
+        if self._columns.caption is None:
+            return
+        for rows in self._dataset.select_columns([self._columns.caption]).iter(batch_size=1000):
+            column = rows[self._columns.caption]
+            yield from _all_captions([{self._columns.caption: value} for value in column], self._fields)
+
+
+def open_saved_dataset(folder: Path, split: str | None, *, fields: Fields) -> DatasetSource:
+    """Open what ``save_to_disk`` wrote.
+
+    Raises:
+        ValueError: when the split is missing or ambiguous, or the folder is damaged.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder}: not a readable save_to_disk folder: {error}") from error
+    return DatasetSource(_split_of(loaded, split, folder), folder, fields=fields)
+
+
+def load_dataset_folder(folder: Path, split: str | None, *, fields: Fields) -> DatasetSource:
+    """Open any other folder that ``datasets.load_dataset`` can read (it keeps an Arrow copy in its cache).
+
+    Raises:
+        ValueError: when ``datasets`` cannot read it, or the split is missing or ambiguous.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(str(folder.resolve()))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"datasets.load_dataset cannot read it either: {reason}") from error
+    return DatasetSource(_split_of(loaded, split, folder), folder, fields=fields)
+
+
+def _split_of(loaded: Any, split: str | None, folder: Path) -> "datasets.Dataset":
+    import datasets
+
+    if isinstance(loaded, datasets.Dataset):
+        if split is not None:
+            raise ValueError(
+                f"{folder}: split is {split!r}, but the saved data set has no splits; expected None"
+            )
+        return loaded
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded.values()))
+    if split not in loaded:
+        raise ValueError(f"{folder}: split is {split!r}; expected one of {sorted(loaded)}")
+    return loaded[split]
+
+
+def _schema(path: Path) -> tuple[list[str], list[tuple[int, int]]]:
+    """Column names of a parquet file, and (rows, bytes) of each row group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+            return file.schema_arrow.names, [(g.num_rows, g.total_byte_size) for g in groups]
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable parquet file: {error}") from error
+
+
+def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
+    return next((name for name in known if name in names), None)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _picture(value: Any, folder: Path) -> bytes:
+    """Bytes of a picture cell: raw bytes, or the Hugging Face struct {bytes, path}."""
+    if isinstance(value, Mapping) and value.get("bytes") is None and value.get("path"):
+        path = (folder / value["path"]).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise RecordError(f"the picture is stored as {value['path']!r}, outside of {folder}")
+        return read_image_file(path)
+    data = value.get("bytes") if isinstance(value, Mapping) else value
+    if not isinstance(data, bytes):
+        raise RecordError(
+            f"the picture cell holds a {type(data).__name__}; expected bytes, or {{bytes, path}}"
+        )
+    if len(data) > MAX_IMAGE_BYTES:
+        raise RecordError(f"a picture of {len(data):,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
+    return data
+
+
+def _all_captions(rows: Sequence[Mapping[str, Any]], fields: Fields) -> Iterator[str]:
+    for row in rows:
+        try:
+            yield from read_captions(row, fields.caption)
+        except RecordError:
+            continue

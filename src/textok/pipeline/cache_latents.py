@@ -1,0 +1,344 @@
+"""Run a tokenizer over captioned pictures once and keep its latents, so that generators train without it."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
+from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
+from textok.data.latent_shards import (
+    MANIFEST,
+    Manifest,
+    Rows,
+    check_shard,
+    read_manifest,
+    read_shard,
+    write_manifest,
+    write_shard,
+)
+from textok.data.subset import SourceSubset
+from textok.models.tokenizer import TexTok
+from textok.pipeline.cached_text import CachedText
+from textok.pipeline.precision import Precision, inference_dtype
+from textok.pipeline.stopping import StopRequest, polite_stop
+from textok.pixels import to_unit
+from textok.writing import write_json
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachingRun:
+    """What to cache.
+
+    Attributes:
+        tokenizer: shipped name, folder or hub id.
+        data: the pictures; its size must be the tokenizer's.
+        captions: forms of each caption; every picture has a row for each, encoded with it.
+        flip: also cache every picture mirrored.
+        text: also keep the token states of the captions; without, only class-conditional generators train on it.
+        shard_pictures: pictures of a shard: what a killed run loses at most.
+        batch_size: pictures at a time.
+        limit: pictures at most, the first.
+        text_cache: folder of the caption features; default the user's cache.
+        precision: number type that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
+    """
+
+    tokenizer: str
+    data: DataConfig
+    captions: tuple[CaptionForm, ...] = ("given",)
+    flip: bool = False
+    text: bool = True
+    shard_pictures: int = 2048
+    batch_size: int = 64
+    limit: int | None = None
+    text_cache: str | None = None
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("shard_pictures", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: got {self.limit}, expected at least 1")
+        checked_forms(self.captions)
+
+    @property
+    def rows_per_picture(self) -> int:
+        """A row for each caption form, plain and perhaps mirrored."""
+        return len(self.captions) * (1 + self.flip)
+
+    def settings(self, source: Source, *, dtype: torch.dtype) -> dict[str, Any]:
+        """What must be the same to go on with a folder."""
+        without = {} if self.text else {"text": False}
+        return without | {
+            "data": source.fingerprint,
+            "split": self.data.split,
+            "size": list(self.data.size),
+            "captions": list(self.captions),
+            "flip": self.flip,
+            "shard_pictures": self.shard_pictures,
+            "limit": self.limit,
+            "crop": "short side resized, centre crop, lanczos",
+            "precision": str(dtype).removeprefix("torch."),
+        }
+
+
+def cache_latents(
+    run: CachingRun, out: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
+) -> Manifest | None:
+    """Cache, or go on caching; finished shards are verified and kept, damaged ones made anew.
+
+    With several ranks each makes every ``world``-th shard, and rank 0 closes the cache when all are there.
+
+    Args:
+        run: what to cache.
+        out: the folder.
+        device: where the tokenizer runs.
+        rank: this process's number.
+        world: number of processes; they share a process group, which the caller started.
+
+    Returns:
+        The manifest, on rank 0 that of the finished cache; None when a rank was asked to stop before.
+
+    Raises:
+        ValueError: for another cache in the folder, no usable picture, or settings that do not fit.
+        BadSampleError: on a bad picture, by the policy of ``run.data``.
+    """
+    out = Path(out)
+    model = TexTok.from_pretrained(run.tokenizer).to(device)
+    source = run.data.open()
+    count = min(len(source), run.limit or len(source))
+    firsts = range(0, count, run.shard_pictures)
+    dtype = inference_dtype(device, run.precision)
+    settings = run.settings(source, dtype=dtype)
+    manifest = begun_manifest(run, model, settings, out, write=rank == 0)
+    encoder = RowEncoder(run, model, device=device, dtype=dtype)
+    shards = [range(first, min(first + run.shard_pictures, count)) for first in firsts]
+    own = sum(len(places) for places in shards[rank::world])
+    with polite_stop() as stop, tqdm(total=own, unit="image", disable=rank != 0) as bar:
+        for number in range(rank, len(shards), world):
+            places = shards[number]
+            if is_kept(out, manifest, number):
+                bar.update(len(places))
+                continue
+            rows = encoder.rows(SourceSubset(source, places), bar, stop)
+            if rows is not None:
+                entry = write_shard(out / shard_name(number), rows, text_dim=model.config.text_dim)
+                write_json(out / entry_name(number), entry)
+            if stop.asked:
+                break
+        stopped = stop.asked
+    if world > 1:
+        flag = torch.tensor([float(stopped)], device=device)
+        dist.all_reduce(flag)  # also waits for the shards of the others
+        stopped = bool(flag.item())
+    if stopped:
+        return None
+    if rank == 0:
+        return close_manifest(run, manifest, out, shards=len(shards))
+    return manifest
+
+
+def shard_name(number: int) -> str:
+    """File of a shard."""
+    return f"latents-{number:05d}.safetensors"
+
+
+def entry_name(number: int) -> str:
+    """File that vouches for a finished shard until the manifest does."""
+    return f"latents-{number:05d}.json"
+
+
+def entry_of(out: Path, manifest: Manifest, number: int) -> Mapping[str, Any] | None:
+    """What vouches for a shard: the file beside it, else a manifest that was complete; None before it is made."""
+    file = out / entry_name(number)
+    if file.is_file():
+        return json.loads(file.read_text())
+    return manifest.shards[number] if manifest.complete else None
+
+
+def is_kept(out: Path, manifest: Manifest, number: int) -> bool:
+    """Whether a shard is finished and whole; one that was altered is made again."""
+    try:
+        entry = entry_of(out, manifest, number)
+        if entry is None:
+            return False
+        check_shard(out, entry)
+    except (ValueError, KeyError) as error:
+        print(f"textok: made anew: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def begun_manifest(
+    run: CachingRun, model: TexTok, settings: dict[str, Any], out: Path, *, write: bool
+) -> Manifest:
+    """The manifest that the folder has, or a new one.
+
+    Raises:
+        ValueError: when the folder holds another cache, naming what differs, or other files.
+    """
+    config = model.config
+    asked = Manifest(
+        tokenizer=model.model_id,
+        tokenizer_source=run.tokenizer,
+        kind=config.bottleneck.kind,
+        num_latents=config.num_latents,
+        latent_dim=config.latent_dim,
+        num_codes=model.num_codes,
+        text_encoder=config.text_encoder,
+        text_dim=config.text_dim,
+        max_text_tokens=config.max_text_tokens,
+        settings=settings,
+    )
+    if (out / MANIFEST).is_file():
+        found = read_manifest(out)
+        if found.tokenizer != asked.tokenizer:
+            raise ValueError(
+                f"{out}: holds latents of {found.tokenizer}, not of {asked.tokenizer}; choose another --out"
+            )
+        every = [*settings, *(name for name in found.settings if name not in settings)]
+        changed = [name for name in every if settings.get(name) != found.settings.get(name)]
+        if changed:
+            told = "; ".join(f"{n} was {found.settings.get(n)!r}, is {settings.get(n)!r}" for n in changed)
+            raise ValueError(f"{out}: holds another cache: {told}; choose another --out")
+        return found
+    if write:
+        if out.is_dir() and any(not path.name.startswith((".", "latents-")) for path in out.iterdir()):
+            raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
+        write_manifest(out, asked)
+    return asked
+
+
+def close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
+    """Put the entries of all shards, each made or verified just now, into the manifest.
+
+    Raises:
+        ValueError: when no picture could be used.
+    """
+    entries = [entry for number in range(shards) if (entry := entry_of(out, manifest, number)) is not None]
+    labels = torch.cat([read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
+    if not len(labels):
+        raise ValueError(f"{run.data.source}: no usable picture")
+    labelled = bool((labels != NO_LABEL).all())
+    done = replace(
+        manifest,
+        shards=entries,
+        rows=len(labels),
+        pictures=len(labels) // run.rows_per_picture,
+        num_classes=int(labels.max()) + 1 if labelled else None,
+        complete=True,
+    )
+    write_manifest(out, done)
+    for number in range(shards):
+        (out / entry_name(number)).unlink(missing_ok=True)
+    return done
+
+
+class RowEncoder:
+    """Pictures to rows: every caption form, and mirrored if asked, each encoded with its caption."""
+
+    def __init__(
+        self, run: CachingRun, model: TexTok, *, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        self.run, self.model, self.device = run, model.eval().requires_grad_(False), device
+        self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
+        self.dtype = None if dtype == torch.float32 else dtype
+
+    def rows(self, source: Source, bar: tqdm, stop: StopRequest) -> Rows | None:
+        """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
+
+        Bad pictures that the policy leaves out are told on stderr.
+        """
+        forms = [caption_in_form(c, form) for c in _first_captions(source) for form in self.run.captions]
+        self.text.warm(forms, progress=False)
+        loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
+        parts = [self._nothing()]  # so that a shard of bad pictures is an empty one
+        for batch in loader:
+            if stop.asked:
+                return None
+            for form in self.run.captions:
+                parts.append(self._encoded(batch, form, mirrored=False))
+                if self.run.flip:
+                    parts.append(self._encoded(batch, form, mirrored=True))
+            bar.update(len(batch))
+        for bad in loader.bad.samples:
+            print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
+        return joined(parts)
+
+    def _nothing(self) -> Rows:
+        """No rows, of the shapes that this tokenizer gives."""
+        config = self.model.config
+        latents = torch.zeros(0, config.num_latents, config.latent_dim)
+        discrete = self.model.num_codes is not None
+        return Rows(
+            keys=[],
+            captions=[],
+            labels=torch.zeros(0, dtype=torch.int64),
+            mean=None if discrete else latents,
+            log_variance=latents if config.bottleneck.kind == "kl" else None,
+            codes=latents[..., 0].long() if discrete else None,
+        )
+
+    @torch.inference_mode()
+    def _encoded(self, batch: Batch, form: CaptionForm, *, mirrored: bool) -> Rows:
+        captions = [caption_in_form(caption, form) for caption in batch.captions]
+        text = self.text(captions)
+        images = to_unit(batch.images.flip(-1) if mirrored else batch.images).to(self.device)
+        with torch.autocast(torch.device(self.device).type, self.dtype, enabled=self.dtype is not None):
+            made = self.model.encode(
+                images, None if self.model.config.placement == "none" else text.to(self.device)
+            )
+        labels = torch.full((len(batch),), NO_LABEL) if batch.labels is None else batch.labels
+        kept = text.mask if self.run.text else torch.zeros_like(text.mask)
+        states = [row[present] for row, present in zip(text.embeddings, kept, strict=True)]
+        return Rows(
+            keys=[f"{key}-mirrored" if mirrored else key for key in batch.keys],
+            captions=captions,
+            labels=labels,
+            mean=made.latents.float().cpu() if made.codes is None else None,
+            log_variance=None if made.log_variance is None else made.log_variance.float().cpu(),
+            codes=None if made.codes is None else made.codes.cpu(),
+            states=dict(zip(captions, states, strict=True)),
+        )
+
+
+def _first_captions(source: Source) -> Iterator[str]:
+    """The caption that each picture is read with."""
+    for index in range(len(source)):
+        try:
+            captions = source.read(index).captions
+        except BadSampleError:  # the loader will say so, or stop
+            continue
+        yield captions[0] if captions else ""
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of several batches, at least one, one after another."""
+    states: dict[str, Float[Tensor, "_ d"]] = {}
+    for part in parts:
+        states |= part.states
+
+    def together(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)
+
+    return Rows(
+        keys=[key for part in parts for key in part.keys],
+        captions=[caption for part in parts for caption in part.captions],
+        labels=torch.cat([part.labels for part in parts]),
+        mean=together("mean"),
+        log_variance=together("log_variance"),
+        codes=together("codes"),
+        states=states,
+    )

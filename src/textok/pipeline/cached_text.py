@@ -1,0 +1,48 @@
+"""Caption features for training: read from the cache; the text encoder is loaded only if some are missing."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from textok.data.caption_cache import CaptionCache, Encode
+from textok.models.text import TextCondition
+from textok.models.text_encoder import TextEncoder
+from textok.models.tokenizer import TexTokConfig
+
+
+def default_cache_folder() -> Path:
+    """Where caption features are kept unless the run says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "textok" / "captions"
+
+
+class CachedText:
+    """Captions to text for one tokenizer, by its frozen encoder's cached token states."""
+
+    def __init__(
+        self, config: TexTokConfig, *, folder: str | None, dtype: str = "float32", device: str = "cpu"
+    ) -> None:
+        self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
+        self.dtype, self.device = dtype, device
+        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
+        if info.dim != config.text_dim:
+            raise ValueError(f"model.text_dim: got {config.text_dim}, but {self.name} is {info.dim} wide")
+        self.cache = CaptionCache(
+            folder or default_cache_folder(),
+            encoder_fingerprint=info.fingerprint,
+            dim=info.dim,
+            max_tokens=self.max_tokens,
+        )
+
+    def warm(self, captions: Iterable[str], *, progress: bool) -> int:
+        """Encode what the cache lacks; returns how many captions that were."""
+        return self.cache.warm(captions, self._encoder, progress=progress)
+
+    def _encoder(self) -> Encode:
+        encoder = TextEncoder.from_pretrained(
+            self.name, max_tokens=self.max_tokens, dtype=self.dtype, device=self.device
+        )
+        return encoder.encode_ragged
+
+    def __call__(self, captions: Sequence[str]) -> TextCondition:
+        """Text of the captions in fp32, padded to the longest of them."""
+        return TextCondition.pad([states.float() for states in self.cache.get(captions)])

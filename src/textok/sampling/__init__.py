@@ -1,0 +1,1 @@
+"""How noise becomes tokens: flows, masked decoding, random numbers. Pure functions under the models."""

@@ -1,0 +1,195 @@
+"""Rectified flow (Liu et al. 2022, arXiv 2209.03003): noise and data are the ends of a straight line.
+
+x_t = (1 - t) * data + t * noise, and the network predicts the velocity noise - data. Sampling goes from t = 1 to
+t = 0. Samplers are functions of a callable, so that any network, guided or not, can be sampled.
+
+Axes: b batch, k latent tokens, c latent channels, n steps.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from textok.sampling.random import Random, normal
+
+Latents = Float[Tensor, "b k c"]
+Predict = Callable[[Latents, float], Latents]
+"""(latents, time in [0, 1]) -> prediction."""
+OnStep = Callable[[int], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """How training draws times (Esser et al. 2024, arXiv 2403.03206, section 3).
+
+    Attributes:
+        time_mean, time_std: of the normal whose sigmoid is the time; uniform times when the std is 0.
+        time_shift: above 1 moves times towards the noise, as few-token latents may want; 1 leaves them.
+    """
+
+    time_mean: float = 0.0
+    time_std: float = 1.0
+    time_shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.time_std < 0:
+            raise ValueError(f"flow.time_std: got {self.time_std}, expected 0 or more")
+        if self.time_shift <= 0:
+            raise ValueError(f"flow.time_shift: got {self.time_shift}, expected above 0")
+
+
+def draw_times(config: FlowConfig, batch: int, *, generator: torch.Generator) -> Float[Tensor, "b"]:
+    """Training times in (0, 1)."""
+    if config.time_std == 0:
+        times = torch.rand(batch, generator=generator)
+    else:
+        normal = torch.randn(batch, generator=generator)
+        times = torch.sigmoid(config.time_mean + config.time_std * normal)
+    return shift_times(times, config.time_shift)
+
+
+def shift_times(times: Float[Tensor, "n"], shift: float) -> Float[Tensor, "n"]:
+    """Move times towards 1 (shift above 1) or 0, keeping both ends."""
+    return shift * times / (1 + (shift - 1) * times)
+
+
+def add_noise(data: Latents, noise: Latents, time: Float[Tensor, "b"]) -> Latents:
+    """The point at ``time`` on the line from data to noise."""
+    t = time[:, None, None]
+    return (1 - t) * data + t * noise
+
+
+def velocity_target(data: Latents, noise: Latents) -> Latents:
+    """What the network learns: the direction of the line."""
+    return noise - data
+
+
+def time_grid(steps: int, *, shift: float = 1.0) -> list[float]:
+    """``steps + 1`` times from 1 to 0.
+
+    Raises:
+        ValueError: for less than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"steps: got {steps}, expected at least 1")
+    return shift_times(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
+
+
+# --- samplers -------------------------------------------------------------------------------------------
+
+
+def sample_euler(
+    predict: Predict, noise: Latents, times: list[float], *, on_step: OnStep | None = None
+) -> Latents:
+    """Straight steps: one evaluation each."""
+    x = noise
+    for index, (now, after) in enumerate(pairwise(times)):
+        x = x + (after - now) * predict(x, now)
+        _tell(on_step, index)
+    return x
+
+
+def sample_heun(
+    predict: Predict, noise: Latents, times: list[float], *, on_step: OnStep | None = None
+) -> Latents:
+    """Second order: the mean of the slopes at both ends of a step; two evaluations each, but for the last."""
+    x = noise
+    for index, (now, after) in enumerate(pairwise(times)):
+        slope = predict(x, now)
+        ahead = x + (after - now) * slope
+        x = ahead if after == 0 else x + (after - now) * (slope + predict(ahead, after)) / 2
+        _tell(on_step, index)
+    return x
+
+
+def sample_stochastic(
+    predict: Predict,
+    noise: Latents,
+    times: list[float],
+    *,
+    generator: Random,
+    on_step: OnStep | None = None,
+) -> Latents:
+    """Euler-Maruyama on the reverse equation with the same marginals and diffusion t (SiT, arXiv 2401.08740).
+
+    The score of the line is -(expected noise) / t, and the expected noise is x + (1 - t) * velocity. The last
+    step is a plain one.
+    """
+    x = noise
+    for index, (now, after) in enumerate(pairwise(times)):
+        velocity = predict(x, now)
+        if after == 0:
+            x = x - now * velocity
+        else:
+            step = now - after
+            expected_noise = x + (1 - now) * velocity
+            fresh = normal(x.shape, generator, device=x.device)
+            x = x - step * (velocity + expected_noise / 2) + (now * step) ** 0.5 * fresh
+        _tell(on_step, index)
+    return x
+
+
+def sample(
+    predict: Predict,
+    noise: Latents,
+    times: list[float],
+    *,
+    sampler: str = "euler",
+    generator: Random,
+    on_step: OnStep | None = None,
+) -> Latents:
+    """Sample by name; the generator serves the stochastic sampler only.
+
+    Raises:
+        ValueError: for an unknown sampler.
+    """
+    if sampler == "euler":
+        return sample_euler(predict, noise, times, on_step=on_step)
+    if sampler == "heun":
+        return sample_heun(predict, noise, times, on_step=on_step)
+    if sampler == "stochastic":
+        return sample_stochastic(predict, noise, times, generator=generator, on_step=on_step)
+    raise ValueError(f"sampler: got {sampler!r}, expected euler, heun or stochastic")
+
+
+def _tell(on_step: OnStep | None, index: int) -> None:
+    if on_step is not None:
+        on_step(index + 1)
+
+
+# --- guidance -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """Classifier-free guidance (Ho & Salimans 2022), on an interval of times (Kynkaanniemi et al. 2024).
+
+    Attributes:
+        scale: 1 is the plain conditional prediction, above 1 moves away from the unconditional one.
+        interval: times (low, high) within which it acts; outside of it the conditional prediction is used
+            and the unconditional one is not computed.
+    """
+
+    scale: float = 1.0
+    interval: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(f"guidance interval: got {self.interval}, expected 0 <= low < high <= 1")
+        if not 0 <= self.scale < math.inf:
+            raise ValueError(f"guidance: got {self.scale}, expected a number, 0 or more")
+
+    def acts(self, time: float) -> bool:
+        """Whether the unconditional prediction is needed at this time."""
+        low, high = self.interval
+        return self.scale != 1 and low <= time <= high
+
+    def combine(self, conditional: Latents, unconditional: Latents) -> Latents:
+        """The guided prediction."""
+        return unconditional + self.scale * (conditional - unconditional)

@@ -1,0 +1,131 @@
+"""One training step of a generator: what goes into the network, and what its output is judged by."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from textok.data.latents import LatentBatch
+from textok.models.conditions import Condition
+from textok.models.dit import DiTConfig
+from textok.models.maskgit import MaskGITConfig
+from textok.models.text import TextCondition
+from textok.sampling import diffusion, flow
+from textok.sampling.masked import mask_codes, masked_loss
+from textok.training.draws import drop_rows, step_generator
+from textok.training.generator.config import GeneratorRun
+
+Network = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class MicroRows:
+    """A part of a rank's batch: what one pass through the network needs.
+
+    Attributes:
+        tokens: latents (b, k, c) or codes (b, k), cut to the longest budget.
+        condition: of each row, some without.
+        lengths: a budget a row; None when all have k.
+        share: of the rank's batch.
+        last: whether gradients are complete after it.
+    """
+
+    tokens: Tensor
+    condition: Condition
+    lengths: Int[Tensor, "b"] | None
+    share: float
+    last: bool
+
+
+def condition_of(batch: LatentBatch, *, kind: str) -> Condition:
+    """What a generator of this kind reads of the rows."""
+    if kind == "text":
+        return Condition(text=TextCondition.pad(batch.text))
+    if batch.labels is None:
+        raise ValueError("model.condition: class, but the cache has no labels; cache a source with classes")
+    return Condition(labels=batch.labels)
+
+
+def micro_rows(
+    batch: LatentBatch, run: GeneratorRun, *, draws: torch.Generator, device: torch.device
+) -> Iterator[MicroRows]:
+    """Cut a batch to what fits, with conditions dropped and budgets drawn by the step."""
+    tokens = batch.latents if batch.codes is None else batch.codes
+    assert tokens is not None  # a batch has one of them
+    count = len(tokens)
+    lengths = run.budgets.lengths(count, most=tokens.shape[1], generator=draws)
+    dropped = drop_rows(count, run.condition_dropout, generator=draws)
+    condition = condition_of(batch, kind=run.model.condition.kind).dropped(dropped)
+    order = torch.arange(count)
+    if condition.text is not None:  # captions of like length together, so that little is padding
+        order = condition.text.mask.sum(dim=1).argsort(stable=True)
+    for rows in order.split(run.micro_batch):
+        cut, own = cut_tokens(tokens[rows], None if lengths is None else lengths[rows])
+        yield MicroRows(
+            tokens=cut.to(device),
+            condition=condition[rows].to(device),
+            lengths=None if own is None else own.to(device),
+            share=len(rows) / count,
+            last=bool(rows[-1] == order[-1]),
+        )
+
+
+def cut_tokens(tokens: Tensor, lengths: Int[Tensor, "b"] | None) -> tuple[Tensor, Int[Tensor, "b"] | None]:
+    """Tokens cut to the longest budget; the lengths too unless all rows have that one."""
+    if lengths is None:
+        return tokens, None
+    longest = int(lengths.max())
+    return tokens[:, :longest], None if int(lengths.min()) == longest else lengths
+
+
+def loss_of(network: Network, part: MicroRows, run: GeneratorRun, *, draws: torch.Generator) -> Tensor:
+    """The loss of one part: a mean over its tokens."""
+    if isinstance(run.model, MaskGITConfig):
+        return _masked_loss(network, part, run.model, draws=draws)
+    return denoising_loss(network, part, run.model, run.flow, draws=draws)
+
+
+def denoising_loss(
+    network: Network,
+    part: MicroRows,
+    model: DiTConfig,
+    times: flow.FlowConfig,
+    *,
+    draws: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Squared error of the predicted velocity, or noise, on a point between data and noise."""
+    data = part.tokens
+    noise = torch.randn(data.shape, generator=draws).to(data)
+    if model.prediction == "velocity":
+        time = flow.draw_times(times, len(data), generator=draws).to(data.device)
+        noisy, target = flow.add_noise(data, noise, time), flow.velocity_target(data, noise)
+    else:
+        steps = diffusion.draw_steps(len(data), generator=draws)
+        time = diffusion.step_time(steps).to(data.device)
+        noisy, target = diffusion.add_noise(data, noise, steps), noise
+    made = network(noisy, time, part.condition, lengths=part.lengths)
+    error = (made - target).square().mean(dim=2)  # (b k)
+    return error.mean() if part.lengths is None else masked_mean(error, part.lengths)
+
+
+def masked_mean(values: Float[Tensor, "b k"], lengths: Int[Tensor, "b"]) -> Float[Tensor, ""]:
+    """Mean over the first ``lengths[i]`` values of each row, each row counting the same."""
+    present = torch.arange(values.shape[1], device=values.device)[None, :] < lengths[:, None]
+    return ((values * present).sum(dim=1) / lengths).mean()
+
+
+def _masked_loss(
+    network: Network, part: MicroRows, model: MaskGITConfig, *, draws: torch.Generator
+) -> Float[Tensor, ""]:
+    masked, is_masked = mask_codes(
+        part.tokens, mask_code=model.num_codes, generator=draws, lengths=part.lengths
+    )
+    logits = network(masked, part.condition, lengths=part.lengths)
+    return masked_loss(logits, part.tokens, is_masked)
+
+
+def step_draws(run: GeneratorRun, *, step: int, rank: int) -> torch.Generator:
+    """The random numbers of a rank's step."""
+    return step_generator(run.seed, step=step, stream=f"rank {rank}")

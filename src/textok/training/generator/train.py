@@ -1,0 +1,127 @@
+"""Train a generator on cached latents: read this file top to bottom (critical path 2).
+
+The same command starts and resumes: everything needed to go on lies in the run folder. Neither the tokenizer nor
+the text encoder runs in a training step.
+"""
+
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from textok.data.latents import LatentCache, LatentLoader
+from textok.models.generators import build_generator
+from textok.models.tokenizer import count_parameters
+from textok.pipeline.stopping import polite_stop
+from textok.training.generator.config import GeneratorRun
+from textok.training.generator.state import GeneratorParts, fitted, place
+from textok.training.generator.step import loss_of, micro_rows, step_draws
+from textok.training.generator.validation import Preview, export
+from textok.training.launch import start_accelerator
+from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.run_folder import RunFolder
+from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
+
+
+def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None = None) -> Path:
+    """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
+
+    Args:
+        run: what to train.
+        out: the run folder; must be new, or hold the same run.
+        stop_at: leave after this step as an interrupt would (to split a run over sittings).
+
+    Raises:
+        ValueError: for settings that do not fit, a damaged cache, or a folder with another run.
+        FloatingPointError: when too many losses or gradients were not finite.
+    """
+    # --- device and ranks ---------------------------------------------------------------------------------
+    accelerator = start_accelerator(run.precision)
+    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    if run.batch_size % world:
+        raise ValueError(f"batch_size: {run.batch_size} rows do not split evenly over {world} ranks")
+
+    # --- latents ------------------------------------------------------------------------------------------
+    cache = LatentCache.open(run.data)
+    loader = LatentLoader(cache, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
+    run = fitted(run, cache.manifest)
+
+    # --- model --------------------------------------------------------------------------------------------
+    torch.manual_seed(run.seed)
+    model = build_generator(run.model).to(device)
+    model.activation_checkpointing = run.activation_checkpointing
+    ema = AveragedModel(model, multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
+    placing = place(model, ema, accelerator, sharded=run.sharded)
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
+
+    # --- run folder and resume ----------------------------------------------------------------------------
+    folder, shown = RunFolder(out), accelerator.is_main_process
+    if shown:
+        folder.start(run, facts={"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world})
+    accelerator.wait_for_everyone()
+    guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
+    parts = GeneratorParts(model, ema, optimizers, loader, guard, means, placing)
+    step = parts.resume(folder, rank=rank)
+    preview = Preview(run, cache, accelerator=accelerator, placing=placing)
+    if shown:
+        folder.forget_after(step)
+        print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
+
+    # --- the loop -----------------------------------------------------------------------------------------
+    last = run.steps if stop_at is None else min(run.steps, stop_at)
+    throughput = Throughput()
+    bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
+    with polite_stop() as stop, closing(folder), bar:
+        while step < last and not agreed(stop, accelerator):
+            model.train()
+            batch = next(loader)
+            lr = learning_rate(run.optimizer, step=step, steps=run.steps)
+            set_learning_rate(optimizers, lr)
+            draws = step_draws(run, step=step, rank=rank)
+            health = torch.zeros((), device=device)
+            for part in micro_rows(batch, run, draws=draws, device=device):
+                with nullcontext() if part.last else placing.hold():
+                    loss = loss_of(placing.network, part, run, draws=draws) * part.share
+                    accelerator.backward(loss)
+                health = health + loss.detach()
+            norm = placing.clip(run.optimizer.clip_norm)
+            total = accelerator.reduce(health + norm)  # a rank's trouble is everyone's
+            if guard.admits(total):
+                for optimizer in optimizers:
+                    optimizer.step()
+                ema.update_parameters(model)
+                means.add({"loss": health, "grad_norm": norm})
+            else:
+                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": batch.keys}])
+                guard.check(step=step + 1, keys=batch.keys)
+            model.zero_grad(set_to_none=True)
+            step += 1
+            throughput.add(run.batch_size)
+            bar.update()
+
+            # --- log, preview, save -------------------------------------------------------------------------
+            if step % run.log_every == 0:
+                values = means.take(accelerator)  # empty when every step since the last line was skipped
+                values |= {"lr": lr, "rows_per_second": throughput.take(), "skipped_steps": guard.skipped}
+                bar.set_postfix_str(
+                    f"loss {values.get('loss', float('nan')):.4f}, {values['rows_per_second']:.0f} rows/s"
+                )
+                if shown:
+                    folder.log(step, values)
+            if step % run.preview.every == 0 or step == run.steps:
+                preview.run(ema.module, folder, step=step)
+                throughput.restart()
+            if step % run.checkpoint_every == 0 or step == last:
+                parts.save(folder, step=step, rank=rank)
+        if step < last:  # asked to stop
+            parts.save(folder, step=step, rank=rank)
+
+    # --- weights ------------------------------------------------------------------------------------------
+    if shown and step < run.steps:
+        print(f"stopped at step {step} of {run.steps}; the same command goes on")
+    export(ema.module, run, folder, cache, step=step, placing=placing, accelerator=accelerator)
+    accelerator.wait_for_everyone()
+    return folder.path / "weights"

@@ -1,0 +1,171 @@
+"""What a generator run shows of itself: the loss on held-out latents, a grid of pictures, and the exported model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from textok.data.latents import LatentBatch, LatentCache, Manifest
+from textok.evaluation.pages.grids import save_picture
+from textok.evaluation.pages.sample_grid import sample_grid
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, encode_config
+from textok.models.conditions import ConditionConfig
+from textok.models.dit import DiTConfig
+from textok.models.generators import Generator, build_generator
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.training.draws import step_generator
+from textok.training.generator.config import GeneratorRun
+from textok.training.generator.parallel import Replicated
+from textok.training.generator.state import fitted_condition
+from textok.training.generator.step import MicroRows, condition_of, loss_of
+from textok.training.run_folder import RunFolder, environment
+from textok.writing import write_json
+
+HELD_OUT_BATCH = 64
+
+
+class Preview:
+    """Scores and draws with the EMA weights; the grid's tokenizer is loaded when it is first needed."""
+
+    def __init__(
+        self, run: GeneratorRun, cache: LatentCache, *, accelerator: Accelerator, placing: Replicated
+    ) -> None:
+        manifest = cache.manifest
+        self.run_config, self.config, self.manifest = run, run.preview, manifest
+        self.accelerator, self.placing = accelerator, placing
+        self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
+        self.held_out = _held_out(self.config.held_out, manifest, run.model.condition)
+        self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
+        self.tokenizer: ImageTokenizer | None = None
+        if (
+            self.config.tokenizer != "none" and accelerator.is_main_process
+        ):  # now, not after hours of training
+            self.tokenizer = self._decoder()
+
+    def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
+        """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""
+        weights = self.placing.weights(averaged)
+        if not self.accelerator.is_main_process:
+            return
+        model = whole(self.run_config, weights).to(self.accelerator.device).eval()
+        if self.held_out is not None:
+            folder.log(step, self.held_out_losses(model))
+        if self.tokenizer is not None:
+            self._draw(model, self.tokenizer, folder.path / "grids" / f"step-{step:08d}.png")
+
+    @torch.no_grad()
+    def held_out_losses(self, model: Generator) -> dict[str, float]:
+        """The loss at every budget, with the same noise and times each time."""
+        assert self.held_out is not None
+        rows = min(len(self.held_out), self.config.count)
+        found = {}
+        for budget in self.budgets:
+            draws = step_generator(self.run_config.seed, step=0, stream=f"held out {budget}")
+            total = 0.0
+            for start in range(0, rows, HELD_OUT_BATCH):
+                batch = self.held_out.batch(range(start, min(start + HELD_OUT_BATCH, rows)))
+                part = self._part(batch, budget=budget)
+                with self.accelerator.autocast():
+                    total += float(loss_of(model, part, self.run_config, draws=draws)) * len(batch.keys)
+            found[f"val/loss_k{budget}"] = total / rows
+        return found
+
+    def _part(self, batch: LatentBatch, *, budget: int) -> MicroRows:
+        tokens = batch.latents if batch.codes is None else batch.codes
+        assert tokens is not None
+        device = self.accelerator.device
+        condition = condition_of(batch, kind=self.run_config.model.condition.kind)
+        return MicroRows(
+            tokens=tokens[:, :budget].to(device),
+            condition=condition.to(device),
+            lengths=None,
+            share=1.0,
+            last=True,
+        )
+
+    def _draw(self, model: Generator, tokenizer: ImageTokenizer, path: Path) -> None:
+        """A row for each prompt (or class), a column for each budget; the same noise in all columns."""
+        pipeline = Pipeline(
+            model,
+            tokenizer,
+            class_captions=self.class_captions,
+            device=self.accelerator.device,
+            precision="float32",
+        )
+        settings: dict[str, Any] = {"steps": self.config.steps, "guidance": self.config.guidance}
+        if self.run_config.model.condition.kind == "class":
+            count = min(len(self.config.prompts), self.run_config.model.condition.num_classes)
+            names, asked = [f"class {i}" for i in range(count)], {"labels": list(range(count))}
+        else:
+            names, asked = list(self.config.prompts), {"prompts": list(self.config.prompts)}
+        columns = [pipeline(num_tokens=k, output="uint8", **asked, **settings) for k in self.budgets]
+        grid = sample_grid(
+            torch.stack(columns, dim=1), rows=names, columns=[f"{k} tokens" for k in self.budgets]
+        )
+        save_picture(grid, path)
+
+    def _decoder(self) -> ImageTokenizer:
+        source = self.config.tokenizer or self.manifest.tokenizer_source
+        try:
+            return ImageTokenizer.from_pretrained(source, device=self.accelerator.device)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error} (preview.tokenizer: say where the tokenizer is, or none for no pictures)"
+            ) from error
+
+
+def _held_out(folder: str | None, manifest: Manifest, condition: ConditionConfig) -> LatentCache | None:
+    if folder is None:
+        return None
+    try:
+        cache = LatentCache.open(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} (preview.held_out: another folder, or None)") from error
+    if cache.manifest.tokenizer != manifest.tokenizer:
+        raise ValueError(
+            f"preview.held_out: {folder} holds latents of {cache.manifest.tokenizer}, the training cache those of "
+            f"{manifest.tokenizer}; cache both with one tokenizer"
+        )
+    fitted_condition(condition, cache.manifest, data=f"preview.held_out: {folder}")
+    return cache
+
+
+def whole(run: GeneratorRun, weights: dict[str, torch.Tensor]) -> Generator:
+    """A model of its own from whole weights."""
+    model = build_generator(run.model)
+    model.load_state_dict(weights)
+    return model
+
+
+def sampling_defaults(run: GeneratorRun) -> dict[str, Any]:
+    """What travels with the weights: the preview's settings; a noise predictor keeps the steps of its form."""
+    noise = isinstance(run.model, DiTConfig) and run.model.prediction == "noise"
+    steps = {} if noise else {"steps": run.preview.steps}
+    return steps | {"guidance": run.preview.guidance}
+
+
+def export(
+    averaged: nn.Module,
+    run: GeneratorRun,
+    folder: RunFolder,
+    cache: LatentCache,
+    *,
+    step: int,
+    placing: Replicated,
+    accelerator: Accelerator,
+) -> None:
+    """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes.
+
+    A class-conditional generator gets the captions of its classes, one of which the decoder reads.
+    """
+    weights = placing.weights(averaged)
+    if not accelerator.is_main_process:
+        return
+    sampling = sampling_defaults(run)
+    made_by = {"run": encode_config(run), "step": step, "sampling": sampling, "environment": environment()}
+    whole(run, weights).save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
+    if run.model.condition.kind == "class":
+        write_json(folder.path / "weights" / CLASS_CAPTIONS_FILE, cache.class_captions())

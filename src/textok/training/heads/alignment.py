@@ -1,0 +1,259 @@
+"""Training of the two-tower head: which caption belongs to which picture, on frozen features of both.
+
+The features are computed once and kept in memory; the head itself is small.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from textok.data import DataConfig, EvalLoader
+from textok.evaluation.alignment import (
+    TwoTower,
+    TwoTowerConfig,
+    caption_features,
+    caption_places,
+    ranks_of_own,
+)
+from textok.evaluation.alignment.two_tower import SHIPPED_NAME
+from textok.evaluation.networks import EffNetLite2
+from textok.models.checkpoint import encode_config
+from textok.models.tokenizer import TexTokConfig
+from textok.pipeline.cached_text import CachedText
+from textok.training.run_folder import environment
+
+FIRST_SCALE = 1 / 0.07
+MOST_SCALE = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentRun:
+    """How a two-tower head is trained.
+
+    Attributes:
+        source: captioned pictures.
+        split: its part to train on.
+        scored: its parts to score caption retrieval on, after the training.
+        sizes: sides in pixels that the pictures are read at; in training each picture of a batch comes at one of
+            them by chance, so that the head can judge small pictures too.
+        limit: read only so many pictures of each part.
+        steps: optimizer steps.
+        batch_size: pictures a step; each has the captions of the others as wrong answers.
+        lr: AdamW's largest learning rate; rises over ``warmup`` steps, then falls as a cosine to zero.
+        warmup: steps.
+        weight_decay: AdamW's.
+        seed: of weights, order, sizes and dropout.
+        captions: folder of the caption cache; the usual one when None.
+        model: the head.
+    """
+
+    source: str = "datasets/icons-128"
+    split: str | None = "train"
+    scored: tuple[str, ...] = ("val", "test-drawing", "test-concept")
+    sizes: tuple[int, ...] = (128, 64)
+    limit: int | None = None
+    steps: int = 800
+    batch_size: int = 512
+    lr: float = 1e-3
+    warmup: int = 20
+    weight_decay: float = 0.5
+    seed: int = 0
+    captions: str | None = None
+    model: TwoTowerConfig = field(default_factory=TwoTowerConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch_size", 2), ("warmup", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: got {getattr(self, name)}; expected at least {least}")
+        if not self.sizes or min(self.sizes) < 32:
+            raise ValueError(f"sizes: got {self.sizes}; expected one or more sides of at least 32 pixels")
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"lr, weight_decay: got {self.lr}, {self.weight_decay}; expected more than 0, at least 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentData:
+    """Frozen features of captioned pictures.
+
+    Attributes:
+        images: pooled picture features at each of s sizes.
+        captions: mean token states, of the same n pictures.
+        texts: the captions.
+    """
+
+    images: Float[Tensor, "s n i"]
+    captions: Float[Tensor, "n d"]
+    texts: list[str]
+
+
+def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
+    """Train a head, score it, and write it to a folder, at 16 bits.
+
+    Args:
+        run: how.
+        out: gets config.json and model.safetensors, each whole or not at all.
+
+    Returns:
+        One row a scored split and size: split, size, captions (the distinct ones it chooses from), and the share
+        of pictures whose own caption comes first (r1) or among the first five (r5).
+
+    Raises:
+        ValueError: when there are fewer pictures than a batch takes, or a split is not there.
+    """
+    parts = {name: _loaders(run, name) for name in dict.fromkeys((run.split, *run.scored))}
+    network, text = EffNetLite2(), _text(run)
+    found = {
+        name: read_features(loaders, network=network, text=text, limit=run.limit, name=name or run.source)
+        for name, loaders in parts.items()
+    }
+    head = fit(run, found[run.split]).to(torch.float16).float()  # as it will be stored
+    rows = [row for name in run.scored for row in retrieval_rows(head, found[name], split=name, run=run)]
+    made = environment()
+    made_by = {
+        "run": encode_config(run),
+        "pictures": len(found[run.split].texts),
+        "scores": rows,
+        "environment": {key: made[key] for key in ("code", "python", "libraries")},
+    }
+    head.save_pretrained(out, name=SHIPPED_NAME, dtype=torch.float16, made_by=made_by)
+    return rows
+
+
+def read_features(
+    loaders: list[EvalLoader], *, network: EffNetLite2, text: CachedText, limit: int | None, name: str
+) -> AlignmentData:
+    """Features of the pictures of a split, read at every size, and of their captions.
+
+    Args:
+        loaders: one a size, of the same pictures.
+        network: reads the pictures.
+        text: reads the captions; encodes those it does not know yet.
+        limit: how many pictures at most.
+        name: of the split, for the progress bar.
+
+    Raises:
+        ValueError: when a picture has no caption.
+    """
+    texts, images = [], []
+    for loader in loaders:
+        seen = list(_seen(loader, network, limit=limit, name=f"{name} {loader.config.size[0]} px"))
+        images.append(torch.cat([pooled for pooled, _ in seen])[:limit])
+        texts = [caption for _, captions in seen for caption in captions][:limit]
+    if not all(caption.strip() for caption in texts):
+        raise ValueError(f"{name}: a picture has no caption; expected one for every picture")
+    text.warm(texts, progress=True)
+    return AlignmentData(images=torch.stack(images), captions=caption_features(texts, text=text), texts=texts)
+
+
+def fit(run: AlignmentRun, data: AlignmentData) -> TwoTower:
+    """A head trained on these features; the same for the same seed, whatever was drawn before.
+
+    Raises:
+        ValueError: when there are fewer pictures than a batch takes.
+    """
+    count = len(data.texts)
+    if count < run.batch_size:
+        raise ValueError(f"batch_size: got {run.batch_size} with {count} pictures; lower it or use more data")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        head = TwoTower(run.model).train()
+        log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
+        optimizer = torch.optim.AdamW(
+            [{"params": head.parameters()}, {"params": [log_scale], "weight_decay": 0.0}],
+            lr=run.lr,
+            weight_decay=run.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(run, step))
+        for rows in tqdm(_batches(run, count), total=run.steps, desc="two-tower", unit="step"):
+            sizes = torch.randint(len(data.images), (run.batch_size,))
+            images = head.embed_images(data.images[sizes, rows])
+            captions = head.embed_captions(data.captions[rows])
+            loss = contrastive_loss(images, captions, scale=log_scale.exp().clamp(max=MOST_SCALE))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return head.eval()
+
+
+def contrastive_loss(
+    images: Float[Tensor, "b e"], captions: Float[Tensor, "b e"], *, scale: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """Symmetric cross-entropy of finding each picture's caption and each caption's picture in the batch (CLIP).
+
+    Args:
+        images: unit vectors.
+        captions: unit vectors, row i belongs to picture i.
+        scale: factor of the cosines.
+    """
+    scores = scale * images @ captions.T
+    own = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+
+
+@torch.no_grad()
+def retrieval_rows(
+    head: TwoTower, data: AlignmentData, *, split: str, run: AlignmentRun
+) -> list[dict[str, Any]]:
+    """Share of pictures whose own caption comes first, and among the first five, at every size."""
+    distinct, own = caption_places(data.texts)
+    first_use = [data.texts.index(caption) for caption in distinct]
+    captions = head.embed_captions(data.captions[first_use])
+    rows = []
+    for size, images in zip(run.sizes, data.images, strict=True):
+        ranks = ranks_of_own(head.embed_images(images), captions, own)
+        shares = {f"r{k}": float((ranks < k).double().mean()) for k in (1, 5)}
+        rows.append({"split": split, "size": size, "captions": len(distinct)} | shares)
+    return rows
+
+
+def _loaders(run: AlignmentRun, split: str | None) -> list[EvalLoader]:
+    configs = [DataConfig(source=run.source, split=split, size=(side, side)) for side in run.sizes]
+    source = configs[0].open()
+    return [EvalLoader(config, batch_size=64, source=source) for config in configs]
+
+
+def _seen(
+    loader: EvalLoader, network: EffNetLite2, *, limit: int | None, name: str
+) -> Iterator[tuple[Float[Tensor, "b i"], list[str]]]:
+    total = min(len(loader.source), limit or len(loader.source))
+    with tqdm(total=total, desc=name, unit="image") as bar:
+        for batch in loader:
+            yield network(batch.images).pooled, batch.captions
+            bar.update(min(len(batch), total - bar.n))
+            if bar.n >= total:
+                return
+
+
+def _text(run: AlignmentRun) -> CachedText:
+    """The head's text encoder, by the cache that tokenizers of the same encoder use."""
+    head = run.model
+    config = TexTokConfig(
+        text_encoder=head.text_encoder, text_dim=head.text_dim, max_text_tokens=head.max_text_tokens
+    )
+    return CachedText(config, folder=run.captions)
+
+
+def _batches(run: AlignmentRun, count: int) -> Iterator[Tensor]:
+    """Rows of the batches; every picture once an epoch, but for the last few that fill no batch."""
+    left = torch.empty(0, dtype=torch.long)
+    for _ in range(run.steps):
+        if len(left) < run.batch_size:
+            left = torch.randperm(count)
+        yield left[: run.batch_size]
+        left = left[run.batch_size :]
+
+
+def _share_of_lr(run: AlignmentRun, step: int) -> float:
+    rise = min(1.0, (step + 1) / max(1, run.warmup))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / run.steps))

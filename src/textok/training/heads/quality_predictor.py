@@ -1,0 +1,299 @@
+"""Training of the quality predictor: pictures are decoded at a few budgets each, and the head learns the outcome.
+
+The tokenizer makes the pictures that it was trained on better than others, so what the head learnt is corrected by
+the mean error on held-out pictures.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from textok.budgets.curves import DecodedCurves
+from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
+from textok.data import DataConfig, EvalLoader
+from textok.data.samples import Batch
+from textok.models.checkpoint import encode_config
+from textok.objectives.quality import MeasureName, find_measure
+from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
+from textok.pixels import to_unit
+from textok.training.run_folder import environment
+
+NAME = "quality-predictor"
+_WARMUP = 0.05  # of the steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorRun:
+    """How a quality predictor is trained.
+
+    Attributes:
+        model: the tokenizer it is for: a shipped name, a folder or a hub id.
+        data: captioned pictures; each is encoded and decoded with its first caption.
+        split: their part to train on.
+        held_out: their part, which the tokenizer was not trained on, to correct the head by; none when None.
+        scored: their part to score the head on, another one than ``held_out``; none when None.
+        limit: read only so many pictures of each part.
+        looks: budgets that each picture is decoded at, one drawn from each of so many equal parts of 1 to K.
+        measure: the quality to tell.
+        steps: optimizer steps.
+        batch_size: pictures a step.
+        lr: AdamW's largest learning rate; falls as a cosine to zero.
+        weight_decay: AdamW's.
+        seed: of budgets, weights, order and dropout.
+    """
+
+    model: str = "icons-128"
+    data: str = "datasets/icons-128"
+    split: str | None = "train"
+    held_out: str | None = "val"
+    scored: str | None = "test-drawing"
+    limit: int | None = 2000
+    looks: int = 8
+    measure: MeasureName = "psnr"
+    steps: int = 800
+    batch_size: int = 128
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("looks", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: got {getattr(self, name)}; expected at least 1")
+        if self.scored is not None and self.scored == self.held_out:
+            raise ValueError(
+                f"scored: got {self.scored!r}, which corrects the head; expected another part, or None"
+            )
+        for name in ("held_out", "scored"):
+            if getattr(self, name) is not None and getattr(self, name) == self.split:
+                raise ValueError(
+                    f"{name}: got {self.split!r}, which the head is trained on; expected another part, or None"
+                )
+        if self.limit is not None and self.limit < 2:
+            raise ValueError(f"limit: got {self.limit}; expected at least 2 pictures")
+        if self.lr <= 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"lr, weight_decay: got {self.lr}, {self.weight_decay}; expected more than 0, at least 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasuredPictures:
+    """What the head reads of n pictures, and their quality at r budgets each."""
+
+    latents: Float[Tensor, "n K c"]
+    detail: Float[Tensor, "n f"]
+    budgets: Int[Tensor, "n r"]
+    quality: Float[Tensor, "n r"]
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+def train_predictor(
+    run: PredictorRun, out: Path, *, tokenizer: ImageTokenizer | None = None
+) -> dict[str, Any]:
+    """Measure, train, correct, score, and write the head to a folder.
+
+    Args:
+        run: how.
+        out: gets config.json and model.safetensors, each whole or not at all.
+        tokenizer: the one that ``run.model`` names, where it is loaded already.
+
+    Returns:
+        The scores of :func:`score`, and under "uncorrected" those before the correction; empty when no part is
+        scored.
+
+    Raises:
+        ValueError: when there are fewer than two pictures, or more looks than tokens.
+    """
+    tokenizer = tokenizer or ImageTokenizer.from_pretrained(run.model)
+    splits = dict.fromkeys([run.split, *(name for name in (run.held_out, run.scored) if name is not None)])
+    parts = {name: _loader(run, name, side=tokenizer.model.config.image_size) for name in splits}
+    found = {
+        name: measure_pictures(run, tokenizer, part, name=name or run.data) for name, part in parts.items()
+    }
+    head = fit(run, found[run.split], config=head_config(run, tokenizer))
+    before = {} if run.scored is None else score(head, found[run.scored])
+    if run.held_out is not None:
+        correct(head, found[run.held_out])
+    scores = {} if run.scored is None else score(head, found[run.scored]) | {"uncorrected": before}
+    made = environment()
+    made_by = {
+        "run": encode_config(run),
+        "pictures": len(found[run.split]),
+        "scores": scores,
+        "environment": {key: made[key] for key in ("code", "python", "libraries")},
+    }
+    head.save_pretrained(out, name=NAME, made_by=made_by)
+    return scores
+
+
+def head_config(run: PredictorRun, tokenizer: ImageTokenizer) -> QualityPredictorConfig:
+    """The head for this tokenizer."""
+    sizes = tokenizer.model.config
+    return QualityPredictorConfig(
+        tokenizer=tokenizer.model_id,
+        measure=run.measure,
+        num_latents=sizes.num_latents,
+        latent_dim=sizes.latent_dim,
+    )
+
+
+def measure_pictures(
+    run: PredictorRun, tokenizer: ImageTokenizer, loader: EvalLoader, *, name: str
+) -> MeasuredPictures:
+    """Encode pictures once, and decode each at the budgets drawn for it.
+
+    Raises:
+        ValueError: when there are more looks than tokens.
+    """
+    generator = torch.Generator().manual_seed(run.seed)
+    parts: list[tuple[Tensor, ...]] = []
+    for batch in _batches(loader, limit=run.limit, name=name):
+        budgets = draw_budgets(
+            len(batch),
+            looks=run.looks,
+            num_latents=tokenizer.model.config.num_latents,
+            generator=generator,
+        )
+        parts.append((*_measured(run, tokenizer, batch, budgets), budgets))
+    latents, detail, quality, budgets = (
+        torch.cat(column)[: run.limit] for column in zip(*parts, strict=True)
+    )
+    return MeasuredPictures(latents=latents, detail=detail, budgets=budgets, quality=quality)
+
+
+@torch.no_grad()
+def _measured(
+    run: PredictorRun, tokenizer: ImageTokenizer, batch: Batch, budgets: Int[Tensor, "b r"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, detail and quality of a batch."""
+    text = tokenizer.text_of(batch.captions)
+    encoding = tokenizer.encode_pixels(batch.images, text)
+    values = values_of(encoding)
+    curves = DecodedCurves(
+        tokenizer=tokenizer,
+        values=values,
+        text=text,
+        originals=batch.images.to(values.device),
+        measure=find_measure(run.measure),
+        batch_size=len(batch),
+    )
+    rows = torch.arange(len(batch))[:, None].expand_as(budgets)
+    quality = curves.at(rows.flatten(), budgets.flatten()).view(budgets.shape).float()
+    return encoding.latents.float().cpu(), picture_detail(to_unit(batch.images)), quality
+
+
+def draw_budgets(
+    count: int, *, looks: int, num_latents: int, generator: torch.Generator
+) -> Int[Tensor, "b r"]:
+    """For each picture one budget of each of ``looks`` equal parts of 1 to K.
+
+    Raises:
+        ValueError: when there are more looks than tokens.
+    """
+    if looks > num_latents:
+        raise ValueError(f"looks: got {looks}; expected at most the model's {num_latents} tokens")
+    within = torch.rand(count, looks, generator=generator, dtype=torch.float64)
+    return ((torch.arange(looks) + within) * num_latents / looks).long() + 1
+
+
+def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorConfig) -> QualityPredictor:
+    """A head trained on these measurements; the same for the same seed, whatever was drawn before.
+
+    Raises:
+        ValueError: when there are fewer than two pictures.
+    """
+    if len(data) < 2:
+        raise ValueError(f"quality predictor: got {len(data)} pictures; expected at least 2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        head = QualityPredictor(config).train()
+        _set_scales(head, data)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=run.lr, weight_decay=run.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(run, step))
+        for _ in tqdm(range(run.steps), desc="quality predictor", unit="step"):
+            rows = torch.randint(len(data), (run.batch_size,))
+            told = _told(head, data, rows)
+            loss = F.smooth_l1_loss(told / head.curve_std, data.quality[rows] / head.curve_std, beta=0.3)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return head.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def correct(head: QualityPredictor, data: MeasuredPictures) -> None:
+    """Add to every curve what these pictures are better or worse than told on average, smoothly in log k."""
+    error = data.quality - _told(head, data, torch.arange(len(data)))
+    head.correction += _mean_curve(head, data.budgets, error)
+
+
+@torch.no_grad()
+def score(head: QualityPredictor, data: MeasuredPictures) -> dict[str, Any]:
+    """How well the head tells the quality of pictures at the budgets that were measured.
+
+    Returns:
+        pictures; bias, what is told less what is, on average, and rmse, both in the measure's unit; explained, the
+        share of the variance of quality about the pictures' mean curve that the head tells.
+    """
+    error = _told(head, data, torch.arange(len(data))) - data.quality
+    mean_curve = _mean_curve(head, data.budgets, data.quality)
+    spread = (mean_curve[data.budgets - 1] - data.quality).square().mean()
+    return {
+        "pictures": len(data),
+        "bias": float(error.mean()),
+        "rmse": float(error.square().mean().sqrt()),
+        "explained": float(1 - error.square().mean() / spread.clamp(min=1e-12)),
+    }
+
+
+def _told(head: QualityPredictor, data: MeasuredPictures, rows: Int[Tensor, "b"]) -> Float[Tensor, "b r"]:
+    return head(data.latents[rows], data.detail[rows]).gather(1, data.budgets[rows] - 1)
+
+
+def _set_scales(head: QualityPredictor, data: MeasuredPictures) -> None:
+    """The mean curve, and the spreads of what the head reads and tells."""
+    head.curve_mean.copy_(_mean_curve(head, data.budgets, data.quality))
+    head.curve_std.copy_(data.quality.std().clamp(min=1e-6))
+    head.detail_mean.copy_(data.detail.mean(dim=0))
+    head.detail_std.copy_(data.detail.std(dim=0).clamp(min=1e-3))
+
+
+def _mean_curve(
+    head: QualityPredictor, budgets: Int[Tensor, "n r"], values: Float[Tensor, "n r"]
+) -> Float[Tensor, "K"]:
+    """The mean of values that were measured at some budgets, by least squares over the head's shapes."""
+    at = head.shapes.T[budgets.flatten() - 1].double()  # (n*r j)
+    weights = torch.linalg.lstsq(at, values.flatten().double()[:, None]).solution[:, 0]
+    return (weights @ head.shapes.double()).float()
+
+
+def _share_of_lr(run: PredictorRun, step: int) -> float:
+    rise = min(1.0, (step + 1) / max(1.0, _WARMUP * run.steps))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / run.steps))
+
+
+def _loader(run: PredictorRun, split: str | None, *, side: int) -> EvalLoader:
+    return EvalLoader(DataConfig(source=run.data, split=split, size=(side, side)), batch_size=64)
+
+
+def _batches(loader: EvalLoader, *, limit: int | None, name: str) -> Iterator[Batch]:
+    """Batches until there are ``limit`` pictures."""
+    total = min(len(loader.source), limit or len(loader.source))
+    with tqdm(total=total, desc=name, unit="image") as bar:
+        for batch in loader:
+            yield batch
+            bar.update(min(len(batch), total - bar.n))
+            if bar.n >= total:
+                return

@@ -1,0 +1,84 @@
+"""One training step of a tokenizer: what goes into the network, and what its output is judged by."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from textok.data.samples import Batch
+from textok.models.text import TextCondition
+from textok.models.tokenizer import Reconstruction
+from textok.objectives.perceptual import PerceptualLoss
+from textok.objectives.reconstruction import l1_loss, l2_loss
+from textok.pipeline.cached_text import CachedText
+from textok.pixels import to_unit
+from textok.training.draws import drop_rows, step_generator, swap_rows
+from textok.training.tokenizer.config import LossConfig, TokenizerRun
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A part of a rank's batch: what one pass through the network needs."""
+
+    images: Float[Tensor, "b 3 h w"]
+    text: TextCondition | None
+    lengths: Int[Tensor, "b"] | None
+    noise: torch.Generator
+    share: float
+    last: bool
+
+
+def micro_batches(
+    batch: Batch,
+    run: TokenizerRun,
+    text: CachedText | None,
+    *,
+    step: int,
+    rank: int,
+    device: torch.device,
+) -> Iterator[MicroBatch]:
+    """Cut a batch to what fits, with captions dropped and budgets drawn by the step."""
+    draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
+    noise_seed = step_generator(run.seed, step=step, stream=f"noise of rank {rank}").initial_seed()
+    noise = torch.Generator(device).manual_seed(noise_seed)
+    lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
+    dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
+    captions = swap_rows(batch.captions, run.wrong_caption_share, generator=draws)
+    condition = None if text is None else text(captions).dropped(dropped)
+    order = torch.arange(len(batch))
+    if condition is not None:  # captions of like length together, so that little of a micro-batch is padding
+        order = condition.mask.sum(dim=1).argsort(stable=True)
+    for rows in order.split(run.micro_batch):
+        images = to_unit(batch.images[rows].to(device))
+        yield MicroBatch(
+            images=images,
+            text=None if condition is None else condition[rows].to(device),
+            lengths=None if lengths is None else lengths[rows],
+            noise=noise,
+            share=len(images) / len(batch),
+            last=bool(rows[-1] == order[-1]),
+        )
+
+
+def total(terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
+    """The sum of named scalars."""
+    return torch.stack([term.float() for term in terms.values()]).sum()
+
+
+def loss_terms(
+    made: Reconstruction,
+    images: Float[Tensor, "b 3 h w"],
+    loss: LossConfig,
+    perceptual: PerceptualLoss | None,
+) -> dict[str, Float[Tensor, ""]]:
+    """Weighted terms; their sum is the loss."""
+    terms = {"pixels": images.new_zeros(()), "bottleneck": made.bottled.loss}
+    if loss.l2:
+        terms["pixels"] = terms["pixels"] + loss.l2 * l2_loss(made.images, images)
+    if loss.l1:
+        terms["pixels"] = terms["pixels"] + loss.l1 * l1_loss(made.images, images)
+    if perceptual is not None:
+        terms["perceptual"] = loss.perceptual * perceptual(made.images, images)
+    return terms

@@ -1,0 +1,169 @@
+"""Train a tokenizer: read this file top to bottom (critical path 1).
+
+The same command starts and resumes: everything needed to go on lies in the run folder.
+"""
+
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from textok.data import EvalLoader, TrainLoader
+from textok.evaluation.captioned import CaptionedPictures
+from textok.models.tokenizer import TexTok, count_parameters
+from textok.pipeline.cached_text import CachedText
+from textok.pipeline.stopping import polite_stop
+from textok.training.launch import start_accelerator
+from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.run_folder import RunFolder
+from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.state import (
+    Parts,
+    build_critic,
+    build_perceptual,
+    next_batch,
+    start_from,
+)
+from textok.training.tokenizer.step import loss_terms, micro_batches, total
+from textok.training.tokenizer.validation import Validation, export, first_batches
+
+
+def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None = None) -> Path:
+    """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
+
+    Args:
+        run: what to train.
+        out: the run folder; must be new, or hold the same run.
+        stop_at: leave after this step as an interrupt would (to split a run over sittings).
+
+    Raises:
+        ValueError: for settings that do not fit, or a folder with another run.
+        FloatingPointError: when too many losses or gradients were not finite.
+    """
+    # --- device and ranks ---------------------------------------------------------------------------------
+    accelerator = start_accelerator(run.precision)
+    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+    if run.batch_size % world:
+        raise ValueError(f"batch_size: {run.batch_size} pictures do not split evenly over {world} ranks")
+
+    # --- data and captions --------------------------------------------------------------------------------
+    loader = TrainLoader(run.data, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
+    held_out_loader = EvalLoader(replace(run.data, split=run.validation.split, flip=False), batch_size=64)
+    held_out = CaptionedPictures.collect(run.validation.split, held_out_loader, limit=run.validation.count)
+    text = None
+    if run.model.placement != "none":
+        text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(device))
+        captions = [*loader.source.captions(), *held_out.captions]
+        text.warm(captions[rank::world], progress=accelerator.is_main_process)
+        accelerator.wait_for_everyone()
+
+    # --- models -------------------------------------------------------------------------------------------
+    torch.manual_seed(run.seed)
+    model = TexTok(run.model)
+    if run.init_from:
+        start_from(model, run.init_from)
+    model.checkpoint_activations(enabled=run.activation_checkpointing)
+    ema = AveragedModel(model.to(device), multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
+    averaged = cast(TexTok, ema.module)
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
+    perceptual = build_perceptual(run.loss, device=device, dtype=dtype)
+    critic = build_critic(run, accelerator)
+    network = accelerator.prepare(model)
+
+    # --- run folder and resume ----------------------------------------------------------------------------
+    folder = RunFolder(out)
+    if accelerator.is_main_process:
+        facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
+        folder.start(run, facts=facts)
+        folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
+    accelerator.wait_for_everyone()
+    guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
+    validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
+    parts = Parts(model, ema, optimizers, loader, guard, means, validation, critic)
+    step = parts.resume(folder, rank=rank)
+    if accelerator.is_main_process:
+        folder.forget_after(step)
+        print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
+
+    # --- the loop -----------------------------------------------------------------------------------------
+    last = run.steps if stop_at is None else min(run.steps, stop_at)
+    throughput, shown = Throughput(), accelerator.is_main_process
+    bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
+    with polite_stop() as stop, closing(folder), bar:
+        while step < last and not agreed(stop, accelerator):
+            network.train()
+            batch = next_batch(loader, folder, rank=rank)
+            lr = learning_rate(run.optimizer, step=step, steps=run.steps)
+            set_learning_rate(optimizers, lr)
+            health = torch.zeros((), device=device)
+            notes: list[dict[str, torch.Tensor]] = []
+            for part in micro_batches(batch, run, text, step=step, rank=rank, device=device):
+                with nullcontext() if part.last else accelerator.no_sync(network):
+                    made = network(part.images, part.text, lengths=part.lengths, generator=part.noise)
+                    terms = loss_terms(made, part.images, run.loss, perceptual)
+                    if critic is not None:
+                        judged = total(terms)
+                        last_layer = model.decoder.output.weight
+                        terms |= critic.generator_term(made.images, judged, step=step, last_layer=last_layer)
+                    accelerator.backward(total(terms) * part.share)
+                if critic is not None:
+                    terms |= critic.accumulate(
+                        part.images, made.images, step=step, share=part.share, last=part.last
+                    )
+                losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
+                notes.append(losses | made.bottled.statistics)
+                health = health + sum(losses.values())
+            norm = accelerator.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
+            norms = {"grad_norm": torch.as_tensor(norm)}
+            if critic is not None:
+                norms["critic_grad_norm"] = critic.gradient_norm(step=step)
+            health = accelerator.reduce(health + sum(norms.values()))  # a rank's trouble is everyone's
+            if guard.admits(health):
+                for optimizer in optimizers:
+                    optimizer.step()
+                ema.update_parameters(model)
+                if critic is not None:
+                    critic.step(step=step)
+                for values in (*notes, norms):
+                    means.add(values)
+            else:
+                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": batch.keys}])
+                guard.check(step=step + 1, keys=batch.keys)
+            model.zero_grad(set_to_none=True)
+            if critic is not None:
+                critic.zero_grad()
+            step += 1
+            throughput.add(run.batch_size)
+            bar.update()
+
+            # --- log, evaluate, save ------------------------------------------------------------------------
+            if step % run.log_every == 0:
+                values = means.take(accelerator)  # empty when every step since the last line was skipped
+                values |= {"lr": lr, "images_per_second": throughput.take()}
+                values |= {"skipped_steps": guard.skipped, "bad_samples": loader.bad.count}
+                loss, speed = values.get("loss/pixels", float("nan")), values["images_per_second"]
+                bar.set_postfix_str(f"loss {loss:.4f}, {speed:.0f} images/s")
+                if shown:
+                    folder.log(step, values)
+            if step % run.validation.every == 0 or step == run.steps:
+                validation.run(averaged, folder, step=step, accelerator=accelerator)
+                throughput.restart()
+            if step % run.checkpoint_every == 0 or step == last:
+                parts.save(folder, step=step, rank=rank)
+        if step < last:  # asked to stop
+            parts.save(folder, step=step, rank=rank)
+
+    # --- weights ------------------------------------------------------------------------------------------
+    loader.close()
+    if shown:
+        if step < run.steps:
+            print(f"stopped at step {step} of {run.steps}; the same command goes on")
+        export(averaged, run, folder, step=step, text=text, batches=first_batches(loader))
+    accelerator.wait_for_everyone()
+    return folder.path / "weights"

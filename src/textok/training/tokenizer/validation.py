@@ -1,0 +1,156 @@
+"""What a training run shows of itself: scores and pictures of the EMA weights, and the exported model."""
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from textok.data import TrainLoader
+from textok.data.samples import Batch
+from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
+from textok.evaluation.metrics.paired import MIN_FRECHET
+from textok.evaluation.networks import EffNetLite2
+from textok.evaluation.pages.grids import reconstruction_grid, save_picture
+from textok.evaluation.reconstruction import Row, evaluate_reconstruction, reconstruct_all
+from textok.models.checkpoint import encode_config
+from textok.models.tokenizer import TexTok
+from textok.pipeline.cached_text import CachedText
+from textok.pixels import to_unit
+from textok.training.run_folder import RunFolder, environment
+from textok.training.tokenizer.config import TokenizerRun
+
+LOWER_IS_BETTER = ("perceptual_effnet_lite2", "fd_effnet_lite2")
+
+
+class Validation:
+    """Evaluates the EMA weights on held-out pictures and keeps the best."""
+
+    def __init__(
+        self,
+        run: TokenizerRun,
+        pictures: CaptionedPictures,
+        text: CachedText | None,
+        *,
+        loader: TrainLoader,
+        autocast: torch.dtype,
+    ) -> None:
+        self.config, self.pictures, self.text = run.validation, pictures, text
+        self.loader, self.autocast = loader, None if autocast == torch.float32 else autocast
+        self.name = run.name
+        self.captions: tuple[Caption, ...] = CAPTIONS if text is not None else ("none",)
+        if not lends_captions(pictures.captions):  # nobody has a wrong caption to lend
+            self.captions = tuple(caption for caption in self.captions if caption != "wrong")
+        if run.validation.best_by.startswith("fd_") and len(pictures) < MIN_FRECHET:
+            raise ValueError(
+                f"validation.best_by: {run.validation.best_by} needs {MIN_FRECHET} pictures, {pictures.split} has "
+                f"{len(pictures)}; use perceptual_effnet_lite2"
+            )
+        self.budgets = tuple(k for k in run.validation.budgets if k <= run.model.num_latents)
+        self.budgets = self.budgets or (run.model.num_latents,)
+        self.network: EffNetLite2 | None = None
+        self.best: dict[str, float] = {}
+
+    def run(self, model: TexTok, folder: RunFolder, *, step: int, accelerator: Accelerator) -> None:
+        """Score, log, draw, and export the weights when they are the best so far; all ranks call."""
+        if self.network is None:
+            self.network = EffNetLite2().to(accelerator.device)
+        scores = evaluate_reconstruction(
+            model,
+            self.pictures,
+            text=self.text or _no_text,
+            network=self.network,
+            budgets=self.budgets,
+            captions=self.captions,
+            batch_size=self.config.batch_size,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            autocast=self.autocast,
+        )
+        if not accelerator.is_main_process:
+            return
+        folder.log(step, {f"val/{k}": v for row in scores.rows for k, v in flat(row).items()})
+        self._draw(model, folder, step=step)
+        self._keep_best(model, folder, scores.rows, step=step)
+
+    def _draw(self, model: TexTok, folder: RunFolder, *, step: int) -> None:
+        shown = self.pictures.spread(self.config.pictures)
+        made = reconstruct_all(
+            model,
+            shown,
+            text=self.text or _no_text,
+            budgets=self.budgets,
+            captions=self.captions,
+            autocast=self.autocast,
+        )
+        save_picture(reconstruction_grid(shown, made), folder.path / "grids" / f"step-{step:08d}.png")
+
+    def _keep_best(self, model: TexTok, folder: RunFolder, rows: list[Row], *, step: int) -> None:
+        metric = self.config.best_by
+        chosen = [float(row[metric]) for row in rows if row["captions"] == self.captions[0]]
+        value = sum(chosen) / len(chosen)
+        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        if not self.best or sign * value > sign * self.best["value"]:
+            self.best = {"step": step, "value": value}
+            measure_latents(model, first_batches(self.loader), self.text)
+            model.save_pretrained(
+                folder.path / "best",
+                name=self.name,
+                made_by={"step": step, metric: value},
+            )
+
+
+def _no_text(captions: Any) -> Any:
+    raise AssertionError("a tokenizer without text was asked for captions")
+
+
+def flat(row: Row) -> dict[str, float]:
+    """Metrics of one row, named ``CAPTIONS/BUDGET/METRIC``."""
+    where = f"{row['captions']}/{row['budget']}"
+    return {f"{where}/{name}": float(v) for name, v in row.items() if isinstance(v, float)}
+
+
+@torch.no_grad()
+def measure_latents(
+    model: TexTok,
+    batches: list[Batch],
+    text: CachedText | None,
+) -> None:
+    """Set the latent mean and standard deviation per channel from training pictures with their captions."""
+    device = next(model.parameters()).device
+    model.eval()
+    model.latent_mean.zero_()
+    model.latent_std.fill_(1.0)
+    found = []
+    for batch in batches:
+        condition = None if text is None else text(batch.captions).to(device)
+        found.append(model.encode(to_unit(batch.images.to(device)), condition).latents.flatten(0, 1))
+    latents = torch.cat(found).double()
+    model.latent_mean.copy_(latents.mean(0))
+    model.latent_std.copy_(latents.std(0).clamp(min=1e-6))
+
+
+def export(
+    model: TexTok,
+    run: TokenizerRun,
+    folder: RunFolder,
+    *,
+    step: int,
+    text: CachedText | None,
+    batches: list[Batch],
+) -> Path:
+    """Write the EMA weights, with latent statistics, to the run's ``weights`` folder."""
+    measure_latents(model, batches, text)
+    made_by = {"run": encode_config(run), "step": step, "environment": environment()}
+    model.save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
+    return folder.path / "weights"
+
+
+def first_batches(loader: TrainLoader, *, count: int = 1024) -> list[Batch]:
+    """The first training pictures in the order of the run's seed, for latent statistics; bad ones replaced."""
+    config = replace(loader.config, on_bad="skip", max_bad_share=1.0, workers=0)
+    size = min(64, len(loader.source))
+    shuffled = TrainLoader(config, batch_size=size, seed=loader.seed, source=loader.source)
+    return list(islice(shuffled, max(1, min(count, len(loader.source)) // size)))

@@ -1,0 +1,69 @@
+"""Manners of the loop: signals, means over steps and ranks, speed."""
+
+import os
+import signal
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from textok.pipeline.stopping import polite_stop
+from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
+
+
+@pytest.fixture
+def accelerator() -> Accelerator:
+    return Accelerator(cpu=True)
+
+
+def test_a_signal_is_a_request_and_a_second_ctrl_c_an_order(accelerator: Accelerator) -> None:
+    with polite_stop() as stop:
+        assert not agreed(stop, accelerator)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert agreed(stop, accelerator)
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, after the user's Ctrl-C
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with polite_stop() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked
+
+
+def test_handlers_come_back_after_an_error() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError), polite_stop():
+        raise RuntimeError
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_means_survive_a_save(accelerator: Accelerator) -> None:
+    means, other = Means(), Means()
+    means.add({"a": torch.tensor(1.0), "rare": torch.tensor(5.0)})
+    other.load_state_dict(means.state_dict())
+    other.add({"a": torch.tensor(2.0)})
+    assert other.take(accelerator) == {"a": 1.5, "rare": 5.0}
+    assert other.take(accelerator) == {}
+
+
+def test_the_guard_counts_to_its_limit() -> None:
+    guard = NonFiniteGuard(limit=1)
+    assert guard.admits(torch.tensor(1e30)) and guard.skipped == 0
+    assert not guard.admits(torch.tensor(torch.inf))
+    guard.check(step=1, keys=["a"])
+    assert not guard.admits(torch.tensor(torch.nan))
+    with pytest.raises(FloatingPointError, match=r"step 2:"):
+        guard.check(step=2, keys=["a", "b"])
+
+
+def test_speed_counts_since_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10.0
+    monkeypatch.setattr("textok.training.runtime.time.perf_counter", lambda: now)
+    speed = Throughput()
+    speed.add(64)
+    now = 14.0
+    assert speed.take() == 16
+    speed.add(64)
+    speed.restart()
+    speed.add(10)
+    now = 15.0
+    assert speed.take() == 10
