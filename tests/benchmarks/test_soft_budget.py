@@ -53,14 +53,14 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_choosers_are_worth(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, icons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = PredictorRun(model=str(model), data=str(pictures), limit=12, looks=4, steps=10, scored=None)
+    made = PredictorRun(model=str(model), data=str(icons), limit=12, looks=4, steps=10, scored=None)
     train_predictor(made, tmp_path / "head")
     script = load("soft_budget", monkeypatch)
     monkeypatch.setattr(script, "THRESHOLDS", 20)
     monkeypatch.setattr(script, "PRICES", 10)
-    words = ["--model", model, "--predictor", tmp_path / "head", "--data", pictures, "--splits", "val"]
+    words = ["--model", model, "--predictor", tmp_path / "head", "--data", icons, "--splits", "val"]
     words += ["--limit", 12, "--timed", 4, "--rounds", 1]
     found = rows_of(script, *words, out=tmp_path / "out.json", monkeypatch=monkeypatch)
     assert {name: sum(row["table"] == name for row in found) for name in COUNTS} == COUNTS
@@ -86,15 +86,13 @@ def test_what_choosers_are_worth(
     assert timed[-1]["times_encode"] == 1 and all(row["seconds_per_image"] > 0 for row in timed)
 
 
-def test_bytes_and_batches(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_and_batches(model: Path, icons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("soft_budget_file", monkeypatch)
     tokenizer = ImageTokenizer.from_pretrained(model)
-    loader = EvalLoader(DataConfig(source=str(pictures), split="val", size=(32, 32)), batch_size=16)
+    loader = EvalLoader(DataConfig(source=str(icons), split="val", size=(32, 32)), batch_size=16)
     sizes = coded_sizes(tokenizer.model)(tokenizer.encode(next(iter(loader)).images).values).mean(dim=0)
     asked = [float(sizes[low - 1 : high].mean()) for low, high in ((2, 5), (4, 7), (5, 8))]
-    words = ["--model", model, "--data", pictures, "--split", "val", "--bytes", *asked, "--batched", 4]
+    words = ["--model", model, "--data", icons, "--split", "val", "--bytes", *asked, "--batched", 4]
     found = rows_of(script, *words, out=tmp_path / "out.json", monkeypatch=monkeypatch)
     stored = [row for row in found if row["table"] == "bytes"]
     assert [row["range"] for row in stored] == ["short", "middle", "long"]
@@ -109,10 +107,10 @@ def test_bytes_and_batches(
 
 
 def test_ways_of_decoding_take_turns(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, icons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = load("soft_decoding_speed", monkeypatch)
-    words = ["--model", model, "--data", pictures, "--split", "val", "--range", 2, 6, "--rounds", 1]
+    words = ["--model", model, "--data", icons, "--split", "val", "--range", 2, 6, "--rounds", 1]
     found = rows_of(
         script, *words, "--pictures", 6, "--batch", 4, out=tmp_path / "out.json", monkeypatch=monkeypatch
     )

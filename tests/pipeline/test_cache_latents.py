@@ -40,9 +40,7 @@ def invented_states(captions: Sequence[str]) -> list[torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def labelled(
-    pictures: Path, write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def labelled(icons: Path, write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Splits: train of ten labelled pictures, torn of the same with three that are none, the last among them."""
     folder, members = tmp_path_factory.mktemp("labelled"), {}
     with tarfile.open(VAL) as tar:

@@ -114,13 +114,13 @@ def test_maskgit_trains_on_codes(run: GeneratorRun, discrete: Path, tmp_path: Pa
 @pytest.fixture(scope="module")
 def labelled(
     tmp_path_factory: pytest.TempPathFactory,
-    pictures: Path,
+    icons: Path,
     make_latents: Callable[..., Path],
     write_tar: Callable[..., Path],
 ) -> Path:
     """Latents of sixteen of the pictures, of three classes."""
     folder = tmp_path_factory.mktemp("classes")
-    with tarfile.open(pictures / "train-000000.tar") as tar:
+    with tarfile.open(icons / "train-000000.tar") as tar:
         members = {m.name: tar.extractfile(m).read() for m in tar.getmembers()[:32]}
     for place, name in enumerate(name for name in list(members) if name.endswith(".json")):
         members[name] = json.dumps(json.loads(members[name]) | {"label": place % 3}).encode()

@@ -135,8 +135,8 @@ def test_impossible_runs_are_refused(changes: dict, message: str) -> None:
         fit(RUN, invented(1), config=CONFIG)
 
 
-def test_what_is_measured_is_what_decoding_gives(pictures: Path, tokenizer: ImageTokenizer) -> None:
-    loader = EvalLoader(DataConfig(source=str(pictures), split="val", size=(32, 32)), batch_size=8)
+def test_what_is_measured_is_what_decoding_gives(icons: Path, tokenizer: ImageTokenizer) -> None:
+    loader = EvalLoader(DataConfig(source=str(icons), split="val", size=(32, 32)), batch_size=8)
     run = replace(RUN, looks=3, limit=10)
     found = measure_pictures(run, tokenizer, loader, name="val")
     assert len(found) == 10 and found.budgets.shape == (10, 3)
@@ -151,8 +151,8 @@ def test_what_is_measured_is_what_decoding_gives(pictures: Path, tokenizer: Imag
     assert torch.equal(found.detail[:8], picture_detail(batch.images / 127.5 - 1))
 
 
-def test_a_head_is_trained_and_written(pictures: Path, tokenizer: ImageTokenizer, tmp_path: Path) -> None:
-    run = replace(RUN, data=str(pictures), scored="test", looks=3, steps=3, limit=12)
+def test_a_head_is_trained_and_written(icons: Path, tokenizer: ImageTokenizer, tmp_path: Path) -> None:
+    run = replace(RUN, data=str(icons), scored="test", looks=3, steps=3, limit=12)
     scores = train_predictor(run, tmp_path / "a", tokenizer=tokenizer)
     head = QualityPredictor.from_pretrained(tmp_path / "a")
     head.check(tokenizer_id=tokenizer.model_id, measure="psnr")
@@ -165,13 +165,13 @@ def test_a_head_is_trained_and_written(pictures: Path, tokenizer: ImageTokenizer
 
 
 def test_the_command(
-    pictures: Path,
+    icons: Path,
     tokenizer: ImageTokenizer,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tokenizer.model.save_pretrained(tmp_path / "model")
-    words = ["train", "predictor", "--model", str(tmp_path / "model"), "--data", str(pictures)]
+    words = ["train", "predictor", "--model", str(tmp_path / "model"), "--data", str(icons)]
     words += [
         "--scored",
         "test",
@@ -194,7 +194,7 @@ def test_the_command(
 
 
 def test_text_is_read_where_the_tokenizer_reads_it(
-    pictures: Path, tokenizer: ImageTokenizer, monkeypatch: pytest.MonkeyPatch
+    icons: Path, tokenizer: ImageTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The captions of the pictures reach encoder and decoder."""
     seen: list[list[str]] = []
@@ -204,7 +204,7 @@ def test_text_is_read_where_the_tokenizer_reads_it(
         return None
 
     monkeypatch.setattr(ImageTokenizer, "text_of", text_of)
-    loader = EvalLoader(DataConfig(source=str(pictures), split="val", size=(32, 32)), batch_size=8)
+    loader = EvalLoader(DataConfig(source=str(icons), split="val", size=(32, 32)), batch_size=8)
     measure_pictures(replace(RUN, looks=1, limit=16), tokenizer, loader, name="val")
     assert [len(captions) for captions in seen] == [8, 8] and all(caption for c in seen for caption in c)
     assert quality_predictor.NAME == "quality-predictor"

@@ -117,7 +117,7 @@ def test_a_run_starts_from_trained_weights(
 # --- whom it refuses ------------------------------------------------------------------------------------
 
 
-def test_another_run_is_refused_by_key(finished: Path, short: TokenizerRun, pictures: Path) -> None:
+def test_another_run_is_refused_by_key(finished: Path, short: TokenizerRun, icons: Path) -> None:
     with pytest.raises(ValueError, match=r"seed was 0, is 1"):
         train_tokenizer(replace(short, seed=1), finished)
     with pytest.raises(ValueError, match=r"model\.dim was 32, is 64"):
