@@ -2,13 +2,24 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from textok.writing import only_writer, replacing, strict_json, write_json, write_text
+from textok.writing import (
+    check_target,
+    free_name,
+    mark_folder,
+    only_writer,
+    replacing,
+    replacing_folder,
+    strict_json,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -89,7 +100,8 @@ def test_one_process_at_a_time_writes_a_file(tmp_path: Path) -> None:
         with only_writer(path.with_name("b")):
             assert len(list(path.parent.iterdir())) == 2
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1].startswith(f"ValueError: {path}: another process is writing it")
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith(f"ValueError: {path}: another process is writing it (process {os.getpid()} on ")
     path.with_name(".a.lock").touch()  # left by a process that was killed
     assert subprocess.run(words, capture_output=True).returncode == 0
     assert list(path.parent.iterdir()) == []
@@ -107,3 +119,71 @@ def test_strict_json_is_read_back_by_all_or_refused() -> None:
         with pytest.raises(ValueError, match=message):
             strict_json(wrong)
     assert strict_json(json.loads("[" * 32 + "]" * 32))
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(OSError) as caught, replacing(tmp_path / "a.txt"), open("/dev/full", "w") as full:
+        full.write("x")
+    assert caught.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    for name in ("old", "new"):
+        with replacing_folder(folder) as temporary:
+            (temporary / name).touch()
+    with pytest.raises(RuntimeError), replacing_folder(folder) as temporary:
+        raise RuntimeError
+    assert [path.name for path in folder.iterdir()] == ["new"] and list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_target_in_the_source_is_refused(tmp_path: Path) -> None:
+    tar = tmp_path / "a.tar"
+    tar.touch()
+    for target, source in (
+        (tmp_path / "new" / "run", tmp_path),
+        (tmp_path, tmp_path),
+        (tar, tar),
+        (tar, f"{tmp_path}/*.tar"),
+    ):
+        with pytest.raises(ValueError, match=r"^out: "):
+            check_target(target, sources=[source], overwrite=True)
+    check_target(tmp_path / "b", sources=[tar])
+    assert list(tmp_path.iterdir()) == [tar]
+
+
+def test_what_textok_did_not_make_is_not_replaced(tmp_path: Path) -> None:
+    file, folder = tmp_path / "one.png", tmp_path / "folder"
+    file.write_bytes(b"\x89PNG a photograph")
+    folder.mkdir()
+    check_target(folder)
+    (folder / "x").touch()
+    for target in (file, folder):
+        with pytest.raises(ValueError, match=rf"^file: got {target}"):
+            check_target(target, option="file")
+        check_target(target, overwrite=True)
+    mark_folder(folder, "pictures")
+    write_json(file, {"libraries": {"open-textok": "0.1"}})
+    for target in (file, folder):
+        check_target(target)
+
+
+def test_a_place_that_cannot_be_written_or_is_too_small_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("textok")
+    for target, size, kind in (
+        (Path("/proc/a/b"), 0, OSError),
+        (tmp_path / "file" / "b", 0, NotADirectoryError),
+        (tmp_path / "b", 1 << 60, OSError),
+    ):
+        with pytest.raises(kind) as caught:
+            check_target(target, num_bytes=size)
+        assert str(target).startswith(caught.value.filename)
+
+
+def test_a_free_name_is_counted_up(tmp_path: Path) -> None:
+    for name in ("a.png", "a-2.png"):
+        assert free_name(tmp_path / "a.png").name == name
+        (tmp_path / name).touch()
+    assert free_name(tmp_path / "a.png").name == "a-3.png"

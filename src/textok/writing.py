@@ -1,10 +1,14 @@
-"""Files that are written whole or not at all: under a temporary name first, then renamed."""
+"""Files that are written whole or not at all: checked before the work, under a temporary name first, then renamed."""
 
 import errno
+import fnmatch
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,12 @@ except ImportError:  # Windows
 
 MAX_DEPTH = 32
 """Levels of nesting in ``strict_json``."""
+MARKS = (b"textok", b"\x89TTK")
+"""Every file that textok writes holds one of these in its first bytes, pictures in a text entry."""
+MARKER = ".textok"
+"""The file in a folder of results which says that textok wrote the folder."""
+_HEAD_BYTES = 1 << 16
+_LEAST_ROOM = 1 << 20
 
 
 def _umask() -> int:
@@ -43,22 +53,148 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     Raises:
         OSError: when the folder cannot be written to, or ``path`` is a folder itself.
     """
-    if path.is_dir():  # told before any work is put into it, and by its own name
+    if path.is_dir():  # refused before any work is put into it, and by its own name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = f".{uuid4().hex}" if shared else ""
     temporary = path.with_name(f".{path.name}{owner}.tmp")
     try:
-        temporary.touch()
-    except OSError as error:  # tells the file that was asked for, before any work is put into it
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~UMASK)  # safetensors files are born readable by their owner alone
-        flush(temporary)
-        os.replace(temporary, path)
+        with _naming(path):
+            temporary.touch()
+            yield temporary
+            temporary.chmod(0o666 & ~UMASK)  # safetensors files are born readable by their owner alone
+            flush(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill: becomes ``folder`` when the block ends well, goes when it fails.
+
+    An older folder of this name is there until the new one is whole.
+
+    Raises:
+        OSError: when the place cannot be written to, or is full.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (folder.with_name(f".{folder.name}.{word}") for word in ("tmp", "old"))
+    for rest in (temporary, old):  # left by a process that was killed
+        shutil.rmtree(rest, ignore_errors=True)
+    try:
+        with _naming(folder):
+            temporary.mkdir()
+            yield temporary
+            if folder.exists():
+                os.replace(folder, old)
+            os.replace(temporary, folder)
+    finally:
+        for rest in (temporary, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of the system name the file that was asked for, not the temporary one or none."""
+    try:
+        yield
+    except OSError as error:
+        ours = error.filename is None or Path(str(error.filename)).name.startswith(f".{path.name}.")
+        if error.errno is None or not ours:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    except Exception as error:  # of the safetensors library
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+# --- before the work --------------------------------------------------------------------------------------
+
+
+def check_target(
+    target: Path,
+    *,
+    option: str = "out",
+    sources: Sequence[str | Path] = (),
+    overwrite: bool = False,
+    num_bytes: int = 0,
+) -> None:
+    """Check before any work that results can be written to a place, and that nothing of the user's is lost there.
+
+    Args:
+        target: the file or the folder to write; it need not exist.
+        option: what errors call it.
+        sources: the files, folders and globs that are read; the target must not be or lie in one of them.
+        overwrite: replace what textok did not make.
+        num_bytes: estimate of what will be written.
+
+    Raises:
+        ValueError: for a target in a source, or one that holds what textok did not make.
+        OSError: when the place is not writable, is no folder, or has too little room.
+    """
+    for source in sources:
+        if _is_in(target, source):
+            raise ValueError(
+                f"{option}: got {target}, which is or lies in the source {source}; choose a place outside of it"
+            )
+    if not overwrite and target.exists() and not is_made_here(target):
+        raise ValueError(
+            f"{option}: got {target}, which exists and was not made by textok; choose another name, or "
+            "replace it by --overwrite"
+        )
+    _check_place(target, num_bytes=num_bytes)
+
+
+def is_made_here(path: Path) -> bool:
+    """Whether textok wrote a file (it holds the mark) or a folder (it holds the marker, or nothing at all)."""
+    if path.is_dir():
+        return (path / MARKER).is_file() or not any(path.iterdir())
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if path.suffix == ".safetensors":  # whose header may be long, in any order
+            head += file.read(int.from_bytes(head[:8], "little") if len(head) == _HEAD_BYTES else 0)
+    return not head or any(mark in head for mark in MARKS)
+
+
+def mark_folder(folder: Path, content: str) -> None:
+    """Say in a folder of results that textok wrote it, and what it holds: a later run may write there again."""
+    write_json(folder / MARKER, {"made_by": "textok", "content": content})
+
+
+def free_name(path: Path) -> Path:
+    """The path itself, or the first of ``NAME-2``, ``NAME-3``, ... where nothing is."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def _is_in(target: Path, source: str | Path) -> bool:
+    place, whole = target.resolve(), Path(source).resolve()
+    if whole.is_dir():
+        return place.is_relative_to(whole)
+    return place == whole or fnmatch.fnmatch(str(place), str(whole))
+
+
+def _check_place(target: Path, *, num_bytes: int) -> None:
+    """That a file can be made there and the disk has room; leaves nothing behind."""
+    there = next(place for place in (target, *target.absolute().parents) if place.is_dir())
+    blocker = next((place for place in target.absolute().parents if place.is_file()), None)
+    if blocker is not None:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(blocker))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or errno.EACCES), str(target)) from error
+    free, needed = shutil.disk_usage(there).free, max(num_bytes, _LEAST_ROOM)
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC, f"needs about {needed / 1e6:,.0f} MB, but {free / 1e6:,.0f} are free", str(target)
+        )
 
 
 @contextmanager
@@ -91,16 +227,21 @@ def _locked(lock: Path, path: Path) -> int:
     while True:
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:  # tells the file that was asked for
+        except OSError as error:  # name the file that was asked for
             raise OSError(error.errno, error.strerror, str(path)) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            holder = os.read(handle, 200).decode(errors="replace") or "it does not say which"
             os.close(handle)
-            raise ValueError(f"{path}: another process is writing it; try again when that is done") from error
+            raise ValueError(
+                f"{path}: another process is writing it ({holder}); try again when that is done"
+            ) from error
         except OSError:  # a file system without locks
             return handle
         if os.fstat(handle).st_nlink:  # else it went in between, and another one may lie there by now
+            os.truncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return handle
         os.close(handle)
 
