@@ -50,6 +50,12 @@ def test_run_json_says_what_made_the_run(finished: Path, short: TokenizerRun) ->
     assert made_by["machine"]["threads"] == 1 and made_by["machine"]["cpu"]
 
 
+def test_the_record_names_the_build_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata of PyPI's wheel say 2.13.0 where torch itself says 2.13.0+cu130."""
+    monkeypatch.setattr("torch.__version__", "2.13.0+cu130")
+    assert environment()["libraries"]["torch"] == "2.13.0+cu130"
+
+
 def test_scores_and_pictures_of_every_evaluation(finished: Path, read_metrics: Callable) -> None:
     scored = [line for line in read_metrics(finished) if any(key.startswith("val/") for key in line)]
     assert [line["step"] for line in scored] == [2, 4]

@@ -187,6 +187,8 @@ def _has_git() -> bool:
 
 
 def _version(name: str) -> str:
+    if name == "torch":
+        return str(torch.__version__)  # with the build, which the metadata of PyPI's wheel leave out
     try:
         return version(name)
     except PackageNotFoundError:
