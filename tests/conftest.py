@@ -1,10 +1,9 @@
 """What several rooms share: icons in tar files, a caption cache of invented features, runs that take a second."""
 
-import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
+from tiny import invented_states
 
 VAL = Path(__file__).parents[1] / "datasets/icons-128/val-000000.tar"
 
@@ -72,16 +72,6 @@ def icons(write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     write_tar(folder / "val-000000.tar", _members(48, 16))
     write_tar(folder / "test-000000.tar", _members(64, 12))
     return folder
-
-
-def invented_states(captions: Sequence[str]) -> list[Tensor]:
-    """Three to ten token states a caption that depend on nothing but the caption."""
-    found = []
-    for caption in captions:
-        seed = int.from_bytes(hashlib.sha256(caption.encode()).digest()[:6], "big")
-        random = torch.Generator().manual_seed(seed)
-        found.append(torch.randn(3 + seed % 8, 384, generator=random))
-    return found
 
 
 @pytest.fixture(scope="session")

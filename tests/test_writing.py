@@ -124,8 +124,13 @@ def test_strict_json_is_read_back_by_all_or_refused() -> None:
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    with pytest.raises(OSError) as caught, replacing(tmp_path / "a.txt"), open("/dev/full", "w") as full:
-        full.write("x")
+    full = Path("/dev/full")
+    with (
+        pytest.raises(OSError, match="full") as caught,
+        replacing(tmp_path / "a.txt"),
+        full.open("w") as file,
+    ):
+        file.write("x")
     assert caught.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from textok.models.tokenizer import TexTok, TexTokConfig
 COUNT = 20
 ICONS = Path(__file__).parents[2] / "datasets" / "icons-128"
 NOTHING_ELSE = "--no-semantics"
+GENERATION = import_module("textok.cli.evaluate_generation")
 
 
 class TinyNetwork(nn.Module):
@@ -344,7 +346,7 @@ def test_generation_against_a_source(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+    monkeypatch.setattr(GENERATION, "load_semantics", lambda network, device: None)
     out, page = tmp_path / "g.json", tmp_path / "g.html"
     words = ["--reference", data, "--reference-split", "test-a", "--train", data, "--train-split", "test-b"]
     assert run("evaluate", "generation", samples, *words, "--out", out, "--html", page) == 0
@@ -368,7 +370,7 @@ def test_generation_without_the_judges_of_captions(
     def no_judges(network: object, device: object) -> None:
         raise AssertionError("the judges were loaded")
 
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", no_judges)
+    monkeypatch.setattr(GENERATION, "load_semantics", no_judges)
     words = [samples, "--reference", data / "test-a", "--json"]
     assert run("evaluate", "generation", *words, NOTHING_ELSE) == 0
     row = json.loads(capsys.readouterr().out)
@@ -382,7 +384,7 @@ def test_generation_by_files_of_the_adm_suite(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+    monkeypatch.setattr(GENERATION, "load_semantics", lambda network, device: None)
     batch, statistics = tmp_path / "made.npz", tmp_path / "statistics.npz"
     words = [
         "--reference",
@@ -542,7 +544,7 @@ def test_captions_of_samples_from_a_file(
     ):
         file.write_text(json.dumps(content))
         words = [data / "test-a", "--reference", data / "test-b", "--captions", file]
-        monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+        monkeypatch.setattr(GENERATION, "load_semantics", lambda network, device: None)
         assert run("evaluate", "generation", *words) == 2
         assert message in capsys.readouterr().err
 

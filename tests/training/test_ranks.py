@@ -1,6 +1,7 @@
 """Two processes under torchrun train one model: replicas equal, and equal to a single process."""
 
 import json
+import os
 import pickle
 import socket
 import subprocess
@@ -65,7 +66,9 @@ def trained(plain: TokenizerRun, gan: TokenizerRun, tmp_path_factory: pytest.Tem
         port = str(probe.getsockname()[1])
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", port]
     command = [*torchrun, str(WORKER), str(out / "runs.pkl"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    paths = [str(WORKER.parents[1]), os.environ.get("PYTHONPATH", "")]  # of tiny.py
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return out
 

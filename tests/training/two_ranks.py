@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conftest import invented_states
 
 from textok.pipeline.cached_text import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.state import Parts
+from tiny import invented_states
 
 whole_step, save, resume = tokenizer.micro_batches, Parts.save, Parts.resume
 
