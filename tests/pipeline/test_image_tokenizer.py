@@ -10,6 +10,7 @@ from PIL import Image
 import textok
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
+from textok.pipeline import precision
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import inference_dtype
 from textok.pipeline.token_file import load_tokens, save_tokens
@@ -129,9 +130,23 @@ def test_bfloat16_is_close_to_float32(
     )
 
 
-def test_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    for found, expected in (({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
-        assert inference_dtype("cpu") == expected
+@pytest.mark.parametrize(
+    ("capabilities", "gain", "expected"),
+    [
+        ({}, 9.0, torch.float32),
+        ({"avx512_bf16": True}, 2.0, torch.bfloat16),
+        ({"avx512_bf16": True}, 0.5, torch.float32),  # a flag that promises more than the machine holds
+    ],
+)
+def test_precision_follows_the_processor(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], gain: float, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
+    assert inference_dtype("cpu") == expected
     assert inference_dtype("cpu", "float32") == torch.float32
     assert inference_dtype("mps") == torch.float32
+
+
+def test_the_gain_of_bfloat16_is_measured() -> None:
+    assert 0.01 < precision.bfloat16_gain() < 100
