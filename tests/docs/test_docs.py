@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import re
 import shlex
 import types
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from textok import cli
+from textok.cli.table import COMMANDS, load
 from textok.models.checkpoint import SHIPPED, SHIPPED_GENERATORS
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.generator.config import GeneratorRun
@@ -21,14 +21,6 @@ from textok.training.tokenizer.config import TokenizerRun
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# What the command line calls; training is left in place, for it parses a recipe's options itself.
-COMMANDS = [
-    name
-    for name, found in vars(cli).items()
-    if inspect.isfunction(found)
-    and found.__module__.startswith("textok.cli.")
-    and name not in ("train_tokenizer", "train_generator")
-]
 RECIPE_LIKE = re.compile(r"toy|icons-128(-[a-z]+)?|imagenet-\d+-[a-z]-\d+")
 
 
@@ -76,22 +68,13 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command line with its real parsers, and nothing behind them; collects what was called."""
     called: list[str] = []
 
-    def silent(name: str) -> typing.Any:
-        @functools.wraps(getattr(cli, name))
+    def silent(name: str, words: list[str]) -> typing.Any:
         def command(*_args: object, **_options: object) -> None:
             called.append(name)
 
-        return command
+        return functools.wraps(load(name, words))(command)
 
-    for name in COMMANDS:
-        monkeypatch.setattr(cli, name, silent(name))
-    monkeypatch.setattr(
-        "textok.training.tokenizer.train.train_tokenizer", lambda _run, out: called.append("train") or out
-    )
-    monkeypatch.setattr(
-        "textok.training.generator.train.train_generator", lambda _run, out: called.append("train") or out
-    )
-    monkeypatch.setattr("textok.training.run_folder.steps_of", lambda _weights: 10**9)
+    monkeypatch.setattr(cli, "load", silent)
     return called
 
 
@@ -173,7 +156,8 @@ def has_setting(config: type, path: list[str]) -> bool:
 @functools.cache
 def options_of_commands() -> set[str]:
     """Options of every command but the trainings by recipe, whose options are the settings of a run."""
-    hints = [typing.get_type_hints(getattr(cli, name)) for name in COMMANDS]
+    functions = [load(name, []) for name, command in COMMANDS.items() if not command.by_recipe]
+    hints = [typing.get_type_hints(function) for function in functions]
     groups = [inner for hint in hints for found in hint.values() for inner in members(found)]
     return {name for hint in hints for name in hint} | {
         field.name for group in groups for field in dataclasses.fields(group)

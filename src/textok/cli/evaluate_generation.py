@@ -52,8 +52,6 @@ def evaluate_generation(
 ) -> None:
     """Score generated pictures: distance to real ones, quality, coverage, captions, and copying.
 
-    With --compare A.json B.json instead of samples: two result files side by side.
-
     Args:
         samples: a folder of pictures (with metadata.jsonl or .txt captions), another source, or an ADM .npz.
         reference: real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both.

@@ -69,7 +69,6 @@ def evaluate_reconstruction(
 ) -> None:
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
 
-    With --compare A.json B.json instead of a model: two result files side by side.
     Under torchrun the processes share the pictures, and the first one prints and writes.
 
     Args:

@@ -1,16 +1,17 @@
-"""``textok recipes``, and finding a recipe by its name."""
+"""``textok recipes``, and the commands whose options are the values of a recipe."""
 
 import inspect
 import json as json_format
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-T = TypeVar("T")
+from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.training.run_folder import steps_of
 
-if TYPE_CHECKING:
-    from textok.training.generator.config import GeneratorRun
-    from textok.training.tokenizer.config import TokenizerRun
+Run = TypeVar("Run")
 
 
 def recipes(*, json: bool = False) -> None:
@@ -19,45 +20,48 @@ def recipes(*, json: bool = False) -> None:
     Args:
         json: print them as JSON.
     """
-    from textok.recipes import GENERATOR_RECIPES, RECIPES
-
     kinds = {"tokenizer": RECIPES, "generator": GENERATOR_RECIPES}
-    lines = {kind: {name: summary(made) for name, made in known.items()} for kind, known in kinds.items()}
-    if json:
-        print(json_format.dumps(lines))
-        return
-    width = max(len(name) for found in lines.values() for name in found)
-    parts = [
-        "\n".join(
-            [f"textok train {kind} RECIPE", *(f"  {name:<{width}}  {line}" for name, line in found.items())]
-        )
-        for kind, found in lines.items()
-    ]
-    print("\n\n".join(parts))
+    lines = {kind: {name: summary(recipe) for name, recipe in named.items()} for kind, named in kinds.items()}
+    print(json_format.dumps(lines) if json else "\n\n".join(_listed(kind, lines[kind]) for kind in lines))
 
 
-def find_recipe(name: str) -> "Callable[[], TokenizerRun]":
-    """The tokenizer recipe of that name.
+def _listed(kind: str, lines: Mapping[str, str]) -> str:
+    width = max(map(len, lines))
+    rows = [f"  {name:<{width}}  {line}" for name, line in lines.items()]
+    return "\n".join([f"textok train {kind} RECIPE", *rows])
+
+
+def find_recipe(name: str, recipes: Mapping[str, Callable[[], Run]]) -> Callable[[], Run]:
+    """The recipe of that name.
 
     Raises:
         ValueError: when there is none; suggests the nearest.
     """
-    from textok.recipes import RECIPES
-
-    return _found(name, RECIPES)
-
-
-def find_generator_recipe(name: str) -> "Callable[[], GeneratorRun]":
-    """The generator recipe of that name; raises as :func:`find_recipe`."""
-    from textok.recipes import GENERATOR_RECIPES
-
-    return _found(name, GENERATOR_RECIPES)
-
-
-def _found(name: str, recipes: "dict[str, Callable[[], T]]") -> "Callable[[], T]":
     if name not in recipes:
         raise ValueError(f"no recipe {name!r};{nearest(name, list(recipes))} textok recipes lists them")
     return recipes[name]
+
+
+def with_recipe(
+    command: Callable[..., None], words: list[str], recipes: Mapping[str, Callable[[], object]]
+) -> Callable[..., None]:
+    """A command whose argument ``run`` is by default the recipe that the first word names.
+
+    Without a name it is the first recipe, which serves for ``--help``; the parser asks for the name.
+    """
+    name = words[0] if words and not words[0].startswith("-") else next(iter(recipes))
+    return partial(command, run=find_recipe(name, recipes)())
+
+
+def print_weights(weights: Path, *, steps: int) -> None:
+    """Print where the weights are.
+
+    Raises:
+        KeyboardInterrupt: when they have fewer steps: a script must not go on with those of a stopped run.
+    """
+    if steps_of(weights) < steps:
+        raise KeyboardInterrupt
+    print(weights)
 
 
 def nearest(name: str, names: list[str]) -> str:

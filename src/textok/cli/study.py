@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from tyro.conf import UseAppendAction, arg
 
 from textok.cli.checks import check_at_least, check_files, check_folders, check_seeds
-from textok.cli.recipes import find_generator_recipe, find_recipe
+from textok.cli.recipes import find_recipe
+from textok.recipes import GENERATOR_RECIPES, RECIPES
 
 ArmNames = Annotated[
     UseAppendAction[tuple[tuple[str, ...], ...]],
@@ -65,7 +66,7 @@ def captions(
     if shipped is not None:
         resolve(shipped, shipped=TexTok.shipped)
     open_source(photos)
-    base = find_recipe(recipe)()
+    base = find_recipe(recipe, RECIPES)()
     base = base if steps is None else replace(base, steps=steps)
     study_captions(
         base,
@@ -125,7 +126,7 @@ def generation_study(
     if len(named) < len(tokenizers):
         raise ValueError(f"tokenizers: got {' '.join(tokenizers)}; expected a name only once")
     setting = GenerationSetting(data=data, limit=limit)
-    base = find_generator_recipe(recipe)()
+    base = find_recipe(recipe, GENERATOR_RECIPES)()
     arms = [arm for group in only for arm in group]
     study_generation(base, named, out, setting=setting, only=arms, train=not gather)
     if record is not None:

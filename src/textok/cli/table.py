@@ -1,0 +1,101 @@
+"""The table of commands: a new command is one module and one row here.
+
+This module imports nothing of the package, so that ``textok --help`` answers at once. The module of a command is
+imported only when that command runs, and may import what it needs at its top.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NamedTuple
+
+DESCRIPTION = "Text-conditioned image tokenization: captioned pictures in, a few tokens each out, and back."
+FOOTER = """First steps: textok demo; textok recipes; textok COMMAND --help. The version: textok --version.
+Exit codes: 0 done; 1 the reader of the output, such as head, went away; 2 a mistake of the user, in one line
+on stderr; 130 interrupted."""
+
+
+class Command(NamedTuple):
+    """Where a command is, and its line in ``textok --help``.
+
+    Attributes:
+        module: a module of ``textok.cli``.
+        function: its function, whose arguments are the options.
+        help: one line.
+        by_recipe: whether ``function`` makes the command, given the words of the command line: its options are
+            the values of the recipe that the first of them names.
+    """
+
+    module: str
+    function: str
+    help: str
+    by_recipe: bool = False
+
+
+COMMANDS = {
+    "demo": Command("demo", "demo", "Write a report that shows the tokenizer at work."),
+    "encode": Command("tokens", "encode", "Encode pictures with their captions into a token file."),
+    "decode": Command("tokens", "decode", "Decode a token file to PNG pictures."),
+    "compress": Command("compress", "compress", "Compress pictures to a .ttk file: a few dozen bytes each."),
+    "decompress": Command("compress", "decompress", "Decompress a .ttk file to PNG pictures."),
+    "prior": Command("prior", "prior", "Measure how likely each token is, for textok compress."),
+    "reconstruct": Command("reconstruct", "reconstruct", "Lay pictures beside what their tokens give back."),
+    "generate": Command("generate", "generate", "Make pictures from prompts or classes."),
+    "cache": Command("cache", "cache", "Encode captioned pictures once, for textok train generator."),
+    "train tokenizer": Command("train_tokenizer", "train_tokenizer", "Train a tokenizer by a recipe.", True),
+    "train generator": Command("train_generator", "train_generator", "Train a generator by a recipe.", True),
+    "train alignment": Command("train_alignment", "train_alignment", "Train the head that judges captions."),
+    "train predictor": Command("train_predictor", "train_predictor", "Train the head that chooses budgets."),
+    "study captions": Command("study", "captions", "Compare tokenizers that differ in their captions."),
+    "study generation": Command("study", "generation_study", "Compare generators on several tokenizers."),
+    "evaluate reconstruction": Command(
+        "evaluate_reconstruction", "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
+    ),
+    "evaluate generation": Command(
+        "evaluate_generation", "evaluate_generation", "Score generated pictures against real ones."
+    ),
+    "evaluate generator": Command(
+        "evaluate_generator", "evaluate_generator", "Let a generator draw pictures, and score them."
+    ),
+    "evaluate compare": Command("evaluate_compare", "evaluate_compare", "Lay two result files side by side."),
+    "info": Command("info", "info", "Describe a recipe, a model, a latent cache or a file of tokens."),
+    "recipes": Command("recipes", "recipes", "List the recipes: named configurations to train by."),
+    "completion": Command("completion", "completion", "Print the completion script of a shell."),
+}
+
+
+def find(words: list[str]) -> tuple[str, list[str]]:
+    """The name of the command that the words begin with, and the other words.
+
+    Raises:
+        ValueError: when there is no such command; suggests the nearest.
+    """
+    for count in (1, 2):
+        if (name := " ".join(words[:count])) in COMMANDS:
+            return name, words[count:]
+    group = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    wrong = " ".join(words[: 2 if group else 1])
+    nearest = get_close_matches(wrong, group or COMMANDS, n=1)
+    hint = f"did you mean {nearest[0]!r}" if nearest else "textok --help lists them"
+    raise ValueError(f"command: got {wrong!r}, expected one of textok; {hint}")
+
+
+def load(name: str, words: list[str]) -> Callable[..., Any]:
+    """The function of a command; imports its module."""
+    command = COMMANDS[name]
+    function = getattr(import_module(f"textok.cli.{command.module}"), command.function)
+    return function(words) if command.by_recipe else function
+
+
+def overview(group: str = "") -> str:
+    """The help text of ``textok``, or of the commands that begin with the word ``group``."""
+    prefix = f"{group} " if group else ""
+    rows = {name: command.help for name, command in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, rows))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in rows.items())
+    return f"usage: textok {prefix}COMMAND ...\n\n{DESCRIPTION}\n\n{lines}\n\n{FOOTER}"
+
+
+def groups() -> set[str]:
+    """The first words of the commands of two words."""
+    return {name.split()[0] for name in COMMANDS if " " in name}
