@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from textok.data import DataConfig
-from textok.models.bottleneck import BottleneckConfig, KLConfig
+from textok.models.bottleneck import BottleneckConfig, FSQConfig, KLConfig
 from textok.models.dit import DiTConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.cache_latents import CachingRun, cache_latents
 from textok.pipeline.cached_text import CachedText
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.recipes.tokenizers import toy
 from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
-from tiny import invented_states
+from tiny import LetterEncoder, invented_states, tiny_model
 
 VAL = Path(__file__).parents[1] / "datasets/icons-128/val-000000.tar"
 
@@ -72,6 +74,28 @@ def icons(write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
     write_tar(folder / "val-000000.tar", _members(48, 16))
     write_tar(folder / "test-000000.tar", _members(64, 12))
     return folder
+
+
+@pytest.fixture(scope="session")
+def letters() -> LetterEncoder:
+    return LetterEncoder()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., TexTok]:
+    """A function (bottleneck, seed) that makes a tiny model which reads ``letters``."""
+    return partial(tiny_model, std=0.2, text_dim=12, text_bias=None)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(letters: LetterEncoder, make_model: Callable[..., TexTok]) -> ImageTokenizer:
+    return ImageTokenizer(make_model(), text_encoder=letters, precision="float32")
+
+
+@pytest.fixture(scope="session")
+def discrete(letters: LetterEncoder, make_model: Callable[..., TexTok]) -> ImageTokenizer:
+    model = make_model(FSQConfig(levels=(8, 5, 5, 5)))
+    return ImageTokenizer(model, text_encoder=letters, precision="float32")
 
 
 @pytest.fixture(scope="session")
@@ -133,10 +157,7 @@ def make_latents(icons: Path, text_cache: Path) -> Callable[..., Path]:
     """A function (folder, bottleneck) that caches the forty-eight pictures by an untrained tokenizer."""
 
     def make(folder: Path, bottleneck: BottleneckConfig, *, source: Path = icons) -> Path:
-        torch.manual_seed(0)
-        shape = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 4}
-        model = TexTok(TexTokConfig(image_size=32, patch_size=8, bottleneck=bottleneck, **shape))
-        model.save_pretrained(folder / "tokenizer", name="tiny")
+        tiny_model(bottleneck).save_pretrained(folder / "tokenizer", name="tiny")
         data = DataConfig(source=str(source), split="train", size=(32, 32))
         run = CachingRun(tokenizer=str(folder / "tokenizer"), data=data, text_cache=str(text_cache))
         cache_latents(run, folder / "latents")

@@ -20,11 +20,13 @@ from textok.budgets.encoder import (
 )
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.budgets.search import Choice, Goal, exhaustive
+from textok.models.bottleneck import KLConfig
 from textok.models.text_encoder import TextEncoder
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.objectives.quality import MeasureName, find_measure, psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_unit
+from tiny import tiny_model
 
 CAPTIONS = ["a red apple", "", "blue", "a much longer caption of nothing", "two", "", "six dogs"]
 
@@ -121,9 +123,7 @@ def test_named_ranges_are_the_same_shares() -> None:
 @pytest.mark.parametrize("name", sorted(RANGES_256))
 def test_the_ranges_of_256_tokens(letters: TextEncoder, images: Tensor, name: str) -> None:
     """On an untrained model: a mean in the middle is met, by pictures that differ."""
-    torch.manual_seed(0)
-    sizes = {"image_size": 32, "patch_size": 8, "dim": 16, "num_heads": 2, "text_dim": 12, "text_bias": None}
-    model = TexTok(TexTokConfig(**sizes, encoder_depth=1, decoder_depth=1, num_latents=256))
+    model = tiny_model(KLConfig(latent_dim=8), dim=16, num_latents=256, text_dim=12, text_bias=None)
     tokenizer = ImageTokenizer(model, text_encoder=letters, precision="float32")
     low, high = named_range(name, 256)
     encoder = SoftEncoder(tokenizer, SoftBudget(low, high, mean_tokens=(low + high) / 2), chooser="bisection")

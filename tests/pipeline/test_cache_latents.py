@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,24 +22,19 @@ from textok.data.config import read_sample
 from textok.data.latents import LatentCache
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig
 from textok.models.text import TextCondition
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.pipeline import cache_latents as caching
 from textok.pipeline.cache_latents import CachingRun, cache_latents
 from textok.pipeline.cached_text import CachedText
 from textok.pixels import to_unit
+from tiny import invented_states, tiny_model
 
 VAL = Path(__file__).parents[2] / "datasets/icons-128/val-000000.tar"
 COUNT = 10
 
 
-def invented_states(captions: Sequence[str]) -> list[torch.Tensor]:
-    """Token states that depend on nothing but the caption."""
-    draws = [torch.Generator().manual_seed(zlib.crc32(caption.encode())) for caption in captions]
-    return [torch.randn(2 + draw.initial_seed() % 5, 384, generator=draw) for draw in draws]
-
-
 @pytest.fixture(scope="module")
-def labelled(icons: Path, write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled(write_tar: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Splits: train of ten labelled pictures, torn of the same with three that are none, the last among them."""
     folder, members = tmp_path_factory.mktemp("labelled"), {}
     with tarfile.open(VAL) as tar:
@@ -70,10 +64,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def saved_tokenizer(folder: Path, bottleneck: BottleneckConfig) -> TexTok:
-    torch.manual_seed(0)
-    shape = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 4}
-    model = TexTok(TexTokConfig(image_size=32, patch_size=8, bottleneck=bottleneck, **shape))
-    model.save_pretrained(folder, name="tiny")
+    tiny_model(bottleneck).save_pretrained(folder, name="tiny")
     return TexTok.from_pretrained(folder).eval()
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from textok.models.bottleneck import BottleneckConfig, FSQConfig, KLConfig, VQConfig
-from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.facts import bytes_per_image, model_facts
+from tiny import tiny_model
 
 
 @pytest.mark.parametrize(
@@ -16,15 +16,6 @@ from textok.pipeline.facts import bytes_per_image, model_facts
     ],
 )
 def test_bytes_of_a_picture(bottleneck: BottleneckConfig, expected: dict[int, int]) -> None:
-    sizes = {
-        "image_size": 32,
-        "patch_size": 8,
-        "dim": 32,
-        "encoder_depth": 1,
-        "decoder_depth": 1,
-        "num_heads": 2,
-    }
-    config = TexTokConfig(**sizes, num_latents=3, bottleneck=bottleneck)
-    model = TexTok(config)
+    model = tiny_model(bottleneck, num_latents=3)
     assert {k: bytes_per_image(model, num_tokens=k) for k in expected} == expected
-    assert model_facts(config)["bytes_per_image"] == expected[3]
+    assert model_facts(model.config)["bytes_per_image"] == expected[3]
