@@ -1,18 +1,29 @@
-# Everything a clone needs: Python 3.11 or newer with pip; the rest goes into .venv, in the tested versions.
-#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"   torch without CUDA on Linux (2 GB less)
-#   make test ARGS="tests/models -k mask"                                         some of the tests
+# A clone needs Python 3.11 or newer with pip; everything else goes into .venv, in the tested versions.
+#   make demo TORCH=cpu                     torch without CUDA, which on Linux is 4.4 GB less
+#   make setup PYTHON=python3.12            another Python than the first of those below
+#   make test ARGS="tests/models -k mask"   some of the tests
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell $(name) -c $(IS_NEW) 2>/dev/null && echo $(name))))
+IS_NEW := 'import sys; sys.exit(sys.version_info < (3, 11))'
+TORCH ?=
 PIP_FLAGS ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -c constraints.txt
+CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	$(if $(filter cpu,$(TORCH)),$(CPU_INDEX)) $(PIP_FLAGS) -c constraints.txt
+# What stands on the disk afterwards, measured on Linux.
+SIZE := $(if $(filter cpu,$(TORCH)),about 1.5 GB,about 5.9 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 1.5 GB)
 # Every script that `make bench` runs, in this order; each writes its own file under benchmarks/results/.
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH: got $(TORCH), expected cpu or nothing)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench wheel clean
+.PHONY: help setup demo test quick check format bench wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -20,16 +31,17 @@ help:  ## list the targets
 # Each stamp is written when its step has ended well: what was interrupted or failed is done again. An environment
 # without its stamp may be half of one, and is made anew.
 $(VENV)/.created:
+	@$(or $(PYTHON),false) -c $(IS_NEW) || { echo "PYTHON: got '$(PYTHON)', expected Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
 $(VENV)/.core-installed: $(VENV)/.created pyproject.toml constraints.txt
-	@echo "Installing open-textok into $(VENV) (minutes the first time) ..."
+	@echo "Installing open-textok into $(VENV) (some minutes; disk: $(SIZE)) ..."
 	$(PIP_INSTALL) -e .
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.created pyproject.toml constraints.txt
-	@echo "Installing open-textok with its development tools into $(VENV) (minutes the first time) ..."
+	@echo "Installing open-textok with its development tools into $(VENV) (some minutes; disk: $(SIZE)) ..."
 	$(PIP_INSTALL) -e ".[dev]"
 	@touch $@ $(VENV)/.core-installed
 
@@ -38,15 +50,19 @@ setup: $(VENV)/.dev-installed  ## make .venv with everything, tools for developm
 demo: $(VENV)/.core-installed  ## run the shipped tokenizer on test pictures and write a report
 	$(BIN)/textok demo $(ARGS)
 
-test: setup  ## run the tests
+test: setup  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-check: setup  ## lint, format, types, layers, dependencies
+quick: setup  ## run the tests that take no more than a second or two each
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: setup  ## lint, format, types, layers, dependencies, size
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
+	$(BIN)/python runs/measure_code.py
 
 format: setup  ## let ruff fix and format
 	$(BIN)/ruff check --fix
