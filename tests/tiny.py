@@ -97,13 +97,15 @@ class TinyNetwork(nn.Module):
 # --- pictures -------------------------------------------------------------------------------------------
 
 
-def write_pictures(folder: Path, captions: Sequence[str], *, side: int = 36, seed: int = 0) -> Path:
+def write_pictures(folder: Path, captions: Sequence[str | None], *, side: int = 36, seed: int = 0) -> Path:
     """A new folder of blocky pictures ``00.png``, ``01.png``, ..., with their captions in ``metadata.jsonl``."""
     folder.mkdir(parents=True, exist_ok=True)
     generator, lines = np.random.default_rng(seed), []
     for i, caption in enumerate(captions):
         pixels = np.kron(generator.integers(0, 256, (4, 4, 3)), np.ones((side // 4, side // 4, 1)))
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
-        lines.append(json.dumps({"file_name": f"{i:02d}.png", "text": caption}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
+        if caption is not None:
+            lines.append(json.dumps({"file_name": f"{i:02d}.png", "text": caption}))
+    if lines:
+        (folder / "metadata.jsonl").write_text("\n".join(lines))
     return folder

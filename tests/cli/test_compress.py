@@ -19,9 +19,10 @@ from textok.cli.info import readable
 from textok.codec import TtkReader, coded_sizes
 from textok.codec.prior_file import PRIOR_FILE
 from textok.models.bottleneck import FSQConfig
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.token_file import load_tokens
+from tiny import tiny_model
 
 CAPTIONS = ["a red square", "a green square", "", "a blue square"]  # of the pictures
 
@@ -33,19 +34,8 @@ def run(*words: object) -> int:
 @pytest.fixture(scope="module")
 def codes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A discrete tokenizer."""
-    torch.manual_seed(0)
-    config = TexTokConfig(
-        image_size=32,
-        patch_size=8,
-        dim=32,
-        encoder_depth=1,
-        decoder_depth=1,
-        num_heads=2,
-        num_latents=4,
-        bottleneck=FSQConfig(levels=(8, 5, 5)),
-    )
     folder = tmp_path_factory.mktemp("codes")
-    TexTok(config).save_pretrained(folder, name="tiny-codes")
+    tiny_model(FSQConfig(levels=(8, 5, 5))).save_pretrained(folder, name="tiny-codes")
     return folder
 
 

@@ -9,37 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from textok.cli import main
 from textok.cli.evaluate_reconstruction import reconstruction_table
 from textok.evaluation.alignment.two_tower import TwoTower, TwoTowerConfig
-from textok.evaluation.networks import EffNetLite2, ImageFeatures
+from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.results import read_result
 from textok.models.text_encoder import TextEncoder
-from textok.models.tokenizer import TexTok, TexTokConfig
+from tiny import TinyNetwork, tiny_model, write_pictures
 
 COUNT = 20
 ICONS = Path(__file__).parents[2] / "datasets" / "icons-128"
 NOTHING_ELSE = "--no-semantics"
 GENERATION = import_module("textok.cli.evaluate_generation")
-
-
-class TinyNetwork(nn.Module):
-    """One random convolution that stands in for EfficientNet."""
-
-    name = "tiny"
-    dim = 6
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kernel = torch.randn(6, 3, 3, 3, generator=torch.Generator().manual_seed(0))
-
-    def forward(self, images: Tensor) -> ImageFeatures:
-        maps = torch.nn.functional.conv2d(images.float() / 127.5 - 1, self.kernel, stride=2).relu()
-        return ImageFeatures(pooled=maps.mean(dim=(2, 3)), stages=(maps,))
 
 
 @pytest.fixture(autouse=True)
@@ -51,25 +34,20 @@ def run(*words: object) -> int:
     return main([str(word) for word in words])
 
 
-def write_pictures(folder: Path, *, seed: int, count: int = COUNT, captions: bool = True) -> Path:
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(seed)
-    lines = []
-    for i in range(count):
-        pixels = np.kron(generator.integers(0, 256, (4, 4, 3)), np.ones((9, 9, 1))).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"p{i:02d}.png")
-        lines.append(json.dumps({"file_name": f"p{i:02d}.png", "text": f"{'abcdefghij'[i % 10]} thing"}))
-    if captions:
-        (folder / "metadata.jsonl").write_text("\n".join(lines))
-    return folder
+def bare(folder: Path, *, seed: int, count: int = COUNT) -> Path:
+    return write_pictures(folder, [None] * count, seed=seed)
+
+
+def captioned(folder: Path, *, seed: int, count: int = COUNT) -> Path:
+    return write_pictures(folder, [f"{'abcdefghij'[i % 10]} thing" for i in range(count)], seed=seed)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two splits of captioned pictures."""
     root = tmp_path_factory.mktemp("data")
-    write_pictures(root / "test-a", seed=1)
-    write_pictures(root / "test-b", seed=2)
+    captioned(root / "test-a", seed=1)
+    captioned(root / "test-b", seed=2)
     return root
 
 
@@ -212,17 +190,7 @@ def test_written_samples_are_the_reconstructions(data: Path, model_folder: Path,
 def test_a_tokenizer_without_text_is_evaluated_without(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = TexTokConfig(
-        image_size=32,
-        patch_size=8,
-        dim=32,
-        encoder_depth=1,
-        decoder_depth=1,
-        num_heads=2,
-        num_latents=4,
-        placement="none",
-    )
-    TexTok(config).save_pretrained(tmp_path / "model", name="no-text")
+    tiny_model(placement="none").save_pretrained(tmp_path / "model", name="no-text")
     words = ["--data", data, "--split", "test-a", "--budgets", 4, "--json", NOTHING_ELSE]
     assert run("evaluate", "reconstruction", tmp_path / "model", *words) == 0
     captured = capsys.readouterr()
@@ -233,7 +201,7 @@ def test_a_tokenizer_without_text_is_evaluated_without(
 def test_pictures_without_captions(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = write_pictures(tmp_path / "bare", seed=3, count=3, captions=False)
+    folder = bare(tmp_path / "bare", seed=3, count=3)
     assert run("evaluate", "reconstruction", model_folder, "--data", folder, "--json", NOTHING_ELSE) == 0
     captured = capsys.readouterr()
     assert {row["captions"] for row in json.loads(captured.out)} == {"none"}
@@ -262,7 +230,7 @@ def test_captions_made_worse(
     psnr = {row["captions"]: row["psnr"] for row in rows}
     assert psnr["right"] == psnr["short"] != psnr["near"], "these captions have one phrase"
     assert "thing a" in read, "shuffled"
-    folder = write_pictures(tmp_path / "alike", seed=3, count=1)
+    folder = captioned(tmp_path / "alike", seed=3, count=1)
     words = ["--data", folder, "--budgets", 4, "--captions", "short,near", "--json", NOTHING_ELSE]
     assert run("evaluate", "reconstruction", model_folder, *words) == 0
     captured = capsys.readouterr()
@@ -274,7 +242,7 @@ def test_a_folder_a_class_spreads_its_limit(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed, name in enumerate(("art_gallery", "bakery-shop")):
-        write_pictures(tmp_path / name, seed=seed, captions=False)
+        bare(tmp_path / name, seed=seed)
     words = ["--data", tmp_path, "--budgets", 4, "--limit", 4, "--json", NOTHING_ELSE]
     assert run("evaluate", "reconstruction", model_folder, *words) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -324,7 +292,7 @@ def test_a_comparison_can_be_kept(a_json: Path, b_json: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("samples") / "made", seed=5)
+    return captioned(tmp_path_factory.mktemp("samples") / "made", seed=5)
 
 
 def test_generation_against_a_source(

@@ -1,21 +1,19 @@
 """``textok evaluate`` in two processes, as ``torchrun`` starts them."""
 
 import contextlib
-import json
 import os
 import socket
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from PIL import Image
 from torch import Tensor, nn
 
 from textok.cli import main
 from textok.evaluation.networks import ImageFeatures
 from textok.evaluation.results import read_result
+from tiny import write_pictures
 
 COUNT = 17
 
@@ -34,13 +32,7 @@ class MeanColours(nn.Module):
 @pytest.fixture
 def words(model_folder: Path, tmp_path: Path) -> list[str]:
     """The command, without its output files."""
-    folder, generator, lines = tmp_path / "colours", np.random.default_rng(0), []
-    folder.mkdir()
-    for i in range(COUNT):
-        pixels = np.kron(generator.integers(0, 256, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
-        lines.append(json.dumps({"file_name": f"{i:02d}.png", "text": f"{i % 5} squares"}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    folder = write_pictures(tmp_path / "colours", [f"{i % 5} squares" for i in range(COUNT)], side=32)
     command = ["evaluate", "reconstruction", str(model_folder), "--data", str(folder), "--no-semantics"]
     return [*command, "--budgets", "1,4", "--captions", "right,none,near", "--batch-size", "3"]
 

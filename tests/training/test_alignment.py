@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch.nn.functional import cross_entropy, normalize
 
 from textok.cli import main
@@ -23,6 +22,7 @@ from textok.training.heads.alignment import (
     read_features,
     retrieval_rows,
 )
+from tiny import write_pictures
 
 RUN = AlignmentRun(
     sizes=(64, 32),
@@ -104,13 +104,7 @@ def test_too_few_pictures_are_told() -> None:
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A command line on six pictures, with invented caption states."""
-    folder = tmp_path / "pictures" / "train"
-    folder.mkdir(parents=True)
-    lines = []
-    for i in range(6):
-        Image.new("RGB", (40, 40), (40 * i, 255 - 40 * i, 90)).save(folder / f"{i}.png")
-        lines.append(json.dumps({"file_name": f"{i}.png", "text": f"colour {i}"}))
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    folder = write_pictures(tmp_path / "pictures" / "train", [f"colour {i}" for i in range(6)])
 
     def states(captions: list[str]) -> list[torch.Tensor]:
         return [torch.full((2, 384), float(len(caption) + ord(caption[-1]))) for caption in captions]

@@ -10,7 +10,7 @@ from torch.optim import AdamW, Muon
 from torch.optim.swa_utils import AveragedModel
 
 from textok.models.bottleneck import VQConfig
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.training.optimizers import (
     OptimizerConfig,
     build_optimizers,
@@ -18,13 +18,12 @@ from textok.training.optimizers import (
     learning_rate,
     set_learning_rate,
 )
+from tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
 def model() -> TexTok:
-    return TexTok(
-        TexTokConfig(image_size=32, dim=16, num_heads=2, num_latents=4, bottleneck=VQConfig(codebook_size=8))
-    )
+    return tiny_model(VQConfig(codebook_size=8), dim=16, encoder_depth=6, decoder_depth=6)
 
 
 @pytest.mark.parametrize("kind", ["muon", "adamw", "adam"])

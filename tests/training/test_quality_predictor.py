@@ -16,7 +16,6 @@ from textok.budgets.predictor import (
 from textok.cli import main
 from textok.data import DataConfig, EvalLoader
 from textok.models.text import TextCondition
-from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.heads import quality_predictor
@@ -30,6 +29,7 @@ from textok.training.heads.quality_predictor import (
     score,
     train_predictor,
 )
+from tiny import tiny_model
 
 CONFIG = QualityPredictorConfig(
     tokenizer="some-model", measure="psnr", num_latents=16, latent_dim=4, dropout=0.0
@@ -51,18 +51,7 @@ def invented(count: int, *, seed: int = 0) -> MeasuredPictures:
 
 @pytest.fixture
 def tokenizer() -> ImageTokenizer:
-    torch.manual_seed(0)
-    config = TexTokConfig(
-        image_size=32,
-        patch_size=8,
-        dim=32,
-        encoder_depth=1,
-        decoder_depth=1,
-        num_heads=2,
-        num_latents=8,
-        placement="none",
-    )
-    return ImageTokenizer(TexTok(config), precision="float32")
+    return ImageTokenizer(tiny_model(KLConfig(), num_latents=8, placement="none"), precision="float32")
 
 
 def test_a_head_tells_pictures_it_has_not_seen() -> None:
