@@ -355,7 +355,10 @@ def test_generation_by_files_of_the_adm_suite(
     from_folder = json.loads(capsys.readouterr().out)
     assert np.load(batch)["arr_0"].shape == (COUNT, 36, 36, 3)
     assert run("evaluate", "generation", batch, "--reference", data / "test-a", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == pytest.approx(from_folder)
+    from_file = json.loads(capsys.readouterr().out)
+    kernel = from_file.pop("kd_tiny")  # float32 sums of large numbers, in another order
+    assert kernel == pytest.approx(from_folder.pop("kd_tiny"), rel=1e-4)
+    assert from_file == pytest.approx(from_folder)
     # The statistics of the samples as a reference: the samples are at no distance from themselves.
     assert run("evaluate", "generation", batch, "--reference", statistics, "--json") == 0
     [fd] = [v for name, v in json.loads(capsys.readouterr().out).items() if name == "fd_tiny"]
@@ -484,7 +487,7 @@ def test_captions_of_samples_from_a_file(
 ) -> None:
     from textok.cli.picture_sets import open_pictures, read_captions_file
 
-    keys = [f"p{i:02d}" for i in range(COUNT)]
+    keys = [f"{i:02d}" for i in range(COUNT)]
     file = tmp_path / "captions.json"
     for content in ([f"number {key}" for key in keys], {key: f"number {key}" for key in reversed(keys)}):
         file.write_text(json.dumps(content))
@@ -493,8 +496,8 @@ def test_captions_of_samples_from_a_file(
         assert [text for batch in batches for text in batch.captions] == [f"number {key}" for key in keys]
     for content, message in (
         (["one"], "a list of 1 for 20 pictures"),
-        ({"p00": "x"}, "none for the picture 'p01'"),
-        ({"p00": 3}, "expected a JSON object"),
+        ({"00": "x"}, "none for the picture '01'"),
+        ({"00": 3}, "expected a JSON object"),
         ("x", "expected a JSON object"),
     ):
         file.write_text(json.dumps(content))

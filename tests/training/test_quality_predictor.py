@@ -15,6 +15,7 @@ from textok.budgets.predictor import (
 )
 from textok.cli import main
 from textok.data import DataConfig, EvalLoader
+from textok.models.bottleneck import KLConfig
 from textok.models.text import TextCondition
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -51,7 +52,9 @@ def invented(count: int, *, seed: int = 0) -> MeasuredPictures:
 
 @pytest.fixture
 def tokenizer() -> ImageTokenizer:
-    return ImageTokenizer(tiny_model(KLConfig(), num_latents=8, placement="none"), precision="float32")
+    return ImageTokenizer(
+        tiny_model(KLConfig(latent_dim=8), num_latents=8, placement="none"), precision="float32"
+    )
 
 
 def test_a_head_tells_pictures_it_has_not_seen() -> None:
