@@ -9,7 +9,7 @@ latents=${LATENTS:-latents}
 
 # Two rows a picture: with its caption, and with the bare scene of it
 for split in train val; do
-  .venv/bin/textok cache icons-128 --data datasets/icons-128 --split $split --captions given,scene \
+  .venv/bin/textok cache --data datasets/icons-128 --split $split --caption-forms given,scene \
     --out "$latents/icons-128-$split"
 done
 # how likely each token is, for textok compress; the file of other weights is refused

@@ -15,7 +15,6 @@ from PIL import Image
 from textok.budgets.curves import DecodedCurves
 from textok.cli import main
 from textok.cli.choices import PictureChoice
-from textok.cli.info import readable
 from textok.codec import TtkReader, coded_sizes
 from textok.codec.prior_file import PRIOR_FILE
 from textok.models.bottleneck import FSQConfig
@@ -59,7 +58,7 @@ def test_info_tells_tokens_and_bytes(file: Path, capsys: pytest.CaptureFixture[s
     )
     assert facts["settings"] == {"budget": "3"}
     assert run("info", file) == 0
-    assert "mean tokens" in capsys.readouterr().out
+    assert "mean_tokens" in capsys.readouterr().out
 
 
 def test_decompress_gives_what_decode_gives(
@@ -146,7 +145,7 @@ def test_how_a_budget_was_met_is_told(
     assert run("info", out, "--json") == 0
     settings = json.loads(capsys.readouterr().out)["ttk"]["settings"]
     assert settings["sample"] == sample and settings["threshold"] == facts["threshold"]
-    assert run("info", out) == 0 and "standard error" in capsys.readouterr().out
+    assert run("info", out) == 0 and "standard_error" in capsys.readouterr().out
 
     facts, text = told("--quality", 60)
     assert facts["not_reached"] == 4 and "pictures that do not reach it: 4" in text
@@ -248,7 +247,7 @@ def test_append_keys_and_dropped_captions(
 
 
 def test_several_keys_in_either_form(file: Path, model_folder: Path, tmp_path: Path) -> None:
-    for number, keys in enumerate((("square-1", "--key", "square-0"), ("square-0", "square-1"))):
+    for number, keys in enumerate((("square-1", "--key", "square-0"), ("square-0,square-1",))):
         out = tmp_path / str(number)
         assert run("decompress", file, "--model", model_folder, "--out", out, "--key", *keys) == 0
         assert sorted(path.name for path in out.iterdir()) == ["square-0.png", "square-1.png"]
@@ -278,11 +277,6 @@ def test_recover_reads_the_other_chunks(
     assert lost["keys"] == ["square-0"] and [path.name for path in (tmp_path / "out").iterdir()] == [
         "square-1.png"
     ]
-
-
-def test_info_spells_out_what_a_terminal_would_obey() -> None:
-    shown = readable({"ttk": {"model_id": "a\x1b[2J\nb\ud800ü", "settings": {"\x07": 1}}})
-    assert r"a\x1b[2J\nb\ud800ü" in shown and r"\x07" in shown and "\x1b" not in shown
 
 
 def test_mistakes_are_told_in_a_line(
@@ -444,7 +438,7 @@ def test_a_probability_model_of_ones_own(
 ) -> None:
     folder = tmp_path / "model"
     TexTok.from_pretrained(model_folder).save_pretrained(folder, name="tiny")
-    assert run("cache", folder, "--data", pictures, "--out", tmp_path / "cache") == 0
+    assert run("cache", "--model", folder, "--data", pictures, "--out", tmp_path / "cache") == 0
     assert run("prior", tmp_path / "cache", "--model", folder) == 0
     assert (folder / PRIOR_FILE).is_file() and "probability model" in capsys.readouterr().out
     assert run("compress", pictures, "--model", folder, "--out", tmp_path / "x.ttk") == 0

@@ -133,7 +133,7 @@ def test_the_table_and_the_page(
     data: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "deep" / "page.html"
-    words = ["--data", data, "--split", "test-a", "--split", "test-b", "--budgets", 2, 4, "--html", page]
+    words = ["--data", data, "--split", "test-a", "--split", "test-b", "--budgets", "2,4", "--html", page]
     assert run("evaluate", "reconstruction", model_folder, *words, NOTHING_ELSE) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:6] == ["split", "captions", "tokens", "count", "psnr", "ssim"]

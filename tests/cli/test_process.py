@@ -1,17 +1,30 @@
 """The command as a user starts it: a process of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import textok
+from textok.pipeline.token_file import load_tokens
 
 
-def textok_command(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def textok_command(
+    *words: str, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "textok.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, check=False)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env=os.environ | variables,
+        check=False,
+    )
 
 
 def test_version_and_help() -> None:
@@ -58,3 +71,13 @@ def test_public_names_load_when_asked() -> None:
         assert getattr(textok, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = textok.Nothing
+
+
+def test_the_same_pictures_without_a_progress_bar(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
+    for name, disabled in (("shown", "0"), ("hidden", "1")):
+        out = ["--out", f"{name}.safetensors", "--batch-size", "2"]
+        words = ["encode", str(pictures), "--model", str(model_folder), "--limit", "1", *out]
+        done = textok_command(*words, folder=tmp_path, TQDM_DISABLE=disabled)
+        assert done.returncode == 0 and "1 pictures" in done.stdout, done.stderr
+    shown, hidden = (load_tokens(tmp_path / f"{name}.safetensors") for name in ("shown", "hidden"))
+    assert len(shown) == len(hidden) == 1 and torch.equal(shown.values, hidden.values)

@@ -32,7 +32,7 @@ def test_a_recipe_as_it_is(trained: list, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_values_are_options(trained: list) -> None:
-    words = ["--steps", "7", "--data.source", "here", "--model.dim", "64", "--validation.budgets", "1", "2"]
+    words = ["--steps", "7", "--data.source", "here", "--model.dim", "64", "--validation.budgets", "1,2"]
     assert main(["train", "tokenizer", "icons-128", *words, "--out", "run"]) == 0
     run, _ = trained[0]
     assert (run.steps, run.data.source, run.model.dim, run.validation.budgets) == (7, "here", 64, (1, 2))
@@ -40,7 +40,7 @@ def test_values_are_options(trained: list) -> None:
 
 
 def test_another_bottleneck_is_a_word(trained: list) -> None:
-    words = ["--out", "run", "model.bottleneck:fsq-config", "--model.bottleneck.levels", "8", "5"]
+    words = ["--out", "run", "model.bottleneck:fsq-config", "--model.bottleneck.levels", "8,5"]
     assert main(["train", "tokenizer", "icons-128", *words]) == 0
     assert trained[0][0].model.bottleneck == FSQConfig(levels=(8, 5))
 

@@ -111,7 +111,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(CachedText, "_encoder", lambda text: states)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return ["train", "alignment", "--source", str(folder.parent), "--batch-size", "4", "--steps", "2"]
+    return ["train", "alignment", "--data", str(folder.parent), "--batch-size", "4", "--steps", "2"]
 
 
 def test_the_command_writes_a_head_and_tells_its_scores(
@@ -141,7 +141,7 @@ def test_a_split_that_is_not_there_is_told_before_any_work(
 
 
 def test_a_picture_without_a_caption_is_told(words: list[str], tmp_path: Path) -> None:
-    run = AlignmentRun(source=words[3], sizes=(32,))
+    run = AlignmentRun(data=words[3], sizes=(32,))
     metadata = tmp_path / "pictures" / "train" / "metadata.jsonl"
     metadata.write_text(metadata.read_text().replace("colour 3", " "))
     with pytest.raises(ValueError, match="caption"):

@@ -1,59 +1,78 @@
-"""What the values of options must be, told before any work is done with them."""
+"""What the values of options must be: checked before any work is done with them."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from textok.data.images import DEFAULT_MAX_PIXELS
+
 MAX_SEED = 2**63 - 1
 
 
 def check_at_least(least: int, **values: int | None) -> None:
-    """That every given number is so large; None is no number.
+    """Check that every given number is so large; None stands for an option that is not given.
 
     Raises:
         ValueError: names the first one that is not.
     """
     for name, value in values.items():
         if value is not None and value < least:
-            raise ValueError(f"{name}: got {value}; expected at least {least}")
+            raise ValueError(f"{name}: got {value}, expected at least {least}")
+
+
+def check_seed(seed: int) -> None:
+    """Check that torch takes a seed.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed: got {seed}, expected 0 to {MAX_SEED}")
 
 
 def check_seeds(name: str, seeds: Sequence[int]) -> None:
-    """That seeds are such as torch takes, and none comes twice.
+    """Old name."""
+    for seed in seeds:
+        check_seed(seed)
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{name}: got {' '.join(map(str, seeds))}, expected each once")
+
+
+def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
+    """The budgets in rising order, each once.
 
     Raises:
-        ValueError: names the one that is not.
+        ValueError: for a number of tokens that the model does not have.
     """
-    for seed in seeds:
-        if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"{name}: got {seed}; expected 0 to {MAX_SEED}")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{name}: got {' '.join(map(str, seeds))}; expected each once")
+    for num_tokens in budgets:
+        if not 1 <= num_tokens <= max_tokens:
+            raise ValueError(
+                f"budgets: got {num_tokens}, expected 1 to {max_tokens}, the tokens of the model"
+            )
+    return sorted(set(budgets))
 
 
 def check_size(size: tuple[int, int] | None, *, patch: int = 1) -> None:
-    """That a height and width are those of a picture, and multiples of a model's patch.
+    """Check that a height and width are those of a picture, and multiples of a model's patch.
 
     Raises:
         ValueError: when they are not.
     """
     if size is None:
         return
-    from textok.data.images import DEFAULT_MAX_PIXELS
-
     if min(size) < 1 or size[0] * size[1] > DEFAULT_MAX_PIXELS:
         raise ValueError(
-            f"size: got {size[0]} {size[1]}; expected height and width in pixels, at least 1, together at most "
+            f"size: got {size[0]} {size[1]}, expected height and width in pixels, at least 1, together at most "
             f"{DEFAULT_MAX_PIXELS:,} pixels"
         )
     if size[0] % patch or size[1] % patch:
         raise ValueError(
-            f"size: got {size[0]} {size[1]}; expected multiples of the model's patch, {patch} px"
+            f"size: got {size[0]} {size[1]}, expected multiples of the model's patch, {patch} px"
         )
 
 
 def check_needs(*, absent: bool, by: str, **values: object) -> None:
-    """That an option which only says more about another one comes with it.
+    """Check that an option which only says more about another one comes with it.
 
     Args:
         absent: whether that other one is not given.
@@ -65,31 +84,31 @@ def check_needs(*, absent: bool, by: str, **values: object) -> None:
     """
     for name, value in values.items():
         if absent and value not in (None, False):
-            raise ValueError(f"{name}: got {value!r} without {by}; give both or none")
+            raise ValueError(f"{name}: got {value!r} without {by}, expected both or none")
 
 
 def check_files(**files: Path | None) -> None:
-    """That files can be written where they are asked for; makes nothing.
+    """Check that files can be written where they are asked for; makes nothing.
 
     Raises:
         ValueError: when a folder is there, or a file where its folder should be.
-        PermissionError: when the folder is not ours to write in.
+        PermissionError: when the folder is not writable.
     """
     for name, file in files.items():
         if file is None:
             continue
         if file.is_dir():
-            raise ValueError(f"{name}: {file} is a folder; expected a file to write")
+            raise ValueError(f"{name}: got {file}, which is a folder, expected a file to write")
         check_folders(**{name: file.parent})
 
 
 def check_folders(**folders: Path | None) -> None:
-    """That folders are there or can be made; makes nothing. Raises as :func:`check_files`."""
+    """Check that folders are there or can be made; makes nothing. Raises as :func:`check_files`."""
     for name, folder in folders.items():
         if folder is None:
             continue
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        if not there.is_dir():
-            raise ValueError(f"{name}: {there} is a file; expected a folder")
-        if not os.access(there, os.W_OK):
-            raise PermissionError(f"{name}: {there} is not writable; choose another place")
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        if not nearest.is_dir():
+            raise ValueError(f"{name}: got {nearest}, which is a file, expected a folder")
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(f"{name}: got {nearest}, which is not writable; choose another place")

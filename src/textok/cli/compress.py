@@ -14,7 +14,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from textok.cli.caption_file import captions_from
 from textok.cli.checks import check_files
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
-from textok.cli.names import PictureNames
+from textok.cli.pictures import PictureNames
 from textok.cli.soft import SoftChoice
 from textok.cli.soft_encoding import budgets_told, picture_encoder
 

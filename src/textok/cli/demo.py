@@ -1,27 +1,29 @@
 """``textok demo``: one report that shows the tokenizer at work."""
 
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
-from textok.cli.choices import DEFAULT_MODEL, ModelChoice
-
-if TYPE_CHECKING:
-    from textok.pipeline.generation import Pipeline
-    from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.cli.checks import check_at_least, check_folders
+from textok.cli.options import DATA_HELP, DEFAULT_MODEL, ModelOptions, Split
+from textok.cli.output import report
+from textok.display import note
+from textok.evaluation.demo import write_demo
+from textok.models.checkpoint import SHIPPED_GENERATORS, shipped_folder
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.image_tokenizer import ImageTokenizer
 
 
 def demo(
-    model: Annotated[ModelChoice, arg(name="")] = DEFAULT_MODEL,
+    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
     *,
     out: Path = Path("textok-demo"),
-    source: Annotated[
-        str | None, arg(metavar="SOURCE", help_behavior_hint="(default: pictures of the package)")
+    data: Annotated[
+        str | None,
+        arg(metavar="DATA", help=DATA_HELP, help_behavior_hint="(default: pictures of the package)"),
     ] = None,
-    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    split: Split = None,
     limit: int = 24,
 ) -> None:
     """Write a report that shows the tokenizer at work, on the pictures of the package or on your own.
@@ -31,32 +33,34 @@ def demo(
 
     Args:
         out: the folder for the report.
-        source: captioned pictures of your own: a folder of pictures with metadata.jsonl or .txt files, webdataset
-            tars, parquet, a Hugging Face datasets folder.
-        split: which part of the source, such as test-drawing; not needed when it has only one.
-        limit: take at most so many pictures of the source, from the first.
+        split: which part of the data, such as test-drawing; not needed when it has only one.
+        limit: take at most so many pictures of the data, from the first.
     """
-    if limit < 1:
-        raise ValueError(f"limit: got {limit}; expected at least 1")
-    from textok.evaluation.demo import write_demo
-
+    check_at_least(1, limit=limit)
+    check_folders(out=out)
     tokenizer = model.load()
-    options = {"source": source, "split": split, "limit": limit, "batch_size": model.batch_size}
-    print(f"textok: writing {out / 'report.html'}; without a GPU that takes minutes", file=sys.stderr)
-    told = partial(print, "textok:", file=sys.stderr)
-    print(write_demo(out, tokenizer, pipeline=_pipeline(model, tokenizer), tell=told, **options))
+    note(f"writing {out / 'report.html'}; without a GPU that takes minutes")
+    page = write_demo(
+        out,
+        tokenizer,
+        source=data,
+        split=split,
+        limit=limit,
+        batch_size=model.batch_size,
+        pipeline=_pipeline(model, tokenizer),
+        tell=note,
+    )
+    report(str(page), str(page), json=False)
 
 
-def _pipeline(model: ModelChoice, tokenizer: "ImageTokenizer") -> "Pipeline | None":
+def _pipeline(model: ModelOptions, tokenizer: ImageTokenizer) -> Pipeline | None:
     """The generator that travels with a shipped tokenizer, where there is one."""
-    from textok.models.checkpoint import SHIPPED_GENERATORS, shipped_folder
-    from textok.pipeline.generation import Pipeline
-
     if model.model not in SHIPPED_GENERATORS:
         return None
     try:
         shipped_folder(SHIPPED_GENERATORS[model.model])
     except FileNotFoundError:
         return None
-    device, precision = tokenizer.device, model.precision
-    return Pipeline.from_pretrained(model.model, tokenizer=tokenizer, device=device, precision=precision)
+    return Pipeline.from_pretrained(
+        model.model, tokenizer=tokenizer, device=tokenizer.device, precision=model.precision
+    )

@@ -1,16 +1,15 @@
-"""Commands that several processes share: ``torchrun`` says which of them this one is."""
+"""Commands that several processes share, started by ``torchrun``, and the device of each of them."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from textok.cli.choices import torch_device
+import torch
+import torch.distributed as dist
 
-if TYPE_CHECKING:
-    import torch
+from textok import display
 
 # The first rank alone writes samples and pages; the others wait for it at the next split.
 PATIENCE = timedelta(hours=12)
@@ -35,20 +34,30 @@ def is_first() -> bool:
 
 
 def note(message: str) -> None:
-    """Tell the user something on stderr, once for all processes."""
+    """Print one line on stderr, once for all processes."""
     if is_first():
-        print(f"textok: {message}", file=sys.stderr)
+        display.note(message)
 
 
-def rank_device(name: str) -> "torch.device":
-    """The device of that name; of several processes each takes its own CUDA device, unless one is named.
+def open_device(name: str, *, float64: bool = False) -> torch.device:
+    """The device that ``--device`` names; of several processes each takes its own CUDA device, unless one is named.
+
+    Args:
+        name: "auto" (CUDA where there is one, else the processor) or a name that torch knows.
+        float64: whether the command computes in float64, as scores are.
 
     Raises:
-        ValueError: for another word, or CUDA where there is none.
+        ValueError: for another word, CUDA where there is none, or a device without float64 where it is needed.
     """
-    import torch
-
-    device = torch_device(name)
+    if float64 and name.startswith("mps"):
+        raise ValueError(f"device: got {name!r}, which has no float64 to compute scores in; use cpu")
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(automatic if name == "auto" else name)
+    except RuntimeError as error:
+        raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: got {name!r}, but there is no CUDA device here; use auto or cpu")
     if place().count > 1 and device.type == "cuda":
         if device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -56,29 +65,23 @@ def rank_device(name: str) -> "torch.device":
     return device
 
 
-def scoring_device(name: str) -> "torch.device":
-    """The device of that name, for commands that score pictures.
+rank_device = open_device
 
-    Raises:
-        ValueError: for another word, CUDA where there is none, or a device without float64, in which scores are
-            computed.
-    """
-    if name.startswith("mps"):
-        raise ValueError(f"device: got {name!r}; scores are computed in float64, which it has not; use cpu")
-    return rank_device(name)
+
+def scoring_device(name: str) -> torch.device:
+    """Old name."""
+    return open_device(name, float64=True)
 
 
 @contextmanager
-def process_group(device: "torch.device") -> Iterator[None]:
-    """The processes of ``torchrun`` can merge what they found inside the block; nothing for a single one.
+def process_group(device: torch.device) -> Iterator[None]:
+    """The processes of ``torchrun`` can merge their results inside the block; nothing for a single one.
 
     After an error the group is left to the end of the process: the others may never come to close it.
     """
     if place().count == 1:
         yield
         return
-    import torch.distributed as dist
-
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     yield
     dist.destroy_process_group()

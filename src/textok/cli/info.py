@@ -1,114 +1,144 @@
-"""``textok info``: what a recipe, a model, a latent cache, a token file or a .ttk file is, in one command."""
+"""``textok info``: what a recipe, a model, a latent cache, a token file or a .ttk file is."""
 
-import json as json_format
+import dataclasses
+import math
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+from safetensors import SafetensorError, safe_open
 from tyro.conf import Positional, arg
 
+from textok.cli.output import report
 from textok.cli.recipes import nearest, summary
+from textok.codec.facts import is_ttk, ttk_facts
+from textok.data.latent_shards import MANIFEST, read_manifest
+from textok.models.checkpoint import (
+    CONFIG_FILE,
+    SHIPPED,
+    SHIPPED_GENERATORS,
+    WEIGHTS_FILE,
+    encode_config,
+    read_config,
+    shipped_folder,
+)
+from textok.models.generators import build_generator, kind_of
+from textok.models.tokenizer import count_parameters
+from textok.pipeline.facts import model_facts
+from textok.pipeline.token_file import load_tokens
+from textok.recipes import GENERATOR_RECIPES, RECIPES
 
-_GROUP_WIDTH = 80
-TOKEN_ENDING = ".safetensors"
+TOKEN_SUFFIX = ".safetensors"
 
 
 def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:
-    """Tell what a recipe, a model, a latent cache or a file of tokens is: parameters, sizes, settings, what made it.
+    """Describe a recipe, a model, a latent cache or a file of tokens: parameters, sizes, settings, what made it.
+
+    Of a model only the configuration and the header of the weights are read.
 
     Args:
         name: a recipe, a shipped model, a model folder, a latent cache, a token file (.safetensors) or a .ttk file.
         json: print it as JSON.
     """
     sections = describe(name)
-    print(json_format.dumps(sections) if json else readable(sections))
+    report(sections, *_lines(sections), json=json)
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Everything of that name: a section each for ``model``, ``generator``, ``recipe``, ``latents``, ``tokens``
+    """Everything of that name: a section for each of ``model``, ``generator``, ``recipe``, ``latents``, ``tokens``
     and ``ttk``.
 
     Raises:
+        FileNotFoundError: when the name is that of a file which does not exist.
         ValueError: when there is nothing of that name; suggests the nearest.
     """
     path = Path(name)
     if path.is_file():
-        from textok.codec.facts import is_ttk, ttk_facts
-
-        if is_ttk(path):
-            return {"ttk": ttk_facts(path)}
-        try:
-            return {"tokens": _tokens(path)}
-        except ValueError as error:
-            if path.suffix == TOKEN_ENDING:
-                raise
-            raise ValueError(f"{path}: neither a .ttk file nor a token file ({TOKEN_ENDING})") from error
-    if path.suffix in (TOKEN_ENDING, ".ttk"):
+        return _file(path)
+    if path.suffix in (TOKEN_SUFFIX, ".ttk"):
         raise FileNotFoundError(f"{path}: no such file")
-    from textok.data.latent_shards import MANIFEST
-    from textok.models.checkpoint import CONFIG_FILE, SHIPPED, SHIPPED_GENERATORS
-    from textok.recipes import GENERATOR_RECIPES, RECIPES
-
     if (path / MANIFEST).is_file():
         return {"latents": _latents(path)}
-    sections, recipes = {}, {**RECIPES, **GENERATOR_RECIPES}
-    if (path / CONFIG_FILE).is_file() and _is_generator(path):
-        return {"generator": _generator(path)}
-    if (path / CONFIG_FILE).is_file() or name in SHIPPED:
-        try:
-            sections["model"] = _model(name)
-        except FileNotFoundError:  # a recipe whose weights do not travel with this installation
-            if name not in recipes:
-                raise
-    if name in SHIPPED_GENERATORS:
-        with suppress(FileNotFoundError):  # likewise
-            sections["generator"] = _generator(name)
-    if name in recipes:
-        sections["recipe"] = _recipe(name)
+    if (path / CONFIG_FILE).is_file():
+        return {"generator" if kind_of(path) else "model": _weights(path)}
+    return _named(name)
+
+
+def _named(name: str) -> dict[str, Any]:
+    sections: dict[str, Any] = {}
+    for title, shipped in (("model", SHIPPED), ("generator", SHIPPED_GENERATORS)):
+        if name in shipped:
+            with suppress(FileNotFoundError):  # weights that do not travel with this installation
+                sections[title] = _weights(shipped_folder(shipped[name]))
+    if name in RECIPES:
+        sections["recipe"] = _tokenizer_recipe(name)
+    elif name in GENERATOR_RECIPES:
+        sections["recipe"] = _generator_recipe(name)
     if not sections:
-        hint = nearest(name, [*recipes, *SHIPPED])
+        hint = nearest(name, [*RECIPES, *GENERATOR_RECIPES, *SHIPPED])
         raise ValueError(
-            f"{name!r} is no recipe, shipped model, model folder, latent cache, token file or .ttk file;"
-            f"{hint} see textok recipes"
+            f"name: got {name!r}, expected a recipe, a shipped model, a model folder, a latent cache, a token file or "
+            f"a .ttk file;{hint} see textok recipes"
         )
     return sections
 
 
-def _is_generator(folder: Path) -> bool:
-    from textok.models.generators import kind_of
+def _file(path: Path) -> dict[str, Any]:
+    if is_ttk(path):
+        return {"ttk": ttk_facts(path)}
+    try:
+        return {"tokens": _tokens(path)}
+    except ValueError as error:
+        if path.suffix == TOKEN_SUFFIX:
+            raise
+        raise ValueError(f"{path}: neither a .ttk file nor a token file ({TOKEN_SUFFIX})") from error
 
-    return kind_of(folder) is not None
+
+def _weights(folder: Path) -> dict[str, Any]:
+    """A model by its configuration and the header of its weights: nothing is built, whatever they say."""
+    config = read_config(folder / CONFIG_FILE)
+    values, dtypes = {"total": 0}, set()
+    for key, dtype, size in _tensors(folder / WEIGHTS_FILE):
+        part = key.partition(".")[0]
+        values["total"] += size
+        values[part] = values.get(part, 0) + size
+        dtypes.add(dtype)
+    return {
+        "model_id": config.get("model_id"),
+        "values": values,
+        "dtypes": sorted(dtypes),
+        "made_by": config.get("made_by", {}),
+        "settings": config["model"],
+    }
 
 
-def _generator(name: str | Path) -> dict[str, Any]:
-    from textok.models.checkpoint import encode_config
-    from textok.models.generators import load_generator
-    from textok.models.tokenizer import count_parameters
-
-    model = load_generator(name)
-    settings = {"made_by": model.made_by, "settings": encode_config(model.config)}
-    return {"model_id": model.model_id, "parameters": count_parameters(model)} | settings
+def _tensors(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, dtype and number of values of every tensor in a safetensors file, by its header."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 (no dictionary)
+                tensor = file.get_slice(key)
+                yield key, tensor.get_dtype(), math.prod(tensor.get_shape())
+    except SafetensorError as error:
+        raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
 
 
 def _latents(folder: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from textok.data.latent_shards import read_manifest
-
     manifest = read_manifest(folder)
-    shards = asdict(manifest).pop("shards")
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return asdict(manifest) | {"shards": len(shards), "bytes": size, "fingerprint": manifest.fingerprint}
+    facts = dataclasses.asdict(manifest) | {"shards": len(manifest.shards)}
+    return facts | {"bytes": size, "fingerprint": manifest.fingerprint}
+
+
+def _tokenizer_recipe(name: str) -> dict[str, Any]:
+    run = RECIPES[name]()
+    facts = model_facts(run.model, arithmetic=False)
+    return {"name": name, "about": summary(RECIPES[name])} | facts | {"settings": encode_config(run)}
 
 
 def _generator_recipe(name: str) -> dict[str, Any]:
-    import torch
-
-    from textok.models.checkpoint import encode_config
-    from textok.models.generators import build_generator
-    from textok.models.tokenizer import count_parameters
-    from textok.recipes import GENERATOR_RECIPES
-
     run = GENERATOR_RECIPES[name]()
     with torch.device("meta"):
         parameters = count_parameters(build_generator(run.model))
@@ -116,34 +146,7 @@ def _generator_recipe(name: str) -> dict[str, Any]:
     return {"name": name, "about": about, "parameters": parameters, "settings": encode_config(run)}
 
 
-def _recipe(name: str) -> dict[str, Any]:
-    from textok.models.checkpoint import encode_config
-    from textok.pipeline.facts import model_facts
-    from textok.recipes import RECIPES
-
-    if name not in RECIPES:
-        return _generator_recipe(name)
-    run = RECIPES[name]()
-    return (
-        {"name": name, "about": summary(RECIPES[name])}
-        | model_facts(run.model)
-        | {"settings": encode_config(run)}
-    )
-
-
-def _model(name: str) -> dict[str, Any]:
-    from textok.models.checkpoint import encode_config
-    from textok.models.tokenizer import TexTok
-    from textok.pipeline.facts import model_facts
-
-    model = TexTok.from_pretrained(name)
-    settings = {"made_by": model.made_by, "settings": encode_config(model.config)}
-    return {"model_id": model.model_id} | model_facts(model.config) | settings
-
-
 def _tokens(path: Path) -> dict[str, Any]:
-    from textok.pipeline.token_file import load_tokens
-
     tokens = load_tokens(path)
     captions = tokens.captions
     return {
@@ -162,54 +165,14 @@ def _tokens(path: Path) -> dict[str, Any]:
     }
 
 
-def readable(sections: dict[str, Any]) -> str:
-    """The sections one after another; of a recipe only what its model did not say."""
-    known = sections.get("model", {})
-    shown = {
-        title: {key: value for key, value in values.items() if values is known or known.get(key) != value}
-        for title, values in sections.items()
-    }
-    return "\n\n".join("\n".join(map(_printable, _lines({title: values}))) for title, values in shown.items())
-
-
-def _printable(line: str) -> str:
-    """The line with control characters, lone surrogates and the like spelled out: a terminal might obey them."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
-
-
-def _lines(values: dict[str, Any], depth: int = 0) -> list[str]:
-    """One value a line; a group in one line where it fits, else indented below its name."""
-    shown = {key: _shown(value) for key, value in values.items()}
-    width = max((len(key) for key, text in shown.items() if text is not None), default=0)
-    lines = []
-    for key, text in shown.items():
-        indent, label = "  " * depth, key.replace("_", " ")
-        if text is None:
-            lines += [f"{indent}{label}", *_lines(_group(values[key]), depth + 1)]
+def _lines(values: dict[str, Any], depth: int = 0) -> Iterator[str]:
+    """One value per line; a group is indented below its name."""
+    for key, value in values.items():
+        label = "  " * depth + key
+        if isinstance(value, dict) and value:
+            yield f"{label}:"
+            yield from _lines(value, depth + 1)
+        elif isinstance(value, list | tuple):
+            yield f"{label}: {', '.join(map(str, value))}"
         else:
-            lines.append(f"{indent}{label:<{width}}  {text}")
-    return lines
-
-
-def _shown(value: Any) -> str | None:
-    """The value in one line; None for a group that has groups in it or is too long."""
-    if _holds_groups(value):
-        return None
-    if isinstance(value, dict):
-        parts = [(key.replace("_", " "), _shown(item)) for key, item in value.items()]
-        line = ", ".join(f"{key} {text}" for key, text in parts)
-        return None if len(line) > _GROUP_WIDTH else line
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _group(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
-    """A list as a group whose names are numbers, from 1."""
-    return value if isinstance(value, dict) else {str(i): item for i, item in enumerate(value, start=1)}
-
-
-def _holds_groups(value: Any) -> bool:
-    return isinstance(value, dict | list) and any(isinstance(v, dict) for v in _group(value).values())
+            yield f"{label}: {value}"

@@ -1,9 +1,16 @@
-"""The words of the command line as arguments of a function, and the parser of all commands together."""
+"""The words of the command line as arguments of a function, and the parser of all commands together.
 
+A list is one word with commas, as in ``--budgets 2,8,32``, whatever the command; an item with a comma in it stands in
+double quotes. A pair such as a height and width is two words, as in ``--size 64 128``.
+"""
+
+import csv
+import io
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 from tyro.extras import SubcommandApp
 
 from textok.cli.table import COMMANDS, DESCRIPTION, groups, load
@@ -13,6 +20,45 @@ _CONFIG = (
     tyro.conf.PositionalMetavarFromFieldName,
     tyro.conf.CascadeSubcommandArgs,  # so that --out may follow model.bottleneck:fsq-config
 )
+_LISTS = ConstructorRegistry()
+
+
+@_LISTS.primitive_rule
+def _lists(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Options of any number of values; positional words, and options that may come twice, stay as they are."""
+    inner = get_args(info.type)
+    is_list = info.type_origin is tuple and inner[1:] == (Ellipsis,)
+    if not is_list or info.markers & {tyro.conf.Positional, tyro.conf.UseAppendAction}:
+        return None
+    if get_origin(inner[0]) is Literal:
+        return _list_of(str, "{" + ",".join(get_args(inner[0])) + "}", allowed=get_args(inner[0]))
+    if inner[0] not in (int, float, str):
+        return None
+    metavar = {int: "INT", float: "FLOAT", str: "NAME"}[inner[0]]
+    return _list_of(inner[0], f"{metavar},{metavar}")
+
+
+def _list_of(
+    item: type, metavar: str, *, allowed: Sequence[str] = ()
+) -> PrimitiveConstructorSpec[tuple[Any, ...]]:
+    def parse(words: list[str]) -> tuple[Any, ...]:
+        items = [word.strip() for word in next(csv.reader(words, skipinitialspace=True))]
+        if any(not word or (allowed and word not in allowed) for word in items):
+            raise ValueError(f"got {words[0]!r}, expected items with commas between them, such as {metavar}")
+        return tuple(item(word) for word in items)
+
+    def show(items: Sequence[Any]) -> list[str]:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(items)
+        return [line.getvalue()]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=show,
+    )
 
 
 def run(function: Callable[..., Any], words: Sequence[str], *, prog: str) -> None:
@@ -21,7 +67,7 @@ def run(function: Callable[..., Any], words: Sequence[str], *, prog: str) -> Non
     Raises:
         SystemExit: after ``--help`` (0), and for words that do not fit (2).
     """
-    tyro.cli(function, args=words, prog=prog, config=_CONFIG)
+    tyro.cli(function, args=words, prog=prog, config=_CONFIG, registry=_LISTS)
 
 
 def run_any(words: Sequence[str]) -> None:
@@ -33,4 +79,4 @@ def run_any(words: Sequence[str]) -> None:
         apps.get(group, app).command(name=own, help=command.help)(load(name, []))
     for group, inner in apps.items():
         app.command(inner, name=group)
-    app.cli(args=words, prog="textok", description=DESCRIPTION, config=_CONFIG)
+    app.cli(args=words, prog="textok", description=DESCRIPTION, config=_CONFIG, registry=_LISTS)

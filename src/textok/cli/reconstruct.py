@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
-from textok.cli.names import PictureNames
+from textok.cli.pictures import PictureNames
 
 if TYPE_CHECKING:
     from textok.data import Batch

@@ -44,8 +44,12 @@ COMMANDS = {
     "cache": Command("cache", "cache", "Encode captioned pictures once, for textok train generator."),
     "train tokenizer": Command("train_tokenizer", "train_tokenizer", "Train a tokenizer by a recipe.", True),
     "train generator": Command("train_generator", "train_generator", "Train a generator by a recipe.", True),
-    "train alignment": Command("train_alignment", "train_alignment", "Train the head that judges captions."),
-    "train predictor": Command("train_predictor", "train_predictor", "Train the head that chooses budgets."),
+    "train alignment": Command(
+        "train_alignment", "train_alignment_head", "Train the head that judges captions."
+    ),
+    "train predictor": Command(
+        "train_predictor", "train_budget_head", "Train the head that chooses budgets."
+    ),
     "study captions": Command("study", "captions", "Compare tokenizers that differ in their captions."),
     "study generation": Command("study", "generation_study", "Compare generators on several tokenizers."),
     "evaluate reconstruction": Command(

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.caption_file import captions_from
 from textok.cli.choices import DEFAULT_MODEL, ModelChoice, PictureChoice
-from textok.cli.names import PictureNames
+from textok.cli.pictures import PictureNames
 
 if TYPE_CHECKING:
     from textok.pipeline.tokens import Tokens

@@ -90,7 +90,7 @@ class Pretrained(nn.Module):
             ValueError: when the files are damaged, or of another configuration or a newer format.
         """
         folder = resolve(str(name_or_folder), shipped=cls.shipped, revision=revision)
-        data = _read_config(folder / CONFIG_FILE)
+        data = read_config(folder / CONFIG_FILE)
         model = cls(decode_config(cls.config_class, data["model"], where=str(folder / CONFIG_FILE)))
         model.made_by = data.get("made_by", {})
         model._name = data.get("name", folder.name)
@@ -123,17 +123,19 @@ class Pretrained(nn.Module):
         weights = {key: _stored(value, dtype, key) for key, value in self.state_dict().items()}
         made_by = getattr(self, "made_by", {}) if made_by is None else made_by
         config = encode_config(self.config)
+        model_id = identify(name, config, weights)
         data = {
             "format": FORMAT,
             "library": f"open-textok {version('open-textok')}",
             "name": name,
+            "model_id": model_id,  # for who reads the configuration alone; loading finds it anew
             "model": config,
             "made_by": made_by,
         }
         with replacing(folder / CONFIG_FILE) as config_file, replacing(folder / WEIGHTS_FILE) as weights_file:
             config_file.write_text(json.dumps(data, indent=2) + "\n")
             save_file(weights, weights_file)
-        return identify(name, config, weights)
+        return model_id
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32) -> str:
         """Upload to the Hugging Face hub; returns the address of the commit.
@@ -225,7 +227,13 @@ def _from_hub(name: str, *, revision: str | None) -> Path:
     return Path(found)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The whole of a config.json: ``format``, ``library``, ``name``, ``model_id``, ``model`` and ``made_by``.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not one that ``save_pretrained`` wrote, or of a newer format.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:

@@ -10,8 +10,12 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters
 
 
-def model_facts(config: TexTokConfig) -> dict[str, Any]:
-    """Sizes of a tokenizer, found without allocating it (any size takes well under a second).
+def model_facts(config: TexTokConfig, *, arithmetic: bool = True) -> dict[str, Any]:
+    """Sizes of a tokenizer, found without allocating it.
+
+    Args:
+        config: of the tokenizer.
+        arithmetic: count the multiplications too, which takes seconds.
 
     Returns:
         ``parameters`` (total, encoder, decoder), ``image`` size, ``grid`` of patches, ``tokens`` (K),
@@ -21,7 +25,7 @@ def model_facts(config: TexTokConfig) -> dict[str, Any]:
     """
     with FakeTensorMode():  # tensors with a shape and no memory
         model = TexTok(config).eval()
-        gmacs = _gmacs(model)
+        gmacs = {"gmacs_per_image": _gmacs(model)} if arithmetic else {}
     reads = {"both": (1, 1), "encoder": (1, 0), "decoder": (0, 1), "none": (0, 0)}[config.placement]
     own = config.num_patches + config.num_latents
     sequence = [own + text * config.max_text_tokens for text in reads]
@@ -38,8 +42,7 @@ def model_facts(config: TexTokConfig) -> dict[str, Any]:
         "codes": model.num_codes,
         "bytes_per_image": bytes_per_image(model, num_tokens=config.num_latents),
         "sequence": dict(zip(("encoder", "decoder"), sequence, strict=True)),
-        "gmacs_per_image": gmacs,
-    }
+    } | gmacs
 
 
 def bytes_per_image(model: TexTok, *, num_tokens: int) -> int:

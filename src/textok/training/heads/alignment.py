@@ -39,7 +39,7 @@ class AlignmentRun:
     """How a two-tower head is trained.
 
     Attributes:
-        source: captioned pictures.
+        data: captioned pictures.
         split: its part to train on.
         scored: its parts to score caption retrieval on, after the training.
         sizes: sides in pixels that the pictures are read at; in training each picture of a batch comes at one of
@@ -51,11 +51,11 @@ class AlignmentRun:
         warmup: steps.
         weight_decay: AdamW's.
         seed: of weights, order, sizes and dropout.
-        captions: folder of the caption cache; the usual one when None.
+        text_cache: folder of caption features; the cache of the user when None.
         model: the head.
     """
 
-    source: str = "datasets/icons-128"
+    data: str = "datasets/icons-128"
     split: str | None = "train"
     scored: tuple[str, ...] = ("val", "test-drawing", "test-concept")
     sizes: tuple[int, ...] = (128, 64)
@@ -66,7 +66,7 @@ class AlignmentRun:
     warmup: int = 20
     weight_decay: float = 0.5
     seed: int = 0
-    captions: str | None = None
+    text_cache: str | None = None
     model: TwoTowerConfig = field(default_factory=TwoTowerConfig)
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
     parts = {name: _loaders(run, name) for name in dict.fromkeys((run.split, *run.scored))}
     network, text = EffNetLite2(), _text(run)
     found = {
-        name: read_features(loaders, network=network, text=text, limit=run.limit, name=name or run.source)
+        name: read_features(loaders, network=network, text=text, limit=run.limit, name=name or run.data)
         for name, loaders in parts.items()
     }
     head = fit(run, found[run.split]).to(torch.float16).float()  # as it will be stored
@@ -218,7 +218,7 @@ def retrieval_rows(
 
 
 def _loaders(run: AlignmentRun, split: str | None) -> list[EvalLoader]:
-    configs = [DataConfig(source=run.source, split=split, size=(side, side)) for side in run.sizes]
+    configs = [DataConfig(source=run.data, split=split, size=(side, side)) for side in run.sizes]
     source = configs[0].open()
     return [EvalLoader(config, batch_size=64, source=source) for config in configs]
 
@@ -241,7 +241,7 @@ def _text(run: AlignmentRun) -> CachedText:
     config = TexTokConfig(
         text_encoder=head.text_encoder, text_dim=head.text_dim, max_text_tokens=head.max_text_tokens
     )
-    return CachedText(config, folder=run.captions)
+    return CachedText(config, folder=run.text_cache)
 
 
 def _batches(run: AlignmentRun, count: int) -> Iterator[Tensor]:

@@ -1,0 +1,76 @@
+"""Options that several commands share. One thing has one name in every command.
+
+A command that turns one thing into another takes it as its first words (pictures, tokens, prompts); everything else
+is an option with a name:
+
+    --model        a tokenizer or generator: a shipped name, a folder or a hub id
+    --data         pictures, where they are not the first word; --split and --limit choose among them
+    --latents      a folder that textok cache wrote
+    --captions     a JSON file of captions by key
+    --conditions   which captions a tokenizer is given: right, none, wrong and others
+    --num-tokens   the budget of every picture; --budgets 2,8,32 are several
+    --out          the file or folder to write
+    --device, --precision, --batch-size, --seed, --size, --json
+
+Lists are written with commas (see :mod:`textok.cli.parsing`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from tyro.conf import arg
+
+from textok.cli.checks import check_at_least
+from textok.cli.distributed import open_device
+from textok.pipeline.image_tokenizer import ImageTokenizer
+
+DATA_HELP = (
+    "captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures with metadata.jsonl or "
+    ".txt files, one folder per class, COCO captions_*.json, Places365, parquet, a Hugging Face datasets folder"
+)
+
+Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
+Split = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Splits = Annotated[tuple[str, ...], arg(help_behavior_hint="")]
+Limit = Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")]
+Size = Annotated[tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")]
+NumTokens = Annotated[int | None, arg(metavar="K", help_behavior_hint="(default: all)")]
+Captions = Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")]
+OnBad = Literal["stop", "skip"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """Where a model runs, and how."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes cuda where there is one"""
+    precision: Precision = "auto"
+    """dtype of the weights; auto takes bfloat16 where the processor computes with it fast"""
+    batch_size: int = 32
+    """pictures at a time"""
+
+    def __post_init__(self) -> None:
+        check_at_least(1, batch_size=self.batch_size)
+
+    def open(self) -> torch.device:
+        """The device. Raises as :func:`textok.cli.distributed.open_device`."""
+        return open_device(self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(DeviceOptions):
+    """Which tokenizer or generator, and how it runs."""
+
+    model: str = "icons-128"
+    """a shipped name, a folder with config.json and model.safetensors, or a hub id"""
+
+    def load(self) -> ImageTokenizer:
+        """The tokenizer, ready to use."""
+        return ImageTokenizer.from_pretrained(self.model, device=self.open(), precision=self.precision)
+
+
+DEFAULT_MODEL = ModelOptions()

@@ -1,0 +1,59 @@
+"""What a terminal shows: names and captions that cannot command it, and progress that nothing can depend on."""
+
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+def printable(text: str) -> str:
+    """The text in one line: control characters, newlines, lone surrogates and the like are spelled out.
+
+    File names and captions come from strangers, and a terminal would obey the escape sequences in them.
+    """
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def note(message: str) -> None:
+    """Print one line on stderr, which is for the person and not for the next program."""
+    print(f"textok: {printable(message)}", file=sys.stderr)
+
+
+class Progress:
+    """A progress bar on stderr. It cannot be read, so that the work is the same without one.
+
+    Args:
+        total: how much there is to do; None when that is not known.
+        unit: of what, such as "image".
+        title: shown before the bar.
+        done: how much of it an earlier process has done.
+        shown: whether to show anything; the environment variable TQDM_DISABLE and a stderr that is closed also
+            turn it off.
+    """
+
+    def __init__(
+        self, total: int | None, *, unit: str, title: str = "", done: int = 0, shown: bool = True
+    ) -> None:
+        self._bar = tqdm(
+            total=total, unit=unit, desc=printable(title) or None, initial=done, disable=not shown
+        )
+
+    def update(self, count: int = 1) -> None:
+        """So much more is done."""
+        self._bar.update(count)
+
+    def remark(self, text: str) -> None:
+        """Show a text behind the bar."""
+        self._bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        """End the line of the bar."""
+        self._bar.close()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

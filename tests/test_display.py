@@ -1,0 +1,33 @@
+"""What a terminal shows: text that cannot command it, and progress that the work does not depend on."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textok.display import Progress, note, printable
+
+
+@given(st.text(st.characters()))
+def test_printable_text_is_one_line_without_commands(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(text) == text or not text.isprintable()
+
+
+def test_control_characters_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    note("a\x1b[2J\nb\ud800ü\u202e")
+    assert capsys.readouterr().err == "textok: a\\x1b[2J\\nb\\ud800ü\\u202e\n"
+
+
+def test_the_title_of_a_bar_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(2, unit="image", title="\x1b[31mred") as progress:
+        progress.update()
+    assert "\x1b[31m" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_bar_cannot_be_read(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "0" if shown else "1")
+    with Progress(2, unit="image") as progress:
+        progress.update(2)
+        progress.remark("done")
+        assert not hasattr(progress, "n") and not hasattr(progress, "total")
