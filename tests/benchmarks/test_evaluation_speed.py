@@ -33,6 +33,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.timeout(500)
+@pytest.mark.slow
 def test_a_few_pictures(folders: tuple[Path, Path], tmp_path: Path) -> None:
     model, pictures = folders
     words = ["--model", model, "--data", pictures, "--split", "", "--limit", 18, "--budget", 4, "--batch", 4]

@@ -52,6 +52,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_what_choosers_are_worth(
     model: Path, icons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_named_ranges_are_the_same_shares() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RANGES_256))
+@pytest.mark.slow
 def test_the_ranges_of_256_tokens(letters: TextEncoder, images: Tensor, name: str) -> None:
     """On an untrained model: a mean in the middle is met, by pictures that differ."""
     model = tiny_model(KLConfig(latent_dim=8), dim=16, num_latents=256, text_dim=12, text_bias=None)
@@ -173,6 +174,7 @@ def test_the_quality_is_that_of_the_decoded_picture(
     [("tokenizer", "quality"), ("tokenizer", "loss"), ("discrete", "quality")],  # codes lose next to nothing
 )
 @pytest.mark.parametrize("chooser", ["oracle", "bisection", "predictor"])
+@pytest.mark.slow
 def test_a_batch_gives_what_one_picture_at_a_time_gives(
     request: pytest.FixtureRequest, images: Tensor, name: str, chooser: str, decides: str
 ) -> None:

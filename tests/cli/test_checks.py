@@ -84,6 +84,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("command", "words", "told"), WRONG, ids=[" ".join([*c[:2], *w]) for c, w, _ in WRONG]
 )
+@pytest.mark.slow
 def test_told_before_any_work(
     command: list[str],
     words: list[str],

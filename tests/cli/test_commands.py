@@ -138,6 +138,7 @@ def test_reconstruct_lays_out_grids(
         assert sheet.width > 5 * 128
 
 
+@pytest.mark.slow
 def test_demo_on_pictures_of_ones_own(
     model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
@@ -195,6 +196,7 @@ def test_info_of_a_generator_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert "parameters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_info_shows_the_shipped_model_and_then_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", "icons-128", "--json") == 0
     facts = json.loads(capsys.readouterr().out)

@@ -110,6 +110,7 @@ def between(model_folder: Path, pictures: Path) -> float:
         ("--loss", "0.01", "--measure", "perceptual"),
     ],
 )
+@pytest.mark.slow
 def test_a_range_of_budgets(
     target: tuple[str, ...], model_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_range_of_budgets(
         assert budgets == [2] * 4  # every picture may be as bad as that
 
 
+@pytest.mark.slow
 def test_how_a_budget_was_met_is_told(
     model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

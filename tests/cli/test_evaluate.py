@@ -439,6 +439,7 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_is_told(
     words: list[str],
     message: str,
@@ -460,6 +461,7 @@ def test_a_mistake_is_told(
     assert captured.out == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_semantics_with_the_packages_own_networks(
     data: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,6 +509,7 @@ def test_captions_of_samples_from_a_file(
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_as_a_process(data: Path, model_folder: Path, tmp_path: Path) -> None:
     """With the package's own network, as a user starts it."""
     command = [sys.executable, "-m", "textok.cli", "evaluate", "reconstruction", str(model_folder)]

@@ -61,6 +61,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory, write_tar: Callable[..., 
     return folder
 
 
+@pytest.mark.slow
 def test_a_row_for_every_cell(
     generator: Path, drawings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_row_for_every_cell(
     assert found["settings"]["tokenizer"] == TexTok.from_pretrained("icons-128").model_id
 
 
+@pytest.mark.slow
 def test_the_usual_budgets_fit_the_generator(
     small: Path, drawings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

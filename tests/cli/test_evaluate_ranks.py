@@ -65,6 +65,7 @@ def evaluate_on_rank(rank: int, port: int, words: list[str], folder: Path) -> No
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_two_processes_write_once_what_one_writes(words: list[str], tmp_path: Path) -> None:
     assert evaluate(words, tmp_path / "alone") == 0
     with socket.socket() as probe:

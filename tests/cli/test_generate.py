@@ -74,6 +74,7 @@ def test_the_same_seed_writes_the_same_files(generator: Path, tmp_path: Path) ->
         (["a cat", "--sampler", "ddim"], "sampler"),
     ],
 )
+@pytest.mark.slow
 def test_mistakes_are_told_in_a_line(
     words: list[object], told: str, generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

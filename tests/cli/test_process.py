@@ -43,6 +43,7 @@ def test_help_needs_no_torch_and_no_parser(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_round_trip(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
     model = ["--model", str(model_folder)]
     done = textok_command("encode", str(pictures), *model, "--out", "t.safetensors", folder=tmp_path)
@@ -52,12 +53,14 @@ def test_round_trip(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "back").glob("*.png"))) == 4
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line_and_code_2(tmp_path: Path) -> None:
     done = textok_command("decode", "none.safetensors", "--out", "d", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "textok: error: none.safetensors: no such token file\n"
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error() -> None:
     command = [sys.executable, "-m", "textok.cli", "recipes"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -66,6 +66,7 @@ def test_a_mistake_is_told(
     assert trained == []
 
 
+@pytest.mark.slow
 def test_every_recipe_is_listed_and_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
@@ -89,6 +90,7 @@ def test_an_unknown_name_suggests_the_nearest(capsys: pytest.CaptureFixture[str]
     assert "did you mean 'icons-128'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_no_success(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ) -> None:

@@ -158,6 +158,7 @@ assert [end(one) for one in [child(patiently, f"child {i}") for i in range(6)]] 
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_byte_the_file_is_as_it_was_and_no_process_overwrites_another(path: Path) -> None:
     grown = path.parent / "grown" / "x.ttk"
     grown.parent.mkdir()

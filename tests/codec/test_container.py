@@ -79,6 +79,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 @settings(deadline=None)
 @given(codes, st.lists(text, min_size=12, max_size=12), st.booleans())
+@pytest.mark.slow
 def test_codes_come_back_exactly(rows: list[list[int]], captions: list[str], keep: bool) -> None:
     header = Header(**(vars(CODES) | {"captions": keep}))
     records = [
@@ -97,6 +98,7 @@ def test_codes_come_back_exactly(rows: list[list[int]], captions: list[str], kee
     st.integers(20, 5000),
     st.booleans(),
 )
+@pytest.mark.slow
 def test_latents_come_back_within_half_a_step(values: list[float], step: int, predicted: bool) -> None:
     prior = (
         fit_latents(torch.randn(50, 9, 3, generator=torch.Generator().manual_seed(1))) if predicted else None
@@ -117,6 +119,7 @@ def test_coding_a_second_time_changes_nothing() -> None:
     assert written(list(read_stream(io.BytesIO(first))), LATENTS) == first
 
 
+@pytest.mark.slow
 def test_by_key_in_order_and_from_a_pipe(tmp_path: Path) -> None:
     records = latents(600)  # three chunks
     path = saved(tmp_path / "x.ttk", records, LATENTS)
@@ -264,6 +267,7 @@ def test_digits_hold_every_code() -> None:
         assert np.prod(levels) >= count and max(levels) <= 256
 
 
+@pytest.mark.slow
 def test_the_shipped_model_has_its_probability_model() -> None:
     model = TexTok.from_pretrained("icons-128")
     prior = find_prior("icons-128", model_id=model.model_id)

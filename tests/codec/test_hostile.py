@@ -38,12 +38,14 @@ def refused(data: bytes, tmp_path: Path) -> str:
     return str(told.value)
 
 
+@pytest.mark.slow
 def test_every_cut_is_refused(good: bytes) -> None:
     for length in range(len(good)):
         with pytest.raises(ValueError, match=r"cut off|not a \.ttk|version"):
             list(read_stream(io.BytesIO(good[:length])))
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_refused(good: bytes) -> None:
     for at in range(len(good)):
         damaged = bytearray(good)
@@ -113,6 +115,7 @@ def test_an_announced_number_of_pictures_allocates_nothing(good: bytes, tmp_path
         assert reader.pictures == len(list(reader)) == 6
 
 
+@pytest.mark.slow
 def test_text_that_swells_is_refused_before_it_does() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = packer.compress(bytes(1 << 28)) + packer.flush()
@@ -140,6 +143,7 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(st.sampled_from([*HEADER, "levels", "num_codes", "prior", "settings", "other"]), JSON)
+@pytest.mark.slow
 def test_headers_of_any_values_are_read_or_refused(name: str, value: object) -> None:
     with suppress(ValueError):
         header = Header.from_json(json.dumps(HEADER | {name: value}).encode())
@@ -174,6 +178,7 @@ def test_any_bytes_behind_a_good_start_are_read_or_refused(noise: bytes, framed:
         list(read_stream(io.BytesIO(start + (block(b"C", noise) if framed else noise))))
 
 
+@pytest.mark.slow
 def test_mutations_are_read_or_refused(fuzzing: ModuleType, tmp_path: Path) -> None:
     for original in fuzzing.originals():
         for row in fuzzing.fuzz(original, mutations=200, seed=1, folder=tmp_path):
@@ -185,6 +190,7 @@ def test_mutations_are_read_or_refused(fuzzing: ModuleType, tmp_path: Path) -> N
                 assert outcomes == {"refused"}, row
 
 
+@pytest.mark.slow
 def test_mutations_reach_behind_the_checksums(fuzzing: ModuleType) -> None:
     original = fuzzing.originals()[0]
     draws = random.Random(0)

@@ -95,6 +95,7 @@ def test_what_is_cut_off_is_read_up_to_there_when_asked(path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_without_a_good_index_the_chunks_are_searched(path: Path) -> None:
     good = path.read_bytes()
     path.write_bytes(good + b"something behind it")

@@ -117,6 +117,7 @@ def warm_in_a_process(folder: Path, captions: list[str], start: Barrier) -> None
     cache.warm(captions, lambda: encode, batch_size=3)
 
 
+@pytest.mark.slow
 def test_two_processes_warm_the_same_folder(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(2)

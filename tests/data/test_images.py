@@ -161,6 +161,7 @@ def test_pillows_own_limit_becomes_our_error(monkeypatch):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 @settings(deadline=None)
 @given(share=st.floats(0, 0.9))
+@pytest.mark.slow
 def test_truncated_pictures_are_errors(kind, share):
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), kind)

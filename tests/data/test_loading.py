@@ -41,6 +41,7 @@ def test_a_batch(make_tars):
 
 @SETTINGS
 @given(batch=st.integers(1, 4), world=st.integers(1, 3), seed=st.integers(0, 99), window=st.integers(1, 4))
+@pytest.mark.slow
 def test_ranks_share_each_epoch_without_overlap(make_tars, batch, world, seed, window):
     root = make_tars(7, 5, 8, 4)
     loaders = [
@@ -65,6 +66,7 @@ def test_one_process_reads_what_two_ranks_read_together(make_tars):
 
 @SETTINGS
 @given(position=st.integers(0, 17), keep=st.sampled_from([0, 100]))
+@pytest.mark.slow
 def test_resuming_at_any_position_goes_on_exactly(make_tars, position, keep):
     setup = config(make_tars(13, 9), flip=True, keep_decoded_mb=keep)
     loader = TrainLoader(setup, batch_size=4, seed=3)
@@ -186,6 +188,7 @@ def test_too_few_samples_for_one_step(make_tars):
 
 @SETTINGS
 @given(batch=st.integers(1, 30), world=st.integers(1, 4))
+@pytest.mark.slow
 def test_evaluation_sees_every_sample_once_in_order(make_tars, batch, world):
     root = make_tars(11, 12)
     loaders = [EvalLoader(config(root), batch_size=batch, rank=rank, world=world) for rank in range(world)]

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def test_epochs_and_seeds_differ():
 
 @settings(deadline=None)
 @given(window=st.integers(1, 5), epoch=st.integers(0, 20))
+@pytest.mark.slow
 def test_a_window_mixes_its_shards_only(window, epoch):
     order = epoch_order([10] * 10, seed=0, epoch=epoch, window=window)
     for first in range(0, 100, 10 * window):

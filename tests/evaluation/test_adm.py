@@ -187,6 +187,7 @@ def mutated(content: bytes, generator: np.random.Generator) -> bytes:
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("where", ["archive", "headers"])
+@pytest.mark.slow
 def test_mutated_files_are_read_or_refused_by_name(tmp_path, where, compression):
     path, refused = tmp_path / "mutated.npz", []
     files = {"arr_0": npy(PIXELS), "mu": npy(np.zeros(3)), "sigma": npy(np.eye(3))}

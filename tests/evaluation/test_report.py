@@ -173,6 +173,7 @@ def test_chart_places_better_values_higher_and_names_lines_apart():
     assert len(names) == 3 and min(np.diff(names)) >= 15.9 and names[-1] < 280
 
 
+@pytest.mark.slow
 def test_demo_of_a_small_model_on_the_shipped_pictures(tmp_path, monkeypatch, network):
     from textok.models.tokenizer import TexTok, TexTokConfig
 

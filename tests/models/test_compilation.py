@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # a process of its own, which a busy machine makes wait
 def test_the_tokenizer_compiles_in_one_graph() -> None:
     program = Path(__file__).with_name("compile_whole.py")

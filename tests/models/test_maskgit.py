@@ -209,6 +209,7 @@ def learned(model: MaskGIT, codes: Tensor, condition: Condition, *, steps: int) 
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("kind", ["text", "class"])
+@pytest.mark.slow
 def test_it_learns_four_sequences_and_decodes_them(kind: str) -> None:
     codes = torch.randint(0, MASK, (4, 8), generator=torch.Generator().manual_seed(4))
     condition = captions(2, 3, 4, 5) if kind == "text" else Condition(labels=torch.tensor([0, 1, 2, 3]))

@@ -108,6 +108,7 @@ def test_frozen_leaves_frozen_parameters_alone():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.slow
 def test_discriminator_learns_to_tell_and_fakes_stay_detached(loss):
     critic = Discriminator(TINY)
     objective = AdversarialObjective(AdversarialConfig(loss=loss, start_step=0, r1_every=2))
@@ -160,6 +161,7 @@ def test_adaptive_weight_is_clamped_and_used_when_asked_for():
     assert adaptive.generator_weight(*losses, last_layer=weight).item() == pytest.approx(1000)
 
 
+@pytest.mark.slow
 def test_a_step_works_with_ddp(tmp_path):
     # In a process of its own: a process group among the threads that other tests leave behind has hung once.
     mp.spawn(_ddp_step, args=(f"file://{tmp_path}/rendezvous",), nprocs=1)

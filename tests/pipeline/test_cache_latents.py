@@ -90,6 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "bottleneck", [AEConfig(latent_dim=4), KLConfig(latent_dim=4), FSQConfig(levels=(8, 5, 5))]
 )
+@pytest.mark.slow
 def test_rows_are_what_the_tokenizer_gives(
     bottleneck: BottleneckConfig, run: CachingRun, encoded: list[str], tmp_path: Path
 ) -> None:
@@ -258,6 +259,7 @@ def cache_on_rank(rank: int, port: int, run: CachingRun, out: Path) -> None:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.slow
 def test_two_ranks_write_what_one_writes(run: CachingRun, tmp_path: Path) -> None:
     cache_latents(run, tmp_path / "alone")
     with socket.socket() as probe:

@@ -20,6 +20,7 @@ def exact_noise(x: Tensor, time: float) -> Tensor:
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [24, 250, 501, 600])
+@pytest.mark.slow
 def test_a_normal_distribution_comes_back(sampler: str, steps: int) -> None:
     noise = torch.randn(4000, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     done: list[int] = []

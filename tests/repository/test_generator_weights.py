@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 
 from textok.evaluation.alignment import caption_features
@@ -27,6 +28,7 @@ def test_the_card_is_of_these_weights() -> None:
     assert "alignment_two_tower" in card and "fd_effnet_lite2_floor" in card
 
 
+@pytest.mark.slow
 def test_pictures_show_what_the_prompts_say() -> None:
     """Red apples are red, backgrounds have their color, and captions fit their own pictures best."""
     prompts = [

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors import safe_open
 
@@ -34,6 +35,7 @@ def test_the_card_names_this_model_and_what_made_it() -> None:
     assert {"recipe", "steps", "data", "seed", "licence", "hardware"} <= set(model.made_by)
 
 
+@pytest.mark.slow
 def test_demo_pictures_come_back_and_more_tokens_help() -> None:
     demo = DataConfig(source=str(shipped_folder("demo-pictures")), split="test-drawing", size=(128, 128))
     pictures = CaptionedPictures.collect("test-drawing", EvalLoader(demo, batch_size=12))

@@ -12,6 +12,7 @@ import pytest
 from textok.models.checkpoint import shipped_folder
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow  # the fixture builds
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from textok.models.generators import load_generator
 from textok.training.generator.config import GeneratorRun
 from textok.training.generator.train import train_generator
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 WORKER = Path(__file__).with_name("two_ranks_generator.py")
 
 

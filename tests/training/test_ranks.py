@@ -73,7 +73,7 @@ def trained(plain: TokenizerRun, gan: TokenizerRun, tmp_path_factory: pytest.Tem
     return out
 
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 
 def notes(run: Path, step: int, *, when: str = "step") -> list[dict]:

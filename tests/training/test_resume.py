@@ -22,7 +22,7 @@ from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer
 
-pytestmark = pytest.mark.timeout(300)  # the fixtures train
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]  # the fixtures train
 STEPS = 8
 Reader = Callable[[Path, int], tuple[dict[str, torch.Tensor], dict[str, Any]]]
 
