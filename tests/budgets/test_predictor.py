@@ -87,7 +87,7 @@ def test_it_is_saved_with_its_scales_and_its_tokenizer(tmp_path: Path) -> None:
     again = QualityPredictor.from_pretrained(tmp_path)
     torch.testing.assert_close(again(latents, detail), head(latents, detail))
     again.check(tokenizer_id="some-model", measure="psnr")
-    with pytest.raises(ValueError, match="'some-model', and this is 'other'"):
+    with pytest.raises(ValueError, match=r"some-model.*other"):
         again.check(tokenizer_id="other", measure="psnr")
 
 

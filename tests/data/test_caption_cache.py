@@ -167,7 +167,7 @@ def test_encoders_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_missing_caption_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no features of 'unheard of'; warm the cache"):
+    with pytest.raises(ValueError, match="unheard of"):
         open_cache(tmp_path).get(["unheard of"])
 
 
@@ -177,7 +177,7 @@ def test_a_truncated_shard_is_named_and_can_be_rebuilt(tmp_path: Path, keep: int
     cache.add(CAPTIONS, encode(CAPTIONS))
     path = only_shard(cache)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=f"{path.name}.*Delete this file"):
+    with pytest.raises(ValueError, match=path.name):
         open_cache(tmp_path).missing(CAPTIONS)
     path.unlink()
     assert open_cache(tmp_path).warm(CAPTIONS, lambda: encode) == len(CAPTIONS)
@@ -193,7 +193,7 @@ def test_any_altered_byte_is_found(tmp_path: Path) -> None:
         altered = bytearray(content)
         altered[position] ^= 0x10
         path.write_bytes(altered)
-        with pytest.raises(ValueError, match=f"{path.name}.*altered.*Delete this file"):
+        with pytest.raises(ValueError, match=f"{path.name}.*altered"):
             open_cache(tmp_path).get(CAPTIONS[:4])
     path.write_bytes(content)
     assert len(open_cache(tmp_path).get(CAPTIONS[:4])) == 4
@@ -203,7 +203,7 @@ def test_features_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     cache = open_cache(tmp_path)
     with pytest.raises(ValueError, match="2 captions, 1 feature"):
         cache.add(["a", "b"], [torch.zeros(1, DIM)])
-    with pytest.raises(ValueError, match=r"'a' have shape \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"'a'.*\(3, 5\)"):
         cache.add(["a"], [torch.zeros(3, 5)])
     with pytest.raises(ValueError, match="at most 12"):
         cache.add(["a"], [torch.zeros(13, DIM)])

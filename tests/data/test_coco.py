@@ -60,7 +60,7 @@ def test_the_folder_is_a_source_too(tmp_path: Path, photos: list[RawSample]) -> 
     write_coco(tmp_path, photos[:2], split="train2017", folder="train2017")
     assert len(open_source(tmp_path, "train2017")) == 2
     for split in (None, "test"):
-        with pytest.raises(ValueError, match=r"expected one of \['train2017', 'val2017'\]"):
+        with pytest.raises(ValueError, match=r"train2017.*val2017"):
             open_source(tmp_path, split)
 
 
@@ -106,7 +106,7 @@ def test_a_huge_file_is_not_read(
 ) -> None:
     file = write_coco(tmp_path, photos)
     monkeypatch.setattr("textok.data.sources.coco.MAX_ANNOTATION_BYTES", 100)
-    with pytest.raises(ValueError, match="over the limit of 100 bytes"):
+    with pytest.raises(ValueError, match="100 bytes"):
         open_source(file)
 
 

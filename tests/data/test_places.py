@@ -68,7 +68,7 @@ def test_a_tree_of_class_folders(classes: list[str], tmp_path: Path, photos: lis
 def test_splits_of_a_tree_are_no_classes(tmp_path: Path, photos: list[RawSample]) -> None:
     write_tree(tmp_path / "val", photos, CLASSES)
     write_tree(tmp_path / "train", photos, CLASSES)
-    with pytest.raises(ValueError, match=r"found pictures in \['train', 'val'\]"):
+    with pytest.raises(ValueError, match=r"train.*val"):
         open_source(tmp_path)
     with pytest.raises(ValueError, match="no fields"):
         open_source(tmp_path, "val", fields=Fields(label="class"))
@@ -100,7 +100,7 @@ def test_the_training_list_names_pictures_in_folders(tmp_path: Path, photos: lis
     assert [source.read(i).captions for i in range(3)] == [(caption,) for caption in CAPTIONS]
     assert source.read(1).image == photos[1].image
     for split in (None, "test"):
-        with pytest.raises(ValueError, match=r"expected one of \['train', 'val'\]"):
+        with pytest.raises(ValueError, match=r"train.*val"):
             open_source(tmp_path, split)
 
 

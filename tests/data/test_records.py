@@ -19,13 +19,13 @@ def test_captions(record, expected):
 
 def test_asked_caption_field():
     assert read_captions({"caption": "a", "long": "b"}, "long") == ("b",)
-    with pytest.raises(RecordError, match=r"no field 'long'.*found \['caption'\]"):
+    with pytest.raises(RecordError, match=r"long.*caption"):
         read_captions({"caption": "a"}, "long")
 
 
 @pytest.mark.parametrize("value", [3, ["a", 3], {"en": "a"}])
 def test_captions_of_a_wrong_type(value):
-    with pytest.raises(RecordError, match="expected a string or a list of strings"):
+    with pytest.raises(RecordError, match="list of strings"):
         read_captions({"caption": value}, None)
 
 

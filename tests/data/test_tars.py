@@ -36,7 +36,7 @@ def test_a_damaged_header_in_the_middle_is_an_error(tmp_path, write_tar):
         offset = tar.getmember("b.png").offset
     content[offset : offset + 8] = b"\xff" * 8
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"damaged header at byte {offset}"):
+    with pytest.raises(ValueError, match=f"damaged.* {offset}"):
         index_tar(path)
 
 
@@ -68,7 +68,7 @@ def test_a_huge_member_is_a_bad_sample_and_is_not_read(tmp_path, monkeypatch, wr
         file.write(content + huge.tobuf())
         file.truncate(len(content) + 512 + huge.size + 1024)
     source = open_source(path)
-    with pytest.raises(BadSampleError, match=r"'a'.*314,572,800 bytes, over the limit"):
+    with pytest.raises(BadSampleError, match=r"'a'.*314,572,800"):
         source.read(0)
     assert source.read(1).image == PICTURE
 
@@ -77,7 +77,7 @@ def test_a_tar_changed_after_indexing_is_a_bad_sample(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", MEMBERS)
     source = open_source(path)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(BadSampleError, match="the tar ends inside the sample"):
+    with pytest.raises(BadSampleError, match="ends inside"):
         source.read(1)
 
 
@@ -100,7 +100,7 @@ def test_links_and_other_members_are_passed_over(tmp_path):
 
 def test_double_keys_and_no_pictures(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", {"a.png": PICTURE, "a.webp": PICTURE})
-    with pytest.raises(ValueError, match="key 'a' has two members for 'image'"):
+    with pytest.raises(ValueError, match=r"'a'.*two members"):
         index_tar(path)
     assert len(index_tar(path, image_ending=".webp").keys) == 1
     write_tar(path, {"a.mp4": b"x", "a.txt": b"x"})

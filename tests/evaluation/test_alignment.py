@@ -104,7 +104,7 @@ def test_what_is_no_head_is_named(tmp_path: Path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["model"]["dim"] = 9
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"image_tower.4.weight has shape \(8, 16\)"):
+    with pytest.raises(ValueError, match=r"image_tower.4.weight.*\(8, 16\)"):
         TwoTower.from_pretrained(tmp_path)
 
 

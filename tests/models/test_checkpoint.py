@@ -203,14 +203,14 @@ def test_cut_off_weights_are_named(saved: Path, share: float) -> None:
 @pytest.mark.parametrize("file", [CONFIG_FILE, WEIGHTS_FILE])
 def test_missing_files_are_named(saved: Path, file: str) -> None:
     (saved / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{file} is missing; a model folder holds"):
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing"):
         TexTok.from_pretrained(saved)
 
 
 def test_a_tensor_of_another_shape_is_named(saved: Path) -> None:
     weights = load_file(saved / WEIGHTS_FILE)
     save_file({**weights, "latent_std": torch.ones(5)}, saved / WEIGHTS_FILE)
-    with pytest.raises(ValueError, match=r"latent_std has shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"latent_std.*\(5,\)"):
         TexTok.from_pretrained(saved)
 
 
@@ -229,7 +229,7 @@ def test_unknown_names(name: str, message: str) -> None:
 
 def test_shipped_folders() -> None:
     assert list(shipped_folder("demo-pictures").glob("*.tar"))
-    with pytest.raises(FileNotFoundError, match="zebra does not travel with this installation; looked in"):
+    with pytest.raises(FileNotFoundError, match="zebra"):
         shipped_folder("zebra")
 
 

@@ -72,7 +72,7 @@ def test_bf16_autocast_with_r1_in_fp32():
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"height and width divisible by 8, got \(20, 32\)"):
+    with pytest.raises(ValueError, match=r"\(20, 32\)"):
         Discriminator(TINY)(torch.rand(1, 3, 20, 32))
     with pytest.raises(ValueError, match="stem_stride:"):
         DiscriminatorConfig(stem_stride=3)

@@ -100,7 +100,7 @@ def alexnet_tensors():
 def test_missing_and_misshaped_tensors_are_named(tmp_path, alexnet_tensors):
     path = tmp_path / "weights.safetensors"
     save_file({k: v for k, v in alexnet_tensors.items() if k != "features.3.bias"}, path)
-    with pytest.raises(ValueError, match=r"tensor features.3.bias is missing"):
+    with pytest.raises(ValueError, match=r"features\.3\.bias"):
         LPIPS(path, net="alexnet")
     save_file(alexnet_tensors | {"lin2": torch.zeros(7)}, path)
     with pytest.raises(ValueError, match=r"tensor lin2:"):
@@ -111,10 +111,10 @@ def test_missing_and_misshaped_tensors_are_named(tmp_path, alexnet_tensors):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such LPIPS weights file"):
+    with pytest.raises(FileNotFoundError, match="no such"):
         LPIPS(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("not tensors")
-    with pytest.raises(ValueError, match="expected a safetensors file"):
+    with pytest.raises(ValueError, match="safetensors"):
         LPIPS(tmp_path / "text.safetensors")
     with pytest.raises(ValueError, match="net:"):
         LPIPS(tmp_path / "none.safetensors", net="squeeze")

@@ -127,9 +127,9 @@ def test_without_text_only_the_states_are_missing(run: CachingRun, tmp_path: Pat
     assert (a.keys, a.captions) == (b.keys, b.captions) and torch.equal(a.latents, b.latents)
     assert torch.equal(a.labels, b.labels) and full.class_captions() == bare.class_captions()
     assert {len(states) for states in b.text} == {0} and all(len(states) for states in a.text)
-    with pytest.raises(ValueError, match="text was None, is False"):
+    with pytest.raises(ValueError, match=r"text.*None.*False"):
         cache_latents(replace(run, text=False), tmp_path / "with")
-    with pytest.raises(ValueError, match="text was False, is None"):
+    with pytest.raises(ValueError, match=r"text.*False.*None"):
         cache_latents(run, tmp_path / "without")
 
 
@@ -211,7 +211,7 @@ def test_another_cache_or_other_files_are_refused(run: CachingRun, tmp_path: Pat
     saved_tokenizer(tmp_path / "other", AEConfig(latent_dim=4))
     with pytest.raises(ValueError, match="holds latents of tiny-"):
         cache_latents(replace(run, limit=3, tokenizer=str(tmp_path / "other")), tmp_path / "out")
-    with pytest.raises(ValueError, match="not empty and no latent cache"):
+    with pytest.raises(ValueError, match="not empty"):
         cache_latents(run, tmp_path)
     shutil.copytree(run.data.source, tmp_path / "moved")
     moved = replace(run, limit=3, data=replace(run.data, source=str(tmp_path / "moved")))

@@ -65,7 +65,7 @@ def test_any_grid_with_keep_size(tokenizer: ImageTokenizer) -> None:
     assert tokens.grid == (2, 6)
     assert tokenizer.decode(tokens)[0].size == (48, 16)
     assert tokenizer.encode(Image.new("RGB", (48, 16))).grid == (4, 4)
-    with pytest.raises(ValueError, match="multiples of the patch size 8"):
+    with pytest.raises(ValueError, match="patch size 8"):
         tokenizer.encode(pictures(1, (16, 50)), keep_size=True)
 
 
@@ -81,9 +81,7 @@ def test_another_models_tokens_are_refused(
 ) -> None:
     other = ImageTokenizer(make_model(seed=1), precision="float32")
     tokens = other.encode(pictures(1))
-    with pytest.raises(
-        ValueError, match=f"{other.model_id}.*{tokenizer.model_id}.*encode the pictures again"
-    ):
+    with pytest.raises(ValueError, match=f"{other.model_id}.*{tokenizer.model_id}"):
         tokenizer.decode(tokens)
 
 

@@ -185,7 +185,7 @@ def test_a_record_of_another_study_is_refused(base: TokenizerRun, tmp_path: Path
     path.write_text(
         json.dumps({"recipe": "icons-64", "steps": 2000, "arms": {}, "failing_captions": {}, "intervals": []})
     )
-    with pytest.raises(ValueError, match=r"holds a study of icons-64, 2000 steps"):
+    with pytest.raises(ValueError, match="icons-64, 2000 steps"):
         study_captions(base, tmp_path / "out", photos="p", record=path)
     of_toy = {"recipe": "toy", "steps": 2, "failing_captions": {}, "intervals": []}
     no_split = {"settings": {"model": "m"}, "rows": [{"captions": "right", "budget": 8, "count": 8}]}
