@@ -22,10 +22,11 @@ import torch
 
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.objectives.reconstruction import LossConfig
 from textok.recipes.tokenizers import icons_128
 from textok.training.optimizers import build_optimizers
 from textok.training.run_folder import environment
-from textok.training.tokenizer.config import LossConfig, TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer
 
 OUT = Path(__file__).resolve().parent / "results" / "text_startup.json"
@@ -57,9 +58,8 @@ def arms(*, steps: int, seed: int) -> dict[str, TokenizerRun]:
     none = replace(base, name="none", model=replace(base.model, placement="none"))
     plain = replace(base, name="text", model=replace(base.model, text_bias=None))
     biased = replace(base, name="text-bias")
-    memory = replace(base, name="text-memory", model=replace(base.model, text_path="memory"))
     adamw = replace(base, name="text-bias-adamw", optimizer=replace(base.optimizer, kind="adamw"))
-    return {run.name: run for run in (none, plain, biased, memory, adamw)}
+    return {run.name: run for run in (none, plain, biased, adamw)}
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ def test_folders_that_do_not_fit_are_refused_by_file(folders, tmp_path):
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="does not load"):
         load_network("dinov2", weights=tmp_path)
-    with pytest.raises(FileNotFoundError, match="hub id"):
+    with pytest.raises(FileNotFoundError, match="feature network"):
         load_network("dinov2", weights=tmp_path / "none")
 
 

@@ -99,7 +99,7 @@ def test_fsq_statistics_of_constructed_codes() -> None:
     one = bottleneck(all_codes[:, :1].expand(1, 5, 2)).statistics
     assert_close(one, {"perplexity": torch.tensor(1.0), "batch_usage": torch.tensor(1 / 12)})
     present = torch.arange(12)[None] < 3
-    three = bottleneck(all_codes, present=present).statistics
+    three = bottleneck(all_codes, mask=present).statistics
     assert_close(three, {"perplexity": torch.tensor(3.0), "batch_usage": torch.tensor(0.25)})
 
 
@@ -168,7 +168,7 @@ def test_vq_revives_the_dead_and_only_the_dead() -> None:
 def test_vq_revives_onto_present_tokens_alone() -> None:
     bottleneck, states = vector(training=True, usage_decay=0.0), normal(2, 3, 4)
     present = torch.tensor([[True, False, False], [True, True, False]])
-    revived = bottleneck(states, present=present, generator=torch.Generator().manual_seed(0))
+    revived = bottleneck(states, mask=present, generator=torch.Generator().manual_seed(0))
     assert int(revived.statistics["revived"]) >= 5
     near = torch.cdist(bottleneck.codebook.detach(), F.normalize(states, dim=-1)[~present]).amin()
     assert float(near) > 1e-3

@@ -5,8 +5,8 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 
 from textok.models.conditions import NO_CLASS, Condition, ConditionConfig
-from textok.models.dit import SIZES, DiT, DiTBlock, DiTConfig
-from textok.models.layers import Keys
+from textok.models.dit import SIZES, DiT, DiTConfig
+from textok.models.layers import AdaptiveBlock, KeyMask
 from textok.models.text import TextCondition
 from textok.models.tokenizer import count_parameters
 
@@ -61,7 +61,7 @@ def test_the_block_agrees_with_diffusers() -> None:
         32, 4, 8, activation_fn="gelu-approximate", num_embeds_ada_norm=5, attention_bias=True,
         norm_type="ada_norm_zero", norm_elementwise_affine=False, norm_eps=1e-6,
     ).eval()  # fmt: skip
-    ours = DiTBlock(32, 4, mlp_ratio=4.0).eval()
+    ours = AdaptiveBlock(32, 4, mlp_ratio=4.0).eval()
     copied = {
         "attention.q": theirs.attn1.to_q, "attention.k": theirs.attn1.to_k, "attention.v": theirs.attn1.to_v,
         "attention.out": theirs.attn1.to_out[0], "modulation": theirs.norm1.linear,
@@ -72,7 +72,7 @@ def test_the_block_agrees_with_diffusers() -> None:
     x, times, labels = torch.randn(3, 6, 32), torch.tensor([1, 500, 999]), torch.tensor([0, 4, 2])
     state = theirs.norm1.emb(times, labels, hidden_dtype=torch.float32)
     expected = theirs(x, timestep=times, class_labels=labels)
-    assert torch.allclose(ours(x, state, Keys()), expected, atol=1e-5)
+    assert torch.allclose(ours(x, state, KeyMask()), expected, atol=1e-5)
 
 
 def test_padding_of_captions_changes_nothing(by_text: DiT) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from textok.models import layers
-from textok.models.layers import Block, Keys, Transformer, attend, attend_by_products, grid_positions
+from textok.models.layers import Block, KeyMask, Transformer, attend, attend_by_products, grid_positions
 
 
 def qkv_and_bias(*, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:
@@ -70,7 +70,7 @@ def test_keeping_the_first_positions_is_slicing(sequence: Tensor, keep: int) -> 
     transformer = make_transformer()
     valid = torch.ones(2, 9, dtype=torch.bool)
     valid[1, 6:] = False
-    keys = Keys(valid=valid, num_text=3)
+    keys = KeyMask(mask=valid, num_text=3)
     full = transformer(sequence, keys, keep=9)
     assert_close(transformer(sequence, keys, keep=keep), full[:, :keep], rtol=0, atol=1e-5)
 
@@ -80,18 +80,18 @@ def test_absent_keys_never_count(sequence: Tensor, text_bias: float | None) -> N
     transformer = make_transformer(text_bias)
     valid = torch.rand(2, 9, generator=torch.Generator().manual_seed(4)) < 0.6
     valid[:, :2] = True
-    keys = Keys(valid=valid, num_text=3)
+    keys = KeyMask(mask=valid, num_text=3)
     changed = torch.where(valid[..., None], sequence, 100 * sequence + 7)
     found, expected = transformer(changed, keys, keep=9), transformer(sequence, keys, keep=9)
     assert int((~valid).sum()) > 0
     assert_close(found[valid], expected[valid], rtol=0, atol=1e-5)
-    assert not torch.allclose(transformer(changed, Keys(num_text=3), keep=2), expected[:, :2], atol=1e-3)
+    assert not torch.allclose(transformer(changed, KeyMask(num_text=3), keep=2), expected[:, :2], atol=1e-3)
 
 
 def test_absent_keys_get_no_gradient(sequence: Tensor) -> None:
     transformer, valid = make_transformer(), torch.ones(2, 9, dtype=torch.bool)
     valid[0, 4:] = False
-    transformer(sequence.requires_grad_(), Keys(valid=valid, num_text=2), keep=4).square().sum().backward()
+    transformer(sequence.requires_grad_(), KeyMask(mask=valid, num_text=2), keep=4).square().sum().backward()
     assert torch.equal(sequence.grad[0, 4:], torch.zeros(5, 16))
     assert bool((sequence.grad[1].abs().amax(-1) > 0).all())
 
@@ -99,17 +99,17 @@ def test_absent_keys_get_no_gradient(sequence: Tensor) -> None:
 def test_the_text_bias_is_added_to_scores_of_caption_keys() -> None:
     block = Block(16, 2, mlp_ratio=2.0, text_bias=-3.0)
     valid = torch.tensor([[True, True, True, True, False]])
-    bias = block.key_bias(Keys(valid=valid, num_text=2), length=5)
+    bias = block.key_bias(KeyMask(mask=valid, num_text=2), length=5)
     assert bias.shape == (1, 2, 1, 5)
     assert bias[0, 1, 0].tolist() == [0, 0, 0, -3, -math.inf]
-    assert block.key_bias(Keys(), length=5) is None
+    assert block.key_bias(KeyMask(), length=5) is None
 
 
 def test_the_residual_stream_follows_autocast(sequence: Tensor) -> None:
     transformer = make_transformer()
-    expected = transformer(sequence, Keys(num_text=2), keep=9)
+    expected = transformer(sequence, KeyMask(num_text=2), keep=9)
     with torch.autocast("cpu", torch.bfloat16):
-        found = transformer(sequence, Keys(num_text=2), keep=9)
+        found = transformer(sequence, KeyMask(num_text=2), keep=9)
     assert ((found - expected).norm() / expected.norm()).item() < 0.03
 
 

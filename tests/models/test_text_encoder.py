@@ -358,26 +358,3 @@ def test_bad_settings_are_refused(folders: dict[str, Path], changes: dict[str, o
 def test_one_string_is_not_a_list_of_captions(minilm: TextEncoder) -> None:
     with pytest.raises(TypeError, match="expected a list"):
         minilm("a red cat")
-
-
-def test_the_mean_of_the_states_is_one_token() -> None:
-    captions = ["a red apple", "", "a flat icon of a very small green cat"]
-    tokens = TextEncoder.from_pretrained("minilm").encode_ragged(captions)
-    pooled = TextEncoder.from_pretrained("minilm:mean", max_tokens=1)
-    means = pooled.encode_ragged(captions)
-    assert [tuple(m.shape) for m in means] == [(1, 384), (0, 384), (1, 384)]
-    torch.testing.assert_close(means[2][0], tokens[2].mean(dim=0))
-    described = TextEncoder.describe("minilm:mean", max_tokens=1)
-    assert described == pooled.info
-    assert described.fingerprint != TextEncoder.describe("minilm").fingerprint
-
-
-def test_a_bag_of_words_knows_words_and_no_order() -> None:
-    words = TextEncoder.from_pretrained("words", max_tokens=4)
-    first, second, other, empty, long = words.encode_ragged(
-        ["A red apple!", "apple, a red", "a red pear", " ", "one two three four five six"]
-    )
-    assert first.shape == (3, 384) and empty.shape == (0, 384) and long.shape == (4, 384)
-    assert torch.equal(first, second) and not torch.equal(first, other)
-    assert words.info == TextEncoder.describe("words", max_tokens=4)
-    assert torch.equal(TextEncoder.from_pretrained("words").encode_ragged(["a red pear"])[0], other)

@@ -40,10 +40,10 @@ def test_any_divisible_size(size):
 
 
 def test_gradients_reach_images_and_all_parameters():
-    critic, images = Discriminator(TINY), torch.rand(4, 3, 32, 32, requires_grad=True)
-    critic(images).sum().backward()
+    discriminator, images = Discriminator(TINY), torch.rand(4, 3, 32, 32, requires_grad=True)
+    discriminator(images).sum().backward()
     assert images.grad.abs().sum() > 0
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in critic.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in discriminator.parameters())
 
 
 def test_blur_downsample_is_the_binomial_filter():
@@ -63,16 +63,16 @@ def test_minibatch_deviation_by_hand():
 
 
 def test_bf16_autocast_with_r1_in_fp32():
-    critic, images = Discriminator(TINY), torch.rand(4, 3, 32, 32)
+    discriminator, images = Discriminator(TINY), torch.rand(4, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
-        penalty = r1_penalty(critic, images)
-        (critic(images).mean() + penalty).backward()
-    torch.testing.assert_close(penalty, r1_penalty(critic, images))
-    assert all(torch.isfinite(p.grad).all() for p in critic.parameters())
+        penalty = r1_penalty(discriminator, images)
+        (discriminator(images).mean() + penalty).backward()
+    torch.testing.assert_close(penalty, r1_penalty(discriminator, images))
+    assert all(torch.isfinite(p.grad).all() for p in discriminator.parameters())
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"\(20, 32\)"):
+    with pytest.raises(ValueError, match=r"images: got height and width \(20, 32\)"):
         Discriminator(TINY)(torch.rand(1, 3, 20, 32))
     with pytest.raises(ValueError, match="stem_stride:"):
         DiscriminatorConfig(stem_stride=3)

@@ -1,22 +1,76 @@
+"""The objective: each term is a weighted mean, and a loss is one module."""
+
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor
 
-from textok.objectives.reconstruction import l1_loss, l2_loss
+from textok.objectives.perceptual import EfficientNetPerceptualLoss
+from textok.objectives.reconstruction import LossConfig, PixelLoss, ReconstructionObjective
+from textok.objectives.training_pass import Estimate, TrainingPass
 
 
-def test_values_by_hand():
+def result(images: Tensor) -> TrainingPass:
+    loss = torch.tensor(0.25)
+    return TrainingPass(estimate=Estimate(images=images), latents=torch.zeros(2, 1, 1), bottleneck_loss=loss)
+
+
+def test_values_by_hand() -> None:
     images, targets = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 3, 4, 4), -0.5)
-    assert l2_loss(images, targets / 3).item() == pytest.approx(4 / 9)
-    assert l1_loss(images, targets).item() == 1
+    squared, absolute = PixelLoss(l2=1.0, l1=0.0), PixelLoss(l2=0.0, l1=1.0)
+    assert squared(Estimate(images=images), targets / 3).item() == pytest.approx(4 / 9)
+    assert absolute(Estimate(images=images), targets).item() == 1
+    assert PixelLoss(l2=2.0, l1=3.0)(Estimate(images=images), targets).item() == pytest.approx(5)
 
 
-@pytest.mark.parametrize("loss", [l2_loss, l1_loss])
-def test_weight_keeps_its_meaning(loss, pictures):
+@pytest.mark.parametrize("weights", [{"l2": 1.0, "l1": 0.0}, {"l2": 0.0, "l1": 1.0}])
+def test_a_weight_keeps_its_meaning(weights: dict[str, float], pictures: Tensor) -> None:
+    loss, images = PixelLoss(**weights), pictures + 0.1 * torch.randn_like(pictures)
+    expected = loss(Estimate(images=images), pictures)
+    for repeats in ((1, 1, 2, 2), (3, 1, 1, 1)):
+        repeated = loss(Estimate(images=images.repeat(*repeats)), pictures.repeat(*repeats))
+        torch.testing.assert_close(repeated, expected)
+
+
+def test_pixels_are_compared_in_fp32(pictures: Tensor) -> None:
+    pictures = pictures.bfloat16()
+    assert PixelLoss(l2=1.0, l1=1.0)(Estimate(images=pictures), pictures).dtype == torch.float32
+
+
+def test_terms_are_weighted_and_named(pictures: Tensor) -> None:
+    config = LossConfig(l2=2.0, l1=3.0, perceptual=0.5)
     images = pictures + 0.1 * torch.randn_like(pictures)
-    expected = loss(images, pictures)
-    torch.testing.assert_close(loss(images.repeat(1, 1, 2, 2), pictures.repeat(1, 1, 2, 2)), expected)
-    torch.testing.assert_close(loss(images.repeat(3, 1, 1, 1), pictures.repeat(3, 1, 1, 1)), expected)
+    terms = ReconstructionObjective(config)(result(images), pictures)
+    difference = images - pictures
+    expected = 2 * difference.square().mean() + 3 * difference.abs().mean()
+    torch.testing.assert_close(terms["pixels"], expected)
+    distance = EfficientNetPerceptualLoss()(images, pictures)
+    torch.testing.assert_close(terms["perceptual"], 0.5 * distance)
+    assert terms["bottleneck"].item() == 0.25
 
 
-def test_computed_in_fp32(pictures):
-    assert l2_loss(pictures.bfloat16(), pictures.bfloat16()).dtype == torch.float32
+def test_a_network_that_no_loss_needs_is_not_built() -> None:
+    objective = ReconstructionObjective(LossConfig(l2=0.0, l1=1.0, perceptual=0.0))
+    assert not list(objective.buffers())
+    assert objective(result(torch.zeros(2, 3, 8, 8)), torch.zeros(2, 3, 8, 8)).keys() == {
+        "pixels",
+        "bottleneck",
+    }
+
+
+def test_frozen_networks_do_not_learn() -> None:
+    assert not [p for p in ReconstructionObjective(LossConfig()).parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"l2": -1.0}, "loss.l2"),
+        ({"l2": 0.0}, "loss"),
+        ({"perceptual_network": "vgg16"}, "loss.perceptual_weights"),
+    ],
+)
+def test_bad_settings_are_named(change: dict[str, object], key: str) -> None:
+    with pytest.raises(ValueError, match=f"{key}: got"):
+        replace(LossConfig(), **change)

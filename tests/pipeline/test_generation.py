@@ -183,19 +183,6 @@ def test_codes_become_pictures(masked: Pipeline) -> None:
     assert torch.equal(first, again)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_a_noise_predictor_is_sampled_by_diffusers(tokenizer: ImageTokenizer, sampler: str) -> None:
-    config = DiTConfig(**LATENTS, condition=CLASSES, prediction="noise", tokenizer=tokenizer.model_id)
-    made = Pipeline(woken(DiT(config)), tokenizer, precision="float32")
-    assert made.defaults.sampler == "ddim"
-    first, again = (
-        made(labels=[0, 2], sampler=sampler, steps=4, generator=seeded(1), output="uint8") for _ in range(2)
-    )
-    assert torch.equal(first, again)
-    with pytest.raises(ValueError, match="ddim or ddpm"):
-        made(labels=0, sampler="euler")
-
-
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

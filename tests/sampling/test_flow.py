@@ -11,6 +11,7 @@ from textok.sampling.flow import (
     add_noise,
     draw_times,
     sample,
+    sample_adams,
     sample_euler,
     sample_heun,
     sample_stochastic,
@@ -49,7 +50,9 @@ def test_one_euler_step_of_a_true_line_is_exact() -> None:
         assert torch.allclose(found, data, atol=1e-5)
 
 
-@pytest.mark.parametrize(("sampler", "tolerance"), [("euler", 0.05), ("heun", 0.02), ("stochastic", 0.05)])
+@pytest.mark.parametrize(
+    ("sampler", "tolerance"), [("euler", 0.05), ("heun", 0.02), ("adams", 0.02), ("stochastic", 0.05)]
+)
 def test_samplers_reach_a_known_distribution(sampler: str, tolerance: float) -> None:
     noise = torch.randn(20_000, 1, 1, generator=seeded())
     made = sample(gaussian_velocity(2.0, 0.5), noise, time_grid(100), sampler=sampler, generator=seeded(1))
@@ -65,6 +68,38 @@ def test_heun_is_more_exact_than_euler_at_equal_steps() -> None:
         float((s(predict, noise, time_grid(8)) - exact).abs().max()) for s in (sample_euler, sample_heun)
     ]
     assert errors[1] < errors[0] / 3
+
+
+def test_adams_is_exact_on_a_line_and_lands_on_an_estimate() -> None:
+    data, noise = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    times = time_grid(5, power=2.0)
+    assert torch.allclose(sample_adams(lambda x, t: noise - data, noise, times), data, atol=1e-5)
+    toward = sample_adams(lambda x, t: (x - data) / t, noise, times)  # a network that is sure of the data
+    assert torch.allclose(toward, data, atol=1e-5)
+
+
+def test_adams_is_of_second_order_and_calls_once_per_step() -> None:
+    noise = torch.linspace(-2, 2, 50)[:, None, None]
+    exact, velocity, calls = 2.0 + 0.5 * noise, gaussian_velocity(2.0, 0.5), []
+
+    def predict(x: Tensor, time: float) -> Tensor:
+        calls.append(time)
+        return velocity(x, time)
+
+    errors = [float((sample_adams(predict, noise, time_grid(n)) - exact).abs().max()) for n in (16, 32)]
+    assert len(calls) == 16 + 32
+    assert errors[1] < errors[0] / 3  # a method of first order would halve it
+    assert errors[0] < float((sample_euler(velocity, noise, time_grid(16)) - exact).abs().max()) / 2
+
+
+def test_a_power_above_one_moves_times_to_the_data() -> None:
+    assert time_grid(4, power=2.0) == pytest.approx([1, 0.5625, 0.25, 0.0625, 0])
+    assert time_grid(2, start=0.4) == pytest.approx([0.4, 0.2, 0])
+
+
+def test_an_unknown_sampler_is_named() -> None:
+    with pytest.raises(ValueError, match="sampler: got 'magic'"):
+        sample(lambda x, t: x, torch.zeros(1, 1, 1), [1.0, 0.0], sampler="magic", generator=seeded())
 
 
 def test_stochastic_sampling_depends_on_its_generator_only() -> None:

@@ -50,10 +50,7 @@ def test_arms_differ_from_their_base_in_one_thing_each() -> None:
         same += [] if arm.name.endswith("longer") else ["steps"]
         assert all(getattr(arm.run, name) == getattr(base, name) for name in same), arm.name
     drawn = {arm.run.budgets for arm in arms.values() if arm.table == "budgets"}
-    assert len(drawn) == 7 and base.budgets in drawn, (
-        "five other draws, fixed ones, and the base's with a mask token"
-    )
-    assert arms["budgets-mask-token"].run.model == replace(base.model, tail="mask")
+    assert len(drawn) == 6 and base.budgets not in drawn, "five other draws, and fixed ones"
     assert arms["none-longer"].run.steps == arms["both-longer"].run.steps == 4 * base.steps
     assert arms["both-plain"].run.model == replace(base.model, text_bias=None)
     assert arms["none-seed2"].run == replace(
@@ -72,7 +69,7 @@ def test_the_captions_of_every_arm_can_be_cached(base: TokenizerRun, tmp_path: P
     models = {
         (arm.run.model.text_encoder, arm.run.model.max_text_tokens): arm.run.model for arm in study_arms(base)
     }
-    assert {name for name, _ in models} == {"minilm", "minilm:mean", "words"}
+    assert {name for name, _ in models} == {"minilm"}
     for (_, most), model in models.items():
         text = CachedText(model, folder=str(tmp_path))
         assert text.warm(["a flat emoji of a red apple"], progress=False) == 1

@@ -42,7 +42,7 @@ def plain(tiny: TokenizerRun) -> TokenizerRun:
 
 @pytest.fixture(scope="module")
 def gan(tiny: TokenizerRun, tmp_path_factory: pytest.TempPathFactory) -> TokenizerRun:
-    """With a codebook, a critic, every random draw, several micro-batches and a cold caption cache."""
+    """With a codebook, a discriminator, every random draw, several micro-batches and a cold caption cache."""
     return replace(
         tiny,
         name="gan",

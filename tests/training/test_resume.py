@@ -48,7 +48,7 @@ def lossy(tiny: TokenizerRun) -> TokenizerRun:
 
 @pytest.fixture(scope="module")
 def adversarial(tiny: TokenizerRun) -> TokenizerRun:
-    """With a codebook that is revived and a critic that starts, counts and is regularised on the way."""
+    """With a codebook that is revived and a discriminator that starts, counts and is regularised on the way."""
     return replace(
         tiny,
         model=replace(tiny.model, bottleneck=VQConfig(codebook_size=32, revive_below=0.9, usage_decay=0.5)),
@@ -115,9 +115,9 @@ def test_a_run_goes_on_elsewhere_and_otherwise(
 def test_the_checkpoint_holds_what_the_run_is(straight: Path, read_checkpoint: Reader) -> None:
     tensors, state = read_checkpoint(straight, STEPS)
     text = json.dumps(state)
-    for name in ("state/model/encoder", "state/ema/module.encoder", "state/optimizers/1", "momentum_buffer"):
+    for name in ("state/model/encoder", "state/ema/encoder", "state/optimizers/1", "momentum_buffer"):
         assert any(name in key for key in tensors), name
-    assert all(f'["{key}", ' in text for key in ("epoch", "batch", "bad", "best", "means"))
+    assert all(f'["{key}", ' in text for key in ("epoch", "batch", "bad", "validation", "means"))
     assert '["skipped", {"value": 1}]' in text
     (bad,) = [json.loads(line) for line in (straight / "bad_samples.jsonl").read_text().splitlines()]
     assert bad["key"] == "bad"
@@ -127,7 +127,7 @@ def test_the_checkpoint_holds_what_the_run_is(straight: Path, read_checkpoint: R
     ]
 
 
-def test_codebook_and_critic_go_on_too(
+def test_codebook_and_discriminator_go_on_too(
     adversarial: TokenizerRun, tmp_path: Path, read_checkpoint: Reader, read_metrics: Callable
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -137,8 +137,8 @@ def test_codebook_and_critic_go_on_too(
     assert_same_state(read_checkpoint, whole, parts, 7)
     assert read_metrics(whole) == read_metrics(parts)
     tensors, _ = read_checkpoint(whole, 7)
-    assert int(tensors["state/critic/objective/lecam.updates"]) == 6
-    assert any("state/critic/optimizer" in name for name in tensors)
+    assert int(tensors["state/others/discriminator/objective/lecam.updates"]) == 6
+    assert any("state/others/discriminator/optimizer" in name for name in tensors)
     assert {"loss/adversarial", "loss/lecam", "loss/r1", "revived"} <= read_metrics(whole)[-1].keys()
 
 

@@ -9,13 +9,15 @@ from textok.objectives.discriminator import DiscriminatorConfig
 from textok.recipes.tokenizers import toy
 
 
-def test_a_critic_without_a_gan_loss_is_refused() -> None:
+def test_a_discriminator_without_a_gan_loss_is_refused() -> None:
     run = toy()
-    slower = replace(run.critic_optimizer, lr=1e-5)
+    slower = replace(run.discriminator_optimizer, lr=1e-5)
     with pytest.raises(ValueError, match=r"discriminator:"):
         replace(run, discriminator=DiscriminatorConfig.small(32))
-    with pytest.raises(ValueError, match=r"critic_optimizer:"):
-        replace(run, critic_optimizer=slower)
+    with pytest.raises(ValueError, match=r"discriminator_optimizer:"):
+        replace(run, discriminator_optimizer=slower)
     gan = AdversarialConfig()
-    run = replace(run, adversarial=gan, discriminator=DiscriminatorConfig.small(32), critic_optimizer=slower)
-    assert run.critic_optimizer.lr == 1e-5
+    run = replace(
+        run, adversarial=gan, discriminator=DiscriminatorConfig.small(32), discriminator_optimizer=slower
+    )
+    assert run.discriminator_optimizer.lr == 1e-5

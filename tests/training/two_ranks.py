@@ -17,11 +17,12 @@ import torch
 
 from textok.pipeline.cached_text import CachedText
 from textok.training.run_folder import RunFolder
+from textok.training.state import TrainState
 from textok.training.tokenizer import train as tokenizer
-from textok.training.tokenizer.state import Parts
+from textok.training.tokenizer.discriminator import DiscriminatorTraining
 from tiny import invented_states
 
-whole_step, save, resume = tokenizer.micro_batches, Parts.save, Parts.resume
+whole_step, save, resume = tokenizer.micro_batches, TrainState.save, TrainState.resume
 
 
 def spoilt(batch: Any, run: Any, *args: Any, step: int, rank: int, **kwargs: Any) -> Iterator[Any]:
@@ -36,32 +37,33 @@ def digest(state: dict[str, torch.Tensor]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def save_and_note(parts: Parts, folder: RunFolder, *, step: int, rank: int) -> None:
-    found = {"model": digest(parts.model.state_dict()), "ema": digest(parts.ema.state_dict())}
-    if parts.critic is not None:
-        found["critic"] = digest(parts.critic.discriminator.state_dict())
-        found["anchors"] = digest(parts.critic.objective.state_dict())
-    note = {"step": step, "replica": found, "skipped": parts.guard.skipped, "means": means_of(parts)}
+def save_and_note(state: TrainState, folder: RunFolder, *, step: int, rank: int) -> None:
+    found = {"model": digest(state.model.state_dict()), "ema": digest(state.ema.state_dict())}
+    discriminator = state.others["discriminator"]
+    if isinstance(discriminator, DiscriminatorTraining):
+        found["discriminator"] = digest(discriminator.discriminator.state_dict())
+        found["anchors"] = digest(discriminator.objective.state_dict())
+    note = {"step": step, "replica": found, "skipped": state.guard.skipped, "means": means_of(state)}
     (folder.path / f"rank-{rank}-step-{step}.json").write_text(json.dumps(note))
-    save(parts, folder, step=step, rank=rank)
+    save(state, folder, step=step, rank=rank)
 
 
-def resume_and_note(parts: Parts, folder: RunFolder, *, rank: int) -> int:
-    step = resume(parts, folder, rank=rank)
+def resume_and_note(state: TrainState, folder: RunFolder, *, rank: int) -> int:
+    step = resume(state, folder, rank=rank)
     patience = torch.distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout
-    note = {"step": step, "means": means_of(parts), "patience": patience.total_seconds()}
+    note = {"step": step, "means": means_of(state), "patience": patience.total_seconds()}
     (folder.path / f"rank-{rank}-resumed-{step}.json").write_text(json.dumps(note))
     return step
 
 
-def means_of(parts: Parts) -> dict[str, float]:
+def means_of(state: TrainState) -> dict[str, float]:
     """Sums since the last line of the log, of this rank."""
-    return {name: float(total) for name, total in parts.means.state_dict()["sums"].items()}
+    return {name: float(total) for name, total in state.means.state_dict()["sums"].items()}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tokenizer.micro_batches, Parts.save, Parts.resume = spoilt, save_and_note, resume_and_note
+    tokenizer.micro_batches, TrainState.save, TrainState.resume = spoilt, save_and_note, resume_and_note
     CachedText._encoder = lambda text: invented_states
     for run in pickle.loads(Path(sys.argv[1]).read_bytes()):
         out = Path(sys.argv[2]) / run.name

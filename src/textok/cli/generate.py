@@ -37,10 +37,10 @@ class SamplingOptions:
     ] = None
     """times within which guidance acts: 1 is pure noise, 0 the picture"""
     sampler: Annotated[
-        Literal["euler", "heun", "stochastic", "ddim", "ddpm"] | None,
+        Literal["euler", "heun", "adams", "stochastic"] | None,
         arg(metavar="NAME", help_behavior_hint=_BY_MODEL),
     ] = None
-    """euler, heun or stochastic; ddim or ddpm for a generator that predicts noise"""
+    """of a DiT: the order and kind of its steps"""
     temperature: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=_BY_MODEL)] = None
     """of the codes of a MaskGIT"""
 

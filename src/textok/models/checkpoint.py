@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from textok.models.card import CARD_FILE, model_card
+from textok.models.hub import fetch
 from textok.writing import replacing, write_text
 
 FORMAT = 1
@@ -202,29 +203,13 @@ def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) 
     if Path(name).is_dir():
         return Path(name)
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _from_hub(name, revision=revision)
+        files = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS)
+        return fetch(name, what="model", revision=revision, files=files)
     near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise FileNotFoundError(
         f"{name}: no such folder, and no shipped model (those are: {', '.join(shipped)}){hint}"
     )
-
-
-def _from_hub(name: str, *, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS],
-        )
-    except (OSError, ValueError) as error:  # the hub's errors derive from these
-        raise FileNotFoundError(
-            f"{name}: no such folder, and the hub did not answer with it ({type(error).__name__}); "
-            "check the name and the network, or pass a folder"
-        ) from error
-    return Path(found)
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -309,6 +294,7 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
         ValueError: for keys or kinds this version does not know, naming the nearest one it does, and for
             values that the config refuses.
     """
+    data = _without_retired(cls, data, where=where)
     hints = typing.get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}
     unknown = [key for key in data if key not in names and key != "kind"]
@@ -324,6 +310,17 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
         return cls(**values)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _without_retired(cls: type, data: dict[str, Any], *, where: str) -> dict[str, Any]:
+    """Settings without those of earlier versions, which may hold nothing but the value that is built in now."""
+    retired: dict[str, Any] = getattr(cls, "retired", {})
+    for name, value in retired.items():
+        if data.get(name, value) != value:
+            raise ValueError(
+                f"{where}: {name}: got {data[name]!r}, expected {value!r}; read it with an earlier version"
+            )
+    return {name: value for name, value in data.items() if name not in retired}
 
 
 def _decode_value(hint: Any, value: Any, *, where: str) -> Any:

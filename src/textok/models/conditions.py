@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from textok.models.layers import Keys
+from textok.checks import check, check_choice
+from textok.models.layers import KeyMask
 from textok.models.text import TextCondition, TextTokens
 
 NO_CLASS = -1
@@ -15,7 +16,7 @@ NO_CLASS = -1
 
 @dataclass(frozen=True)
 class Condition:
-    """One class or one caption a row; exactly one of the two kinds.
+    """One class or one caption per row; exactly one of the two kinds.
 
     Attributes:
         labels: (b,) class labels; ``NO_CLASS`` stands for none.
@@ -46,9 +47,9 @@ class Condition:
 
     @property
     def _first(self) -> Tensor:
-        found = self.labels if self.text is None else self.text.mask
-        assert found is not None  # __post_init__
-        return found
+        first = self.labels if self.text is None else self.text.mask
+        assert first is not None  # __post_init__
+        return first
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Condition":
         """Move to a device and, for text states, a dtype."""
@@ -106,16 +107,13 @@ class ConditionConfig:
     max_text_tokens: int = 40
 
     def __post_init__(self) -> None:
-        if self.kind not in ("class", "text"):
-            raise ValueError(f"condition.kind: got {self.kind!r}, expected class or text")
+        check_choice(self, "condition", kind=("class", "text"))
+        check(self, "condition", "text_dim", "max_text_tokens", at_least=1)
         if self.num_classes < 0 or (self.num_classes and self.kind == "text"):
             raise ValueError(
                 f"condition.num_classes: got {self.num_classes} for kind {self.kind!r}; "
                 "expected 0 for text, 0 (those of the cache) or more for class"
             )
-        for name in ("text_dim", "max_text_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"condition.{name}: got {getattr(self, name)}, expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -123,14 +121,14 @@ class Embedded:
     """A condition as a network reads it.
 
     Attributes:
-        pooled: (b, d), one vector a row.
+        pooled: (b, d), one vector per row.
         tokens: (b, t, d), caption tokens for the sequence; None for classes.
-        present: (b, t), which of them are there; None for classes.
+        mask: (b, t), True where there is one; None for classes.
     """
 
     pooled: Float[Tensor, "b d"]
     tokens: Float[Tensor, "b t d"] | None = None
-    present: Bool[Tensor, "b t"] | None = None
+    mask: Bool[Tensor, "b t"] | None = None
 
 
 class ConditionEmbedder(nn.Module):
@@ -149,20 +147,20 @@ class ConditionEmbedder(nn.Module):
         self.no_text = nn.Parameter(torch.randn(dim) * 0.02)
 
     def forward(self, condition: Condition, *, batch: int) -> Embedded:
-        """Embed one condition a row.
+        """Embed one condition per row.
 
         Raises:
             ValueError: for another kind, number of rows, class, or text of another encoder.
         """
         if len(condition) != batch:
-            raise ValueError(f"condition: got {len(condition)} rows for {batch} of tokens; pass one each")
+            raise ValueError(f"condition: got {len(condition)} rows for {batch} of tokens; pass one per row")
         if self.classes is not None:
             return Embedded(pooled=self.classes(self._rows_of(condition.labels)))
         if condition.text is None:
             raise ValueError("condition: got labels, expected text: this generator reads captions")
         assert self.text is not None
-        tokens, present = self.text(condition.text, batch=batch)  # (b t d)
-        return Embedded(pooled=self._pooled(condition.text), tokens=tokens, present=present)
+        tokens, mask = self.text(condition.text, batch=batch)  # (b t d)
+        return Embedded(pooled=self._pooled(condition.text), tokens=tokens, mask=mask)
 
     def _rows_of(self, labels: Int[Tensor, "b"] | None) -> Int[Tensor, "b"]:
         count = self.config.num_classes
@@ -188,14 +186,14 @@ class ConditionEmbedder(nn.Module):
 
 def join_condition(
     x: Float[Tensor, "b k d"], embedded: Embedded, *, lengths: Int[Tensor, "b"] | None
-) -> tuple[Float[Tensor, "b s d"], Keys]:
-    """Put the caption tokens behind the latents, and say which positions are present."""
-    valid = None
+) -> tuple[Float[Tensor, "b s d"], KeyMask]:
+    """Put the caption tokens behind the latents, with the mask of what is present."""
+    mask = None
     if lengths is not None:
-        valid = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
-    if embedded.tokens is None or embedded.present is None:
-        return x, Keys(valid=valid)
-    if valid is None:
-        valid = embedded.present.new_ones(x.shape[:2])
+        mask = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
+    if embedded.tokens is None or embedded.mask is None:
+        return x, KeyMask(mask=mask)
+    if mask is None:
+        mask = embedded.mask.new_ones(x.shape[:2])
     tokens = embedded.tokens.to(x.dtype)
-    return torch.cat([x, tokens], dim=1), Keys(valid=torch.cat([valid, embedded.present], dim=1))
+    return torch.cat([x, tokens], dim=1), KeyMask(mask=torch.cat([mask, embedded.mask], dim=1))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,22 +16,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 PRODUCTS_UP_TO = 512  # between the lengths 126 and 1,280 of benchmarks/results/attention.json
+TIME_CHANNELS = 256
+TIME_SCALE = 1000.0  # times in [0, 1] are embedded as the step numbers of the original
 
 
 @dataclass(frozen=True)
-class Keys:
+class KeyMask:
     """Which positions of a sequence may be attended to.
 
     Attributes:
-        valid: (b, s), True where a token is present; None when all are. Memory comes last.
-        num_text: how many of the last keys are caption tokens.
-        memory: (b, t, d), caption tokens that every block reads and none changes; None when the captions are
-            part of the sequence.
+        mask: (b, s), True where a token is present; None when all are.
+        num_text: how many of the last positions are caption tokens.
     """
 
-    valid: Bool[Tensor, "b s"] | None = None
+    mask: Bool[Tensor, "b s"] | None = None
     num_text: int = 0
-    memory: Float[Tensor, "b t d"] | None = None
 
 
 def attend(
@@ -68,36 +68,27 @@ def attend_by_products(
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; q, k and v are separate matrices (Muon orthogonalises each by itself).
+    """Multi-head self-attention; q, k and v are separate matrices (Muon orthogonalises each by itself)."""
 
-    With ``memory``, further tokens give keys and values by matrices of their own and ask nothing themselves.
-    """
-
-    def __init__(self, dim: int, num_heads: int, *, memory: bool = False) -> None:
+    def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
-        with drawn_apart():
-            self.memory_k, self.memory_v = (_memory_linear(dim) if memory else None for _ in range(2))
 
     def forward(
         self,
         x: Float[Tensor, "b s d"],
         *,
-        bias: Float[Tensor, "#b #h 1 r"] | None = None,
+        bias: Float[Tensor, "#b #h 1 s"] | None = None,
         keep: int | None = None,
-        memory: Float[Tensor, "b t d"] | None = None,
     ) -> Float[Tensor, "b q d"]:
-        """Attend from the first ``keep`` positions (default all) to all of them, then to the memory."""
+        """Attend from the first ``keep`` positions (default all) to all of them."""
         q, k, v = self.q(x[:, :keep]), self.k(x), self.v(x)
-        if memory is not None and self.memory_k is not None and self.memory_v is not None:
-            k = torch.cat([k, self.memory_k(memory)], dim=1)  # (b s+t d)
-            v = torch.cat([v, self.memory_v(memory)], dim=1)
         mixed = attend(self.split(q), self.split(k), self.split(v), bias=bias)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def split(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b h s e"]:
-        """Width into heads."""
+        """Split the width into heads."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
@@ -108,42 +99,61 @@ class Block(nn.Module):
     training may open it; benchmarks/text_startup.py compares it with plain attention and with no text.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        *,
-        mlp_ratio: float,
-        text_bias: float | None,
-        memory: bool = False,
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = Attention(dim, num_heads, memory=memory)
+        self.attention = Attention(dim, num_heads)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.text_bias = None if text_bias is None else nn.Parameter(torch.full((num_heads,), text_bias))
 
     def forward(
-        self, x: Float[Tensor, "b s d"], keys: Keys, *, keep: int | None = None
+        self, x: Float[Tensor, "b s d"], keys: KeyMask, *, keep: int | None = None
     ) -> Float[Tensor, "b q d"]:
         """One block; with ``keep`` only the first positions are computed (the last block needs no others)."""
-        length = x.shape[1] + (0 if keys.memory is None else keys.num_text)
-        bias = self.key_bias(keys, length=length)
-        x = x[:, :keep] + self.attention(self.norm1(x), bias=bias, keep=keep, memory=keys.memory)
+        bias = self.key_bias(keys, length=x.shape[1])
+        x = x[:, :keep] + self.attention(self.norm1(x), bias=bias, keep=keep)
         return x + self.mlp(self.norm2(x))
 
-    def key_bias(self, keys: Keys, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
+    def key_bias(self, keys: KeyMask, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
         """Additive attention bias: minus infinity on absent keys, the learned bias on caption keys."""
         bias = None
         if self.text_bias is not None and keys.num_text:
             pictures = self.text_bias.new_zeros(len(self.text_bias), length - keys.num_text)
             captions = self.text_bias[:, None].expand(-1, keys.num_text)
             bias = torch.cat([pictures, captions], dim=1)[None, :, None, :]  # (1 h 1 s)
-        if keys.valid is not None:
-            absent = torch.zeros_like(keys.valid, dtype=torch.float32).masked_fill(~keys.valid, -math.inf)
-            bias = absent[:, None, None, :] if bias is None else bias + absent[:, None, None, :]
-        return bias
+        absent = absent_bias(keys.mask, dtype=torch.float32)
+        if bias is None or absent is None:
+            return absent if bias is None else bias
+        return bias + absent
+
+
+class AdaptiveBlock(nn.Module):
+    """Transformer block whose norms are shifted and scaled, and whose branches are gated, by the state (adaLN-zero)."""
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = (nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6) for _ in range(2))
+        self.attention = Attention(dim, num_heads)
+        hidden = int(dim * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
+        self.modulation = nn.Linear(dim, 6 * dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b s d"],
+        state: Float[Tensor, "b d"],
+        keys: KeyMask,
+        *,
+        keep: int | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        """One block; with ``keep`` only the first positions are computed."""
+        modulation = self.modulation(F.silu(state))[:, None].to(x.dtype)  # (b 1 6d)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=2)
+        bias = absent_bias(keys.mask, dtype=x.dtype)
+        mixed = self.attention(modulate(self.norm1(x), shift1, scale1), bias=bias, keep=keep)
+        x = x[:, :keep] + gate1 * mixed
+        return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
 
 class Transformer(nn.Module):
@@ -157,50 +167,87 @@ class Transformer(nn.Module):
         depth: int,
         mlp_ratio: float = 4.0,
         text_bias: float | None = None,
-        memory: bool = False,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias, memory=memory)
-            for _ in range(depth)
+            Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
         self.activation_checkpointing = False
 
-    def forward(self, x: Float[Tensor, "b s d"], keys: Keys, *, keep: int) -> Float[Tensor, "b q d"]:
+    def forward(self, x: Float[Tensor, "b s d"], keys: KeyMask, *, keep: int) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions."""
-        x = in_autocast_dtype(x)
-        last = len(self.blocks) - 1
-        for index, block in enumerate(self.blocks):
-            kept = keep if index == last else None
-            if self.activation_checkpointing and self.training:
-                x = checkpoint(block, x, keys, keep=kept, use_reentrant=False)
-            else:
-                x = block(x, keys, keep=kept)
-        return self.norm(x)
+        recompute = self.activation_checkpointing and self.training
+        return self.norm(run_blocks(self.blocks, x, keys, keep=keep, recompute=recompute))
+
+
+def run_blocks(
+    blocks: nn.ModuleList, x: Float[Tensor, "b s d"], *context: Any, keep: int, recompute: bool
+) -> Float[Tensor, "b q d"]:
+    """Run the blocks one after another; the last one computes the first ``keep`` positions only.
+
+    Args:
+        blocks: modules called as ``block(x, *context, keep=...)``.
+        x: the sequence.
+        context: what every block reads beside it.
+        keep: positions that the last block returns.
+        recompute: compute activations anew in the backward pass, which saves memory.
+    """
+    x = in_autocast_dtype(x)
+    last = len(blocks) - 1
+    for index, block in enumerate(blocks):
+        kept = keep if index == last else None
+        if recompute:
+            x = checkpoint(block, x, *context, keep=kept, use_reentrant=False)
+        else:
+            x = block(x, *context, keep=kept)
+    return x
 
 
 def in_autocast_dtype(x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
-    """The residual stream in autocast's number type too, where that is on: half the memory traffic."""
+    """The residual stream in autocast's dtype too, where that is on: half the memory traffic."""
     kind = x.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
         return x.to(torch.get_autocast_dtype(kind))
     return x
 
 
+def absent_bias(mask: Bool[Tensor, "b s"] | None, *, dtype: torch.dtype) -> Float[Tensor, "b 1 1 s"] | None:
+    """Additive attention bias: minus infinity on absent keys."""
+    if mask is None:
+        return None
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -math.inf)[:, None, None, :]
+
+
+class TimeEmbedding(nn.Module):
+    """Sine-cosine waves of the time, then a small network."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(TIME_CHANNELS, dim), nn.Linear(dim, dim)
+
+    def forward(self, time: Float[Tensor, "b"]) -> Float[Tensor, "b d"]:
+        """Times in [0, 1] to vectors."""
+        half = TIME_CHANNELS // 2
+        exponents = torch.arange(half, device=time.device, dtype=torch.float32) / half
+        angles = TIME_SCALE * time.float()[:, None] * torch.exp(-math.log(10_000.0) * exponents)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=1).to(self.first.weight.dtype)
+        return self.second(F.silu(self.first(waves)))
+
+
+def modulate(
+    x: Float[Tensor, "b s d"], shift: Float[Tensor, "b 1 d"], scale: Float[Tensor, "b 1 d"]
+) -> Float[Tensor, "b s d"]:
+    """Shift and scale, 0 and 0 changing nothing."""
+    return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)
+
+
 def init_linear(module: nn.Module) -> None:
-    """Xavier weights and zero biases for every linear layer inside, but those of a memory (made so already)."""
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.Linear) and "memory_" not in name:
+    """Give every linear layer inside Xavier weights and zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-
-def _memory_linear(dim: int) -> nn.Linear:
-    layer = nn.Linear(dim, dim)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 @contextmanager

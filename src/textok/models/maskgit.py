@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from textok.checks import check
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
-from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder
-from textok.models.dit import join_condition
+from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
 from textok.models.layers import Transformer, init_linear
 
 
@@ -51,13 +51,9 @@ class MaskGITConfig:
     tokenizer_source: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("dim", "depth", "num_heads", "num_latents", "factors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}: got {getattr(self, name)}, expected at least 1")
-        if self.num_codes < 2:
-            raise ValueError(f"model.num_codes: got {self.num_codes}, expected at least 2")
-        if self.mlp_ratio <= 0:
-            raise ValueError(f"model.mlp_ratio: got {self.mlp_ratio}, expected a positive number")
+        check(self, "model", "dim", "depth", "num_heads", "num_latents", "factors", at_least=1)
+        check(self, "model", "num_codes", at_least=2)
+        check(self, "model", "mlp_ratio", above=0)
         if self.dim % self.num_heads:
             raise ValueError(
                 f"model.dim: got {self.dim}, expected a multiple of num_heads = {self.num_heads}"
@@ -118,7 +114,7 @@ class MaskGIT(Pretrained):
 
         Args:
             codes: ``num_codes`` stands for a masked one; k is the budget, 1 to K.
-            condition: a class or a caption a row.
+            condition: one class or caption per row.
             lengths: a budget for each row, at most k; codes past it are neither read nor meant.
 
         Raises:
@@ -126,8 +122,8 @@ class MaskGIT(Pretrained):
         """
         batch, budget = self.check(codes)
         embedded = self.condition(condition, batch=batch)
-        told = lengths if lengths is not None else torch.full((batch,), budget, device=codes.device)
-        state = self.budget(told - 1) + embedded.pooled  # (b d)
+        budgets = lengths if lengths is not None else torch.full((batch,), budget, device=codes.device)
+        state = self.budget(budgets - 1) + embedded.pooled  # (b d)
         x = self.code(codes) + self.positions[:budget] + state[:, None]  # (b k d)
         x, keys = join_condition(x, embedded, lengths=lengths)  # (b k+t d)
         x = self.transformer(x, keys, keep=budget)  # (b k d)

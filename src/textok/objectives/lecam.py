@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def mean_over_processes(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Mean of `value` over the processes of `torch.distributed`; `value` itself when there is one process."""
+    """Mean of ``value`` over the processes of ``torch.distributed``; ``value`` itself when there is one process."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return value
     value = value.clone()
@@ -26,7 +26,7 @@ class LeCam(nn.Module):
         decay: share of an anchor that stays at each call.
 
     Raises:
-        ValueError: when `decay` is outside [0, 1).
+        ValueError: when ``decay`` is outside [0, 1).
     """
 
     anchors: Float[Tensor, "2"]

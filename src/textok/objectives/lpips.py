@@ -1,8 +1,8 @@
 """LPIPS with the published weights, read from a safetensors file that the user provides (Zhang et al., 2018).
 
-The file holds the convolutions of torchvision's VGG16 or AlexNet, named `features.N.weight` and
-`features.N.bias`, and the five linear heads of LPIPS v0.1, named `lin0` to `lin4`, each with one weight a
-channel (any shape with so many elements, such as (1, channels, 1, 1)); `lin0.model.1.weight`, the name in the
+The file holds the convolutions of torchvision's VGG16 or AlexNet, named ``features.N.weight`` and
+``features.N.bias``, and the five linear heads of LPIPS v0.1, named ``lin0`` to ``lin4``, each with one weight per
+channel (any shape with so many elements, such as (1, channels, 1, 1)); ``lin0.model.1.weight``, the name in the
 published files, is understood as well.
 """
 
@@ -26,7 +26,7 @@ SCALE = (0.458, 0.448, 0.450)
 
 @dataclass(frozen=True, kw_only=True)
 class ConvSpec:
-    """One convolution followed by ReLU, at position `index` of torchvision's `features`."""
+    """One convolution followed by ReLU, at position ``index`` of torchvision's ``features``."""
 
     index: int
     in_channels: int
@@ -81,7 +81,7 @@ BACKBONES = {"vgg16": VGG16, "alexnet": ALEXNET}
 
 
 def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors that a weights file must hold; heads are named `lin0` to `lin4`."""
+    """Names and shapes of the tensors that a weights file must hold; heads are named ``lin0`` to ``lin4``."""
     shapes: dict[str, tuple[int, ...]] = {}
     for number, specs in enumerate(backbone.slices):
         for spec in specs:
@@ -110,7 +110,7 @@ def read_weights(path: str | Path, *, backbone: Backbone) -> dict[str, Tensor]:
         tensors = load_file(path)
     except SafetensorError as error:
         raise ValueError(
-            f"{path}: expected a safetensors file with LPIPS weights, could not read it ({error})"
+            f"{path}: not readable ({error}), expected a safetensors file with LPIPS weights"
         ) from error
     return {name: _checked(tensors, name, shape, path) for name, shape in expected_shapes(backbone).items()}
 
@@ -124,7 +124,7 @@ def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], p
             f"{path}: tensor {name} is missing; expected shape {shape} (names as in textok.objectives.lpips)"
         )
     if tensor.numel() != prod(shape) if is_head else tuple(tensor.shape) != shape:
-        raise ValueError(f"{path}: tensor {name}: expected shape {shape}, got {tuple(tensor.shape)}")
+        raise ValueError(f"{path}: tensor {name}: got shape {tuple(tensor.shape)}, expected {shape}")
     return tensor.float().reshape(shape)
 
 
@@ -138,7 +138,7 @@ def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) ->
 class LPIPS(PerceptualLoss):
     """Learned perceptual image patch similarity, frozen; gradients flow to the images only.
 
-    `name` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with
+    ``name`` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with
     others.
 
     As published, the five slices are summed and the mean runs over positions and batch, so a weight keeps its
@@ -152,7 +152,7 @@ class LPIPS(PerceptualLoss):
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: for an unknown `net`, or a file that does not hold its weights.
+        ValueError: for an unknown ``net``, or a file that does not hold its weights.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class LPIPS(PerceptualLoss):
     ) -> None:
         super().__init__(dtype=dtype, chunk=chunk)
         if net not in BACKBONES:
-            raise ValueError(f"net: expected one of {', '.join(BACKBONES)}, got {net!r}")
+            raise ValueError(f"net: got {net!r}, expected {' or '.join(BACKBONES)}")
         self.backbone = BACKBONES[net]
         weights = read_weights(path, backbone=self.backbone)
         published = has_published_heads(weights, backbone=self.backbone)

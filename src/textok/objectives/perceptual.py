@@ -69,7 +69,7 @@ def distances_in_chunks(
     *,
     chunk: int,
 ) -> Float[Tensor, "b"]:
-    """Per-image distances by `distances(images, targets)`, computed `chunk` images at a time; first-order
+    """Per-image distances by ``distances(images, targets)``, computed ``chunk`` images at a time; first-order
     gradients.
 
     Raises:
@@ -77,7 +77,7 @@ def distances_in_chunks(
     """
     if images.shape != targets.shape:
         raise ValueError(
-            f"targets: expected shape {tuple(images.shape)} as the images, got {tuple(targets.shape)}"
+            f"targets: got shape {tuple(targets.shape)}, expected that of the images, {tuple(images.shape)}"
         )
     targets = targets.detach()
     if torch.is_grad_enabled() and images.requires_grad:
@@ -102,7 +102,7 @@ class PerceptualLoss(nn.Module, ABC):
     def __init__(self, *, dtype: torch.dtype, chunk: int) -> None:
         super().__init__()
         if chunk < 1:
-            raise ValueError(f"chunk: expected at least 1 image, got {chunk}")
+            raise ValueError(f"chunk: got {chunk}, expected at least 1 image")
         self.dtype, self.chunk = dtype, chunk
 
     def forward(
@@ -114,7 +114,7 @@ class PerceptualLoss(nn.Module, ABC):
     def distances(
         self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
     ) -> Float[Tensor, "b"]:
-        """Distance of each image to its target; gradients flow to `images` only, first order.
+        """Distance of each image to its target; gradients flow to ``images`` only, first order.
 
         Raises:
             ValueError: when the shapes of images and targets differ.

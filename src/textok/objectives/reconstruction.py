@@ -1,28 +1,103 @@
-"""Pixel losses between images and their reconstructions."""
+"""What a reconstruction is judged by: one module that owns the losses and their frozen networks.
 
+A loss is a module called with an ``Estimate`` and the pictures; it returns one weighted scalar. To add one, write it
+in a file of its own, give ``LossConfig`` its settings, and build it in ``LossConfig.build``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textok.checks import check
+from textok.objectives.lpips import LPIPS
+from textok.objectives.perceptual import EfficientNetPerceptualLoss, PerceptualLoss
+from textok.objectives.training_pass import Estimate, TrainingPass
 
-def l2_loss(images: Float[Tensor, "b ch h w"], targets: Float[Tensor, "b ch h w"]) -> Float[Tensor, ""]:
-    """Mean squared error per element, computed in fp32.
 
-    The mean runs over batch, channels and pixels, so a weight keeps its meaning at any resolution and batch
-    size.
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What a reconstruction is judged by. Every loss is a mean, so a weight means the same at any size.
 
-    Args:
-        images: reconstructions, [-1, 1] (not clamped).
-        targets: originals, [-1, 1].
+    Attributes:
+        l2, l1: weights of the pixel losses, means over all pixel values on [-1, 1].
+        perceptual: weight of the perceptual distance, a mean over positions, stages and pictures.
+        perceptual_network: "effnet_lite0" (packaged), or "vgg16" / "alexnet" with ``perceptual_weights``.
+        perceptual_weights: safetensors file with the LPIPS network; needed for vgg16 and alexnet only.
     """
-    return F.mse_loss(images.float(), targets.float())
+
+    l2: float = 1.0
+    l1: float = 0.0
+    perceptual: float = 0.1
+    perceptual_network: Literal["effnet_lite0", "vgg16", "alexnet"] = "effnet_lite0"
+    perceptual_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "loss", "l2", "l1", "perceptual", at_least=0)
+        if self.l2 + self.l1 <= 0:
+            raise ValueError("loss: got 0 for both l2 and l1, expected a pixel loss")
+        if (self.perceptual_network == "effnet_lite0") == (self.perceptual_weights is not None):
+            raise ValueError(
+                f"loss.perceptual_weights: got {self.perceptual_weights!r} for {self.perceptual_network}, "
+                "expected a file for vgg16 and alexnet, none for effnet_lite0"
+            )
+
+    def build(self, *, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
+        """The losses by the names that logs give them; frozen networks compute in ``dtype``."""
+        losses: dict[str, nn.Module] = {"pixels": PixelLoss(l2=self.l2, l1=self.l1)}
+        if self.perceptual:
+            network = self.build_perceptual_network(dtype=dtype)
+            losses["perceptual"] = WeightedDistance(network, weight=self.perceptual)
+        return losses
+
+    def build_perceptual_network(self, *, dtype: torch.dtype) -> PerceptualLoss:
+        """The frozen network of the perceptual distance."""
+        if self.perceptual_weights is None:
+            return EfficientNetPerceptualLoss(dtype=dtype)
+        return LPIPS(self.perceptual_weights, net=self.perceptual_network, dtype=dtype)
 
 
-def l1_loss(images: Float[Tensor, "b ch h w"], targets: Float[Tensor, "b ch h w"]) -> Float[Tensor, ""]:
-    """Mean absolute error per element, computed in fp32; normalised like `l2_loss`.
+class ReconstructionObjective(nn.Module):
+    """Every loss of a tokenizer's training pass but those of the discriminator."""
 
-    Args:
-        images: reconstructions, [-1, 1] (not clamped).
-        targets: originals, [-1, 1].
-    """
-    return F.l1_loss(images.float(), targets.float())
+    def __init__(self, config: LossConfig, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.losses = nn.ModuleDict(config.build(dtype=dtype))
+
+    def forward(self, result: TrainingPass, images: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, ""]]:
+        """Weighted terms by name; their sum is what to minimise."""
+        terms = {name: loss(result.estimate, images) for name, loss in self.losses.items()}
+        return terms | {"bottleneck": result.bottleneck_loss}
+
+
+class PixelLoss(nn.Module):
+    """Squared and absolute error, each a mean over batch, channels and pixels, in fp32."""
+
+    def __init__(self, *, l2: float, l1: float) -> None:
+        super().__init__()
+        self.l2, self.l1 = l2, l1
+
+    def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """Weighted sum of both errors."""
+        estimates, targets = estimate.images.float(), images.float()
+        total = images.new_zeros(())
+        if self.l2:
+            total = total + self.l2 * F.mse_loss(estimates, targets)
+        if self.l1:
+            total = total + self.l1 * F.l1_loss(estimates, targets)
+        return total
+
+
+class WeightedDistance(nn.Module):
+    """A perceptual distance times its weight."""
+
+    def __init__(self, network: PerceptualLoss, *, weight: float) -> None:
+        super().__init__()
+        self.network, self.weight = network, weight
+
+    def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """The weighted mean over the batch."""
+        return self.weight * self.network(estimate.images, images)

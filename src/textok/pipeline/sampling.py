@@ -14,7 +14,6 @@ from textok.models.conditions import Condition
 from textok.models.dit import DiT
 from textok.models.generators import Generator
 from textok.models.maskgit import MaskGIT
-from textok.pipeline.diffusion_sampling import sample_diffusion
 from textok.sampling.flow import Guidance, OnStep, Predict, sample, time_grid
 from textok.sampling.masked import decode_masked, guided_logits
 from textok.sampling.random import Random
@@ -29,7 +28,7 @@ class Sampling:
         steps: of the sampler.
         guidance: scale of classifier-free guidance; 1 for none.
         guidance_interval: times within which it acts; 1 is pure noise.
-        sampler: "euler", "heun" or "stochastic" for a flow; "ddim" or "ddpm" for noise prediction.
+        sampler: "euler", "heun", "adams" or "stochastic".
         time_shift: above 1 spends more steps near the noise.
         temperature: of the codes' distribution (MaskGIT).
         confidence_temperature: noise in the order in which codes are fixed (MaskGIT).
@@ -57,8 +56,6 @@ class Sampling:
     def of(cls, generator: Generator) -> "Sampling":
         """The defaults that came with the weights."""
         saved: dict[str, Any] = {}
-        if isinstance(generator, DiT) and generator.config.prediction == "noise":
-            saved = {"sampler": "ddim", "steps": 250}
         if isinstance(generator, MaskGIT):
             saved = {"steps": 12}
         saved |= getattr(generator, "made_by", {}).get("sampling", {})
@@ -96,8 +93,7 @@ def settings_of(generator: Generator) -> tuple[str, ...]:
     shared = ("num_tokens", "steps", "guidance")
     if isinstance(generator, MaskGIT):
         return (*shared, "temperature", "confidence_temperature")
-    flow = ("time_shift",) if generator.config.prediction == "velocity" else ()
-    return (*shared, "guidance_interval", "sampler", *flow)
+    return (*shared, "guidance_interval", "sampler", "time_shift")
 
 
 @torch.inference_mode()
@@ -113,7 +109,7 @@ def draw_latents(
     """Noise to unit-scale latents.
 
     Args:
-        network: predicts velocity or noise.
+        network: predicts the velocity.
         condition: a class or caption a row.
         noise: standard normal; its length is the budget.
         settings: of the sampler.
@@ -121,14 +117,10 @@ def draw_latents(
         on_step: is told the number of finished steps.
 
     Raises:
-        ValueError: for a sampler that does not fit what the network predicts.
+        ValueError: for an unknown sampler.
     """
     guidance = Guidance(scale=settings.guidance, interval=settings.guidance_interval)
     predict = guided(network, condition, guidance)
-    if network.config.prediction == "noise":
-        return sample_diffusion(
-            predict, noise, sampler=settings.sampler, steps=settings.steps, generator=random, on_step=on_step
-        )
     times = time_grid(settings.steps, shift=settings.time_shift)
     return sample(predict, noise, times, sampler=settings.sampler, generator=random, on_step=on_step)
 

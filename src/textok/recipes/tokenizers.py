@@ -8,9 +8,10 @@ from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
+from textok.objectives.reconstruction import LossConfig
 from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
-from textok.training.tokenizer.config import LossConfig, TokenizerRun, ValidationConfig
+from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
 
 ICONS = DataConfig(source="datasets/icons-128", split="train")
 IMAGENET = DataConfig(source="data/imagenet-captioned", split="train", workers=8, keep_decoded_mb=0)
@@ -40,7 +41,7 @@ def icons_128() -> TokenizerRun:
 
 
 def icons_128_gan() -> TokenizerRun:
-    """A GAN phase on top of the shipped icons-128 weights, with a small critic."""
+    """A GAN phase on top of the shipped icons-128 weights, with a small discriminator."""
     run = icons_128()
     return replace(
         run,
@@ -166,7 +167,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
         data=replace(IMAGENET, size=(resolution, resolution)),
         loss=LossConfig(l2=1.0, perceptual=0.1),
         optimizer=replace(adam, kind="adam", warmup_steps=4000, final_lr=0.0),
-        critic_optimizer=adam,
+        discriminator_optimizer=adam,
         adversarial=AdversarialConfig(),
         budgets=BudgetDraw(kind="fixed"),
         text_dtype="bfloat16",

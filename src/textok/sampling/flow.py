@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from textok.checks import check
 from textok.sampling.random import Random, normal
 
-Latents = Float[Tensor, "b k c"]
-Predict = Callable[[Latents, float], Latents]
-"""(latents, time in [0, 1]) -> prediction."""
+State = Float[Tensor, "b ..."]
+"""Latents (b, k, c) or pictures (b, 3, h, w)."""
+Predict = Callable[[State, float], State]
+"""(noisy state, time in [0, 1]) -> velocity."""
 OnStep = Callable[[int], object]
 
 
@@ -37,10 +39,8 @@ class FlowConfig:
     time_shift: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.time_std < 0:
-            raise ValueError(f"flow.time_std: got {self.time_std}, expected 0 or more")
-        if self.time_shift <= 0:
-            raise ValueError(f"flow.time_shift: got {self.time_shift}, expected above 0")
+        check(self, "flow", "time_std", at_least=0)
+        check(self, "flow", "time_shift", above=0)
 
 
 def draw_times(config: FlowConfig, batch: int, *, generator: torch.Generator) -> Float[Tensor, "b"]:
@@ -58,63 +58,104 @@ def shift_times(times: Float[Tensor, "n"], shift: float) -> Float[Tensor, "n"]:
     return shift * times / (1 + (shift - 1) * times)
 
 
-def add_noise(data: Latents, noise: Latents, time: Float[Tensor, "b"]) -> Latents:
+def add_noise(data: State, noise: State, time: Float[Tensor, "b"]) -> State:
     """The point at ``time`` on the line from data to noise."""
-    t = time[:, None, None]
+    t = time.reshape(-1, *[1] * (data.dim() - 1))
     return (1 - t) * data + t * noise
 
 
-def velocity_target(data: Latents, noise: Latents) -> Latents:
+def velocity_target(data: State, noise: State) -> State:
     """What the network learns: the direction of the line."""
     return noise - data
 
 
-def time_grid(steps: int, *, shift: float = 1.0) -> list[float]:
-    """``steps + 1`` times from 1 to 0.
+def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: float = 1.0) -> list[float]:
+    """``steps + 1`` times from ``start`` to 0.
+
+    Args:
+        steps: at least 1.
+        shift: above 1 spends more steps near the noise.
+        power: above 1 spends more steps near the data, by (1 - i / steps) ** power.
+        start: the first time; 1 is pure noise.
 
     Raises:
         ValueError: for less than one step.
     """
     if steps < 1:
         raise ValueError(f"steps: got {steps}, expected at least 1")
-    return shift_times(torch.linspace(1, 0, steps + 1, dtype=torch.float64), shift).tolist()
+    times = torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** power * start
+    return shift_times(times, shift).tolist()
 
 
 # --- samplers -------------------------------------------------------------------------------------------
 
 
 def sample_euler(
-    predict: Predict, noise: Latents, times: list[float], *, on_step: OnStep | None = None
-) -> Latents:
-    """Straight steps: one evaluation each."""
+    predict: Predict,
+    noise: State,
+    times: list[float],
+    *,
+    generator: Random | None = None,
+    on_step: OnStep | None = None,
+) -> State:
+    """Straight steps: one evaluation each; nothing is drawn from ``generator``."""
     x = noise
     for index, (now, after) in enumerate(pairwise(times)):
         x = x + (after - now) * predict(x, now)
-        _tell(on_step, index)
+        _report(on_step, index)
     return x
 
 
 def sample_heun(
-    predict: Predict, noise: Latents, times: list[float], *, on_step: OnStep | None = None
-) -> Latents:
+    predict: Predict,
+    noise: State,
+    times: list[float],
+    *,
+    generator: Random | None = None,
+    on_step: OnStep | None = None,
+) -> State:
     """Second order: the mean of the slopes at both ends of a step; two evaluations each, but for the last."""
     x = noise
     for index, (now, after) in enumerate(pairwise(times)):
         slope = predict(x, now)
         ahead = x + (after - now) * slope
         x = ahead if after == 0 else x + (after - now) * (slope + predict(ahead, after)) / 2
-        _tell(on_step, index)
+        _report(on_step, index)
+    return x
+
+
+def sample_adams(
+    predict: Predict,
+    noise: State,
+    times: list[float],
+    *,
+    generator: Random | None = None,
+    on_step: OnStep | None = None,
+) -> State:
+    """Second-order Adams-Bashforth: the slope is extrapolated from the one before; one evaluation each.
+
+    The first step and the one that ends at the data are straight: an estimate of the data is then met exactly.
+    """
+    x, before, width_before = noise, None, 0.0
+    for index, (now, after) in enumerate(pairwise(times)):
+        width, slope = after - now, predict(x, now)
+        if before is None or after == 0:
+            x = x + width * slope
+        else:
+            x = x + width * (slope + width / (2 * width_before) * (slope - before))
+        before, width_before = slope, width
+        _report(on_step, index)
     return x
 
 
 def sample_stochastic(
     predict: Predict,
-    noise: Latents,
+    noise: State,
     times: list[float],
     *,
     generator: Random,
     on_step: OnStep | None = None,
-) -> Latents:
+) -> State:
     """Euler-Maruyama on the reverse equation with the same marginals and diffusion t (SiT, arXiv 2401.08740).
 
     The score of the line is -(expected noise) / t, and the expected noise is x + (1 - t) * velocity. The last
@@ -130,34 +171,38 @@ def sample_stochastic(
             expected_noise = x + (1 - now) * velocity
             fresh = normal(x.shape, generator, device=x.device)
             x = x - step * (velocity + expected_noise / 2) + (now * step) ** 0.5 * fresh
-        _tell(on_step, index)
+        _report(on_step, index)
     return x
+
+
+SAMPLERS: dict[str, Callable[..., State]] = {
+    "euler": sample_euler,
+    "heun": sample_heun,
+    "adams": sample_adams,
+    "stochastic": sample_stochastic,
+}
 
 
 def sample(
     predict: Predict,
-    noise: Latents,
+    noise: State,
     times: list[float],
     *,
     sampler: str = "euler",
     generator: Random,
     on_step: OnStep | None = None,
-) -> Latents:
+) -> State:
     """Sample by name; the generator serves the stochastic sampler only.
 
     Raises:
         ValueError: for an unknown sampler.
     """
-    if sampler == "euler":
-        return sample_euler(predict, noise, times, on_step=on_step)
-    if sampler == "heun":
-        return sample_heun(predict, noise, times, on_step=on_step)
-    if sampler == "stochastic":
-        return sample_stochastic(predict, noise, times, generator=generator, on_step=on_step)
-    raise ValueError(f"sampler: got {sampler!r}, expected euler, heun or stochastic")
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
+    return SAMPLERS[sampler](predict, noise, times, generator=generator, on_step=on_step)
 
 
-def _tell(on_step: OnStep | None, index: int) -> None:
+def _report(on_step: OnStep | None, index: int) -> None:
     if on_step is not None:
         on_step(index + 1)
 
@@ -190,6 +235,6 @@ class Guidance:
         low, high = self.interval
         return self.scale != 1 and low <= time <= high
 
-    def combine(self, conditional: Latents, unconditional: Latents) -> Latents:
+    def combine(self, conditional: State, unconditional: State) -> State:
         """The guided prediction."""
         return unconditional + self.scale * (conditional - unconditional)

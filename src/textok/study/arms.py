@@ -117,8 +117,6 @@ def encoder_arms(base: TokenizerRun) -> list[Arm]:
         "minilm-8": ("minilm", 8),
         "minilm-16": ("minilm", 16),
         "minilm-32": ("minilm", 32),
-        "minilm-mean": ("minilm:mean", 1),
-        "words": ("words", 32),
     }
     return [
         Arm(
@@ -136,7 +134,7 @@ FIXED_LENGTHS = (8, 32)
 
 
 def budget_arms(base: TokenizerRun) -> list[Arm]:
-    """Other ways to draw the training budgets, a mask token for the tail, and models of one length.
+    """Other ways to draw the training budgets, and models of one length.
 
     The table's base is "both": lengths log-uniform, a quarter of them full, each picture its own, the tail cut.
     """
@@ -151,8 +149,6 @@ def budget_arms(base: TokenizerRun) -> list[Arm]:
         Arm(name=f"budgets-{name}", table="budgets", label=label, run=replace(base, budgets=draw))
         for name, (label, draw) in drawn.items()
     ]
-    masked = replace(base, model=replace(base.model, tail="mask"))
-    arms.append(Arm(name="budgets-mask-token", table="budgets", label="mask token for the tail", run=masked))
     for length in FIXED_LENGTHS:
         model, budgets = replace(base.model, num_latents=length), replace(base.budgets, kind="fixed")
         fixed = replace(base, model=model, budgets=budgets)

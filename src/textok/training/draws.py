@@ -1,4 +1,4 @@
-"""What a training step draws at random: a pure function of seed, step and rank, with no state to save."""
+"""The random numbers of a training step: a pure function of seed, step and rank, with no state to save."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+from textok.checks import check, check_choice
 
 
 def step_generator(seed: int, *, step: int, stream: str) -> torch.Generator:
@@ -33,12 +35,8 @@ class BudgetDraw:
     length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("fixed", "uniform", "log_uniform", "powers"):
-            raise ValueError(
-                f"budgets.kind: got {self.kind!r}, expected fixed, uniform, log_uniform or powers"
-            )
-        if not 0 <= self.full_share <= 1:
-            raise ValueError(f"budgets.full_share: got {self.full_share}, expected a share in [0, 1]")
+        check_choice(self, "budgets", kind=("fixed", "uniform", "log_uniform", "powers"))
+        check(self, "budgets", "full_share", at_least=0, at_most=1)
         if self.length is not None and (self.kind != "fixed" or self.length < 1):
             raise ValueError(
                 f"budgets.length: got {self.length} with {self.kind}, expected 1 or more with fixed"
@@ -78,4 +76,6 @@ def swap_rows(captions: list[str], share: float, *, generator: torch.Generator) 
         return captions
     swapped = drop_rows(len(captions), share, generator=generator).tolist()
     others = captions[1:] + captions[:1]
-    return [other if swap else own for own, other, swap in zip(captions, others, swapped, strict=True)]
+    return [
+        other if swap else caption for caption, other, swap in zip(captions, others, swapped, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The process group, device and number type of a training."""
+"""The process group, device and dtype of a training."""
 
 from datetime import timedelta
 
@@ -14,13 +14,13 @@ PATIENCE = timedelta(hours=12)
 
 
 def mixed_precision(precision: Precision) -> str:
-    """Accelerate's word for the number type of the forward pass."""
+    """Accelerate's word for the dtype of the forward pass."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return "bf16" if inference_dtype(device, precision) == torch.bfloat16 else "no"
 
 
 def start_accelerator(precision: Precision) -> Accelerator:
-    """The process group, the device and the number type; ranks wait for each other up to ``PATIENCE``."""
+    """The process group, the device and the dtype; ranks wait for each other up to ``PATIENCE``."""
     return Accelerator(
         mixed_precision=mixed_precision(precision),
         cpu=not torch.cuda.is_available(),

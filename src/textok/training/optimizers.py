@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from textok.checks import check, check_choice
 from textok.training.muon import StackedMuon
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How weights move.
+    """Which optimizer, and its schedule.
 
     Attributes:
         kind: "muon" (orthogonalised momentum for the blocks' matrices, AdamW for the rest), "adamw", or
@@ -23,7 +24,7 @@ class OptimizerConfig:
         weight_decay: of matrices, decoupled, for muon and adamw; for adam it is added to every gradient.
         warmup_steps: linear from 0 to ``lr``.
         final_lr: share of ``lr`` that a cosine falls to by the end.
-        clip_norm: gradients are scaled to at most this norm; also the critic's.
+        clip_norm: gradients are scaled to at most this norm; also the discriminator's.
     """
 
     kind: Literal["muon", "adamw", "adam"] = "muon"
@@ -35,13 +36,9 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("muon", "adamw", "adam"):
-            raise ValueError(f"optimizer.kind: got {self.kind!r}, expected muon, adamw or adam")
-        for name in ("lr", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"optimizer.{name}: got {getattr(self, name)}, expected above 0")
-        if not 0 <= self.final_lr <= 1:
-            raise ValueError(f"optimizer.final_lr: got {self.final_lr}, expected a share of lr in [0, 1]")
+        check_choice(self, "optimizer", kind=("muon", "adamw", "adam"))
+        check(self, "optimizer", "lr", "clip_norm", above=0)
+        check(self, "optimizer", "final_lr", at_least=0, at_most=1)
 
 
 def build_optimizers(
@@ -51,7 +48,7 @@ def build_optimizers(
 
     Args:
         model: whose parameters.
-        config: how they move.
+        config: which optimizer, and its settings.
         dtype: that the training computes in; Muon's iteration does so too.
     """
     parameters = dict(model.named_parameters())

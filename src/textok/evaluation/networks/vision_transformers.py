@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from textok.evaluation.networks.preprocessing import Preprocessing
 from textok.evaluation.networks.protocol import ImageFeatures
+from textok.models.hub import fetch
 from textok.models.text_encoder import quiet_transformers
 
 
@@ -76,7 +77,9 @@ class VisionTransformer(nn.Module):
         super().__init__()
         family = FAMILIES[name]
         self.name, self.weights = name, str(weights or family.published)
-        folder = _folder(self.weights)
+        folder = Path(self.weights).expanduser()
+        if not folder.is_dir():
+            folder = fetch(self.weights, what="feature network")
         self.preprocessing = Preprocessing.read(folder)
         self.model: Any = _load(folder, family).requires_grad_(False).eval()
         self.output, self.dim = family.output, int(getattr(self.model.config, family.width))
@@ -91,24 +94,6 @@ class VisionTransformer(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             found = self.model(pixel_values=self.preprocessing(images))
         return ImageFeatures(pooled=found[self.output])
-
-
-def _folder(weights: str) -> Path:
-    folder = Path(weights).expanduser()
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(
-            snapshot_download(weights, allow_patterns=["*.json", "*.safetensors"], ignore_patterns=["*/*"])
-        )
-    except (OSError, HFValidationError) as error:  # the hub's errors and a lost connection are OSErrors
-        raise FileNotFoundError(
-            f"feature network {weights}: neither a folder here nor a hub id that could be fetched "
-            f"({type(error).__name__}); without a connection, `hf download {weights}` elsewhere and pass the folder"
-        ) from error
 
 
 def _load(folder: Path, family: Family) -> nn.Module:

@@ -6,16 +6,16 @@ that cost. Axes: b batch, k latent tokens, c latent channels, n codebook entries
 
 from textok.models.bottleneck.continuous import AEConfig, AutoencoderBottleneck, GaussianBottleneck, KLConfig
 from textok.models.bottleneck.discrete import FiniteScalarBottleneck, FSQConfig, VectorBottleneck, VQConfig
-from textok.models.bottleneck.protocol import Bottled, Bottleneck
+from textok.models.bottleneck.protocol import Bottleneck, BottleneckOutput
 
 BottleneckConfig = AEConfig | KLConfig | FSQConfig | VQConfig
 
 __all__ = [
     "AEConfig",
     "AutoencoderBottleneck",
-    "Bottled",
     "Bottleneck",
     "BottleneckConfig",
+    "BottleneckOutput",
     "FSQConfig",
     "FiniteScalarBottleneck",
     "GaussianBottleneck",

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from textok.models.bottleneck.protocol import Bottled, mean_over_present
+from textok.checks import check
+from textok.models.bottleneck.protocol import BottleneckOutput, masked_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,7 @@ class AEConfig:
     latent_dim: int = 8
 
     def __post_init__(self) -> None:
-        if self.latent_dim < 1:
-            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
+        check(self, "bottleneck", "latent_dim", at_least=1)
 
     def build(self) -> "AutoencoderBottleneck":
         """The module of this configuration."""
@@ -31,8 +31,8 @@ class _Continuous(nn.Module):
 
     def latents_of(self, codes: Int[Tensor, "b k"]) -> Float[Tensor, "b k c"]:
         raise ValueError(
-            f"got integer codes of shape {tuple(codes.shape)}, but this tokenizer is continuous: "
-            "pass float latents (b, k, c)"
+            f"tokens: got integer codes of shape {tuple(codes.shape)}, expected float latents (b, k, c): "
+            "this tokenizer is continuous"
         )
 
 
@@ -47,11 +47,11 @@ class AutoencoderBottleneck(_Continuous):
         self,
         states: Float[Tensor, "b k i"],
         *,
-        present: Bool[Tensor, "b k"] | None = None,
+        mask: Bool[Tensor, "b k"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> Bottled:
+    ) -> BottleneckOutput:
         """Pass the states through."""
-        return Bottled(latents=states.float(), loss=states.new_zeros((), dtype=torch.float32))
+        return BottleneckOutput(latents=states.float(), loss=states.new_zeros((), dtype=torch.float32))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +69,8 @@ class KLConfig:
     initial_log_variance: float = -6.0
 
     def __post_init__(self) -> None:
-        if self.latent_dim < 1:
-            raise ValueError(f"bottleneck.latent_dim: got {self.latent_dim}, expected at least 1")
-        if self.weight < 0:
-            raise ValueError(f"bottleneck.weight: got {self.weight}, expected 0 or more")
+        check(self, "bottleneck", "latent_dim", at_least=1)
+        check(self, "bottleneck", "weight", at_least=0)
 
     def build(self) -> "GaussianBottleneck":
         """The module of this configuration."""
@@ -91,20 +89,20 @@ class GaussianBottleneck(_Continuous):
         self,
         states: Float[Tensor, "b k i"],
         *,
-        present: Bool[Tensor, "b k"] | None = None,
+        mask: Bool[Tensor, "b k"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> Bottled:
+    ) -> BottleneckOutput:
         """Sample (training) or take the mean; the maths is in fp32."""
         mean, log_variance = states.float().chunk(2, dim=-1)
         log_variance = (log_variance + self.config.initial_log_variance).clamp(-20, 10)
         nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)  # (b k c)
-        kl = mean_over_present(nats.mean(-1), present)
+        kl = masked_mean(nats.mean(-1), mask)
         latents = mean
         if self.training:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             latents = mean + (0.5 * log_variance).exp() * noise
         statistics = {"kl_nats_per_channel": kl.detach()}
-        return Bottled(
+        return BottleneckOutput(
             latents=latents,
             loss=self.config.weight * kl,
             log_variance=log_variance,

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
-from textok.models.bottleneck.protocol import Bottled, mean_over_present
+from textok.checks import check
+from textok.models.bottleneck.protocol import BottleneckOutput, masked_mean
 
 
 def _code_statistics(counts: Float[Tensor, "n"]) -> dict[str, Tensor]:
@@ -27,16 +28,14 @@ def _straight_through(
     return value.detach() + (carrier - carrier.detach())
 
 
-def _present_only(
-    values: Shaped[Tensor, "b k *c"], present: Bool[Tensor, "b k"] | None
-) -> Shaped[Tensor, "m *c"]:
-    return values.flatten(0, 1) if present is None else values[present]
+def _unmasked(values: Shaped[Tensor, "b k *c"], mask: Bool[Tensor, "b k"] | None) -> Shaped[Tensor, "m *c"]:
+    return values.flatten(0, 1) if mask is None else values[mask]
 
 
 def _count_codes(
-    codes: Int[Tensor, "b k"], present: Bool[Tensor, "b k"] | None, num_codes: int
+    codes: Int[Tensor, "b k"], mask: Bool[Tensor, "b k"] | None, num_codes: int
 ) -> Float[Tensor, "n"]:
-    counts = torch.bincount(_present_only(codes, present), minlength=num_codes).float()
+    counts = torch.bincount(_unmasked(codes, mask), minlength=num_codes).float()
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(counts)
     return counts
@@ -44,7 +43,7 @@ def _count_codes(
 
 @dataclass(frozen=True, kw_only=True)
 class FSQConfig:
-    """Finite scalar quantization (Mentzer et al. 2024, arXiv 2309.15505): one rounded scalar a channel."""
+    """Finite scalar quantization (Mentzer et al. 2024, arXiv 2309.15505): one rounded scalar per channel."""
 
     kind: ClassVar[str] = "fsq"
     levels: tuple[int, ...] = (8, 8, 8, 5, 5, 5)
@@ -61,7 +60,7 @@ class FSQConfig:
 
     @property
     def latent_dim(self) -> int:
-        """One channel a level."""
+        """One channel per level."""
         return len(self.levels)
 
     def build(self) -> "FiniteScalarBottleneck":
@@ -88,15 +87,15 @@ class FiniteScalarBottleneck(nn.Module):
         self,
         states: Float[Tensor, "b k i"],
         *,
-        present: Bool[Tensor, "b k"] | None = None,
+        mask: Bool[Tensor, "b k"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> Bottled:
+    ) -> BottleneckOutput:
         """Round in fp32; latents lie in [-1, 1] per channel."""
         bounded = self.bound(states.float())
         digits = bounded.round()
         codes = ((digits + self.levels // 2).long() * self.strides).sum(-1)
-        counts = _count_codes(codes, present, self.num_codes) if self.training else None
-        return Bottled(
+        counts = _count_codes(codes, mask, self.num_codes) if self.training else None
+        return BottleneckOutput(
             latents=_straight_through(digits, bounded) / (self.levels // 2),
             loss=states.new_zeros((), dtype=torch.float32),
             codes=codes,
@@ -138,18 +137,9 @@ class VQConfig:
     usage_decay: float = 0.99
 
     def __post_init__(self) -> None:
-        if self.codebook_size < 2 or self.latent_dim < 2:
-            raise ValueError(
-                f"bottleneck: got codebook_size {self.codebook_size} and latent_dim {self.latent_dim}, "
-                "expected at least 2 of each"
-            )
-        if min(self.commitment, self.weight, self.revive_below) < 0:
-            raise ValueError(
-                f"bottleneck: got commitment {self.commitment}, weight {self.weight}, "
-                f"revive_below {self.revive_below}, expected 0 or more"
-            )
-        if not 0 <= self.usage_decay < 1:
-            raise ValueError(f"bottleneck.usage_decay: got {self.usage_decay}, expected a number in [0, 1)")
+        check(self, "bottleneck", "codebook_size", "latent_dim", at_least=2)
+        check(self, "bottleneck", "commitment", "weight", "revive_below", at_least=0)
+        check(self, "bottleneck", "usage_decay", at_least=0, below=1)
 
     def build(self) -> "VectorBottleneck":
         """The module of this configuration."""
@@ -175,9 +165,9 @@ class VectorBottleneck(nn.Module):
         self,
         states: Float[Tensor, "b k i"],
         *,
-        present: Bool[Tensor, "b k"] | None = None,
+        mask: Bool[Tensor, "b k"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> Bottled:
+    ) -> BottleneckOutput:
         """Quantize in fp32; autocast is off here, since cosines in 16 bits pick wrong neighbours."""
         with torch.autocast(states.device.type, enabled=False):
             z = F.normalize(states.float(), dim=-1)
@@ -186,15 +176,15 @@ class VectorBottleneck(nn.Module):
             quantized = F.embedding(codes, book)
             pull = (quantized - z.detach()).square().sum(-1)
             commit = (quantized.detach() - z).square().sum(-1)
-            loss = mean_over_present(pull + self.config.commitment * commit, present)
+            loss = masked_mean(pull + self.config.commitment * commit, mask)
         statistics = {}
         if self.training:
-            counts = _count_codes(codes, present, self.num_codes)
+            counts = _count_codes(codes, mask, self.num_codes)
             statistics = {
                 **_code_statistics(counts),
-                "revived": self.revive(_present_only(z.detach(), present), counts, generator=generator),
+                "revived": self.revive(_unmasked(z.detach(), mask), counts, generator=generator),
             }
-        return Bottled(
+        return BottleneckOutput(
             latents=_straight_through(quantized, z),
             loss=self.config.weight * loss,
             codes=codes,

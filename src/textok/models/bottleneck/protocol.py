@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Bottled:
+class BottleneckOutput:
     """What a bottleneck returns.
 
     Attributes:
@@ -38,9 +38,9 @@ class Bottleneck(Protocol):
         self,
         states: Float[Tensor, "b k i"],
         *,
-        present: Bool[Tensor, "b k"] | None = None,
+        mask: Bool[Tensor, "b k"] | None = None,
         generator: torch.Generator | None = None,
-    ) -> Bottled:
+    ) -> BottleneckOutput:
         """Squeeze the states; in training mode this may draw noise from ``generator``."""
         ...
 
@@ -49,8 +49,8 @@ class Bottleneck(Protocol):
         ...
 
 
-def mean_over_present(values: Float[Tensor, "b k"], present: Bool[Tensor, "b k"] | None) -> Float[Tensor, ""]:
+def masked_mean(values: Float[Tensor, "b k"], mask: Bool[Tensor, "b k"] | None) -> Float[Tensor, ""]:
     """Mean of one value a token over the tokens that are present (all of them without a mask)."""
-    if present is None:
+    if mask is None:
         return values.mean()
-    return (values * present).sum() / present.sum().clamp(min=1)
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""One training step of a generator: what goes into the network, and what its output is judged by."""
+"""One training step of a generator: what goes into the network, and its loss."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from torch import Tensor
 
 from textok.data.latents import LatentBatch
 from textok.models.conditions import Condition
-from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGITConfig
 from textok.models.text import TextCondition
-from textok.sampling import diffusion, flow
+from textok.sampling import flow
 from textok.sampling.masked import mask_codes, masked_loss
 from textok.training.draws import drop_rows, step_generator
 from textok.training.generator.config import GeneratorRun
@@ -27,7 +26,7 @@ class MicroRows:
     Attributes:
         tokens: latents (b, k, c) or codes (b, k), cut to the longest budget.
         condition: of each row, some without.
-        lengths: a budget a row; None when all have k.
+        lengths: a budget per row; None when all have k.
         share: of the rank's batch.
         last: whether gradients are complete after it.
     """
@@ -84,29 +83,23 @@ def loss_of(network: Network, part: MicroRows, run: GeneratorRun, *, draws: torc
     """The loss of one part: a mean over its tokens."""
     if isinstance(run.model, MaskGITConfig):
         return _masked_loss(network, part, run.model, draws=draws)
-    return denoising_loss(network, part, run.model, run.flow, draws=draws)
+    return denoising_loss(network, part, run.flow, draws=draws)
 
 
 def denoising_loss(
     network: Network,
     part: MicroRows,
-    model: DiTConfig,
     times: flow.FlowConfig,
     *,
     draws: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Squared error of the predicted velocity, or noise, on a point between data and noise."""
+    """Squared error of the predicted velocity on a point between data and noise."""
     data = part.tokens
     noise = torch.randn(data.shape, generator=draws).to(data)
-    if model.prediction == "velocity":
-        time = flow.draw_times(times, len(data), generator=draws).to(data.device)
-        noisy, target = flow.add_noise(data, noise, time), flow.velocity_target(data, noise)
-    else:
-        steps = diffusion.draw_steps(len(data), generator=draws)
-        time = diffusion.step_time(steps).to(data.device)
-        noisy, target = diffusion.add_noise(data, noise, steps), noise
-    made = network(noisy, time, part.condition, lengths=part.lengths)
-    error = (made - target).square().mean(dim=2)  # (b k)
+    time = flow.draw_times(times, len(data), generator=draws).to(data.device)
+    noisy, target = flow.add_noise(data, noise, time), flow.velocity_target(data, noise)
+    velocity = network(noisy, time, part.condition, lengths=part.lengths)
+    error = (velocity - target).square().mean(dim=2)  # (b k)
     return error.mean() if part.lengths is None else masked_mean(error, part.lengths)
 
 

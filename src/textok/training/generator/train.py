@@ -16,13 +16,15 @@ from textok.models.generators import build_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
 from textok.training.generator.config import GeneratorRun
-from textok.training.generator.state import GeneratorParts, fitted, place
+from textok.training.generator.setup import fitted
 from textok.training.generator.step import loss_of, micro_rows, step_draws
 from textok.training.generator.validation import Preview, export
 from textok.training.launch import start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.parallel import distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
+from textok.training.state import TrainState
 
 
 def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None = None) -> Path:
@@ -41,7 +43,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     accelerator = start_accelerator(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if run.batch_size % world:
-        raise ValueError(f"batch_size: {run.batch_size} rows do not split evenly over {world} ranks")
+        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- latents ------------------------------------------------------------------------------------------
     cache = LatentCache.open(run.data)
@@ -53,7 +55,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     model = build_generator(run.model).to(device)
     model.activation_checkpointing = run.activation_checkpointing
     ema = AveragedModel(model, multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
-    placing = place(model, ema, accelerator, sharded=run.sharded)
+    parallel = distribute(model, ema, accelerator, sharded=run.sharded)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
@@ -63,9 +65,9 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
         folder.start(run, facts={"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world})
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
-    parts = GeneratorParts(model, ema, optimizers, loader, guard, means, placing)
-    step = parts.resume(folder, rank=rank)
-    preview = Preview(run, cache, accelerator=accelerator, placing=placing)
+    state = TrainState(model, ema, parallel, optimizers, loader, guard, means)
+    step = state.resume(folder, rank=rank)
+    preview = Preview(run, cache, accelerator=accelerator, parallel=parallel)
     if shown:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
@@ -83,11 +85,11 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
             draws = step_draws(run, step=step, rank=rank)
             health = torch.zeros((), device=device)
             for part in micro_rows(batch, run, draws=draws, device=device):
-                with nullcontext() if part.last else placing.hold():
-                    loss = loss_of(placing.network, part, run, draws=draws) * part.share
+                with nullcontext() if part.last else parallel.no_sync():
+                    loss = loss_of(parallel.network, part, run, draws=draws) * part.share
                     accelerator.backward(loss)
                 health = health + loss.detach()
-            norm = placing.clip(run.optimizer.clip_norm)
+            norm = parallel.clip_gradients(run.optimizer.clip_norm)
             total = accelerator.reduce(health + norm)  # a rank's trouble is everyone's
             if guard.admits(total):
                 for optimizer in optimizers:
@@ -115,13 +117,13 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
                 preview.run(ema.module, folder, step=step)
                 throughput.restart()
             if step % run.checkpoint_every == 0 or step == last:
-                parts.save(folder, step=step, rank=rank)
-        if step < last:  # asked to stop
-            parts.save(folder, step=step, rank=rank)
+                state.save(folder, step=step, rank=rank)
+        if step < last:  # a stop was requested
+            state.save(folder, step=step, rank=rank)
 
     # --- weights ------------------------------------------------------------------------------------------
     if shown and step < run.steps:
         print(f"stopped at step {step} of {run.steps}; the same command goes on")
-    export(ema.module, run, folder, cache, step=step, placing=placing, accelerator=accelerator)
+    export(ema.module, run, folder, cache, step=step, parallel=parallel, accelerator=accelerator)
     accelerator.wait_for_everyone()
     return folder.path / "weights"

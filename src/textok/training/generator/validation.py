@@ -12,15 +12,14 @@ from textok.evaluation.pages.grids import save_picture
 from textok.evaluation.pages.sample_grid import sample_grid
 from textok.models.checkpoint import CLASS_CAPTIONS_FILE, encode_config
 from textok.models.conditions import ConditionConfig
-from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, build_generator
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.draws import step_generator
 from textok.training.generator.config import GeneratorRun
-from textok.training.generator.parallel import Replicated
-from textok.training.generator.state import fitted_condition
+from textok.training.generator.setup import fitted_condition
 from textok.training.generator.step import MicroRows, condition_of, loss_of
+from textok.training.parallel import Replicated
 from textok.training.run_folder import RunFolder, environment
 from textok.writing import write_json
 
@@ -31,11 +30,11 @@ class Preview:
     """Scores and draws with the EMA weights; the grid's tokenizer is loaded when it is first needed."""
 
     def __init__(
-        self, run: GeneratorRun, cache: LatentCache, *, accelerator: Accelerator, placing: Replicated
+        self, run: GeneratorRun, cache: LatentCache, *, accelerator: Accelerator, parallel: Replicated
     ) -> None:
         manifest = cache.manifest
         self.run_config, self.config, self.manifest = run, run.preview, manifest
-        self.accelerator, self.placing = accelerator, placing
+        self.accelerator, self.parallel = accelerator, parallel
         self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
         self.held_out = _held_out(self.config.held_out, manifest, run.model.condition)
         self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
@@ -47,7 +46,7 @@ class Preview:
 
     def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
         """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""
-        weights = self.placing.weights(averaged)
+        weights = self.parallel.weights(averaged)
         if not self.accelerator.is_main_process:
             return
         model = whole(self.run_config, weights).to(self.accelerator.device).eval()
@@ -140,13 +139,6 @@ def whole(run: GeneratorRun, weights: dict[str, torch.Tensor]) -> Generator:
     return model
 
 
-def sampling_defaults(run: GeneratorRun) -> dict[str, Any]:
-    """What travels with the weights: the preview's settings; a noise predictor keeps the steps of its form."""
-    noise = isinstance(run.model, DiTConfig) and run.model.prediction == "noise"
-    steps = {} if noise else {"steps": run.preview.steps}
-    return steps | {"guidance": run.preview.guidance}
-
-
 def export(
     averaged: nn.Module,
     run: GeneratorRun,
@@ -154,17 +146,17 @@ def export(
     cache: LatentCache,
     *,
     step: int,
-    placing: Replicated,
+    parallel: Replicated,
     accelerator: Accelerator,
 ) -> None:
     """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes.
 
     A class-conditional generator gets the captions of its classes, one of which the decoder reads.
     """
-    weights = placing.weights(averaged)
+    weights = parallel.weights(averaged)
     if not accelerator.is_main_process:
         return
-    sampling = sampling_defaults(run)
+    sampling = {"steps": run.preview.steps, "guidance": run.preview.guidance}
     made_by = {"run": encode_config(run), "step": step, "sampling": sampling, "environment": environment()}
     whole(run, weights).save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
     if run.model.condition.kind == "class":

@@ -12,10 +12,45 @@ from torch.optim import AdamW
 from textok.objectives.adversarial import AdversarialConfig, AdversarialObjective
 from textok.objectives.discriminator import Discriminator, DiscriminatorConfig
 from textok.training.optimizers import OptimizerConfig, learning_rate, set_learning_rate
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.step import total
 
 
-class Critic:
-    """Judges reconstructions from its start step on; says nothing before.
+class NoDiscriminator:
+    """Stands where a training has no GAN terms: it has no loss and moves nothing."""
+
+    def generator_term(
+        self, images: Tensor, terms: dict[str, Tensor], *, step: int, last_layer: Tensor
+    ) -> dict[str, Float[Tensor, ""]]:
+        """No term."""
+        return {}
+
+    def accumulate(
+        self, reals: Tensor, fakes: Tensor, *, step: int, share: float, last: bool
+    ) -> dict[str, Float[Tensor, ""]]:
+        """No term."""
+        return {}
+
+    def gradient_norms(self, *, step: int) -> dict[str, Float[Tensor, ""]]:
+        """No norm."""
+        return {}
+
+    def step(self, *, step: int) -> None:
+        """Move nothing."""
+
+    def zero_grad(self) -> None:
+        """There is no gradient."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """No state."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """There is nothing to load."""
+
+
+class DiscriminatorTraining(NoDiscriminator):
+    """Judges reconstructions from its start step on; has no term before.
 
     Args:
         config: the GAN terms and when they act.
@@ -49,18 +84,17 @@ class Critic:
     def generator_term(
         self,
         images: Float[Tensor, "b 3 h w"],
-        reconstruction: Float[Tensor, ""],
+        terms: dict[str, Float[Tensor, ""]],
         *,
         step: int,
         last_layer: Tensor,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The weighted GAN term of the tokenizer's loss; nothing before the judgement counts."""
+        """The weighted GAN term beside the tokenizer's other ``terms``; no term before it counts."""
         if not self.config.counts_in_generator(step):
             return {}
         loss = self.objective.generator_loss(self.network, images)
-        return {
-            "adversarial": loss * self.objective.generator_weight(reconstruction, loss, last_layer=last_layer)
-        }
+        weight = self.objective.generator_weight(total(terms), loss, last_layer=last_layer)
+        return {"adversarial": loss * weight}
 
     def accumulate(
         self,
@@ -79,12 +113,15 @@ class Critic:
             self.accelerator.backward(sum(terms.values()) * share)
         return terms
 
-    def gradient_norm(self, *, step: int) -> Float[Tensor, ""]:
-        """Clip the gradient and return its norm before that; zero while the discriminator does not train."""
-        if not self.config.trains_discriminator(step):
-            return torch.zeros((), device=self.accelerator.device)
-        norm = self.accelerator.clip_grad_norm_(self.discriminator.parameters(), self.schedule.clip_norm)
-        return torch.as_tensor(norm)
+    def gradient_norms(self, *, step: int) -> dict[str, Float[Tensor, ""]]:
+        """Clip the gradient; its norm before that is zero while the discriminator does not train."""
+        norm = torch.zeros((), device=self.accelerator.device)
+        if self.config.trains_discriminator(step):
+            clip_norm = self.schedule.clip_norm
+            norm = torch.as_tensor(
+                self.accelerator.clip_grad_norm_(self.discriminator.parameters(), clip_norm)
+            )
+        return {"discriminator_grad_norm": norm}
 
     def step(self, *, step: int) -> None:
         """Move the discriminator by the accumulated gradient."""
@@ -111,3 +148,12 @@ class Critic:
         self.discriminator.load_state_dict(state["discriminator"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def build_discriminator(run: TokenizerRun, accelerator: Accelerator) -> NoDiscriminator:
+    """The discriminator with its optimizer, or its stand-in without GAN terms."""
+    if run.adversarial is None:
+        return NoDiscriminator()
+    widths = run.discriminator or DiscriminatorConfig.for_resolution(run.model.image_size)
+    optimizer = run.discriminator_optimizer
+    return DiscriminatorTraining(run.adversarial, widths, optimizer, steps=run.steps, accelerator=accelerator)

@@ -1,4 +1,4 @@
-"""One training step of a tokenizer: what goes into the network, and what its output is judged by."""
+"""One training step of a tokenizer: what goes into the network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,10 @@ from torch import Tensor
 
 from textok.data.samples import Batch
 from textok.models.text import TextCondition
-from textok.models.tokenizer import Reconstruction
-from textok.objectives.perceptual import PerceptualLoss
-from textok.objectives.reconstruction import l1_loss, l2_loss
 from textok.pipeline.cached_text import CachedText
 from textok.pixels import to_unit
 from textok.training.draws import drop_rows, step_generator, swap_rows
-from textok.training.tokenizer.config import LossConfig, TokenizerRun
+from textok.training.tokenizer.config import TokenizerRun
 
 
 @dataclass(frozen=True)
@@ -65,20 +62,3 @@ def micro_batches(
 def total(terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
     """The sum of named scalars."""
     return torch.stack([term.float() for term in terms.values()]).sum()
-
-
-def loss_terms(
-    made: Reconstruction,
-    images: Float[Tensor, "b 3 h w"],
-    loss: LossConfig,
-    perceptual: PerceptualLoss | None,
-) -> dict[str, Float[Tensor, ""]]:
-    """Weighted terms; their sum is the loss."""
-    terms = {"pixels": images.new_zeros(()), "bottleneck": made.bottled.loss}
-    if loss.l2:
-        terms["pixels"] = terms["pixels"] + loss.l2 * l2_loss(made.images, images)
-    if loss.l1:
-        terms["pixels"] = terms["pixels"] + loss.l1 * l1_loss(made.images, images)
-    if perceptual is not None:
-        terms["perceptual"] = loss.perceptual * perceptual(made.images, images)
-    return terms

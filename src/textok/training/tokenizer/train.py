@@ -15,21 +15,19 @@ from tqdm import tqdm
 from textok.data import EvalLoader, TrainLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
+from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.cached_text import CachedText
 from textok.pipeline.stopping import polite_stop
 from textok.training.launch import start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.parallel import distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
+from textok.training.state import TrainState
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.state import (
-    Parts,
-    build_critic,
-    build_perceptual,
-    next_batch,
-    start_from,
-)
-from textok.training.tokenizer.step import loss_terms, micro_batches, total
+from textok.training.tokenizer.discriminator import build_discriminator
+from textok.training.tokenizer.setup import next_batch, start_from
+from textok.training.tokenizer.step import micro_batches, total
 from textok.training.tokenizer.validation import Validation, export, first_batches
 
 
@@ -49,7 +47,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     accelerator = start_accelerator(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if run.batch_size % world:
-        raise ValueError(f"batch_size: {run.batch_size} pictures do not split evenly over {world} ranks")
+        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- data and captions --------------------------------------------------------------------------------
     loader = TrainLoader(run.data, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
@@ -72,72 +70,68 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     averaged = cast(TexTok, ema.module)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
-    perceptual = build_perceptual(run.loss, device=device, dtype=dtype)
-    critic = build_critic(run, accelerator)
-    network = accelerator.prepare(model)
+    objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
+    discriminator = build_discriminator(run, accelerator)
+    parallel = distribute(model, ema, accelerator, sharded=False)
 
     # --- run folder and resume ----------------------------------------------------------------------------
-    folder = RunFolder(out)
-    if accelerator.is_main_process:
+    folder, shown = RunFolder(out), accelerator.is_main_process
+    if shown:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
         folder.start(run, facts=facts)
         folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
-    parts = Parts(model, ema, optimizers, loader, guard, means, validation, critic)
-    step = parts.resume(folder, rank=rank)
-    if accelerator.is_main_process:
+    others = {"validation": validation, "discriminator": discriminator}
+    state = TrainState(model, ema, parallel, optimizers, loader, guard, means, others)
+    step = state.resume(folder, rank=rank)
+    if shown:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
 
     # --- the loop -----------------------------------------------------------------------------------------
     last = run.steps if stop_at is None else min(run.steps, stop_at)
-    throughput, shown = Throughput(), accelerator.is_main_process
+    throughput = Throughput()
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
     with polite_stop() as stop, closing(folder), bar:
         while step < last and not agreed(stop, accelerator):
-            network.train()
+            model.train()
             batch = next_batch(loader, folder, rank=rank)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
-            health = torch.zeros((), device=device)
-            notes: list[dict[str, torch.Tensor]] = []
+            health, records = torch.zeros((), device=device), []
             for part in micro_batches(batch, run, text, step=step, rank=rank, device=device):
-                with nullcontext() if part.last else accelerator.no_sync(network):
-                    made = network(part.images, part.text, lengths=part.lengths, generator=part.noise)
-                    terms = loss_terms(made, part.images, run.loss, perceptual)
-                    if critic is not None:
-                        judged = total(terms)
-                        last_layer = model.decoder.output.weight
-                        terms |= critic.generator_term(made.images, judged, step=step, last_layer=last_layer)
-                    accelerator.backward(total(terms) * part.share)
-                if critic is not None:
-                    terms |= critic.accumulate(
-                        part.images, made.images, step=step, share=part.share, last=part.last
+                with nullcontext() if part.last else parallel.no_sync():
+                    result = parallel.network(
+                        part.images, part.text, lengths=part.lengths, generator=part.noise
                     )
+                    terms = objective(result, part.images)
+                    terms |= discriminator.generator_term(
+                        result.images, terms, step=step, last_layer=model.last_layer
+                    )
+                    accelerator.backward(total(terms) * part.share)
+                terms |= discriminator.accumulate(
+                    part.images, result.images, step=step, share=part.share, last=part.last
+                )
                 losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
-                notes.append(losses | made.bottled.statistics)
+                records.append(losses | result.statistics)
                 health = health + sum(losses.values())
-            norm = accelerator.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
-            norms = {"grad_norm": torch.as_tensor(norm)}
-            if critic is not None:
-                norms["critic_grad_norm"] = critic.gradient_norm(step=step)
+            norms = {"grad_norm": parallel.clip_gradients(run.optimizer.clip_norm)}
+            norms |= discriminator.gradient_norms(step=step)
             health = accelerator.reduce(health + sum(norms.values()))  # a rank's trouble is everyone's
             if guard.admits(health):
                 for optimizer in optimizers:
                     optimizer.step()
                 ema.update_parameters(model)
-                if critic is not None:
-                    critic.step(step=step)
-                for values in (*notes, norms):
+                discriminator.step(step=step)
+                for values in (*records, norms):
                     means.add(values)
             else:
                 folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": batch.keys}])
                 guard.check(step=step + 1, keys=batch.keys)
             model.zero_grad(set_to_none=True)
-            if critic is not None:
-                critic.zero_grad()
+            discriminator.zero_grad()
             step += 1
             throughput.add(run.batch_size)
             bar.update()
@@ -155,9 +149,9 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
                 validation.run(averaged, folder, step=step, accelerator=accelerator)
                 throughput.restart()
             if step % run.checkpoint_every == 0 or step == last:
-                parts.save(folder, step=step, rank=rank)
-        if step < last:  # asked to stop
-            parts.save(folder, step=step, rank=rank)
+                state.save(folder, step=step, rank=rank)
+        if step < last:  # a stop was requested
+            state.save(folder, step=step, rank=rank)
 
     # --- weights ------------------------------------------------------------------------------------------
     loader.close()

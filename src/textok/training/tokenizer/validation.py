@@ -75,6 +75,14 @@ class Validation:
         self._draw(model, folder, step=step)
         self._keep_best(model, folder, scores.rows, step=step)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far and its step."""
+        return self.best
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved best score."""
+        self.best = state
+
     def _draw(self, model: TexTok, folder: RunFolder, *, step: int) -> None:
         shown = self.pictures.spread(self.config.pictures)
         made = reconstruct_all(

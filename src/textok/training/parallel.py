@@ -1,4 +1,4 @@
-"""Where a generator's weights live: whole on every rank (DDP), or spread over the ranks (FSDP2)."""
+"""How ranks hold the weights: whole on every rank (DDP), or spread over the ranks (FSDP2)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -28,17 +29,17 @@ class Replicated:
         network: what the training step calls.
     """
 
-    network: Callable[..., Tensor]
+    network: Callable[..., Any]
 
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
         self.network = accelerator.prepare(model)
 
-    def hold(self) -> AbstractContextManager[Any]:
+    def no_sync(self) -> AbstractContextManager[Any]:
         """Inside, gradients are not exchanged: more micro-batches follow."""
         return self.accelerator.no_sync(cast(nn.Module, self.network))
 
-    def clip(self, norm: float) -> Tensor:
+    def clip_gradients(self, norm: float) -> Tensor:
         """Scale gradients to at most ``norm``; returns what it was, the same on all ranks."""
         return torch.as_tensor(self.accelerator.clip_grad_norm_(self.model.parameters(), norm))
 
@@ -47,7 +48,7 @@ class Replicated:
         return model.state_dict()
 
     def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
-        """Put whole weights into a placed model."""
+        """Load whole weights."""
         model.load_state_dict(state)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
@@ -55,7 +56,7 @@ class Replicated:
         return optimizer.state_dict()
 
     def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Put it back."""
+        """Load whole optimizer state."""
         optimizer.load_state_dict(state)
 
 
@@ -75,7 +76,7 @@ class Sharded(Replicated):
             return self.model(*inputs, **named)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def no_sync(self) -> Iterator[None]:
         """Inside, gradients stay whole on each rank: more micro-batches follow."""
         model = cast(FSDPModule, self.model)
         model.set_requires_gradient_sync(False)
@@ -84,10 +85,10 @@ class Sharded(Replicated):
         finally:
             model.set_requires_gradient_sync(True)
 
-    def clip(self, norm: float) -> Tensor:
+    def clip_gradients(self, norm: float) -> Tensor:
         """As for whole weights; the norm is taken over the parts of all ranks."""
-        found = torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
-        return found.full_tensor() if isinstance(found, DTensor) else found
+        total = torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
+        return total.full_tensor() if isinstance(total, DTensor) else total
 
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """Gathered from all ranks onto the CPU of rank 0."""
@@ -110,3 +111,18 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
     """The transformer blocks inside: what is gathered and let go one after another."""
     stacks = [stack for name, stack in module.named_modules() if name.split(".")[-1] == "blocks"]
     return [block for stack in stacks for block in stack.children()]
+
+
+def distribute(
+    model: nn.Module, ema: AveragedModel, accelerator: Accelerator, *, sharded: bool
+) -> Replicated:
+    """Whole weights on every rank, or parts of them.
+
+    Raises:
+        ValueError: for parts on a single rank.
+    """
+    if not sharded:
+        return Replicated(model, accelerator)
+    if accelerator.num_processes == 1:
+        raise ValueError("sharded: got one rank, expected more; start with torchrun --nproc-per-node N")
+    return Sharded(model, ema.module, accelerator)

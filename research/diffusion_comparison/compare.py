@@ -1,0 +1,122 @@
+"""Rectified flow against noise prediction: one DiT, one latent cache, the same draws; see README.md."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusion import STEPS, add_noise, sample
+from torch import Tensor
+
+from textok.data.latents import LatentBatch, LatentCache, LatentLoader
+from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.models.dit import DiT
+from textok.recipes import GENERATOR_RECIPES
+from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
+from textok.sampling.flow import add_noise as add_flow_noise
+from textok.training.draws import drop_rows, step_generator
+from textok.training.generator.setup import fitted
+from textok.training.generator.step import condition_of
+from textok.training.optimizers import build_optimizers, learning_rate, set_learning_rate
+from textok.training.run_folder import environment
+
+
+def main() -> None:
+    """Train both arms, sample both, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="folder of cached training latents")
+    parser.add_argument("--held-out", required=True, help="folder of cached latents of other pictures")
+    parser.add_argument("--recipe", default="icons-64-dit", choices=GENERATOR_RECIPES)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("diffusion_comparison.json"))
+    options = parser.parse_args()
+    held_out = LatentCache.open(options.held_out)
+    batch = held_out.batch(range(min(len(held_out), 1000)))
+    rows: list[dict[str, Any]] = []
+    for arm in ("flow", "noise"):
+        model = train(arm, options)
+        for sampler, steps in SAMPLERS[arm]:
+            latents = draw(model, batch, sampler=sampler, steps=steps, seed=options.seed)
+            both = (FeatureStatistics.of(tokens.flatten(1)) for tokens in (latents, batch.latents))
+            distance = frechet_distance(*both)
+            rows.append({"arm": arm, "sampler": sampler, "steps": steps, "fd_latents": distance})
+            print(rows[-1])
+    settings = {name: str(value) for name, value in vars(options).items()}
+    record = {"settings": settings, "made_by": environment(), "rows": rows}
+    options.out.write_text(json.dumps(record, indent=2) + "\n")
+
+
+SAMPLERS = {
+    "flow": [("euler", 24), ("euler", 50), ("euler", 250)],
+    "noise": [(sampler, steps) for sampler in ("ddim", "ddpm") for steps in (24, 50, 250)],
+}
+
+
+def train(arm: str, options: argparse.Namespace) -> DiT:
+    """Train the recipe's DiT on one of the two objectives."""
+    cache = LatentCache.open(options.data)
+    recipe = replace(GENERATOR_RECIPES[options.recipe](), data=options.data, steps=options.steps)
+    run = fitted(replace(recipe, seed=options.seed), cache.manifest)
+    torch.manual_seed(run.seed)
+    model = DiT(run.model).train()
+    optimizers = build_optimizers(model, run.optimizer)
+    loader = LatentLoader(cache, batch_size=run.batch_size, seed=run.seed)
+    for step in range(run.steps):
+        set_learning_rate(optimizers, learning_rate(run.optimizer, step=step, steps=run.steps))
+        draws = step_generator(run.seed, step=step, stream="rank 0")
+        loss = LOSSES[arm](model, next(loader), draws, run.condition_dropout)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)
+        for optimizer in optimizers:
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+    return model.eval()
+
+
+def flow_loss(model: DiT, batch: LatentBatch, draws: torch.Generator, dropout: float) -> Tensor:
+    """Squared error of the velocity."""
+    condition = condition_of(batch, kind=model.config.condition.kind)
+    condition = condition.dropped(drop_rows(len(batch.keys), dropout, generator=draws))
+    noise = torch.randn(batch.latents.shape, generator=draws)
+    times = draw_times(FlowConfig(), len(noise), generator=draws)
+    velocity = model(add_flow_noise(batch.latents, noise, times), times, condition)
+    return (velocity - velocity_target(batch.latents, noise)).square().mean()
+
+
+def noise_loss(model: DiT, batch: LatentBatch, draws: torch.Generator, dropout: float) -> Tensor:
+    """Squared error of the noise."""
+    condition = condition_of(batch, kind=model.config.condition.kind)
+    condition = condition.dropped(drop_rows(len(batch.keys), dropout, generator=draws))
+    noise = torch.randn(batch.latents.shape, generator=draws)
+    steps = torch.randint(STEPS, (len(noise),), generator=draws)
+    prediction = model(add_noise(batch.latents, noise, steps), steps / STEPS, condition)
+    return (prediction - noise).square().mean()
+
+
+LOSSES: dict[str, Callable[[DiT, LatentBatch, torch.Generator, float], Tensor]] = {
+    "flow": flow_loss,
+    "noise": noise_loss,
+}
+
+
+@torch.inference_mode()
+def draw(model: DiT, batch: LatentBatch, *, sampler: str, steps: int, seed: int) -> Tensor:
+    """As many latents as the held-out batch has, for its conditions and without guidance."""
+    condition = condition_of(batch, kind=model.config.condition.kind)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(batch.latents.shape, generator=generator)
+
+    def predict(x: Tensor, time: float) -> Tensor:
+        return model(x, torch.full((len(x),), time), condition)
+
+    if sampler == "euler":
+        return sample_euler(predict, noise, time_grid(steps))
+    return sample(predict, noise, sampler=sampler, steps=steps, generator=generator)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The settings that every training run has."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from textok.checks import check
+from textok.training.draws import BudgetDraw
+from textok.training.optimizers import OptimizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Settings shared by tokenizer and generator runs.
+
+    Attributes:
+        name: of the trained weights.
+        optimizer, budgets: see their classes.
+        steps: optimizer steps of the whole run; the schedule depends on it.
+        batch_size: samples per step over all ranks and micro-batches.
+        micro_batch: most samples that a rank takes through the network at once; more are accumulated.
+        seed: of every random choice.
+        ema_decay: of the averaged weights, which are evaluated and exported.
+        precision: "auto" trains in bfloat16 where the hardware multiplies it natively.
+        activation_checkpointing: recompute activations in the backward pass; saves memory, costs a third.
+        log_every, checkpoint_every: in steps.
+        max_skipped_steps: the run stops when more steps than this had a loss or gradient that was not finite.
+    """
+
+    name: str
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    budgets: BudgetDraw = field(default_factory=BudgetDraw)
+    steps: int = 10_000
+    batch_size: int = 64
+    micro_batch: int = 64
+    seed: int = 0
+    ema_decay: float = 0.999
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    activation_checkpointing: bool = False
+    log_every: int = 20
+    checkpoint_every: int = 500
+    max_skipped_steps: int = 20
+
+    def __post_init__(self) -> None:
+        check(self, "", "steps", "batch_size", "micro_batch", "log_every", "checkpoint_every", at_least=1)
+        check(self, "", "ema_decay", at_least=0, below=1)

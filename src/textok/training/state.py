@@ -1,0 +1,92 @@
+"""Everything that a checkpoint of a training run holds, and how it is saved and restored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from accelerate.utils import gather_object
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from textok.training.parallel import Replicated
+from textok.training.run_folder import RunFolder
+from textok.training.runtime import Means, NonFiniteGuard
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What has a state of plain values and tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
+        """Go on from a saved state."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """The state of a run.
+
+    Attributes:
+        model, ema: the trained and the averaged weights.
+        parallel: how the ranks hold them.
+        optimizers: together they move every weight once.
+        loader: where in the data each rank is.
+        guard: counts skipped steps.
+        means: what was added since the last log line.
+        others: further parts that one kind of training has, by name.
+    """
+
+    model: nn.Module
+    ema: AveragedModel
+    parallel: Replicated
+    optimizers: list[Optimizer]
+    loader: Stateful
+    guard: NonFiniteGuard
+    means: Means
+    others: Mapping[str, Stateful] = field(default_factory=dict)
+
+    def save(self, folder: RunFolder, *, step: int, rank: int) -> None:
+        """Write a checkpoint; all ranks call, rank 0 writes."""
+        loaders = gather_object([self.loader.state_dict()])
+        state = {
+            "step": step,
+            "model": self.parallel.weights(self.model),
+            "ema": self.parallel.weights(self.ema.module),
+            "averaged": int(self.ema.n_averaged),
+            "optimizers": [self.parallel.optimizer_state(optimizer) for optimizer in self.optimizers],
+            "loaders": loaders,
+            "skipped": self.guard.skipped,
+            "means": gather_object([self.means.state_dict()]),
+            "others": {name: part.state_dict() for name, part in self.others.items()},
+        }
+        if rank == 0:
+            folder.save(step, state)
+            _list_bad_samples(folder, loaders)
+
+    def resume(self, folder: RunFolder, *, rank: int) -> int:
+        """Load the newest checkpoint, if there is one; returns the step to go on from."""
+        state = folder.latest()
+        if state is None:
+            return 0
+        self.parallel.load_weights(self.model, state["model"])
+        self.parallel.load_weights(self.ema.module, state["ema"])
+        self.ema.n_averaged.fill_(state["averaged"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            self.parallel.load_optimizer(optimizer, saved)
+        self.loader.load_state_dict(state["loaders"][rank])
+        self.guard.skipped = state["skipped"]
+        self.means.load_state_dict(state["means"][rank])
+        for name, part in self.others.items():
+            part.load_state_dict(state["others"][name])
+        return state["step"]
+
+
+def _list_bad_samples(folder: RunFolder, loaders: list[dict[str, Any]]) -> None:
+    """Latents have no bad samples, so their loader reports none."""
+    if "bad" in loaders[0]:
+        folder.replace_records("bad_samples.jsonl", [r for one in loaders for r in one["bad"]["samples"]])

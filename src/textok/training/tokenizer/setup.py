@@ -1,0 +1,32 @@
+"""Where a tokenizer run starts from, and how it takes its batches."""
+
+from textok.data import BadSampleError, Batch, TrainLoader
+from textok.models.tokenizer import TexTok
+from textok.training.run_folder import RunFolder
+
+
+def start_from(model: TexTok, name_or_folder: str) -> None:
+    """Copy the weights of a trained tokenizer of the same shape; its latent statistics are measured anew.
+
+    Raises:
+        ValueError: for a tokenizer of another configuration.
+    """
+    trained = TexTok.from_pretrained(name_or_folder)
+    if trained.config != model.config:
+        raise ValueError(
+            f"init_from: got {name_or_folder} with another configuration, expected that of model; "
+            "set model.* to its values"
+        )
+    model.load_state_dict(trained.state_dict())
+    model.latent_mean.zero_()
+    model.latent_std.fill_(1.0)
+
+
+def next_batch(loader: TrainLoader, folder: RunFolder, *, rank: int) -> Batch:
+    """The next batch; when bad samples stop the run, they are listed in the run folder first."""
+    try:
+        return next(loader)
+    except BadSampleError:
+        name = "bad_samples.jsonl" if rank == 0 else f"bad_samples-rank{rank}.jsonl"
+        folder.replace_records(name, [vars(bad) for bad in loader.bad.samples])
+        raise
