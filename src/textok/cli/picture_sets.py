@@ -121,12 +121,13 @@ def open_pictures(
         FileNotFoundError: when nothing is there.
         ValueError: for an unknown layout, an ``.npz`` without pictures, or a split of one, which has none.
     """
-    from textok.data.images import stored_size
+    from textok.data.images import DRAWN_SIZE, stored_size
     from textok.evaluation.adm import read_adm
 
     if not name.endswith(".npz"):
         source = _config(name, split, (1, 1)).open()
-        size = size or stored_size(source.read(0).image)
+        picture = source.read(0).image
+        size = size or (stored_size(picture) if isinstance(picture, bytes) else DRAWN_SIZE)
         return PictureSet(name=name, split=split, size=size, stored=source, captions=captions)
     if split is not None:
         raise ValueError(f"{name}: split is {split!r}; expected none: an .npz file has no splits")

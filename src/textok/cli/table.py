@@ -41,6 +41,7 @@ COMMANDS = {
     "prior": Command("prior", "prior", "Measure how likely each token is, for textok compress."),
     "reconstruct": Command("reconstruct", "reconstruct", "Lay pictures beside what their tokens give back."),
     "generate": Command("generate", "generate", "Make pictures from prompts or classes."),
+    "scenes": Command("scenes", "scenes", "Compose captioned pictures from drawings, as tars."),
     "cache": Command("cache", "cache", "Encode captioned pictures once, for textok train generator."),
     "train tokenizer": Command("train_tokenizer", "train_tokenizer", "Train a tokenizer by a recipe.", True),
     "train generator": Command("train_generator", "train_generator", "Train a generator by a recipe.", True),

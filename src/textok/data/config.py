@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
-from textok.data.samples import BadSample, BadSampleError, Sample
+from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample
 from textok.data.sources import Source, open_source
 
 
@@ -14,8 +17,8 @@ class DataConfig:
     """Which samples to read and how.
 
     Attributes:
-        source: tar file, glob, folder of tars, image folder, class folders, COCO captions, Places365, parquet
-            file or folder, HF datasets folder.
+        source: "scenes" or "icons" (docs/scenes.md), a tar file, glob, folder of tars, image folder, class folders,
+            COCO captions, Places365, parquet file or folder, HF datasets folder.
         split: part of the source; None when it has only one.
         size: (height, width) of the pictures.
         image_field: column (tables) or file ending (tars) of the picture, if not a usual one.
@@ -86,10 +89,18 @@ def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
     try:
         if config.require_captions and not raw.captions:
             raise ImageError("no caption (require_captions)")
-        image = decode_image(raw.image, config.size, max_pixels=config.max_pixels, resample=config.resample)
+        image = _pixels(raw.image, config)
     except ImageError as error:
         raise BadSampleError(BadSample(key=raw.key, shard=raw.shard, reason=str(error))) from error
-    return Sample(key=raw.key, shard=raw.shard, image=image, captions=raw.captions, label=raw.label)
+    return Sample(
+        key=raw.key, shard=raw.shard, image=image, captions=raw.captions, label=raw.label, facts=raw.facts
+    )
+
+
+def _pixels(image: bytes | DrawnPicture, config: DataConfig) -> UInt8[Tensor, "3 h w"]:
+    if isinstance(image, bytes):
+        return decode_image(image, config.size, max_pixels=config.max_pixels, resample=config.resample)
+    return image.draw(config.size)
 
 
 @dataclass(kw_only=True)

@@ -18,6 +18,8 @@ from torch import Tensor
 Resample = Literal["lanczos", "bicubic"]
 
 DEFAULT_MAX_PIXELS = 64_000_000
+DRAWN_SIZE = (128, 128)
+"""Height and width of pictures that are drawn and not stored, where none is asked for."""
 # Only decoders that run in-process on plain pixels: never EPS (Ghostscript) or other page formats.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 

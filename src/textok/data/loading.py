@@ -11,7 +11,7 @@ import torch
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.decoding import DecodedStore, decode_ahead
-from textok.data.ordering import draw, epoch_order, rank_block
+from textok.data.ordering import RotatedOrder, draw, epoch_order, rank_block
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample
 from textok.data.sources import Source
 
@@ -133,7 +133,9 @@ class TrainLoader:
         limits = [n for n in (self.config.shuffle_shards, self.source.max_window) if n is not None]
         return min(limits, default=None)
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
+    def _epoch_order(self, epoch: int) -> np.ndarray | RotatedOrder:
+        if self._window == 0:
+            return RotatedOrder(len(self.source), seed=self.seed, epoch=epoch)
         return epoch_order(self.source.shard_lengths, seed=self.seed, epoch=epoch, window=self._window)
 
     def _after(self, epoch: int, batch: int) -> tuple[int, int]:
@@ -141,7 +143,7 @@ class TrainLoader:
 
     def _rows(self, epoch: int, batch: int) -> list[int]:
         first = (batch * self.world + self.rank) * self.batch_size
-        return self._order(epoch)[first : first + self.batch_size].tolist()
+        return [int(row) for row in self._order(epoch)[first : first + self.batch_size]]
 
     def _jobs(self, epoch: int, batch: int) -> Iterator[list[int]]:
         while True:
@@ -268,6 +270,7 @@ def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: 
         captions=captions,
         keys=[s.key for s in samples],
         labels=torch.tensor(labels) if len(labels) == len(samples) else None,
+        facts=tuple(s.facts for s in samples),
     )
 
 

@@ -27,6 +27,22 @@ def epoch_order(
     return np.concatenate(windows)
 
 
+class RotatedOrder:
+    """All numbers below ``count`` in order, from a random one on and around; indexed like the array of them.
+
+    For sources whose samples are independent draws, however many: it holds nothing.
+    """
+
+    def __init__(self, count: int, *, seed: int, epoch: int) -> None:
+        self._count, self._start = count, draw(count, seed, epoch, "start")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: int | slice) -> np.ndarray:
+        return (np.asarray(range(self._count)[place], dtype=np.int64) + self._start) % self._count
+
+
 def rank_block(count: int, *, rank: int, world: int) -> range:
     """The contiguous part of ``range(count)`` that belongs to ``rank``; the parts cover it all."""
     return range(count * rank // world, count * (rank + 1) // world)

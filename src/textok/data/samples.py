@@ -1,9 +1,19 @@
 """The one sample schema: what every source hands out, what a batch holds, and how a bad sample is told."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int, UInt8
 from torch import Tensor
+
+
+@runtime_checkable
+class DrawnPicture(Protocol):
+    """A picture that is not stored but drawn, at any size."""
+
+    def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+        """RGB pixels; raises ``ValueError`` for a size that cannot be drawn."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,16 +23,18 @@ class RawSample:
     Attributes:
         key: name of the sample, unique within its shard.
         shard: file that holds it; error messages name it.
-        image: the encoded picture (WebP, PNG, JPEG, ...).
+        image: the encoded picture (WebP, PNG, JPEG, ...), or one to be drawn.
         captions: none, one or several captions of the same picture.
         label: class label, if the source has one.
+        facts: what the picture shows as one line of JSON, if the source has such; see ``data.scenes.facts``.
     """
 
     key: str
     shard: str
-    image: bytes
+    image: bytes | DrawnPicture
     captions: tuple[str, ...] = ()
     label: int | None = None
+    facts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +46,7 @@ class Sample:
     image: UInt8[Tensor, "3 h w"]
     captions: tuple[str, ...] = ()
     label: int | None = None
+    facts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +58,14 @@ class Batch:
         captions: b captions; "" stands for no caption.
         keys: b sample names.
         labels: (b,), or None unless every sample has a label.
+        facts: b lines of JSON; "" stands for none.
     """
 
     images: UInt8[Tensor, "b 3 h w"]
     captions: list[str]
     keys: list[str]
     labels: Int[Tensor, "b"] | None = None
+    facts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)

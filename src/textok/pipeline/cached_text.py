@@ -23,6 +23,7 @@ class CachedText:
     ) -> None:
         self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
         self.dtype, self.device = dtype, device
+        self._encode: Encode | None = None
         info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
         if info.dim != config.text_dim:
             raise ValueError(f"model.text_dim: got {config.text_dim}, but {self.name} is {info.dim} wide")
@@ -37,6 +38,10 @@ class CachedText:
         """Encode what the cache lacks; returns how many captions that were."""
         return self.cache.warm(captions, self._encoder, progress=progress)
 
+    def encode_unstored(self) -> None:
+        """From now on encode captions that are not stored as they come, and store none: for endless captions."""
+        self._encode = self._encode or self._encoder()
+
     def _encoder(self) -> Encode:
         encoder = TextEncoder.from_pretrained(
             self.name, max_tokens=self.max_tokens, dtype=self.dtype, device=self.device
@@ -45,4 +50,11 @@ class CachedText:
 
     def __call__(self, captions: Sequence[str]) -> TextCondition:
         """Text of the captions in fp32, padded to the longest of them."""
-        return TextCondition.pad([states.float() for states in self.cache.get(captions)])
+        lacking = [] if self._encode is None else self.cache.missing(captions)
+        if self._encode is None or not lacking:
+            return TextCondition.pad([states.float() for states in self.cache.get(captions)])
+        states = dict(zip(lacking, self._encode(lacking), strict=True))
+        rows = [
+            states[caption] if caption in states else self.cache.get([caption])[0] for caption in captions
+        ]
+        return TextCondition.pad([row.float().cpu() for row in rows])

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from textok.data.files import find_files, listing
 from textok.data.records import Fields
 from textok.data.samples import RawSample
+from textok.data.scenes.names import is_drawn, open_drawn
 from textok.data.sources.coco import coco_annotations, is_coco, open_coco, open_coco_folder
 from textok.data.sources.folder import METADATA, open_image_folder
 from textok.data.sources.listed import open_bare_folder
@@ -32,7 +33,8 @@ class Source(Protocol):
 
     Attributes:
         shard_lengths: samples in each shard, in order; shuffling keeps windows of shards together.
-        max_window: how many shards it can serve in mixed order cheaply; None = all.
+        max_window: how many shards it can serve in mixed order cheaply; None = all, 0 = the samples are independent
+            draws that need no other order.
         fingerprint: hash of file names, sizes and the sample count.
     """
 
@@ -68,8 +70,8 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
     """Open a data set.
 
     Args:
-        source: a file, a folder or a glob; COCO captions are ``captions_SPLIT.json``, where the pictures lie
-            beside it as COCO unpacks, or ``FILE.json:FOLDER``.
+        source: "scenes" or "icons" (docs/scenes.md), a file, a folder or a glob; COCO captions are
+            ``captions_SPLIT.json``, where the pictures lie beside it as COCO unpacks, or ``FILE.json:FOLDER``.
         split: which part of it, told by file names (``SPLIT-000000.tar``, ``SPLIT-00000-of-00001.parquet``),
             by folders (``SPLIT/``) or by the data set; None when there is only one, or for a whole glob.
         fields: names of the image, caption and label fields, where they are not the usual ones.
@@ -78,6 +80,8 @@ def open_source(source: str | Path, split: str | None = None, *, fields: Fields 
         FileNotFoundError: when nothing is there.
         ValueError: when the layout or the split is unknown; the message says what was found.
     """
+    if is_drawn(source):
+        return open_drawn(str(source), split)
     fields = fields or Fields()
     if is_coco(source):
         return open_coco(source, split, fields=fields)

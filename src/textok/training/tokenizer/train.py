@@ -56,7 +56,11 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     text = None
     if run.model.placement != "none":
         text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(device))
-        captions = [*loader.source.captions(), *held_out.captions]
+        captions = list(held_out.captions)
+        if loader.source.max_window == 0:  # composed without end
+            text.encode_unstored()
+        else:
+            captions += loader.source.captions()
         text.warm(captions[rank::world], progress=accelerator.is_main_process)
         accelerator.wait_for_everyone()
 

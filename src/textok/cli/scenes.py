@@ -1,0 +1,103 @@
+"""``textok scenes``: composed pictures with their captions and facts, as tars, and a page of examples."""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tqdm import tqdm
+from tyro.conf import arg
+
+from textok.cli.checks import check_at_least
+from textok.data.images import tensor_to_image
+from textok.data.scenes.captions import DENSITIES, write_caption
+from textok.data.scenes.export import Format, write_shards
+from textok.data.scenes.picture import check_scene_size
+from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
+from textok.evaluation.pages.document import html_page
+from textok.writing import MARKER, check_target, mark_folder, strict_json, write_text
+
+_ON_PAGE = 48
+
+
+def scenes(
+    *,
+    out: Path,
+    count: int = 1000,
+    split: Literal["train", "val", "test-drawing", "test-concept"] = "train",
+    size: int = 128,
+    density: Literal["name", "short", "dense", "mixed"] = "mixed",
+    seed: int = 0,
+    max_drawings: int = 4,
+    drawings: str = "",
+    file_format: Format = "webp",
+    page: Annotated[Path | None, arg(help_behavior_hint="(default: no page)")] = None,
+) -> None:
+    """Compose captioned pictures from drawings: tars with pictures, captions and the facts behind them.
+
+    The same command goes on where it was stopped. Trainings need no tars: --data.source scenes draws them as
+    they are needed.
+
+    Args:
+        out: the folder for the tars.
+        count: scenes, from the first.
+        split: whose drawings they show; no drawing is in two splits.
+        size: pixels a side, 64 to 512.
+        density: how much the captions tell; mixed draws one of the three for each scene.
+        seed: of the scenes.
+        max_drawings: different drawings in a scene at most, 1 to 4.
+        drawings: folder with the drawings; default datasets/drawings-rgba.
+        file_format: of the pictures, lossless both.
+        page: HTML file for a page with the first 48 scenes and all three captions of each.
+    """
+    check_at_least(1, count=count)
+    check_scene_size(size)
+    if count > LENGTHS[split]:
+        raise ValueError(f"count: got {count}; expected at most {LENGTHS[split]:,} for {split}")
+    options = SceneOptions(density=density, seed=seed, max_drawings=max_drawings, drawings=drawings)
+    source = SceneSource(split, options)
+    settings = strict_json({"scenes": source.fingerprint, "size": size, "format": file_format})
+    _check_out(out, settings)
+    mark_folder(out, settings)
+    with tqdm(total=count, unit="scene") as bar:
+        for done in write_shards(source, out, count=count, size=size, file_format=file_format):
+            bar.update(done - bar.n)
+    if page is not None:
+        write_text(page, example_page(source, count=min(count, _ON_PAGE)))
+    print(f"{out}: {count} scenes of {split}, {size} px{f'; {page}' if page else ''}")
+
+
+def _check_out(out: Path, settings: str) -> None:
+    """That the folder is new, or holds scenes of the same settings.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    check_target(out)
+    marker = out / MARKER
+    if marker.is_file() and strict_json(settings) not in marker.read_text():
+        raise ValueError(
+            f"out: got {out}, which holds something made with other settings; choose another folder"
+        )
+
+
+def example_page(source: SceneSource, *, count: int) -> str:
+    """A page of scenes, each with its captions of all three densities."""
+    cards = "\n".join(_card(source, index) for index in range(count))
+    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1.5rem"
+    return html_page(
+        f"<h1>Scenes of {escape(source.split)}</h1>\n<div style='{style}'>{cards}</div>", title="Scenes"
+    )
+
+
+def _card(source: SceneSource, index: int) -> str:
+    facts = source.facts(index)
+    data = io.BytesIO()
+    tensor_to_image(source.draw(index, 192)).save(data, "webp", quality=90)
+    picture = base64.b64encode(data.getvalue()).decode()
+    captions = [write_caption(facts, source.caption_stream(index), density).text for density in DENSITIES]
+    lines = "".join(
+        f"<p><b>{name}</b> {escape(text)}</p>" for name, text in zip(DENSITIES, captions, strict=True)
+    )
+    return f'<figure><img src="data:image/webp;base64,{picture}" width="192" height="192" alt="">{lines}</figure>'

@@ -1,0 +1,1 @@
+"""Scenes: pictures composed from drawings, with captions at three densities and the facts behind both."""

@@ -1,0 +1,214 @@
+"""The drawings that scenes are made of: their words, their measured colours, and their pixels, decoded once."""
+
+import io
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from textok.data.files import fingerprint_files
+from textok.data.scenes.colours import colour_of
+from textok.data.scenes.words import colour_words, parse_noun, without_colours
+
+SPLITS = ("train", "val", "test-drawing", "test-concept")
+FOLDER = Path("datasets") / "drawings-rgba"
+STYLES = {
+    "fluent-3d": ("glossy 3D", "emoji"), "fluent-flat": ("flat vector", "emoji"), "noto": ("softly shaded", "emoji"),
+    "noto-v1": ("rounded retro", "emoji"), "twemoji": ("simple flat-colored", "emoji"),
+    "emojione": ("crisp clean-edged", "emoji"), "fxemoji": ("bold cartoon", "emoji"),
+    "openclipart": ("clip art", "drawing"),
+}  # fmt: skip
+"""What the source sets look like: an adjective and a noun."""
+
+CACHE_BYTES = 256 << 20
+"""Decoded pixels that one process keeps: all train drawings for scenes up to 64 px (244 MB), a quarter for larger."""
+
+_SIDE = 128
+_LONGEST_PHRASE = 8  # words
+_LEAST_COVER = 6  # percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One drawing without its pixels.
+
+    Attributes:
+        key: its name in its source set.
+        icon_key: the key of the same drawing in icons-128.
+        style: its source set.
+        concept: what it shows, a key that all styles share.
+        phrase: noun phrase with its article.
+        keywords: further words.
+        colors: measured names with their percent, the largest first.
+        hsv: typical hue (in 256ths), saturation and value of the first of them.
+        turns: colours to which it can be turned.
+        cover: percent of its square that is opaque.
+        icon_caption: its caption in icons-128.
+        icon_background: its background there.
+    """
+
+    key: str
+    icon_key: str
+    style: str
+    concept: str
+    phrase: str
+    keywords: tuple[str, ...]
+    colors: tuple[tuple[str, int], ...]
+    hsv: tuple[int, int, int]
+    turns: tuple[str, ...]
+    cover: int
+    icon_caption: str
+    icon_background: str
+
+    @cached_property
+    def plain_phrase(self) -> str:
+        """The phrase without colour words; "" where it does not read well without."""
+        return without_colours(self.phrase) if colour_words(self.phrase) else self.phrase
+
+    @cached_property
+    def colour(self) -> str:
+        """The measured colour; "" where many colours share it, or for skin and flags, where it says little."""
+        says_little = "skin" in self.phrase or self.phrase.startswith("the flag")
+        return "" if says_little else colour_of(self.colors)
+
+    @cached_property
+    def can_turn(self) -> bool:
+        """Whether it may be shown in another colour without making its words untrue."""
+        fixed = "skin" in self.phrase or "flag" in self.phrase or not self.plain_phrase
+        return bool(self.turns) and not fixed
+
+    @cached_property
+    def usable(self) -> bool:
+        """Whether scenes use it: enough is opaque; its words are short, say what is seen, and no colour it has not."""
+        if (
+            self.cover < _LEAST_COVER
+            or self.phrase.startswith("a computer icon for")
+            or len(self.phrase.split()) > _LONGEST_PHRASE
+        ):
+            return False
+        return bool(self.plain_phrase) or not self.colour or self.colour in colour_words(self.phrase)
+
+    @cached_property
+    def own_words(self) -> tuple[str, str]:
+        """Its phrase and its colour as drawn; a colour that the phrase names itself is not said twice."""
+        if self.colour and self.plain_phrase:
+            return self.plain_phrase, self.colour
+        return self.phrase, ""
+
+
+class Drawings:
+    """The drawings of one split.
+
+    Args:
+        folder: where ``SPLIT.parquet`` lies.
+        split: one of ``SPLITS``.
+
+    Raises:
+        FileNotFoundError: when the folder or the file is not there.
+        ValueError: for an unknown split, or a file without the measured columns.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split: got {split!r}; expected one of {', '.join(SPLITS)}")
+        self.path = folder / f"{split}.parquet"
+        if not self.path.is_file():
+            raise FileNotFoundError(f"drawings: got {folder}, which lacks {self.path.name}; {ADVICE}")
+        table = pq.read_table(self.path)
+        if "icon_key" not in table.column_names:
+            raise ValueError(
+                f"{self.path}: got columns {table.column_names}; expected those of datasets/build/measure.py"
+            )
+        self._bytes = table["image"].combine_chunks()
+        self.rows = [_drawing(row) for row in table.drop_columns(["image"]).to_pylist()]
+        self.fingerprint = fingerprint_files([self.path], len(self.rows))
+        self._cache: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
+        self._cached_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def usable(self) -> list[int]:
+        """Places of the drawings that scenes use."""
+        return [place for place, drawing in enumerate(self.rows) if drawing.usable]
+
+    @cached_property
+    def by_style(self) -> dict[str, list[int]]:
+        """The usable ones by their style."""
+        groups: dict[str, list[int]] = {}
+        for place in self.usable:
+            groups.setdefault(self.rows[place].style, []).append(place)
+        return groups
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of each drawing by its key."""
+        return {drawing.key: place for place, drawing in enumerate(self.rows)}
+
+    def image(self, place: int, side: int) -> Image.Image:
+        """The drawing in premultiplied RGBA, at most ``side`` x ``side`` but not larger than half or all of 128."""
+        least = _SIDE // 2 if side <= _SIDE // 2 else _SIDE
+        key = (place, least)
+        image = self._cache.get(key)
+        if image is None:
+            image = self._decode(place, least)
+            self._keep(key, image)
+        else:
+            self._cache.move_to_end(key)
+        return image
+
+    def straight(self, place: int) -> Image.Image:
+        """The drawing as stored, RGBA of 128 x 128."""
+        return Image.open(io.BytesIO(self._bytes[place].as_py())).convert("RGBA")
+
+    def _decode(self, place: int, side: int) -> Image.Image:
+        image = self.straight(place).convert("RGBa")
+        return image if side == _SIDE else image.reduce(_SIDE // side)
+
+    def _keep(self, key: tuple[int, int], image: Image.Image) -> None:
+        self._cache[key] = image
+        self._cached_bytes += 4 * key[1] ** 2
+        while self._cached_bytes > CACHE_BYTES:
+            (_, side), _ = self._cache.popitem(last=False)
+            self._cached_bytes -= 4 * side**2
+
+
+ADVICE = (
+    "the drawings (55 MB) lie in datasets/drawings-rgba of the repository, not in the wheel: run in a clone, or "
+    "copy that folder and name it: scenes:drawings=FOLDER"
+)
+
+
+def drawings_folder(folder: str | None) -> Path:
+    """The folder with the drawings: the named one, that of the working directory, or that of this clone.
+
+    Raises:
+        FileNotFoundError: when there is none; says where to get it.
+    """
+    clone = Path(__file__).resolve().parents[4]
+    candidates = [Path(folder)] if folder else [FOLDER, clone / FOLDER]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"drawings: got no folder {' or '.join(map(str, candidates))}; {ADVICE}")
+
+
+def _drawing(row: dict[str, Any]) -> Drawing:
+    names = ("key", "icon_key", "style", "concept", "phrase", "cover", "icon_caption", "icon_background")
+    return Drawing(
+        **{name: row[name] for name in names},
+        keywords=tuple(row["keywords"]),
+        colors=tuple((color["name"], color["percent"]) for color in row["colors"]),
+        hsv=(row["hsv"][0], row["hsv"][1], row["hsv"][2]),
+        turns=tuple(row["turns"]),
+    )
+
+
+def noun_of(drawing: Drawing) -> str:
+    """The last word of what a drawing is called, for telling whether two drawings are called alike."""
+    return parse_noun(drawing.phrase).text.split()[-1].lower()

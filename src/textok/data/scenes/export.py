@@ -1,0 +1,70 @@
+"""Scenes as webdataset tars: a picture, ``KEY.txt`` with its caption, ``KEY.json`` with that and the facts."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from textok.data.images import tensor_to_image
+from textok.data.scenes.source import SceneSource
+from textok.writing import replacing
+
+Format = Literal["png", "webp"]
+SHARD = 1000
+_SAVING: dict[Format, dict[str, Any]] = {"png": {}, "webp": {"lossless": True, "method": 1, "quality": 20}}
+
+
+def write_shards(
+    source: SceneSource, out: Path, *, count: int, size: int, file_format: Format = "webp"
+) -> Iterator[int]:
+    """Write the first scenes of a source, a thousand per tar; a shard that is there already is left as it is.
+
+    Args:
+        source: the scenes.
+        out: the folder.
+        count: how many scenes.
+        size: pixels a side.
+        file_format: "webp" is lossless, about half the size of "png".
+
+    Yields:
+        How many scenes are there after each shard.
+    """
+    for start in range(0, count, SHARD):
+        end = min(start + SHARD, count)
+        path = out / f"{source.split}-{start // SHARD:06d}.tar"
+        if not _is_whole(path, end - start):
+            with (
+                replacing(path) as temporary,
+                tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
+            ):
+                for index in range(start, end):
+                    _add_scene(tar, source, index, size=size, file_format=file_format)
+        yield end
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    """Whether a shard holds so many scenes; the last one of an earlier, shorter run does not."""
+    if not path.is_file():
+        return False
+    with tarfile.open(path) as tar:
+        return sum(member.name.endswith(".txt") for member in tar) == count
+
+
+def _add_scene(
+    tar: tarfile.TarFile, source: SceneSource, index: int, *, size: int, file_format: Format
+) -> None:
+    sample = source.read(index)
+    picture = io.BytesIO()
+    tensor_to_image(source.draw(index, size)).save(picture, file_format, **_SAVING[file_format])
+    record = {"caption": sample.captions[0], "facts": json.loads(sample.facts)}
+    _add(tar, f"{sample.key}.{file_format}", picture.getvalue())
+    _add(tar, f"{sample.key}.txt", sample.captions[0].encode())
+    _add(tar, f"{sample.key}.json", json.dumps(record).encode())
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o644
+    tar.addfile(member, io.BytesIO(data))

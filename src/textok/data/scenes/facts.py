@@ -1,0 +1,189 @@
+"""What a scene holds: all that its picture and its captions are made from, and what a judge may ask."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+GRID = 512
+"""Units along a side of the picture in which places and sizes are given."""
+
+FILL = 92
+"""Percent of its square that the longer side of a drawing takes."""
+
+Size = Literal["small", "medium", "large"]
+BackgroundKind = Literal["plain", "two-part", "gradient"]
+Direction = Literal["vertical", "horizontal"]
+
+_NEAR_EDGE, _FAR_EDGE = 205, 307
+"""Between them lies the center: 40 to 60 percent of the side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """One drawing in a scene, once or several times.
+
+    Attributes:
+        drawing: key of the drawing.
+        concept: what it shows, a key that all styles share.
+        phrase: noun phrase with its article, without a colour that the drawing does not have.
+        style: source set of the drawing, such as "noto".
+        keywords: further words about it.
+        colour: measured name, "red and white" for two, "" where no colour prevails or the words name it already.
+        turn: the colour to which its hue was turned; "" if it is as drawn.
+        size: by ``side``.
+        side: side of its square, in 512ths of the picture's.
+        centers: (x, y) of each copy, in 512ths, from the top left; later ones lie over earlier ones.
+        mirrored: whether left and right are exchanged.
+        arrangement: "row", "column" or "scattered" for several copies, "" for one.
+    """
+
+    drawing: str
+    concept: str
+    phrase: str
+    style: str
+    keywords: tuple[str, ...]
+    colour: str
+    turn: str
+    size: Size
+    side: int
+    centers: tuple[tuple[int, int], ...]
+    mirrored: bool
+    arrangement: str = ""
+
+    @property
+    def count(self) -> int:
+        """How many copies there are."""
+        return len(self.centers)
+
+    @property
+    def center(self) -> tuple[int, int]:
+        """The mean of its copies' centers."""
+        return mean_center(self.centers)
+
+    @property
+    def place(self) -> str:
+        """Where its center lies in a grid of three by three: "top left", "top", ..., "center", ..., "bottom right"."""
+        x, y = self.center
+        across = "left" if x < _NEAR_EDGE else "right" if x > _FAR_EDGE else ""
+        along = "top" if y < _NEAR_EDGE else "bottom" if y > _FAR_EDGE else ""
+        return f"{along} {across}".strip() or "center"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Background:
+    """What lies behind: one colour, two parts, or a gradient from the first to the second.
+
+    Attributes:
+        kind: see above.
+        names: one or two names of colours.
+        colours: their RGB.
+        direction: "vertical" goes from top to bottom, "horizontal" from left to right.
+        split: where the second part begins, in 512ths.
+    """
+
+    kind: BackgroundKind
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    direction: Direction = "vertical"
+    split: int = GRID // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A scene: its things, the first drawn first, and its background."""
+
+    things: tuple[Thing, ...]
+    background: Background
+
+    @property
+    def total(self) -> int:
+        """Drawings in the picture, copies included."""
+        return sum(thing.count for thing in self.things)
+
+    def to_json(self) -> str:
+        """One line of JSON, with the places and counts by name."""
+        named = [{**asdict(thing), "count": thing.count, "place": thing.place} for thing in self.things]
+        relations = [
+            {"thing": a, "relation": r, "to": b}
+            for a in range(len(self.things))
+            for b in range(a)
+            if (r := relation(self.things[a], self.things[b]))
+        ]
+        return json.dumps({"things": named, "background": asdict(self.background), "relations": relations})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Facts":
+        """The facts that :meth:`to_json` wrote; what can be derived is derived anew.
+
+        Raises:
+            ValueError: when it is not such a line.
+        """
+        try:
+            record = json.loads(text)
+            things = tuple(_thing(entry) for entry in record["things"])
+            background = Background(**{name: _tuples(value) for name, value in record["background"].items()})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"facts: got {text!r:.80}; expected the JSON of a scene ({error})") from error
+        return cls(things=things, background=background)
+
+    def changed(self, number: int, **fields: Any) -> "Facts":
+        """The same scene with fields of one thing replaced."""
+        things = list(self.things)
+        things[number] = replace(things[number], **fields)
+        return replace(self, things=tuple(things))
+
+
+def relation(thing: Thing, other: Thing) -> str:
+    """How ``thing`` lies to ``other``: "left of", "right of", "above", "below", "" or "in front of".
+
+    It is in front where it covers a part, if it is the one that is drawn later.
+    """
+    if thing.count == other.count == 1 and overlap(box(thing), box(other)) >= 10:
+        return "in front of"
+    (x, y), (u, v) = thing.center, other.center
+    across, along = abs(x - u), abs(y - v)
+    if max(across, along) < 80 or 10 * max(across, along) < 13 * min(across, along):
+        return ""
+    if across > along:
+        return "left of" if x < u else "right of"
+    return "above" if y < v else "below"
+
+
+Box = tuple[int, int, int, int]
+
+
+def box(thing: Thing, copy: int = 0) -> Box:
+    """Left, top, right, bottom of a copy's square, in 512ths; it may reach over the picture's edge."""
+    return square(thing.centers[copy], thing.side)
+
+
+def square(center: tuple[int, int], side: int) -> Box:
+    """The box of that center and side."""
+    left, top = center[0] - side // 2, center[1] - side // 2
+    return left, top, left + side, top + side
+
+
+def mean_center(centers: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The mean of some centers, rounded down."""
+    across, along = zip(*centers, strict=True)
+    return sum(across) // len(centers), sum(along) // len(centers)
+
+
+def overlap(one: Box, other: Box) -> int:
+    """The common area of two boxes, in percent of the smaller one."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0
+    smaller = min((one[2] - one[0]) * (one[3] - one[1]), (other[2] - other[0]) * (other[3] - other[1]))
+    return width * height * 100 // smaller
+
+
+def _thing(entry: dict[str, Any]) -> Thing:
+    derived = ("count", "place")
+    return Thing(**{name: _tuples(value) for name, value in entry.items() if name not in derived})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
