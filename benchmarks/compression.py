@@ -8,9 +8,10 @@ file without captions, divided by the pictures. The loss is that of mean PSNR ag
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from textok.codec import Prior, Record, TtkReader, TtkWriter, find_prior, header_for
+from textok.codec import Prior, TtkReader, TtkWriter, find_prior, header_for
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.reconstruction import Row
@@ -69,25 +70,14 @@ def measured(
 
 def through_a_file(tokenizer: ImageTokenizer, tokens: Tokens, prior: Prior | None) -> tuple[float, Tokens]:
     """Bytes a picture, and the tokens as they come back."""
-    import torch
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.ttk"
         header = header_for(tokenizer.model, prior=prior, captions=False)
         with path.open("wb") as stream, TtkWriter(stream, header, prior=prior) as writer:
-            for key, values in zip(tokens.keys, tokens.values, strict=True):
-                writer.add(Record(key=key, values=values, grid=tokens.grid, caption=None))
+            writer.add(tokens)
         with TtkReader(path, prior=prior) as reader:
-            values = torch.stack([record.values for record in reader])
-        size = path.stat().st_size / len(tokens)
-    rounded = Tokens(
-        values=values,
-        model_id=tokens.model_id,
-        grid=tokens.grid,
-        keys=tokens.keys,
-        captions=tokens.captions,
-    )
-    return size, rounded
+            rounded = Tokens.concat(list(reader))
+        return path.stat().st_size / len(tokens), replace(rounded, captions=tokens.captions)
 
 
 def mean_psnr(tokenizer: ImageTokenizer, tokens: Tokens, pictures: CaptionedPictures) -> float:

@@ -35,21 +35,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textok.budgets.encoder import RANGES_256, Chooser, SoftBudget, SoftEncoder, named_range
+from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets.encoder import Chooser, SoftEncoder
 from textok.budgets.predictor import QualityPredictor, picture_detail
 from textok.budgets.search import (
     Allowance,
     Bounds,
     Choice,
+    DropCurves,
     Goal,
     KnownCurves,
-    LossCurves,
     Search,
     bisection,
     calibrate,
     choose,
     exhaustive,
-    falls,
     measure_all,
 )
 from textok.data import DataConfig, EvalLoader
@@ -135,7 +135,7 @@ def sought(curves: KnownCurves, bounds: Bounds, *, equal: str, lower_is_better: 
     """What is made equal: the quality, or the loss against the most tokens of the range."""
     if equal == "quality":
         return curves
-    losses = LossCurves.against(curves, bounds.high, lower_is_better=lower_is_better)
+    losses = DropCurves.against(curves, bounds.high, lower_is_better=lower_is_better)
     longest = curves.quality.shape[1]
     return KnownCurves(measure_all(losses, torch.arange(len(curves)), low=1, high=longest))
 
@@ -203,14 +203,63 @@ def needs(points: list[Point], reference: Point, *, lower_is_better: bool) -> Ro
     }
 
 
+# --- where quality falls ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Falls:
+    """Where quality falls as tokens are added.
+
+    Attributes:
+        steps: share of the steps from k to k + 1 tokens at which it falls.
+        pictures: share of the pictures whose curve falls anywhere.
+        mean_fall: mean over those steps, in the measure's unit; 0 when there is none.
+        bisection_differs: share of pictures and thresholds for which bisection finds another budget than the
+            search of every budget does; thresholds are nine deciles of the curves' values.
+    """
+
+    steps: float
+    pictures: float
+    mean_fall: float
+    bisection_differs: float
+
+
+def falls(curves: KnownCurves, *, lower_is_better: bool) -> Falls:
+    """How often quality is not monotone, and how much that matters to bisection."""
+    gains = curves.quality.diff(dim=1) * (-1 if lower_is_better else 1)
+    fell = gains < 0
+    if not fell.numel():
+        return Falls(steps=0.0, pictures=0.0, mean_fall=0.0, bisection_differs=0.0)
+    return Falls(
+        steps=float(fell.double().mean()),
+        pictures=float(fell.any(dim=1).double().mean()),
+        mean_fall=float(-gains[fell].double().mean()) if bool(fell.any()) else 0.0,
+        bisection_differs=_bisection_differs(curves, lower_is_better=lower_is_better),
+    )
+
+
+def _bisection_differs(curves: KnownCurves, *, lower_is_better: bool) -> float:
+    rows, last = torch.arange(len(curves)), curves.first + curves.quality.shape[1] - 1
+    deciles = curves.quality.double().quantile(torch.arange(1, 10, dtype=torch.float64) / 10)
+    differs = []
+    for threshold in deciles.tolist():
+        goal = Goal(threshold, lower_is_better)
+        by = [
+            search(curves, rows, low=curves.first, high=last, goal=goal).budgets
+            for search in (exhaustive, bisection)
+        ]
+        differs.append((by[0] != by[1]).double().mean())
+    return float(torch.stack(differs).mean())
+
+
 # --- tables ---------------------------------------------------------------------------------------------
 
 
 def ranges_of(longest: int) -> dict[str, Bounds]:
     """The named ranges of K, and all of it."""
-    named = {name: named_range(name, longest) for name in RANGES_256}
-    bounds = {name: Bounds(low=low, high=high, beyond=high) for name, (low, high) in named.items()}
-    return bounds | {"any": Bounds(low=1, high=longest, beyond=longest)}
+    named = {name: token_range(name, longest) for name in RANGES_256}
+    bounds = {name: Bounds(low=low, high=high, overflow=high) for name, (low, high) in named.items()}
+    return bounds | {"any": Bounds(low=1, high=longest, overflow=longest)}
 
 
 def tables(
@@ -340,11 +389,11 @@ def time_rows(
     options: argparse.Namespace,
 ) -> list[Row]:
     """Seconds a picture in turns (A B C D A B C D), medians of the rounds; captions are read by all alike."""
-    low, high = named_range("middle", tokenizer.model.config.num_latents)
+    low, high = token_range("middle", tokenizer.model.config.num_latents)
     choosers: dict[str, Chooser] = {"oracle": "oracle", "bisection": "bisection", "predictor": head}
     budgets = {
         "quality": SoftBudget(low, high, quality=options.quality, measure=options.measure),
-        "loss": SoftBudget(low, high, loss=options.loss, measure=options.measure),
+        "loss": SoftBudget(low, high, max_drop=options.loss, measure=options.measure),
     }
 
     def soft(chooser: Chooser, budget: SoftBudget) -> object:

@@ -11,19 +11,13 @@ writes benchmarks/results/soft_budget_file.json. Rows, by "table":
 """
 
 import argparse
-import tempfile
+import io
 from pathlib import Path
 
-from textok.budgets.encoder import (
-    RANGES_256,
-    SoftBudget,
-    SoftEncoder,
-    SoftTokens,
-    encode_soft,
-    named_range,
-)
-from textok.codec import Record, TtkWriter, coded_sizes, find_prior, header_for
-from textok.codec.facts import ttk_facts
+from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets.encoder import SoftEncoder, encode_soft
+from textok.budgets.search import Choice
+from textok.codec import TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.prior import Prior
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
@@ -31,6 +25,7 @@ from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision
+from textok.pipeline.tokens import Tokens
 from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,15 +33,12 @@ OUT = ROOT / "benchmarks" / "results" / "soft_budget_file.json"
 PARTS = ("bytes", "batches")
 
 
-def stored_bytes(tokenizer: ImageTokenizer, tokens: list[SoftTokens], *, prior: Prior | None) -> float:
-    """Bytes of tokens a picture in a file of them."""
+def stored_bytes(tokenizer: ImageTokenizer, tokens: Tokens, *, prior: Prior | None) -> float:
+    """Bytes of tokens per picture in a file of them."""
     header = header_for(tokenizer.model, prior=prior, captions=False)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.ttk"
-        with open(path, "wb") as stream, TtkWriter(stream, header, prior=prior) as writer:
-            for place, one in enumerate(tokens):
-                writer.add(Record(key=str(place), values=one.values, grid=one.grid))
-        return float(ttk_facts(path)["token_bytes_per_image"])
+    with TtkWriter(io.BytesIO(), header, prior=prior) as writer:
+        writer.add(tokens)
+    return float(writer.facts()["token_bytes_per_image"])
 
 
 def byte_rows(
@@ -55,15 +47,15 @@ def byte_rows(
     """A mean of bytes in each named range."""
     sizes, rows = coded_sizes(tokenizer.model, prior=prior), list[Row]()
     for name, mean in zip(RANGES_256, asked, strict=True):
-        low, high = named_range(name, tokenizer.model.config.num_latents)
+        low, high = token_range(name, tokenizer.model.config.num_latents)
         encoder = SoftEncoder(tokenizer, SoftBudget(low, high, bytes=mean), sizes=sizes)
         found = encoder.calibrate(pictures.images[::2], pictures.captions[::2])
-        tokens = encoder.encode(pictures.images[1::2], pictures.captions[1::2])
+        tokens, _ = encoder.encode(pictures.images[1::2], pictures.captions[1::2])
         got = stored_bytes(tokenizer, tokens, prior=prior)
         rows.append(
             {"table": "bytes", "range": name, "low": low, "high": high, "asked": mean}
             | {"sample": found.mean, "standard_error": found.standard_error, "got": got, "error": got - mean}
-            | {"mean_tokens": sum(one.budget for one in tokens) / len(tokens)}
+            | {"mean_tokens": tokens.mean_tokens}
         )
     return rows
 
@@ -72,25 +64,24 @@ def batch_rows(model: str, pictures: CaptionedPictures, options: argparse.Namesp
     """Batches against one at a time, in the middle range."""
     rows, precisions = list[Row](), list[Precision](["float32", "bfloat16"])
     for precision in precisions:
-        tokenizer = ImageTokenizer.from_pretrained(model, precision=precision)
-        low, high = named_range("middle", tokenizer.model.config.num_latents)
+        tokenizer = ImageTokenizer.from_pretrained(model, dtype=precision)
+        low, high = token_range("middle", tokenizer.model.config.num_latents)
         for by, target in (("quality", options.quality), ("loss", options.loss)):
-            budget = SoftBudget(low, high, **{by: target})
-            together, alone = (tokens_of(tokenizer, pictures, budget, batch) for batch in (options.batch, 1))
-            pairs = [(a, b) for a, b in zip(together, alone, strict=True) if a.budget != b.budget]
+            budget = SoftBudget(low, high, **{"quality" if by == "quality" else "max_drop": target})
+            together, alone = (chosen(tokenizer, pictures, budget, batch) for batch in (options.batch, 1))
+            others = together.budgets != alone.budgets
+            differences = (together.quality - alone.quality)[others].abs().tolist()
             rows.append(
                 {"table": "batches", "precision": precision, "by": by, "threshold": target}
-                | {"low": low, "high": high, "other_budget": len(pairs)}
-                | {"largest_difference": max((abs(a.quality - b.quality) for a, b in pairs), default=0.0)}
+                | {"low": low, "high": high, "other_budget": len(differences)}
+                | {"largest_difference": max(differences, default=0.0)}
             )
     return rows
 
 
-def tokens_of(
-    tokenizer: ImageTokenizer, pictures: CaptionedPictures, budget: SoftBudget, batch: int
-) -> list[SoftTokens]:
-    """Tokens by bisection, so many pictures at a time."""
-    return encode_soft(tokenizer, pictures.images, pictures.captions, budget=budget, batch_size=batch)
+def chosen(tokenizer: ImageTokenizer, pictures: CaptionedPictures, budget: SoftBudget, batch: int) -> Choice:
+    """Budgets by bisection, so many pictures at a time."""
+    return encode_soft(tokenizer, pictures.images, pictures.captions, budget=budget, batch_size=batch)[1]
 
 
 def main() -> None:

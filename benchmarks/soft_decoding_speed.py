@@ -5,7 +5,7 @@
 writes benchmarks/results/soft_decoding_speed.json. Run it on an otherwise idle machine. The ways take turns (A B C,
 A B C, ...) after one round that is not counted; budgets are drawn evenly from a range. Rows, by "way":
 
-- together: those of like budgets in one batch, the tail of the shorter masked (``decode_soft``).
+- together: those of like budgets in one batch, the tail of the shorter masked, as ``ImageTokenizer.decode`` does.
 - in the order given: batches as the pictures come, each as long as its longest.
 - one at a time: as many calls as pictures.
 - all tokens: every picture at the model's K, in batches; what pictures without budgets of their own take.
@@ -14,7 +14,7 @@ A B C, ...) after one round that is not counted; budgets are drawn evenly from a
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.reconstruction import Row
 from textok.evaluation.results import write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.soft_tokens import SoftTokens, decode_soft
+from textok.pipeline.tokens import Tokens
 from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,44 +34,29 @@ OUT = ROOT / "benchmarks" / "results" / "soft_decoding_speed.json"
 
 def drawn_tokens(
     tokenizer: ImageTokenizer, pictures: CaptionedPictures, *, low: int, high: int, seed: int
-) -> list[SoftTokens]:
+) -> Tokens:
     """Tokens of the pictures, of budgets drawn from low to high."""
     tokens = tokenizer.encode(pictures.images, pictures.captions)
     generator = torch.Generator().manual_seed(seed)
-    budgets = torch.randint(low, high + 1, (len(pictures),), generator=generator).tolist()
-    return [
-        SoftTokens(
-            values=values[:k],
-            budget=k,
-            quality=0.0,
-            reached=True,
-            grid=tokens.grid,
-            model_id=tokens.model_id,
-        )
-        for values, k in zip(tokens.values, budgets, strict=True)
-    ]
+    return tokens.cut(torch.randint(low, high + 1, (len(pictures),), generator=generator).tolist())
 
 
-def decode_runs(
-    tokenizer: ImageTokenizer, tokens: Sequence[SoftTokens], captions: Sequence[str], *, batch: int
-) -> None:
+def decode_runs(tokenizer: ImageTokenizer, tokens: Tokens, *, batch: int) -> None:
     """Decode runs of pictures as they come."""
     for start in range(0, len(tokens), batch):
-        rows = slice(start, start + batch)
-        decode_soft(tokenizer, tokens[rows], list(captions[rows]), output="uint8", batch_size=batch)
+        tokenizer.decode(tokens[start : start + batch], output="uint8", batch_size=batch)
 
 
 def ways(
-    tokenizer: ImageTokenizer, pictures: CaptionedPictures, tokens: list[SoftTokens], *, batch: int
+    tokenizer: ImageTokenizer, pictures: CaptionedPictures, tokens: Tokens, *, batch: int
 ) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
-    captions = list(pictures.captions)
     full = tokenizer.encode(pictures.images, pictures.captions)
     return {
-        "together": partial(decode_soft, tokenizer, tokens, captions, output="uint8", batch_size=batch),
-        "in the order given": partial(decode_runs, tokenizer, tokens, captions, batch=batch),
-        "one at a time": partial(decode_runs, tokenizer, tokens, captions, batch=1),
-        "all tokens": partial(tokenizer.decode, full, captions, output="uint8", batch_size=batch),
+        "together": partial(tokenizer.decode, tokens, output="uint8", batch_size=batch),
+        "in the order given": partial(decode_runs, tokenizer, tokens, batch=batch),
+        "one at a time": partial(decode_runs, tokenizer, tokens, batch=1),
+        "all tokens": partial(tokenizer.decode, full, output="uint8", batch_size=batch),
     }
 
 
@@ -122,7 +107,7 @@ def main() -> None:
     rows = timed_rows(work, rounds=options.rounds, count=len(pictures))
     settings = {k: v for k, v in vars(options).items() if k not in ("out", "model", "data")}
     settings |= {"model_id": tokenizer.model_id, "dtype": str(tokenizer.dtype)}
-    settings |= {"mean_tokens": sum(one.budget for one in tokens) / len(tokens)}
+    settings |= {"mean_tokens": tokens.mean_tokens}
     write_result(options.out, settings=settings, rows=rows, made_by=environment())
     for row in rows:
         print({k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()})

@@ -4,8 +4,8 @@
 
 Small files of every kind (plain latents, latents with a predicting prior, codes) are mutated: bytes flipped, set,
 cut, put in, doubled. Half the mutations are in a block's body with all lengths, checksums and the index made right
-again, so that they reach the readers behind the checksums. Every mutation is read in five ways: in order, by key,
-as a stream, with ``recover``, and for its facts alone (whose outcome is "read"). It may be read or refused with a
+again, so that they reach the readers behind the checksums. Every mutation is read in four ways: in order, by key,
+with ``recover``, and for its facts alone (whose outcome is "read"). It may be read or refused with a
 ``ValueError``; all else is a failure.
 """
 
@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from textok.codec import CodePrior, Header, LatentPrior, Prior, Record, TtkReader, TtkWriter, read_stream
-from textok.codec.facts import ttk_facts
+from textok.codec import CodePrior, Header, LatentPrior, Prior, TtkReader, TtkWriter
 from textok.codec.layout import END, MAGIC
 from textok.codec.wire import Bytes, block, varint
 from textok.evaluation.results import write_result
+from textok.pipeline.tokens import Tokens
 from textok.training.run_folder import environment
 
 OUT = Path(__file__).resolve().parent / "results" / "ttk_fuzz.json"
 START = len(MAGIC) + 2
 CAPTIONS = ("a red apple", "", "ein grüner Baum")
-WAYS = ("in order", "by key", "stream", "recover", "facts")
+WAYS = ("in order", "by key", "recover", "facts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def originals(seed: int = 0) -> list[Original]:
 
 def written(name: str, header: Header, prior: Prior | None, generator: torch.Generator) -> Original:
     """A file of random values under that header."""
-    stream = io.BytesIO()
+    stream, values = io.BytesIO(), list[torch.Tensor]()
     with TtkWriter(stream, header, prior=prior) as writer:
         for i in range(6):
             if header.kind == "latents":
@@ -86,15 +86,14 @@ def written(name: str, header: Header, prior: Prior | None, generator: torch.Gen
                 rows[0, 0] = 10.0 ** (i - 2)
             else:
                 rows = torch.randint(0, header.num_codes, (i + 1,), generator=generator)
-            caption = CAPTIONS[i % 3] if header.captions else None
-            writer.add(Record(key=f"picture-{i}", values=rows, grid=(2, 2 + i // 3), caption=caption))
-    data = stream.getvalue()
-    return Original(name=name, data=data, prior=prior, values=tuple(r.values for r in records(data, prior)))
-
-
-def records(data: bytes, prior: Prior | None) -> list[Record]:
-    """The pictures of a file's bytes."""
-    return list(read_stream(io.BytesIO(data), prior=prior))
+            captions = (CAPTIONS[i % 3],) if header.captions else None
+            grid, keys = (2, 2 + i // 3), (f"picture-{i}",)
+            writer.add(
+                Tokens(values=rows[None], model_id=header.model_id, grid=grid, keys=keys, captions=captions)
+            )
+            coder = header.coder(prior)
+            values.append(header.to_values(header.to_integers(rows, coder), coder))
+    return Original(name=name, data=stream.getvalue(), prior=prior, values=tuple(values))
 
 
 def spoiled(data: bytes, draws: random.Random) -> bytes:
@@ -146,28 +145,25 @@ def blocks(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def ways(path: Path, prior: Prior | None) -> dict[str, Callable[[], list[Record] | None]]:
+def ways(path: Path, prior: Prior | None) -> dict[str, Callable[[], list[Tokens] | None]]:
     """The ways to read a file; ``facts`` gives no pictures."""
 
-    def in_order(*, recover: bool = False) -> list[Record]:
+    def in_order(*, recover: bool = False) -> list[Tokens]:
         with TtkReader(path, prior=prior, recover=recover) as reader:
-            return list(reader)
+            return [one for tokens in reader for one in tokens]
 
-    def by_key() -> list[Record]:
+    def by_key() -> list[Tokens]:
         with TtkReader(path, prior=prior) as reader:
             return [reader[key] for key in reader.keys()]  # noqa: SIM118
 
-    def stream() -> list[Record]:
-        with open(path, "rb") as file:
-            return list(read_stream(file, prior=prior))
-
     def facts() -> None:
-        ttk_facts(path)
+        with TtkReader(path) as reader:
+            reader.facts()
 
-    return dict(zip(WAYS, (in_order, by_key, stream, lambda: in_order(recover=True), facts), strict=True))
+    return dict(zip(WAYS, (in_order, by_key, lambda: in_order(recover=True), facts), strict=True))
 
 
-def answer(read: Callable[[], list[Record] | None], original: Original) -> str:
+def answer(read: Callable[[], list[Tokens] | None], original: Original) -> str:
     """What a reader makes of a file: "refused", "read", "read, the same", "read, other" or the failure."""
     try:
         found = read()
@@ -181,9 +177,9 @@ def answer(read: Callable[[], list[Record] | None], original: Original) -> str:
     return "read, the same" if same else "read, other"
 
 
-def alike(record: Record, values: torch.Tensor) -> bool:
+def alike(one: Tokens, values: torch.Tensor) -> bool:
     """Whether a picture has these values."""
-    return record.values.shape == values.shape and bool((record.values == values).all())
+    return one.values[0].shape == values.shape and bool((one.values[0] == values).all())
 
 
 def fuzz(original: Original, *, mutations: int, seed: int, folder: Path) -> list[dict[str, Any]]:

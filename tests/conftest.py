@@ -67,13 +67,13 @@ def make_model() -> Callable[..., TexTok]:
 
 @pytest.fixture(scope="session")
 def tokenizer(letters: LetterEncoder, make_model: Callable[..., TexTok]) -> ImageTokenizer:
-    return ImageTokenizer(make_model(), text_encoder=letters, precision="float32")
+    return ImageTokenizer(make_model(), text_encoder=letters, dtype="float32")
 
 
 @pytest.fixture(scope="session")
 def discrete(letters: LetterEncoder, make_model: Callable[..., TexTok]) -> ImageTokenizer:
     model = make_model(FSQConfig(levels=(8, 5, 5, 5)))
-    return ImageTokenizer(model, text_encoder=letters, precision="float32")
+    return ImageTokenizer(model, text_encoder=letters, dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Tiny models, stand-in text encoders and networks, and small pictures, for the tests of every room."""
 
 import hashlib
+import io
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from textok.codec import Header, Prior, TtkReader, TtkWriter
 from textok.evaluation.networks import ImageFeatures
 from textok.models.bottleneck import BottleneckConfig, KLConfig
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.tokens import Tokens
 
 # --- models ---------------------------------------------------------------------------------------------
 
@@ -109,3 +113,32 @@ def write_pictures(folder: Path, captions: Sequence[str | None], *, side: int = 
     if lines:
         (folder / "metadata.jsonl").write_text("\n".join(lines))
     return folder
+
+
+# --- .ttk files -----------------------------------------------------------------------------------------
+
+
+def coded_picture(
+    key: str, values: Tensor, *, grid: tuple[int, int] = (1, 1), caption: str | None = None
+) -> Tokens:
+    """One picture of the model "m"."""
+    captions = None if caption is None else (caption,)
+    return Tokens(values=values[None], model_id="m", grid=grid, keys=(key,), captions=captions)
+
+
+def ttk_bytes(pictures: Sequence[Tokens], header: Header, *, prior: Prior | None = None) -> bytes:
+    """A .ttk file of these pictures."""
+    stream = io.BytesIO()
+    with TtkWriter(stream, header, prior=prior) as writer:
+        for one in pictures:
+            writer.add(one)
+    assert writer.facts()["file_bytes"] == len(stream.getvalue())
+    return stream.getvalue()
+
+
+def read_ttk(data: bytes, *, prior: Prior | None = None) -> list[Tokens]:
+    """The pictures of a .ttk file, one by one."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "x.ttk").write_bytes(data)
+        with TtkReader(Path(folder) / "x.ttk", prior=prior) as reader:
+            return [one for tokens in reader for one in tokens]

@@ -13,6 +13,6 @@ def to_unit(pixels: UInt8[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
     return pixels.float().div_(127.5).sub_(1)
 
 
-def to_uint8(images: Float[Tensor, "*b 3 h w"]) -> UInt8[Tensor, "*b 3 h w"]:
+def to_uint8(images: Float[Tensor, "*b c h w"]) -> UInt8[Tensor, "*b c h w"]:
     """Pictures in [-1, 1] as uint8 pixels: round((x + 1) * 127.5), values outside clamped."""
     return images.float().add(1).mul_(127.5).clamp_(0, 255).round_().to(torch.uint8)

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from textok.budgets.search import KnownCurves
 from textok.codec import coded_sizes
 from textok.data import DataConfig, EvalLoader
 from textok.models.text import TextCondition
@@ -118,3 +119,15 @@ def test_ways_of_decoding_take_turns(
     assert [row["way"] for row in found] == ["together", "in the order given", "one at a time", "all tokens"]
     assert found[0]["times_together"] == 1 and all(row["seconds_per_image"] > 0 for row in found)
     assert 2 <= json.loads((tmp_path / "out.json").read_text())["settings"]["mean_tokens"] <= 6
+
+
+def test_falls_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    falls = load("soft_budget", monkeypatch).falls
+    random = torch.rand(20, 8, generator=torch.Generator().manual_seed(0)).double()
+    rising = falls(KnownCurves(random.cumsum(dim=1)), lower_is_better=False)
+    assert (rising.steps, rising.pictures, rising.mean_fall, rising.bisection_differs) == (0, 0, 0, 0)
+    quality = torch.tensor([[1.0, 2.0, 1.5, 3.0], [1.0, 2.0, 3.0, 4.0]])
+    found = falls(KnownCurves(quality), lower_is_better=False)
+    assert (found.steps, found.pictures, found.mean_fall) == (1 / 6, 0.5, 0.5)
+    assert falls(KnownCurves(-quality), lower_is_better=True) == found
+    assert falls(KnownCurves(random), lower_is_better=False).bisection_differs > 0.1

@@ -18,7 +18,6 @@ from textok.budgets.search import (
     calibrate,
     choose,
     exhaustive,
-    falls,
 )
 
 SEARCHES = {"exhaustive": exhaustive, "bisection": bisection}
@@ -48,7 +47,7 @@ def chosen(
     share: float = 0.0,
     lower: bool = False,
 ) -> Choice:
-    bounds = Bounds(low=LOW, high=HIGH, beyond=LONGEST)
+    bounds = Bounds(low=LOW, high=HIGH, overflow=LONGEST)
     return choose(known, Goal(threshold, lower), bounds, search=search, allowance=Allowance(share))
 
 
@@ -149,7 +148,7 @@ def test_bisection_looks_log2_times(seed: int, threshold: float, monotone: bool,
 def test_no_more_than_the_share_goes_beyond_and_batches_change_nothing(
     seed: int, threshold: float, share: float, split: int
 ) -> None:
-    known, bounds = curves(30, seed=seed), Bounds(low=LOW, high=HIGH, beyond=LONGEST)
+    known, bounds = curves(30, seed=seed), Bounds(low=LOW, high=HIGH, overflow=LONGEST)
     whole = chosen(known, threshold, share=share)
     allowance, parts = Allowance(share), []
     for rows in (slice(None, split), slice(split, None)):
@@ -184,7 +183,7 @@ def test_all_that_can_reach_it_go_beyond_where_the_share_is_one() -> None:
 )
 def test_calibration_meets_the_mean(seed: int, mean: float, lower: bool, share: float, name: str) -> None:
     known = negated(curves(200, seed=seed)) if lower else curves(200, seed=seed)
-    bounds = Bounds(low=LOW, high=HIGH, beyond=LONGEST)
+    bounds = Bounds(low=LOW, high=HIGH, overflow=LONGEST)
     found = calibrate(known, bounds, mean=mean, lower_is_better=lower, search=SEARCHES[name], share=share)
     again = chosen(known, found.threshold, search=SEARCHES[name], share=share, lower=lower)
     assert float(again.budgets.double().mean()) == pytest.approx(found.mean_tokens)
@@ -194,7 +193,7 @@ def test_calibration_meets_the_mean(seed: int, mean: float, lower: bool, share: 
 
 
 def test_other_pictures_of_the_kind_meet_the_mean_within_the_stated_error() -> None:
-    bounds = Bounds(low=LOW, high=HIGH, beyond=HIGH)
+    bounds = Bounds(low=LOW, high=HIGH, overflow=HIGH)
     misses = []
     for seed in range(25):
         found = calibrate(curves(60, seed=seed), bounds, mean=6.0, lower_is_better=False, search=exhaustive)
@@ -205,20 +204,9 @@ def test_other_pictures_of_the_kind_meet_the_mean_within_the_stated_error() -> N
 
 
 def test_calibration_refuses_what_it_cannot_use() -> None:
-    bounds, few = Bounds(low=LOW, high=HIGH, beyond=HIGH), curves(1)
+    bounds, few = Bounds(low=LOW, high=HIGH, overflow=HIGH), curves(1)
     with pytest.raises(ValueError, match="got 1 pictures"):
         calibrate(few, bounds, mean=4.0, lower_is_better=False, search=exhaustive)
     broken = KnownCurves(torch.full((4, 12), torch.nan), first=LOW)
     with pytest.raises(ValueError, match="finite"):
         calibrate(broken, bounds, mean=4.0, lower_is_better=False, search=exhaustive)
-
-
-def test_falls_are_counted() -> None:
-    rising = falls(curves(20), lower_is_better=False)
-    assert (rising.steps, rising.pictures, rising.mean_fall, rising.bisection_differs) == (0, 0, 0, 0)
-    known = KnownCurves(torch.tensor([[1.0, 2.0, 1.5, 3.0], [1.0, 2.0, 3.0, 4.0]]))
-    found = falls(known, lower_is_better=False)
-    assert (found.steps, found.pictures, found.mean_fall) == (1 / 6, 0.5, 0.5)
-    turned = falls(negated(known), lower_is_better=True)
-    assert turned == found
-    assert falls(curves(50, monotone=False), lower_is_better=False).bisection_differs > 0.1

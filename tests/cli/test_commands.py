@@ -51,7 +51,7 @@ def test_encode_options(
     result = json.loads(capsys.readouterr().out)
     found = load_tokens(out)
     assert result["pictures"] == len(found) == 3 and result["model_id"] == found.model_id
-    assert result["bytes_per_image"] == 4 * 4 * 4
+    assert result["token_bytes_per_image"] == 4 * 4 * 4
     assert found.captions is None and found.grid == (2, 6)
 
 
@@ -73,10 +73,10 @@ def test_one_picture_with_a_caption(model_folder: Path, pictures: Path, tmp_path
 
 def test_decode_names_pictures_by_key(tokens: Path, model_folder: Path, tmp_path: Path) -> None:
     assert run("decode", tokens, "--model", model_folder, "--out", tmp_path) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(
         f"{key}.png" for key in load_tokens(tokens).keys
     )
-    with Image.open(next(tmp_path.iterdir())) as picture:
+    with Image.open(next(tmp_path.glob("*.png"))) as picture:
         assert picture.size == (32, 32)
 
 
@@ -86,7 +86,7 @@ def test_decode_never_leaves_its_folder(tokens: Path, model_folder: Path, tmp_pa
     hostile = replace(load_tokens(tokens), keys=("../../out", "/etc/passwd", "a/b", "A/b"))
     file = save_tokens(hostile, tmp_path / "t.safetensors")
     assert run("decode", file, "--model", model_folder, "--out", tmp_path / "deep" / "out") == 0
-    names = sorted(path.name for path in (tmp_path / "deep" / "out").iterdir())
+    names = sorted(path.name for path in (tmp_path / "deep" / "out").glob("*.png"))
     assert len(names) == 4 and len({name.lower() for name in names}) == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "t.safetensors"]
 
@@ -96,7 +96,7 @@ def test_decode_takes_captions_from_a_file(
 ) -> None:
     def decoded(name: str, *options: object) -> bytes:
         assert run("decode", file, "--model", model_folder, "--out", tmp_path / name, *options) == 0
-        return b"".join(path.read_bytes() for path in sorted((tmp_path / name).iterdir()))
+        return b"".join(path.read_bytes() for path in sorted((tmp_path / name).glob("*.png")))
 
     file, captions = tmp_path / "t.safetensors", tmp_path / "captions.json"
     assert run("encode", pictures, "--model", model_folder, "--out", file, "--no-captions") == 0
@@ -109,7 +109,7 @@ def test_decode_takes_captions_from_a_file(
     assert decoded("none", "--no-captions") == without
     captions.write_text(json.dumps({keys[0]: "a red square"}))
     assert run("decode", file, "--model", model_folder, "--out", tmp_path / "x", "--captions", captions) == 2
-    assert "no caption for 3 of 4 keys" in capsys.readouterr().err
+    assert "captions: got none for 3 of 4" in capsys.readouterr().err
 
 
 def test_reconstruct_lays_out_grids(

@@ -1,6 +1,7 @@
-"""The container: round trips, by key, append, streams, other models."""
+"""The container: round trips, by key, other models."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,22 +15,21 @@ from textok.codec import (
     CodePrior,
     Header,
     LatentPrior,
-    Record,
+    Prior,
     TtkReader,
     TtkWriter,
-    appending,
     check_model,
     find_prior,
     header_for,
     load_prior,
-    read_stream,
     save_prior,
 )
-from textok.codec.facts import ttk_facts
 from textok.codec.fitting import fit_codes, fit_latents
 from textok.codec.prior import digits
 from textok.models.bottleneck import FSQConfig, KLConfig, VQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.tokens import Tokens
+from tiny import coded_picture, read_ttk, ttk_bytes
 
 CODES = Header(model_id="m", kind="codes", tokens=9, width=2, levels=(8, 5), num_codes=37)
 LATENTS = Header(model_id="m", kind="latents", tokens=9, width=3, step=1000)
@@ -47,25 +47,17 @@ def tiny(bottleneck: object) -> TexTok:
     return TexTok(TexTokConfig(**CONFIG, num_latents=4, bottleneck=bottleneck)).eval()
 
 
-def written(records: list[Record], header: Header, **options: object) -> bytes:
-    stream = io.BytesIO()
-    with TtkWriter(stream, header, **options) as writer:
-        for record in records:
-            writer.add(record)
-    return stream.getvalue()
-
-
-def saved(path: Path, records: list[Record], header: Header, **options: object) -> Path:
-    path.write_bytes(written(records, header, **options))
+def saved(path: Path, pictures: list[Tokens], header: Header, *, prior: Prior | None = None) -> Path:
+    path.write_bytes(ttk_bytes(pictures, header, prior=prior))
     return path
 
 
-def latents(count: int, *, seed: int = 0, header: Header = LATENTS) -> list[Record]:
+def latents(count: int, *, seed: int = 0, header: Header = LATENTS) -> list[Tokens]:
     generator = torch.Generator().manual_seed(seed)
     return [
-        Record(
-            key=f"{seed}/{i}",
-            values=torch.randn(1 + i % header.tokens, header.width, generator=generator),
+        coded_picture(
+            f"{seed}/{i}",
+            torch.randn(1 + i % header.tokens, header.width, generator=generator),
             grid=(2, 3),
             caption=f"number {i}",
         )
@@ -82,14 +74,14 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 @pytest.mark.slow
 def test_codes_come_back_exactly(rows: list[list[int]], captions: list[str], keep: bool) -> None:
     header = Header(**(vars(CODES) | {"captions": keep}))
-    records = [
-        Record(key=f"{i}{captions[i]}", values=torch.tensor(row), grid=(1 + i // 5, 2), caption=captions[i])
+    pictures = [
+        coded_picture(f"{i}{captions[i]}", torch.tensor(row), grid=(1 + i // 5, 2), caption=captions[i])
         for i, row in enumerate(rows)
     ]
-    found = list(read_stream(io.BytesIO(written(records, header))))
-    assert [r.values.tolist() for r in found] == rows
-    assert [(r.key, r.grid) for r in found] == [(r.key, r.grid) for r in records]
-    assert [r.caption for r in found] == [r.caption if keep else None for r in records]
+    found = read_ttk(ttk_bytes(pictures, header))
+    assert [one.values[0].tolist() for one in found] == rows
+    assert [(one.keys, one.grid) for one in found] == [(one.keys, one.grid) for one in pictures]
+    assert [one.captions for one in found] == [one.captions if keep else None for one in pictures]
 
 
 @settings(deadline=None)
@@ -105,81 +97,73 @@ def test_latents_come_back_within_half_a_step(values: list[float], step: int, pr
     )
     header = Header(**(vars(LATENTS) | {"step": step, "prior": prior.id if prior else ""}))
     rows = torch.tensor(values).view(-1, 3)
-    (found,) = read_stream(
-        io.BytesIO(written([Record(key="a", values=rows, grid=(1, 1))], header, prior=prior)), prior=prior
-    )
+    (found,) = read_ttk(ttk_bytes([coded_picture("a", rows)], header, prior=prior), prior=prior)
     coder = header.coder(prior)
     assert isinstance(coder, LatentPrior)
     steps = torch.from_numpy(coder.step[: len(rows)] / 4096)
-    assert bool(((found.values - rows).abs() <= steps / 2 + 1e-6 * rows.abs()).all())
+    assert bool(((found.values[0] - rows).abs() <= steps / 2 + 1e-6 * rows.abs()).all())
 
 
 def test_coding_a_second_time_changes_nothing() -> None:
-    first = written(latents(20), LATENTS)
-    assert written(list(read_stream(io.BytesIO(first))), LATENTS) == first
+    first = ttk_bytes(latents(20), LATENTS)
+    assert ttk_bytes(read_ttk(first), LATENTS) == first
 
 
-@pytest.mark.slow
-def test_by_key_in_order_and_from_a_pipe(tmp_path: Path) -> None:
-    records = latents(600)  # three chunks
-    path = saved(tmp_path / "x.ttk", records, LATENTS)
+def test_pictures_are_added_one_by_one_or_together() -> None:
+    pictures = latents(300)
+    assert ttk_bytes([Tokens.concat(pictures)], LATENTS) == ttk_bytes(pictures, LATENTS)
+
+
+def test_by_key_and_in_order(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.ttk", latents(600), LATENTS)  # three chunks
     with TtkReader(path) as reader:
-        found = list(reader)
-        assert reader.pictures == 600 and len(reader.entries) == 3
-        assert reader.keys() == [record.key for record in records]
+        chunks = list(reader)
+        found = Tokens.concat(chunks)
+        assert [len(tokens) for tokens in chunks] == [256, 256, 88] and reader.pictures == 600
+        assert reader.keys() == list(found.keys) == [f"0/{i}" for i in range(600)]
+        assert found.lengths == tuple(1 + i % 9 for i in range(600)) and found.model_id == "m"
         assert "0/17" in reader and "17" not in reader
         for place in (599, 0, 300):
             assert torch.equal(reader[f"0/{place}"].values, found[place].values)
-            assert reader[f"0/{place}"].caption == f"number {place}"
+            assert reader[f"0/{place}"].captions == (f"number {place}",)
         with pytest.raises(KeyError):
             reader["17"]
 
-    class Pipe:
-        """Gives a few bytes at a time, and cannot go back."""
 
-        def __init__(self, data: bytes) -> None:
-            self.left = data
-
-        def read(self, size: int = -1, /) -> bytes:
-            part, self.left = self.left[: min(size, 7)], self.left[min(size, 7) :]
-            return part
-
-    piped = read_stream(Pipe(path.read_bytes()))
-    assert [record.key for record in piped] == [record.key for record in records]
+ONE = torch.zeros(1, 3)
 
 
 @pytest.mark.parametrize(
-    ("record", "message"),
+    ("key", "values", "caption", "message"),
     [
-        (Record(key="", values=torch.zeros(1, 3), grid=(1, 1)), "key"),
-        (
-            Record(key="\udcff", values=torch.zeros(1, 3), grid=(1, 1)),
-            r"key: got '\\udcff'; expected Unicode",
-        ),
-        (
-            Record(key="a", values=torch.zeros(1, 3), grid=(1, 1), caption="x\ud800"),
-            "caption of a: .* Unicode",
-        ),
-        (Record(key="a", values=torch.zeros(1, 3), grid=(0, 1)), "grid"),
-        (Record(key="a", values=torch.zeros(1, 3), grid=(1, 1), caption="x" * 20_000), "caption"),
-        (Record(key="a", values=torch.zeros(10, 3), grid=(1, 1)), "got 10; expected 1 to 9"),
-        (Record(key="a", values=torch.zeros(2, 4), grid=(1, 1)), r"latents \(k, 3\)"),
-        (Record(key="a", values=torch.full((1, 3), float("nan")), grid=(1, 1)), "not finite"),
-        (Record(key="a", values=torch.full((1, 3), 1e30), grid=(1, 1)), "2\\^31"),
-        (Record(key="a", values=torch.zeros(2, dtype=torch.long), grid=(1, 1)), "latents"),
+        ("", ONE, None, "key"),
+        ("\udcff", ONE, None, r"key: got '\\udcff', expected Unicode"),
+        ("a", ONE, "x\ud800", "caption of a: .* Unicode"),
+        ("a", ONE, "x" * 20_000, "a: got a caption"),
+        ("a", torch.zeros(10, 3), None, "tokens: got 10"),
+        ("a", torch.zeros(2, 4), None, "tokens: got"),
+        ("a", torch.full((1, 3), 1e30), None, "latents:"),
+        ("a", torch.zeros(2, dtype=torch.long), None, "tokens: got"),
     ],
 )
-def test_what_does_not_fit_is_refused_when_added(record: Record, message: str) -> None:
+def test_what_does_not_fit_is_refused_when_added(
+    key: str, values: torch.Tensor, caption: str | None, message: str
+) -> None:
     writer = TtkWriter(io.BytesIO(), LATENTS)
     with pytest.raises(ValueError, match=message):
-        writer.add(record)
+        writer.add(coded_picture(key, values, caption=caption))
 
 
-def test_codes_outside_the_vocabulary_are_refused() -> None:
+def test_other_codes_models_and_names_are_refused() -> None:
     writer = TtkWriter(io.BytesIO(), CODES)
-    for values in (torch.tensor([37]), torch.tensor([-1]), torch.zeros(2, 2)):
+    for values in (torch.tensor([37]), torch.zeros(2, 2)):
         with pytest.raises(ValueError, match="codes"):
-            writer.add(Record(key="a", values=values, grid=(1, 1)))
+            writer.add(coded_picture("a", values))
+    writer.add(coded_picture("b", torch.tensor([36])))
+    with pytest.raises(ValueError, match="'b':"):
+        writer.add(coded_picture("b", torch.tensor([36])))
+    with pytest.raises(ValueError, match="c: got tokens of 'n'"):
+        writer.add(replace(coded_picture("c", torch.tensor([36])), model_id="n"))
 
 
 @pytest.mark.parametrize(
@@ -192,12 +176,12 @@ def test_files_of_every_bottleneck_and_no_other_model(bottleneck: object) -> Non
     with torch.no_grad():
         encoding = model.encode(torch.rand(3, 3, 16, 16) * 2 - 1)
     values = encoding.latents if encoding.codes is None else encoding.codes
-    rows = [Record(key=str(i), values=one, grid=(2, 2), caption="") for i, one in enumerate(values)]
-    found = list(read_stream(io.BytesIO(written(rows, header))))
-    decoded = model.decode(torch.stack([record.values for record in found]))
-    assert decoded.shape == (3, 3, 16, 16)
+    tokens = Tokens(values=values, model_id=model.model_id, grid=(2, 2), keys=("0", "1", "2"))
+    found = Tokens.concat(read_ttk(ttk_bytes([tokens], header)))
+    assert model.decode(found.values).shape == (3, 3, 16, 16)
+    assert found.settings == {"for": "the record"}
     if encoding.codes is not None:
-        assert torch.equal(torch.stack([record.values for record in found]), encoding.codes)
+        assert torch.equal(found.values, encoding.codes)
     check_model(header, model)
     with pytest.raises(ValueError, match="load the model that made it"):
         check_model(header, other)
@@ -209,11 +193,10 @@ def test_another_probability_model_is_refused(tmp_path: Path) -> None:
     )
     path = saved(tmp_path / "x.ttk", latents(3), Header(**(vars(LATENTS) | {"prior": one.id})), prior=one)
     for wrong in (None, two):
-        with TtkReader(path, prior=wrong) as reader, pytest.raises(ValueError, match="probability model"):
-            list(reader)
-        with pytest.raises(ValueError, match=r"x\.ttk:"), appending(path, prior=wrong):
-            pytest.fail("nothing is added with another one")
-    assert ttk_facts(path)["probability_model"] == one.id  # facts need none
+        with TtkReader(path, prior=wrong) as reader:
+            assert reader.facts()["probability_model"] == one.id  # facts need none
+            with pytest.raises(ValueError, match="probability model"):
+                list(reader)
 
 
 def test_a_fitted_prior_saves_bytes_and_comes_back_from_disk(tmp_path: Path) -> None:
@@ -223,8 +206,10 @@ def test_a_fitted_prior_saves_bytes_and_comes_back_from_disk(tmp_path: Path) -> 
     save_prior(prior, tmp_path / "codec.safetensors", model_id="m")
     prior = load_prior(tmp_path / "codec.safetensors", model_id="m")
     still = LatentPrior(mean=prior.mean, deviation=prior.deviation * 0 + 4096, step=prior.step)
-    rows = [Record(key=str(i), values=one, grid=(1, 1)) for i, one in enumerate(likes[:64])]
-    sizes = [len(written(rows, Header(**(vars(LATENTS) | {"prior": p.id})), prior=p)) for p in (prior, still)]
+    rows = [coded_picture(str(i), one) for i, one in enumerate(likes[:64])]
+    sizes = [
+        len(ttk_bytes(rows, Header(**(vars(LATENTS) | {"prior": p.id})), prior=p)) for p in (prior, still)
+    ]
     assert sizes[0] < 0.8 * sizes[1]
     with pytest.raises(ValueError, match="this is 'n'"):
         load_prior(tmp_path / "codec.safetensors", model_id="n")
@@ -239,12 +224,10 @@ def test_counted_codes_cost_less_where_they_repeat(tmp_path: Path) -> None:
     save_prior(prior, tmp_path / "codec.safetensors", model_id="m")
     again = load_prior(tmp_path / "codec.safetensors", model_id="m")
     assert isinstance(again, CodePrior) and again.id == prior.id and again.levels == (8, 5)
-    records = [Record(key=str(i), values=row, grid=(1, 1)) for i, row in enumerate(rows[200:])]
-    with_prior = written(records, Header(**(vars(CODES) | {"prior": again.id})), prior=again)
-    assert len(with_prior) < len(written(records, CODES)) - 100
-    assert [r.values.tolist() for r in read_stream(io.BytesIO(with_prior), prior=again)] == rows[
-        200:
-    ].tolist()
+    records = [coded_picture(str(i), row) for i, row in enumerate(rows[200:])]
+    with_prior = ttk_bytes(records, Header(**(vars(CODES) | {"prior": again.id})), prior=again)
+    assert len(with_prior) < len(ttk_bytes(records, CODES)) - 100
+    assert torch.equal(Tokens.concat(read_ttk(with_prior, prior=again)).values, rows[200:])
 
 
 def test_the_order_of_sums_does_not_matter() -> None:
@@ -254,7 +237,8 @@ def test_the_order_of_sums_does_not_matter() -> None:
 
 def test_facts_add_up(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.ttk", latents(18), LATENTS)
-    facts = ttk_facts(path)
+    with TtkReader(path) as reader:
+        facts = reader.facts()
     assert facts["pictures"] == 18 and facts["mean_tokens"] == 5
     parts = [facts[f"{name}_bytes_per_image"] for name in ("token", "caption", "key")]
     assert 0 < sum(parts) < facts["bytes_per_image"] == path.stat().st_size / 18
@@ -275,16 +259,10 @@ def test_the_shipped_model_has_its_probability_model() -> None:
     header = header_for(model, prior=prior)
     generator = torch.Generator().manual_seed(0)
     spread = torch.from_numpy(prior.deviation / 4096).float()
-    rows = [
-        Record(
-            key=str(i),
-            values=(torch.randn(32, 8, generator=generator) * spread)[:14],
-            grid=(8, 8),
-            caption="",
-        )
-        for i in range(64)
-    ]
-    assert len(written(rows, header, prior=prior)) / 64 < 70
+    values = torch.randn(64, 32, 8, generator=generator) * spread
+    keys, captions = tuple(map(str, range(64))), ("",) * 64
+    tokens = Tokens(values=values, model_id=model.model_id, grid=(8, 8), keys=keys, captions=captions)
+    assert len(ttk_bytes([tokens.first(14)], header, prior=prior)) / 64 < 70
 
 
 def test_the_fuzz_script_knows_every_kind(fuzzing: ModuleType) -> None:

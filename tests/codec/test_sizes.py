@@ -1,16 +1,16 @@
 """Sizes told from the probability model are those of the coded strings."""
 
-from pathlib import Path
+import io
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import Int
 
-from textok.budgets.encoder import SoftBudget, SoftEncoder
-from textok.codec import CodePrior, LatentPrior, Prior, Record, TtkWriter, coded_sizes, header_for
+from textok.budgets.budget import SoftBudget
+from textok.budgets.encoder import SoftEncoder
+from textok.codec import CodePrior, LatentPrior, Prior, TtkWriter, coded_sizes, header_for
 from textok.codec.chunks import pack
-from textok.codec.facts import ttk_facts
 from textok.codec.fitting import fit_latents
 from textok.codec.prior import plain_latents
 from textok.codec.sizes import code_lengths
@@ -63,13 +63,13 @@ def test_numbers_far_outside_are_counted() -> None:
 
 
 @pytest.mark.parametrize("bottleneck", [KLConfig(latent_dim=4), FSQConfig(levels=(8, 5, 5))])
-def test_a_mean_of_bytes_is_met_by_the_file(bottleneck: BottleneckConfig, tmp_path: Path) -> None:
+def test_a_mean_of_bytes_is_met_by_the_file(bottleneck: BottleneckConfig) -> None:
     """Calibrated on 80 pictures, asked of 80 others: what a file holds of them is off by the stated error."""
     torch.manual_seed(0)
     model = TexTok(TexTokConfig(**SIZES, num_latents=TOKENS, placement="none", bottleneck=bottleneck))
     for parameter in model.parameters():  # far from zero, so that pictures differ
         torch.nn.init.normal_(parameter, std=0.2)
-    tokenizer, sizes = ImageTokenizer(model, precision="float32"), coded_sizes(model)
+    tokenizer, sizes = ImageTokenizer(model, dtype="float32"), coded_sizes(model)
     coarse = torch.rand(160, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     images = (torch.nn.functional.interpolate(coarse, size=16, mode="bilinear") * 255).to(torch.uint8)
     ends = sizes(tokenizer.encode(images[:80]).values).mean(dim=0)
@@ -78,11 +78,9 @@ def test_a_mean_of_bytes_is_met_by_the_file(bottleneck: BottleneckConfig, tmp_pa
     found = encoder.calibrate(images[:80])
     assert found.mean == pytest.approx(asked, abs=0.1) and 0 < found.standard_error < 0.2 * asked
     assert 2 < found.mean_tokens < 5
-    tokens = encoder.encode(images[80:])
-    with open(tmp_path / "x.ttk", "wb") as stream, TtkWriter(stream, header_for(model)) as writer:
-        for place, one in enumerate(tokens):
-            writer.add(Record(key=str(place), values=one.values, grid=one.grid))
-    got = ttk_facts(tmp_path / "x.ttk")["token_bytes_per_image"]
+    with TtkWriter(io.BytesIO(), header_for(model)) as writer:
+        writer.add(encoder.encode(images[80:])[0])
+    got = writer.facts()["token_bytes_per_image"]
     assert got == pytest.approx(asked, abs=3 * found.standard_error)
     for wrong in (float(ends[1]) - 0.5, float(ends[4]) + 0.5):
         with pytest.raises(ValueError, match=r"bytes:"):

@@ -36,7 +36,7 @@ def pipeline() -> Pipeline:
     generator = DiT(config)
     for parameter in generator.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    made = Pipeline(generator, ImageTokenizer(tokenizer), precision="float32")
+    made = Pipeline(generator, ImageTokenizer(tokenizer), dtype="float32")
     made.defaults = made.defaults.changed(generator, steps=2)
     return made
 

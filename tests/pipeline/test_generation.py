@@ -13,15 +13,15 @@ from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import MaskGIT, MaskGITConfig
+from textok.models.text_encoder import TextEncoder
 from textok.pipeline.generation import Pipeline, picture_generator, read_class_captions
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.pictures import save_png
 from textok.pipeline.sampling import Sampling
-from textok.pipeline.tokens import Tokens
 
 SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}
 LATENTS = SHAPE | {"latent_dim": 4}
-LETTERS = ConditionConfig(text_encoder="letters", text_dim=12, max_text_tokens=64)
+LETTERS = ConditionConfig(text_dim=12)  # as the tokenizer: both read captions by one text encoder
 CLASSES = ConditionConfig(kind="class", num_classes=3)
 
 
@@ -35,24 +35,20 @@ def woken(model: DiT | MaskGIT) -> DiT | MaskGIT:
 @pytest.fixture
 def pipeline(tokenizer: ImageTokenizer) -> Pipeline:
     config = DiTConfig(**LATENTS, condition=LETTERS, tokenizer=tokenizer.model_id)
-    made = Pipeline(woken(DiT(config)), tokenizer, precision="float32")
-    made._text_encoder = tokenizer.text_encoder
-    return made
+    return Pipeline(woken(DiT(config)), tokenizer, dtype="float32")
 
 
 @pytest.fixture
 def by_class(tokenizer: ImageTokenizer) -> Pipeline:
     generator = woken(DiT(DiTConfig(**LATENTS, condition=CLASSES, tokenizer=tokenizer.model_id)))
     captions = {0: ["a red thing"], 1: ["a blue thing", "a blue box"]}
-    return Pipeline(generator, tokenizer, class_captions=captions, precision="float32")
+    return Pipeline(generator, tokenizer, class_captions=captions, dtype="float32")
 
 
 @pytest.fixture
 def masked(discrete: ImageTokenizer) -> Pipeline:
     config = MaskGITConfig(**SHAPE, num_codes=1000, condition=LETTERS, tokenizer=discrete.model_id)
-    made = Pipeline(woken(MaskGIT(config)), discrete, precision="float32")
-    made._text_encoder = discrete.text_encoder
-    return made
+    return Pipeline(woken(MaskGIT(config)), discrete, dtype="float32")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -125,14 +121,17 @@ def test_other_guidance_is_refused(pipeline: Pipeline, guidance: float) -> None:
         pixels(pipeline, "a cat", guidance=guidance)
 
 
+def captions_read(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The captions of each batch that the decoder reads, as they come."""
+    text_of, read = pipeline.tokenizer.text_of, list[tuple[str, ...]]()
+    monkeypatch.setattr(
+        pipeline.tokenizer, "text_of", lambda captions: read.append(tuple(captions)) or text_of(captions)
+    )
+    return read
+
+
 def test_the_decoder_reads_the_prompt(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, read = pipeline.tokenizer.decode, list[tuple[str, ...]]()
-
-    def spied(tokens: Tokens, **named: object) -> object:
-        read.append(tuple(tokens.captions))
-        return decode(tokens, **named)
-
-    monkeypatch.setattr(pipeline.tokenizer, "decode", spied)
+    read = captions_read(pipeline, monkeypatch)
     pixels(pipeline, ["a cat", "a dog"], num_images=2, batch_size=3)
     assert read == [("a cat", "a cat", "a dog"), ("a dog",)]
 
@@ -140,15 +139,28 @@ def test_the_decoder_reads_the_prompt(pipeline: Pipeline, monkeypatch: pytest.Mo
 def test_the_decoder_reads_a_caption_of_the_class(
     by_class: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, read = by_class.tokenizer.decode, list[str]()
-
-    def spied(tokens: Tokens, **named: object) -> object:
-        read.extend(tokens.captions)
-        return decode(tokens, **named)
-
-    monkeypatch.setattr(by_class.tokenizer, "decode", spied)
+    batches = captions_read(by_class, monkeypatch)
     by_class(labels=[0, 1], num_images=2, steps=1)
+    read = [caption for batch in batches for caption in batch]
     assert read[:2] == ["a red thing"] * 2 and set(read[2:]) <= {"a blue thing", "a blue box"}
+
+
+def test_a_prompt_is_encoded_once(
+    tokenizer: ImageTokenizer, letters: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many pictures are drawn from it, by generator and decoder together."""
+    encoded, encode = list[str](), type(letters).__call__
+    monkeypatch.setattr(
+        type(letters), "__call__", lambda self, captions: encoded.extend(captions) or encode(self, captions)
+    )
+    fresh = ImageTokenizer(tokenizer.model, text_encoder=letters, dtype="float32")
+    config = DiTConfig(**LATENTS, condition=LETTERS, tokenizer=tokenizer.model_id)
+    drawn = Pipeline(woken(DiT(config)), fresh, dtype="float32")
+    pixels(drawn, ["one cat", "one dog"], num_images=4, batch_size=3)
+    assert encoded == ["one cat", "one dog"]
+    encoded.clear()
+    fresh.reconstruct(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), ["a", "b", "a", "a", "b"], batch_size=2)
+    assert encoded == ["b", "a"] or encoded == ["a", "b"]
 
 
 def test_a_picture_says_how_it_was_made(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -190,8 +202,8 @@ def test_codes_become_pictures(masked: Pipeline) -> None:
         ({"prompts": "a", "steps": 0}, "steps"),
         ({"prompts": "a", "num_images": 0}, "num_images"),
         ({"prompts": "a", "sampler": "magic"}, "sampler"),
-        ({"labels": 1}, "conditioned on text: pass prompts"),
-        ({}, "pass prompts"),
+        ({"labels": 1}, "prompts: this generator"),
+        ({}, "prompts:"),
         ({"prompts": []}, "prompts: got none"),
         ({"prompts": "a", "temperature": 2.0}, "temperature: this generator does not read it"),
         ({"prompts": "a", "time_shift": 0.0}, "time_shift"),
@@ -214,9 +226,7 @@ def test_saved_parts_make_the_same_pictures(by_class: Pipeline, tmp_path: Path) 
         tmp_path / "generator", made_by={"sampling": {"steps": 5, "guidance_interval": [0.1, 0.9]}}
     )
     (tmp_path / "generator" / CLASS_CAPTIONS_FILE).write_text('{"0": ["a red thing"]}')
-    again = Pipeline.from_pretrained(
-        tmp_path / "generator", tokenizer=by_class.tokenizer, precision="float32"
-    )
+    again = Pipeline.from_pretrained(tmp_path / "generator", tokenizer=by_class.tokenizer, dtype="float32")
     assert again.defaults == Sampling(steps=5, guidance_interval=(0.1, 0.9))
     assert again.class_captions == {0: ["a red thing"]}
     assert torch.equal(pixels(again, labels=0), pixels(by_class, labels=0, guidance_interval=(0.1, 0.9)))

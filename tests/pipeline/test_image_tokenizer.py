@@ -70,7 +70,7 @@ def test_any_grid_with_keep_size(tokenizer: ImageTokenizer) -> None:
 
 
 def test_text_encoder_is_loaded_only_for_captions(make_model: Callable[..., TexTok]) -> None:
-    tokenizer = ImageTokenizer(make_model(), text_encoder="no-such-encoder", precision="float32")
+    tokenizer = ImageTokenizer(make_model(), text_encoder="no-such-encoder", dtype="float32")
     tokenizer.decode(tokenizer.encode(pictures(1)))
     with pytest.raises((ValueError, FileNotFoundError), match="no-such-encoder"):
         tokenizer.encode(pictures(1), "abc")
@@ -79,7 +79,7 @@ def test_text_encoder_is_loaded_only_for_captions(make_model: Callable[..., TexT
 def test_another_models_tokens_are_refused(
     tokenizer: ImageTokenizer, make_model: Callable[..., TexTok]
 ) -> None:
-    other = ImageTokenizer(make_model(seed=1), precision="float32")
+    other = ImageTokenizer(make_model(seed=1), dtype="float32")
     tokens = other.encode(pictures(1))
     with pytest.raises(ValueError, match=f"{other.model_id}.*{tokenizer.model_id}"):
         tokenizer.decode(tokens)
@@ -117,7 +117,7 @@ def test_sixteen_bit_file_decodes_nearly_the_same(tokenizer: ImageTokenizer, tmp
 def test_bfloat16_is_close_to_float32(
     tokenizer: ImageTokenizer, letters: TextEncoder, make_model: Callable[..., TexTok]
 ) -> None:
-    fast = ImageTokenizer(make_model(), text_encoder=letters, precision="bfloat16")
+    fast = ImageTokenizer(make_model(), text_encoder=letters, dtype="bfloat16")
     assert fast.model_id == tokenizer.model_id
     tokens = tokenizer.encode(pictures(2), "abc")
     difference = (fast.encode(pictures(2), "abc").latents - tokens.latents).abs()

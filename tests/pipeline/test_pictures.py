@@ -1,6 +1,7 @@
 """Every way to hand in pictures gives the same pixels, and a wrong one a clear error."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,24 +59,56 @@ def test_pictures_are_resized_alike(pixels: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (
-            torch.full((3, 8, 8), 255.0),
-            "found values from 255 to 255; expected floats in .-1, 1.: convert 0..255",
-        ),
-        (torch.full((3, 8, 8), -1.01), "found values from -1.01"),
-        (torch.full((3, 8, 8), float("nan")), "found NaN or infinite"),
-        (torch.zeros(3, 8, 8, dtype=torch.int64), "got torch.int64; expected uint8"),
-        (torch.zeros(8, 8, 3), r"shape \(8, 8, 3\); expected \(3, h, w\)"),
-        (torch.zeros(1, 3, 0, 8), "expected"),
-        (np.zeros((8, 8, 3), dtype=np.float32), "array of float32"),
-        (np.zeros((3, 8, 8), dtype=np.uint8), r"shape \(3, 8, 8\)"),
-        ([], "got none"),
-        ([torch.zeros(3, 8, 8).byte(), torch.zeros(3, 8, 16).byte()], "got 2 sizes"),
+        (torch.full((3, 8, 8), 255.0), r"images\[0\]: got values from 255 to 255.*convert 0..255"),
+        (torch.full((3, 8, 8), -1.01), r"images\[0\]: got values from -1.01"),
+        (torch.full((3, 8, 8), float("nan")), r"images\[0\]: got values from nan"),
+        (torch.zeros(3, 8, 8, dtype=torch.int64), r"images\[0\]: got torch.int64"),
+        (torch.zeros(8, 8, 3), r"images\[0\]: got a tensor of shape \(8, 8, 3\)"),
+        (torch.zeros(1, 3, 0, 8), r"images\[0\]"),
+        (np.full((8, 8, 3), 1.5), r"images\[0\]: got values from 1.5"),
+        (np.zeros((8, 8, 3), dtype=np.int64), r"images\[0\]: got an array of int64"),
+        (np.zeros((3, 8, 8), dtype=np.uint8), r"images\[0\]: got an array of shape \(3, 8, 8\)"),
+        ([], "images: got none"),
+        ([torch.zeros(3, 8, 8).byte(), torch.zeros(3, 8, 16).byte()], "images: got 2 sizes"),
+        (__file__, r"images\[0\]: got a file that is no picture"),
     ],
 )
-def test_a_wrong_picture_is_told(images: object, message: str) -> None:
+def test_a_wrong_picture_is_refused(images: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         as_pictures(images, size=None)
+
+
+def test_files_are_read_by_path_and_open(pixels: torch.Tensor, tmp_path: Path) -> None:
+    file = tmp_path / "a picture.png"
+    Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).save(file)
+    with open(file, "rb") as stream:
+        found = as_pictures([str(file), file, stream], size=None)
+    assert torch.equal(found, pixels[:1].expand(3, -1, -1, -1))
+    assert torch.equal(as_pictures(str(file), size=None), pixels[:1])
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        as_pictures(tmp_path / "none.png", size=None)
+
+
+def test_gray_and_transparency_of_arrays_and_tensors(pixels: torch.Tensor) -> None:
+    gray = pixels[0, :1]
+    kinds = [
+        gray[0].numpy(),
+        gray.permute(1, 2, 0).numpy(),
+        gray,
+        gray[0].numpy() / 255,
+        to_unit(pixels)[0, :1],
+    ]
+    for picture in kinds:
+        assert torch.equal(as_pictures(picture, size=None)[0], gray.expand(3, -1, -1))
+    clear = torch.zeros(4, 8, 8, dtype=torch.uint8)
+    for picture in (clear, clear.permute(1, 2, 0).numpy()):
+        assert bool((as_pictures(picture, size=None) == 255).all())
+
+
+def test_float_arrays_are_from_0_to_1_and_tensors_from_minus_1_to_1(pixels: torch.Tensor) -> None:
+    array = pixels[0].permute(1, 2, 0).numpy()
+    for floats in (array / 255, (array / 255).astype(np.float32)):
+        assert torch.equal(as_pictures(floats, size=None)[0], pixels[0])
 
 
 def test_the_error_names_the_picture() -> None:

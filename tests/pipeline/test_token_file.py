@@ -46,7 +46,7 @@ def test_round_trip(
         else torch.randn(count, k, 3, generator=generator),
     )
     path = tmp_path_factory.mktemp("tokens") / "t.safetensors"
-    found = load_tokens(save_tokens(tokens, path, precision="float32"))
+    found = load_tokens(save_tokens(tokens, path, dtype="float32"))
     assert torch.equal(found.values.to(tokens.values.dtype), tokens.values)
     for name in ("model_id", "grid", "keys", "captions", "settings"):
         assert getattr(found, name) == getattr(tokens, name)
@@ -72,6 +72,15 @@ def test_captions_can_be_left_out(tmp_path: Path) -> None:
     found = load_tokens(save_tokens(some_tokens(), tmp_path / "deep" / "t", captions=False))
     assert found.captions is None and found.bytes_per_image == 2 * 4 * 2
     assert b"caption 0" not in (tmp_path / "deep" / "t").read_bytes()
+
+
+def test_lengths_come_back_and_are_left_out_where_all_are_alike(tmp_path: Path) -> None:
+    tokens = some_tokens().cut([2, 1, 2])
+    found = load_tokens(save_tokens(tokens, tmp_path / "t", dtype="float32"))
+    assert found.lengths == (2, 1, 2) and torch.equal(found.values, tokens.values)
+    assert not bool(found.values[1, 1].any()) and found.mean_tokens == 5 / 3
+    save_tokens(some_tokens(), tmp_path / "t")
+    assert b"lengths" not in (tmp_path / "t").read_bytes()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -103,6 +112,10 @@ def write(path: Path, tensors: dict[str, torch.Tensor] | None = None, **changes:
         ({"keys": [1]}, "keys"),
         ({"captions": ["a", "b"]}, "captions: got 2"),
         ({"captions": "b"}, "captions"),
+        ({"lengths": [3]}, "lengths"),
+        ({"lengths": [0]}, "lengths"),
+        ({"lengths": [1.0]}, "lengths"),
+        ({"lengths": [1, 1]}, "lengths"),
         ({"settings": []}, "settings"),
         ({"extra": 1}, "extra"),
         ({"model_id": "\ud800"}, "Unicode"),
@@ -195,7 +208,26 @@ def test_parts_join_and_split(tmp_path: Path) -> None:
     joined = Tokens.concat([tokens[:2], tokens[2:]])
     assert torch.equal(joined.latents, tokens.latents) and joined.keys == tokens.keys
     assert joined.captions == tokens.captions
-    with pytest.raises(ValueError, match="different models"):
+    with pytest.raises(ValueError, match="tokens:"):
         Tokens.concat([tokens, some_tokens(model_id="other")])
     with pytest.raises(ValueError, match="num_tokens:"):
         tokens.first(3)
+
+
+def test_tokens_of_different_lengths_join_split_and_are_cut() -> None:
+    tokens = some_tokens(4).cut([1, 2, 1, 2])
+    assert tokens[0].num_tokens == 1 and tokens[-1].lengths == (2,) and tokens[2:].lengths == (1, 2)
+    joined = Tokens.concat(list(tokens))
+    assert torch.equal(joined.values, tokens.values) and joined.lengths == tokens.lengths
+    assert tokens.first(1).lengths == (1,) * 4 and tokens.select(["key3", "key0"]).lengths == (2, 1)
+    for lengths in ([1, 2], [0, 1, 1, 1], [3, 1, 1, 1]):
+        with pytest.raises(ValueError, match="lengths:"):
+            tokens.cut(lengths)
+    with pytest.raises(ValueError, match="key:"):
+        tokens.select(["key9"])
+
+
+def test_repr_has_shapes_and_no_values() -> None:
+    shown = repr(some_tokens().cut([2, 1, 2]))
+    assert "3 pictures of 4 x 4 patches" in shown and "latents (3, 2, 4) float32, 1 to 2 tokens" in shown
+    assert "tensor" not in shown and "\n" not in shown

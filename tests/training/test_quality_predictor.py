@@ -53,7 +53,7 @@ def invented(count: int, *, seed: int = 0) -> MeasuredPictures:
 @pytest.fixture
 def tokenizer() -> ImageTokenizer:
     return ImageTokenizer(
-        tiny_model(KLConfig(latent_dim=8), num_latents=8, placement="none"), precision="float32"
+        tiny_model(KLConfig(latent_dim=8), num_latents=8, placement="none"), dtype="float32"
     )
 
 

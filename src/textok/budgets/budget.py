@@ -1,107 +1,111 @@
-"""What a soft budget is: a range of tokens, and the quality, mean or size that decides within it."""
+"""What a soft budget is: a range of tokens, and the quality, drop, mean or size that decides within it."""
 
 import math
+import re
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from textok.objectives.quality import MeasureName, find_measure
 
 RANGES_256 = {"short": (80, 150), "middle": (120, 220), "long": (150, 250)}
-"""Recipes of ranges, for tokenizers of K = 256 tokens; :func:`named_range` has the same shares of others."""
+"""Named ranges for tokenizers of K = 256 tokens; :func:`token_range` gives the same shares of another K."""
 
 
-def named_range(name: str, num_latents: int) -> tuple[int, int]:
-    """Fewest and most tokens of a range of ``RANGES_256``, as the same shares of K = ``num_latents``, rounded.
+def token_range(text: str, num_latents: int) -> tuple[int, int]:
+    """Fewest and most tokens of a picture: "16", "8-24", or a name of ``RANGES_256``.
+
+    Args:
+        text: what the user wrote.
+        num_latents: K of the tokenizer; a name stands for the same shares of it, rounded.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for anything else.
     """
-    if name not in RANGES_256:
-        raise ValueError(f"range: got {name!r}; expected one of {', '.join(RANGES_256)}")
-    low, high = (max(1, round(share * num_latents / 256)) for share in RANGES_256[name])
-    return low, high
+    if text in RANGES_256:
+        low, high = (max(1, round(share * num_latents / 256)) for share in RANGES_256[text])
+        return low, high
+    if not re.fullmatch(r"\d{1,6}(-\d{1,6})?", text):
+        names = ", ".join(RANGES_256)
+        raise ValueError(
+            f"num_tokens: got {text!r}, expected a number such as 16, a range such as 8-24, or one of {names}"
+        )
+    low, _, high = text.partition("-")
+    return int(low), int(high or low)
 
 
 @dataclass(frozen=True)
 class SoftBudget:
     """About how many tokens a picture may have, and what decides.
 
-    Exactly one of ``quality``, ``loss``, ``mean_tokens`` and ``bytes`` is given; the last two are met by a quality
-    or loss that is calibrated on a sample. A picture that cannot reach the quality gets ``high`` tokens and is
-    flagged; a loss is within reach of every picture.
+    Exactly one of ``quality``, ``max_drop``, ``mean_tokens`` and ``bytes`` is set; the last two are met by a
+    quality or a drop that is calibrated on a sample. A picture that cannot reach the quality gets ``high`` tokens;
+    a drop is within reach of every picture.
 
     Attributes:
         low: fewest tokens of a picture.
         high: most tokens.
         quality: to be reached, in the measure's unit: dB or more, distance or less.
-        loss: how much worse than the same picture at ``high`` tokens a picture may be, in the measure's unit.
+        max_drop: how much worse than the same picture at ``high`` tokens a picture may be, in the measure's unit.
         mean_tokens: the mean over the pictures.
         bytes: the mean size of a picture's tokens in a .ttk file, coded by the probability model; names and
-            captions not counted.
-        equal: what a mean is met by: one quality for all pictures, which serves hard ones, or one loss for all,
-            which spends tokens where they do most and gives the better mean quality. Default the loss, or with
-            ``strict=False`` the quality.
+            captions are not counted.
+        target: what a mean is met by: one "quality" for all pictures, which serves hard ones, or one "drop" for
+            all, which spends tokens where they do most and gives the better mean quality. The default is the
+            drop, or with an overflow share the quality.
         measure: "psnr" in dB, or "perceptual", a distance of deep features.
-        strict: False lets some pictures go beyond ``high``, up to all K, where that reaches the quality.
-        beyond: the share of the pictures, at most, that may; only with ``strict=False``.
+        overflow_share: the share of the pictures, at most, that may have more than ``high`` tokens, up to all K,
+            where that reaches the quality.
     """
 
     low: int
     high: int
     _: KW_ONLY
     quality: float | None = None
-    loss: float | None = None
+    max_drop: float | None = None
     mean_tokens: float | None = None
     bytes: float | None = None
-    equal: Literal["quality", "loss"] | None = None
+    target: Literal["quality", "drop"] | None = None
     measure: MeasureName = "psnr"
-    strict: bool = True
-    beyond: float | None = None
+    overflow_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.low <= self.high:
-            raise ValueError(f"budget: got {self.low} to {self.high} tokens; expected 1 <= low <= high")
-        self._check_target()
-        self._check_equal()
+            raise ValueError(f"num_tokens: got {self.low} to {self.high}, expected 1 <= low <= high")
+        self._check_decision()
+        if self.target not in (None, "quality", "drop"):
+            raise ValueError(f"target: got {self.target!r}, expected quality or drop")
+        if self.target is not None and not self.is_mean:
+            raise ValueError(f"target: got {self.target!r}, expected none without mean_tokens or bytes")
         find_measure(self.measure)
-        if self.strict and self.beyond is not None:
+        if not 0 <= self.overflow_share <= 1:
+            raise ValueError(f"overflow_share: got {self.overflow_share}, expected a share from 0 to 1")
+        if self.by_drop and self.overflow_share:
             raise ValueError(
-                f"beyond: got {self.beyond} with strict=True; pass strict=False, or leave it out"
-            )
-        if not self.strict and (self.beyond is None or not 0 < self.beyond <= 1):
-            raise ValueError(
-                f"beyond: got {self.beyond} with strict=False; expected the share of pictures, above 0 up to 1"
+                f"overflow_share: got {self.overflow_share} with a drop, which no picture needs more tokens for; "
+                "leave one of them out"
             )
 
-    def _check_equal(self) -> None:
-        if self.equal not in (None, "quality", "loss"):
-            raise ValueError(f"equal: got {self.equal!r}; expected quality or loss")
-        if self.equal is not None and self.mean_tokens is None and self.bytes is None:
-            raise ValueError(f"equal: got {self.equal!r} without a mean of tokens or bytes; leave it out")
-        if self.loss is not None and self.loss < 0:
-            raise ValueError(f"loss: got {self.loss:g}; expected 0 or more")
-        if self.by_loss and not self.strict:
-            raise ValueError("strict: got False with a loss, which no picture needs to go beyond `high` for")
-
-    def _check_target(self) -> None:
-        targets = {name: getattr(self, name) for name in ("quality", "loss", "mean_tokens", "bytes")}
-        given = {name: value for name, value in targets.items() if value is not None}
-        if len(given) != 1:
-            raise ValueError(f"budget: got {given or 'no target'}; expected one of {', '.join(targets)}")
-        if not all(math.isfinite(value) for value in given.values()):
-            raise ValueError(f"budget: got {given}; expected a finite number")
+    def _check_decision(self) -> None:
+        names = ("quality", "max_drop", "mean_tokens", "bytes")
+        decisions = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if len(decisions) != 1:
+            got = " and ".join(decisions) or f"the range {self.low}-{self.high} alone"
+            raise ValueError(f"num_tokens: got {got}, expected one of {', '.join(names)} to decide")
+        ((name, value),) = decisions.items()
+        if not math.isfinite(value) or (name != "quality" and value < 0):
+            raise ValueError(f"{name}: got {value:g}, expected a finite number, 0 or more")
         if self.mean_tokens is not None and not self.low <= self.mean_tokens <= self.high:
             raise ValueError(
-                f"mean_tokens: got {self.mean_tokens:g}; expected within the range {self.low} to {self.high}"
+                f"mean_tokens: got {self.mean_tokens:g}, expected within the range {self.low} to {self.high}"
             )
 
     @property
-    def by_loss(self) -> bool:
-        """Whether pictures share a loss, not a quality."""
-        by_default = self.equal is None and self.quality is None and self.strict
-        return self.equal == "loss" or self.loss is not None or by_default
+    def is_mean(self) -> bool:
+        """Whether a mean is to be met, which is calibrated on a sample."""
+        return self.mean_tokens is not None or self.bytes is not None
 
     @property
-    def share_beyond(self) -> float:
-        """Share of the pictures that may have more than ``high`` tokens."""
-        return self.beyond or 0.0
+    def by_drop(self) -> bool:
+        """Whether pictures share a drop, not a quality."""
+        by_default = self.target is None and self.quality is None and not self.overflow_share
+        return self.target == "drop" or self.max_drop is not None or by_default

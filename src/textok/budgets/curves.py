@@ -14,7 +14,7 @@ from textok.pixels import to_uint8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedCurves:
-    """Quality against budget by decoding: every look is a decoded picture, compared with its original.
+    """Quality against tokens by decoding: every value is that of a decoded picture against its original.
 
     Attributes:
         tokenizer: decodes.
@@ -22,7 +22,7 @@ class DecodedCurves:
         text: their captions.
         originals: the pictures.
         measure: compares.
-        batch_size: pictures decoded at a time; those of like budgets go together.
+        batch_size: pictures decoded at a time; those of like numbers of tokens go together.
     """
 
     tokenizer: ImageTokenizer
@@ -40,13 +40,13 @@ class DecodedCurves:
         quality = torch.empty(len(rows), dtype=torch.float64)
         for places in budgets.argsort(stable=True).split(self.batch_size):
             if len(places):
-                quality[places] = self._look(rows[places], budgets[places]).double().cpu()
+                quality[places] = self._measured(rows[places], budgets[places]).double().cpu()
         return quality
 
     @torch.no_grad()
-    def _look(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
+    def _measured(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
         patch, originals = self.tokenizer.model.config.patch_size, self.originals[rows]
         grid = (originals.shape[2] // patch, originals.shape[3] // patch)
         text = None if self.text is None else self.text[rows]
-        made = self.tokenizer.model.decode(self.values[rows], text, grid=grid, lengths=budgets)
-        return self.measure.compare(originals, to_uint8(made))
+        pictures = self.tokenizer.decode_values(self.values[rows], text, grid=grid, lengths=budgets)
+        return self.measure.compare(originals, to_uint8(pictures))

@@ -4,24 +4,24 @@ A budget of k is the first k tokens of one encoding, so a picture is encoded onc
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from textok.budgets.budget import RANGES_256, SoftBudget, named_range
+from textok.budgets.budget import SoftBudget
 from textok.budgets.curves import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, picture_detail
 from textok.budgets.search import (
     Allowance,
     Bounds,
     Calibration,
+    Choice,
     Curves,
+    DropCurves,
     Goal,
     KnownCurves,
-    LossCurves,
     Search,
     Sizes,
     bisection,
@@ -31,41 +31,15 @@ from textok.budgets.search import (
     measure_all,
 )
 from textok.objectives.quality import find_measure
-from textok.pipeline.image_tokenizer import (
-    Captions,
-    ImageTokenizer,
-    as_captions,
-    values_of,
-)
-from textok.pipeline.pictures import Picture, as_pictures
-from textok.pipeline.soft_tokens import SoftTokens, decode_soft
+from textok.pipeline.image_tokenizer import Captions, ImageTokenizer, as_captions, values_of
+from textok.pipeline.pictures import Picture
+from textok.pipeline.tokens import Tokens
 from textok.pixels import to_unit
 
 Chooser = Literal["oracle", "bisection"] | QualityPredictor
 """What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
 
-__all__ = [
-    "RANGES_256",
-    "Chooser",
-    "Sizes",
-    "SoftBudget",
-    "SoftEncoder",
-    "SoftTokens",
-    "decode_soft",
-    "encode_soft",
-    "named_range",
-]
-
 CALIBRATION_PICTURES = 512
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Encoded:
-    """A batch: its tokens, and its curves by whatever chooses."""
-
-    values: Float[Tensor, "b k c"] | Int[Tensor, "b k"]
-    curves: Curves
-    grid: tuple[int, int]
 
 
 class SoftEncoder:
@@ -74,21 +48,21 @@ class SoftEncoder:
     >>> encoder = SoftEncoder(tokenizer, SoftBudget(8, 24, mean_tokens=14))
     >>> encoder.calibrate(sample, sample_captions)
     >>> for pictures, captions in stream:
-    ...     tokens = encoder.encode(pictures, captions)
+    ...     tokens, choice = encoder.encode(pictures, captions)
 
     Args:
         tokenizer: encodes and decodes.
         budget: what each picture may have.
         chooser: "oracle" decodes at every budget; "bisection" at log2 of them, and may miss the fewest tokens where
-            quality is not monotone; a QualityPredictor made for this tokenizer decodes nothing.
-        sizes: for a budget of bytes: what measures coded tokens, ``textok.codec.coded_sizes(tokenizer.model,
+            quality is not monotone; a QualityPredictor trained for this tokenizer decodes nothing.
+        sizes: for a budget of bytes, what counts coded tokens: ``textok.codec.coded_sizes(tokenizer.model,
             prior=prior)`` for a .ttk file by that probability model.
         batch_size: pictures at a time.
 
-    Budgets are those of one picture at a time where the quality that is asked for is not within the rounding of
-    sums of one that a picture has: in float32 1e-4 on the scale [-1, 1]. In bfloat16 a small loss is about little more
-    than that rounding: budgets found by loss then differ with the batch for some pictures, by tokens that are worth
-    no more than it. Take float32 where budgets have to repeat.
+    Budgets are those of one picture at a time where the threshold is not within the rounding of sums of a quality
+    that a picture has: in float32 1e-4 on the scale [-1, 1]. In bfloat16 a small drop is little more than that
+    rounding: budgets by drop then differ with the batch for some pictures, by tokens that are worth no more than
+    it. Take float32 where budgets have to repeat.
 
     Raises:
         ValueError: when the budget or the predictor does not fit the tokenizer, or bytes have no ``sizes``.
@@ -103,44 +77,42 @@ class SoftEncoder:
         sizes: Sizes | None = None,
         batch_size: int = 32,
     ) -> None:
-        if budget.high > (longest := tokenizer.model.config.num_latents):
-            raise ValueError(
-                f"budget: got up to {budget.high} tokens; expected at most the model's {longest}"
-            )
+        most = tokenizer.model.config.num_latents
+        if budget.high > most:
+            raise ValueError(f"num_tokens: got up to {budget.high}, expected at most the model's {most}")
         if budget.bytes is not None and sizes is None:
             raise ValueError(
-                "bytes: expected what measures coded tokens; pass sizes=textok.codec.coded_sizes(tokenizer.model)"
+                "bytes: got no sizes to count by, expected sizes=textok.codec.coded_sizes(tokenizer.model)"
             )
         self.tokenizer, self.chooser, self.batch_size = tokenizer, chooser, batch_size
         self.budget, self._sizes = budget, sizes
         self.measure = find_measure(budget.measure)
-        self.bounds = Bounds(
-            low=budget.low, high=budget.high, beyond=budget.high if budget.strict else longest
-        )
+        overflow = most if budget.overflow_share else budget.high
+        self.bounds = Bounds(low=budget.low, high=budget.high, overflow=overflow)
         self.calibration: Calibration | None = None
-        self._allowance = Allowance(budget.share_beyond)
+        self._allowance = Allowance(budget.overflow_share)
         self._search: Search = bisection if chooser == "bisection" else exhaustive
         if isinstance(chooser, QualityPredictor):
             chooser.check(tokenizer_id=tokenizer.model_id, measure=budget.measure)
 
     @property
     def goal(self) -> Goal:
-        """The quality that every picture is to reach, or the loss that it may have.
+        """The quality that every picture is to reach, or the drop that it may have.
 
         Raises:
             ValueError: when the budget is a mean and was not calibrated yet.
         """
-        asked = self.budget.loss if self.budget.quality is None else self.budget.quality
-        threshold = self.calibration.threshold if self.calibration else asked
+        fixed = self.budget.max_drop if self.budget.quality is None else self.budget.quality
+        threshold = self.calibration.threshold if self.calibration else fixed
         if threshold is None:
             raise ValueError(
-                "budget: a mean of tokens or bytes is met by a quality; call calibrate with a sample of pictures"
+                "budget: got a mean of tokens or bytes, which a quality meets; call calibrate with a sample of pictures"
             )
         return Goal(threshold, self._lower_is_better)
 
     @property
     def _lower_is_better(self) -> bool:
-        return self.budget.by_loss or self.measure.lower_is_better
+        return self.budget.by_drop or self.measure.lower_is_better
 
     def calibrate(
         self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
@@ -151,12 +123,14 @@ class SoftEncoder:
         ``encode``.
 
         Raises:
-            ValueError: when the budget names a quality or a loss, there are fewer than two pictures, or they have
-                no mean of so many bytes within the range of tokens.
+            ValueError: when the budget names a quality or a drop, there are fewer than two pictures, or they have
+                no mean of that many bytes within the range of tokens.
         """
         mean = self.budget.mean_tokens if self.budget.bytes is None else self.budget.bytes
         if mean is None:
-            raise ValueError("budget: got a quality or a loss; only a mean of tokens or bytes is calibrated")
+            raise ValueError(
+                "calibrate: got a budget of a quality or a drop, expected a mean of tokens or bytes"
+            )
         curves, costs = self._sampled(images, captions, keep_size=keep_size)
         if costs is not None:
             self._check_bytes(costs)
@@ -166,7 +140,7 @@ class SoftEncoder:
             mean=mean,
             lower_is_better=self._lower_is_better,
             search=self._search,
-            share=self.budget.share_beyond,
+            share=self.budget.overflow_share,
             costs=costs,
         )
         return self.calibration
@@ -174,100 +148,94 @@ class SoftEncoder:
     def curves(
         self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
     ) -> KnownCurves:
-        """Quality, or loss where pictures share that, at every budget within the bounds: decoded, or predicted."""
+        """Quality, or drop where pictures share that, at every budget within the bounds: decoded, or predicted."""
         return self._sampled(images, captions, keep_size=keep_size)[0]
 
     @torch.no_grad()
     def _sampled(
         self, images: Picture | Sequence[Picture], captions: Captions, *, keep_size: bool
     ) -> tuple[KnownCurves, KnownCurves | None]:
-        """Curves within the bounds, and where bytes are asked for the bytes of every budget there."""
-        low, high, tables, costs = self.bounds.low, self.bounds.beyond, list[Tensor](), list[Tensor]()
-        for batch in self._batches(images, captions, keep_size=keep_size):
-            rows = torch.arange(len(batch.curves))
-            tables.append(measure_all(batch.curves, rows, low=low, high=high))
+        """Curves within the bounds, and for a mean of bytes the bytes of every budget there."""
+        low, high, tables, costs = self.bounds.low, self.bounds.overflow, list[Tensor](), list[Tensor]()
+        pixels = self.tokenizer.pixels_of(images, keep_size=keep_size)
+        for _, values, curves in self._batches(pixels, as_captions(captions, len(pixels))):
+            tables.append(measure_all(curves, torch.arange(len(curves)), low=low, high=high))
             if self.budget.bytes is not None and self._sizes is not None:
-                costs.append(self._sizes(batch.values)[:, low - 1 : high])
-        return KnownCurves(torch.cat(tables), first=low), KnownCurves(
-            torch.cat(costs), low
-        ) if costs else None
+                costs.append(self._sizes(values)[:, low - 1 : high])
+        spent = KnownCurves(torch.cat(costs), first=low) if costs else None
+        return KnownCurves(torch.cat(tables), first=low), spent
 
     def _check_bytes(self, costs: KnownCurves) -> None:
         low, high = self.bounds.low, self.bounds.high
         least, most = (float(costs.quality[:, budget - low].mean()) for budget in (low, high))
         if not least <= (self.budget.bytes or 0.0) <= most:
             raise ValueError(
-                f"bytes: got {self.budget.bytes:g} on average; expected {least:.1f} to {most:.1f}, which the sample "
+                f"bytes: got {self.budget.bytes:g} on average, expected {least:.1f} to {most:.1f}, which the sample "
                 f"takes at {low} to {high} tokens"
             )
 
+    def resume(self, *, pictures: int, overflow: int) -> None:
+        """Go on in a stream behind ``pictures`` of which ``overflow`` have more than ``high`` tokens."""
+        self._allowance = Allowance(self.budget.overflow_share, seen=pictures, used=overflow)
+
     @torch.no_grad()
     def encode(
-        self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False
-    ) -> list[SoftTokens]:
-        """Encode the next pictures of the stream.
+        self,
+        images: Picture | Sequence[Picture],
+        captions: Captions = None,
+        *,
+        keys: Sequence[str] | None = None,
+        keep_size: bool = False,
+    ) -> tuple[Tokens, Choice]:
+        """Encode the next pictures of the stream; the arguments are those of ``ImageTokenizer.encode``.
 
-        Args:
-            images: as for ``ImageTokenizer.encode``.
-            captions: as there.
-            keep_size: as there.
+        Returns:
+            The tokens, as many of each picture as it needs, and for each its quality in the budget's measure (a
+            predictor's estimate where that chose) and whether that is what the budget wants: False for a picture
+            that has ``high`` tokens and is still not good enough.
 
         Raises:
             ValueError: when the budget is a mean and was not calibrated.
         """
-        goal, tokens = self.goal, []
-        for batch in self._batches(images, captions, keep_size=keep_size):
-            choice = choose(batch.curves, goal, self.bounds, search=self._search, allowance=self._allowance)
-            curves, quality, reached = batch.curves, choice.quality, choice.reached
-            if isinstance(curves, LossCurves):  # at high nothing is lost, whatever fewer tokens could gain
-                quality, reached = curves.quality(quality), reached | (choice.budgets >= self.bounds.high)
-            columns = (choice.budgets.tolist(), quality.tolist(), reached.tolist())
-            for values, budget, found, good in zip(batch.values.cpu(), *columns, strict=True):
-                tokens.append(
-                    SoftTokens(
-                        values=values[:budget].clone(),
-                        budget=budget,
-                        quality=found,
-                        reached=good,
-                        grid=batch.grid,
-                        model_id=self.tokenizer.model_id,
-                    )
-                )
-        return tokens
+        goal, choices, parts = self.goal, list[Choice](), list[Tokens]()
+        pixels = self.tokenizer.pixels_of(images, keep_size=keep_size)
+        texts = as_captions(captions, len(pixels))
+        names = tuple(map(str, range(len(pixels)))) if keys is None else keys
+        for rows, values, curves in self._batches(pixels, texts):
+            choice = choose(curves, goal, self.bounds, search=self._search, allowance=self._allowance)
+            if isinstance(curves, DropCurves):  # at high nothing is lost, whatever fewer tokens could gain
+                reached = choice.reached | (choice.budgets >= self.bounds.high)
+                choice = Choice(choice.budgets, curves.quality(choice.quality), reached)
+            choices.append(choice)
+            whole = self.tokenizer.tokens_of(values, pixels[rows], captions=texts[rows], keys=names[rows])
+            parts.append(whole.cut(choice.budgets.tolist()))
+        return Tokens.concat(parts), Choice.concat(choices)
 
     def _batches(
-        self, images: Picture | Sequence[Picture], captions: Captions, *, keep_size: bool
-    ) -> Iterator[_Encoded]:
-        side = self.tokenizer.model.config.image_size
-        pixels = as_pictures(images, size=None if keep_size else (side, side))
-        texts = as_captions(captions, len(pixels))
+        self, pixels: UInt8[Tensor, "b 3 h w"], texts: Sequence[str]
+    ) -> Iterator[tuple[slice, Float[Tensor, "n k c"] | Int[Tensor, "n k"], Curves]]:
+        """The pictures of each batch, all their tokens, and their curves by whatever chooses."""
         for start in range(0, len(pixels), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            yield self._encoded(pixels[rows], texts[rows])
-
-    def _encoded(self, pixels: UInt8[Tensor, "b 3 h w"], captions: Sequence[str]) -> _Encoded:
-        text, patch = self.tokenizer.text_of(captions), self.tokenizer.model.config.patch_size
-        encoding = self.tokenizer.encode_pixels(pixels, text)
-        values = values_of(encoding)
-        curves: Curves = (
-            KnownCurves(self.chooser(encoding.latents.float().cpu(), picture_detail(to_unit(pixels))))
-            if isinstance(self.chooser, QualityPredictor)
-            else DecodedCurves(
-                tokenizer=self.tokenizer,
-                values=values,
-                text=text,
-                originals=pixels.to(values.device),
-                measure=self.measure,
-                batch_size=self.batch_size,
-            )
-        )
-        if self.budget.by_loss:
-            curves = LossCurves.against(
-                curves, self.bounds.high, lower_is_better=self.measure.lower_is_better
-            )
-        return _Encoded(
-            values=values, curves=curves, grid=(pixels.shape[2] // patch, pixels.shape[3] // patch)
-        )
+            text = self.tokenizer.text_of(texts[rows])
+            encoding = self.tokenizer.encode_pixels(pixels[rows], text)
+            values = values_of(encoding)
+            if isinstance(self.chooser, QualityPredictor):
+                detail = picture_detail(to_unit(pixels[rows]))
+                curves: Curves = KnownCurves(self.chooser(encoding.latents.float().cpu(), detail))
+            else:
+                curves = DecodedCurves(
+                    tokenizer=self.tokenizer,
+                    values=values,
+                    text=text,
+                    originals=pixels[rows].to(values.device),
+                    measure=self.measure,
+                    batch_size=self.batch_size,
+                )
+            if self.budget.by_drop:
+                lower_is_better = self.measure.lower_is_better
+                curves = DropCurves.against(curves, self.bounds.high, lower_is_better=lower_is_better)
+            yield rows, values, curves
 
 
 def encode_soft(
@@ -280,17 +248,16 @@ def encode_soft(
     sizes: Sizes | None = None,
     keep_size: bool = False,
     batch_size: int = 32,
-) -> list[SoftTokens]:
+) -> tuple[Tokens, Choice]:
     """Encode pictures under a soft budget; a mean is calibrated on these very pictures.
 
-    At most ``CALIBRATION_PICTURES`` of them, evenly spread, are looked at for that. For a stream, use a
+    At most ``CALIBRATION_PICTURES`` of them, at even distances, are measured for that. For a stream, use a
     :class:`SoftEncoder`; the arguments are its and those of its ``encode``.
     """
     encoder = SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
-    side = tokenizer.model.config.image_size
-    pixels = as_pictures(images, size=None if keep_size else (side, side))
+    pixels = tokenizer.pixels_of(images, keep_size=keep_size)
     texts = as_captions(captions, len(pixels))
-    if budget.quality is None and budget.loss is None:
+    if budget.is_mean:
         count = min(len(pixels), CALIBRATION_PICTURES)
         places = [(2 * i + 1) * len(pixels) // (2 * count) for i in range(count)]
         encoder.calibrate(pixels[places], [texts[i] for i in places], keep_size=True)

@@ -1,9 +1,9 @@
-"""Choosing budgets on curves of quality against tokens: searches, shares that go beyond, calibration.
+"""Choosing budgets on curves of quality against tokens: searches, overflow shares, calibration.
 
-Nothing here knows pictures or models: a curve is anything that tells the quality of row i at k tokens.
+Nothing here knows pictures or models: a curve is anything that has the quality of row i at k tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from torch import Tensor
 CALIBRATION_STEPS = 40
 
 Sizes = Callable[[Float[Tensor, "b k c"] | Integer[Tensor, "b k"]], Float[Tensor, "b k"]]
-"""Tokens of pictures to the bytes that the first 1 to k of each take: ``textok.codec.coded_sizes`` makes one."""
+"""Tokens of pictures to the bytes that the first 1 to k of each take, as ``textok.codec.coded_sizes`` counts them."""
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class KnownCurves:
     """Curves in a table.
 
     Attributes:
-        quality: (b, n), a row a picture; column j is the quality at ``first + j`` tokens.
+        quality: (b, n), one row per picture; column j is the quality at ``first + j`` tokens.
         first: budget of the first column.
     """
 
@@ -49,8 +49,8 @@ class KnownCurves:
 
 
 @dataclass(frozen=True, eq=False)
-class LossCurves:
-    """How much worse than its own at some budget each picture's quality is; less is better.
+class DropCurves:
+    """How far each picture's quality is below its own at some budget; less is better.
 
     Attributes:
         curves: of quality.
@@ -63,8 +63,8 @@ class LossCurves:
     lower_is_better: bool
 
     @classmethod
-    def against(cls, curves: Curves, budget: int, *, lower_is_better: bool) -> "LossCurves":
-        """Losses against the quality at ``budget`` tokens."""
+    def against(cls, curves: Curves, budget: int, *, lower_is_better: bool) -> "DropCurves":
+        """Drops against the quality at ``budget`` tokens."""
         rows = torch.arange(len(curves))
         best = curves.at(rows, torch.full_like(rows, budget)).double()
         return cls(curves, best, lower_is_better)
@@ -74,17 +74,17 @@ class LossCurves:
 
     def at(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
         """See :class:`Curves`."""
-        loss = self.best[rows] - self.curves.at(rows, budgets).double()
-        return -loss if self.lower_is_better else loss
+        drop = self.best[rows] - self.curves.at(rows, budgets).double()
+        return -drop if self.lower_is_better else drop
 
-    def quality(self, losses: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """The quality of each picture at its loss."""
-        return self.best + losses if self.lower_is_better else self.best - losses
+    def quality(self, drops: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """The quality of each picture at its drop."""
+        return self.best + drops if self.lower_is_better else self.best - drops
 
 
 @dataclass(frozen=True)
 class Goal:
-    """The quality to reach: at least ``threshold``, or at most that of a distance or loss."""
+    """The quality to reach: at least ``threshold``, or at most that of a distance or a drop."""
 
     threshold: float
     lower_is_better: bool = False
@@ -103,6 +103,12 @@ class Choice:
     quality: Float[Tensor, "r"]
     reached: Bool[Tensor, "r"]
 
+    @classmethod
+    def concat(cls, parts: Sequence["Choice"]) -> "Choice":
+        """One after another."""
+        columns = zip(*((one.budgets, one.quality, one.reached) for one in parts), strict=True)
+        return cls(*map(torch.cat, columns))
+
 
 @runtime_checkable
 class Search(Protocol):
@@ -119,7 +125,7 @@ def measure_all(curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int) 
 
 
 def exhaustive(curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int, goal: Goal) -> Choice:
-    """Search that looks at every budget: the oracle, whatever shape the curve has."""
+    """Search that tries every budget: the oracle, whatever shape the curve has."""
     table = measure_all(curves, rows, low=low, high=high)  # (r n)
     enough = goal.reached(table)
     reached = enough.any(dim=1)
@@ -128,28 +134,27 @@ def exhaustive(curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int, g
 
 
 def bisection(curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int, goal: Goal) -> Choice:
-    """Search in at most ceil(log2(n + 1)) looks a picture over n budgets; exact where quality only rises."""
+    """Search in at most ceil(log2(n + 1)) tries for each picture over n budgets; exact where quality only rises."""
     least, most = torch.full_like(rows, low), torch.full_like(rows, high + 1)  # high + 1: none is enough
     quality = torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
     while bool((open_ := least < most).any()):
         middle = (least + most)[open_] // 2
-        found = curves.at(rows[open_], middle).double()
-        enough = goal.reached(found)
-        quality[open_] = torch.where(enough | (middle == high), found, quality[open_])
+        measured = curves.at(rows[open_], middle).double()
+        enough = goal.reached(measured)
+        quality[open_] = torch.where(enough | (middle == high), measured, quality[open_])
         most[open_] = torch.where(enough, middle, most[open_])
         least[open_] = torch.where(enough, least[open_], middle + 1)
     return Choice(least.clamp(max=high), quality, least <= high)
 
 
 class Allowance:
-    """Which pictures may go beyond ``high``: at no time more than a share of those that came so far.
+    """Which pictures may have more than ``high`` tokens: at no time more than a share of those that came so far.
 
     Pictures are taken in the order they come, so that batches change nothing.
     """
 
-    def __init__(self, share: float) -> None:
-        self.share = share
-        self.seen = self.used = 0
+    def __init__(self, share: float, *, seen: int = 0, used: int = 0) -> None:
+        self.share, self.seen, self.used = share, seen, used
 
     def grant(self, asks: Bool[Tensor, "b"]) -> Bool[Tensor, "b"]:
         """Which of the next b pictures may, among those that ask."""
@@ -157,9 +162,9 @@ class Allowance:
             self.seen += len(asks)
             return asks
         granted = []
-        for asked in asks.tolist():
+        for asks_one in asks.tolist():
             self.seen += 1
-            allowed = asked and self.used + 1 <= self.share * self.seen + 1e-9
+            allowed = asks_one and self.used + 1 <= self.share * self.seen + 1e-9
             self.used += allowed
             granted.append(allowed)
         return torch.tensor(granted, dtype=torch.bool, device=asks.device)
@@ -167,81 +172,35 @@ class Allowance:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Fewest and most tokens of a picture, and the most for those few that may go beyond."""
+    """Fewest and most tokens of a picture, and the most for those few that may overflow."""
 
     low: int
     high: int
-    beyond: int
+    overflow: int
 
 
 def choose(curves: Curves, goal: Goal, bounds: Bounds, *, search: Search, allowance: Allowance) -> Choice:
-    """Budgets of the next pictures: within the bounds, and beyond where that reaches the goal and is allowed."""
+    """Budgets of the next pictures: within the bounds, or more where that reaches the goal and is allowed."""
     low, high = bounds.low, bounds.high
-    found = search(curves, torch.arange(len(curves)), low=low, high=high, goal=goal)
-    asks = torch.zeros_like(found.reached)
-    failed = (~found.reached).nonzero()[:, 0]
+    within = search(curves, torch.arange(len(curves)), low=low, high=high, goal=goal)
+    asks = torch.zeros_like(within.reached)
+    failed = (~within.reached).nonzero()[:, 0]
     further = None
-    if bounds.beyond > high and allowance.share > 0 and len(failed):
-        further = search(curves, failed, low=high + 1, high=bounds.beyond, goal=goal)
+    if bounds.overflow > high and allowance.share > 0 and len(failed):
+        further = search(curves, failed, low=high + 1, high=bounds.overflow, goal=goal)
         asks[failed] = further.reached
     granted = allowance.grant(asks)
     if further is None:
-        return found
-    kept, rows = granted[failed], failed[granted[failed]]
+        return within
+    allowed, rows = granted[failed], failed[granted[failed]]
     return Choice(
-        found.budgets.index_copy(0, rows, further.budgets[kept]),
-        found.quality.index_copy(0, rows, further.quality[kept].to(found.quality.dtype)),
-        found.reached | granted,
+        within.budgets.index_copy(0, rows, further.budgets[allowed]),
+        within.quality.index_copy(0, rows, further.quality[allowed].to(within.quality.dtype)),
+        within.reached | granted,
     )
 
 
-# --- what a sample tells --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Falls:
-    """Where quality falls as tokens are added.
-
-    Attributes:
-        steps: share of the steps from k to k + 1 tokens at which it falls.
-        pictures: share of the pictures whose curve falls anywhere.
-        mean_fall: mean over those steps, in the measure's unit; 0 when there is none.
-        bisection_differs: share of pictures and thresholds for which bisection finds another budget than the
-            search of every budget does; thresholds are nine deciles of the curves' values.
-    """
-
-    steps: float
-    pictures: float
-    mean_fall: float
-    bisection_differs: float
-
-
-def falls(curves: KnownCurves, *, lower_is_better: bool) -> Falls:
-    """How often quality is not monotone, and how much that matters to bisection."""
-    gains = curves.quality.diff(dim=1) * (-1 if lower_is_better else 1)
-    fell = gains < 0
-    if not fell.numel():
-        return Falls(steps=0.0, pictures=0.0, mean_fall=0.0, bisection_differs=0.0)
-    return Falls(
-        steps=float(fell.double().mean()),
-        pictures=float(fell.any(dim=1).double().mean()),
-        mean_fall=float(-gains[fell].double().mean()) if bool(fell.any()) else 0.0,
-        bisection_differs=_bisection_differs(curves, lower_is_better=lower_is_better),
-    )
-
-
-def _bisection_differs(curves: KnownCurves, *, lower_is_better: bool) -> float:
-    rows, last = torch.arange(len(curves)), curves.first + curves.quality.shape[1] - 1
-    deciles = curves.quality.double().quantile(torch.arange(1, 10, dtype=torch.float64) / 10)
-    differs = []
-    for threshold in deciles.tolist():
-        goal = Goal(threshold, lower_is_better)
-        by = [
-            search(curves, rows, low=curves.first, high=last, goal=goal).budgets
-            for search in (exhaustive, bisection)
-        ]
-        differs.append((by[0] != by[1]).double().mean())
-    return float(torch.stack(differs).mean())
+# --- calibration on a sample --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,11 +208,11 @@ class Calibration:
     """A threshold that gives a mean on a sample of pictures.
 
     Attributes:
-        threshold: the quality to reach, or the loss to keep to.
-        mean: of the sample at that threshold, of what was asked for: tokens, or bytes.
-        standard_error: of that mean, from the spread over the pictures: other pictures of the same kind have a mean
-            within twice of it 19 times in 20, where they are many.
-        mean_tokens: of the sample at that threshold; ``mean`` itself unless bytes were asked for.
+        threshold: the quality to reach, or the drop not to exceed.
+        mean: of the sample at that threshold, of tokens or of bytes.
+        standard_error: of that mean, from the standard deviation over the pictures: other pictures of the same
+            kind have a mean within twice of it 19 times in 20, where they are many.
+        mean_tokens: of the sample at that threshold; ``mean`` itself, unless that is of bytes.
         pictures: in the sample.
     """
 
@@ -282,7 +241,7 @@ def calibrate(
         mean: the mean to meet, of tokens or of ``costs``.
         lower_is_better: of the curves' quality.
         search: the one that will be used.
-        share: of the pictures may go beyond ``bounds.high``.
+        share: of the pictures that may have more than ``bounds.high`` tokens.
         costs: what each budget costs each picture, such as bytes; more for more tokens. None counts tokens.
 
     Raises:

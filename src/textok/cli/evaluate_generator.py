@@ -117,7 +117,7 @@ def _open_pipeline(
     """A text-conditional generator, with so many steps of its sampler."""
     from textok.pipeline.generation import Pipeline
 
-    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, precision=precision)
+    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, dtype=precision)
     if pipeline.generator.config.condition.kind != "text":
         raise ValueError(
             f"{model}: is conditioned on classes; expected a generator of pictures from captions"

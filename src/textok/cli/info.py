@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.output import report
 from textok.cli.recipes import nearest, summary
-from textok.codec.facts import is_ttk, ttk_facts
+from textok.codec import TtkReader, is_ttk
 from textok.data.latent_shards import MANIFEST, read_manifest
 from textok.models.checkpoint import (
     CONFIG_FILE,
@@ -87,7 +87,8 @@ def _named(name: str) -> dict[str, Any]:
 
 def _file(path: Path) -> dict[str, Any]:
     if is_ttk(path):
-        return {"ttk": ttk_facts(path)}
+        with TtkReader(path) as reader:
+            return {"ttk": {"file": str(path), **reader.facts()}}
     try:
         return {"tokens": _tokens(path)}
     except ValueError as error:

@@ -70,7 +70,7 @@ class ModelOptions(DeviceOptions):
 
     def load(self) -> ImageTokenizer:
         """The tokenizer, ready to use."""
-        return ImageTokenizer.from_pretrained(self.model, device=self.open(), precision=self.precision)
+        return ImageTokenizer.from_pretrained(self.model, device=self.open(), dtype=self.precision)
 
 
 DEFAULT_MODEL = ModelOptions()

@@ -1,7 +1,7 @@
 """The pictures that a command reads one after another, and the names of those that it writes."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,9 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_size
 from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
-from textok.data import Batch, DataConfig, EvalLoader, decode_image
+from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
+from textok.data.samples import RawSample
+from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
@@ -48,53 +50,78 @@ class PictureOptions:
         Raises:
             ValueError: for data without a usable picture, and for a bad picture with ``on_bad="stop"``.
         """
-        side = tokenizer.model.config.image_size
-        size = self.size or (side, side)
-        if Path(self.data).suffix.lower() in PICTURE_SUFFIXES:
-            yield _one_picture(Path(self.data), size, caption=self.caption or "")
-            return
-        loader = self._loader(size, batch_size=batch_size)
-        limit = min(len(loader.source), self.limit or len(loader.source))
+        config, source = self.open(tokenizer)
+        limit = min(len(source), self.limit or len(source))
+        loader = EvalLoader(config, batch_size=batch_size, source=SourceSubset(source, range(limit)))
         count = bare = 0
         with Progress(limit, unit="image", title=title) as progress:
             for batch in loader:
-                batch = self._chosen(batch, limit - count)
+                batch = self.captioned(batch)
                 count += len(batch)
                 bare += sum(not caption.strip() for caption in batch.captions)
                 yield batch
                 progress.update(len(batch))
-                if count == limit:
-                    break
-        if not count and loader.bad.samples:
-            raise ValueError(f"{self.data}: no usable picture; the first: {loader.bad.samples[0].reason}")
-        if not title:
-            _report(loader, bare if tokenizer.model.config.placement != "none" else 0, count)
+        left_out = [report_of(bad) for bad in loader.bad.samples]
+        if not title or not count:
+            self.report(left_out, bare=bare, count=count, tokenizer=tokenizer)
 
-    def _loader(self, size: tuple[int, int], *, batch_size: int) -> EvalLoader:
+    def open(self, tokenizer: ImageTokenizer) -> tuple[DataConfig, Source]:
+        """The pictures, and how they are read for a tokenizer."""
+        side = tokenizer.model.config.image_size
         config = DataConfig(
-            source=self.data, split=self.split, size=size, require_captions=False, on_bad=self.on_bad
+            source=self.data,
+            split=self.split,
+            size=self.size or (side, side),
+            require_captions=False,
+            on_bad=self.on_bad,
         )
-        return EvalLoader(config, batch_size=batch_size)
+        if Path(self.data).suffix.lower() in PICTURE_SUFFIXES:
+            return config, _OnePicture(Path(self.data))
+        return config, config.open()
 
-    def _chosen(self, batch: Batch, count: int) -> Batch:
-        """The first pictures of the batch, with the caption of the option in place of their own."""
-        captions = batch.captions if self.caption is None else [self.caption] * len(batch)
-        return replace(batch, images=batch.images[:count], captions=captions[:count], keys=batch.keys[:count])
+    def captioned(self, batch: Batch) -> Batch:
+        """The batch with the caption of the option, where there is one, in place of its own."""
+        return batch if self.caption is None else replace(batch, captions=[self.caption] * len(batch))
+
+    def report(self, left_out: Sequence[str], *, bare: int, count: int, tokenizer: ImageTokenizer) -> None:
+        """Report pictures that were left out, and how many of all have no caption.
+
+        Raises:
+            ValueError: when no picture is left.
+        """
+        if not count:
+            raise ValueError(f"{self.data}: no usable picture; {left_out[0] if left_out else 'it is empty'}")
+        for line in left_out:
+            note(line)
+        if bare and tokenizer.model.config.placement != "none":
+            note(f"{bare} of {count} pictures have no caption: encoded without")
 
 
-def _report(loader: EvalLoader, bare: int, count: int) -> None:
-    for bad in loader.bad.samples:
-        note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
-    if bare:
-        note(f"{bare} of {count} pictures have no caption: encoded without")
+def report_of(bad: BadSample) -> str:
+    """What is reported of a picture that was left out."""
+    return f"left out '{bad.key}' in {bad.shard}: {bad.reason}"
 
 
-def _one_picture(path: Path, size: tuple[int, int], *, caption: str) -> Batch:
-    try:
-        image = decode_image(path.read_bytes(), size)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return Batch(images=image[None], captions=[caption], keys=[path.stem])
+class _OnePicture:
+    """A picture file as a source."""
+
+    max_window = None
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.shard_lengths = path, [1]
+        state = path.stat()
+        self.fingerprint = f"{path.name} {state.st_size} {state.st_mtime_ns}"
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, index: int) -> RawSample:
+        """The picture."""
+        return RawSample(key=self.path.stem, shard=str(self.path), image=self.path.read_bytes())
+
+    def captions(self) -> Iterator[str]:
+        """None."""
+        return iter(())
 
 
 class PictureNames:

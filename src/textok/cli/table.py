@@ -34,10 +34,12 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command("demo", "demo", "Write a report that shows the tokenizer at work."),
-    "encode": Command("tokens", "encode", "Encode pictures with their captions into a token file."),
-    "decode": Command("tokens", "decode", "Decode a token file to PNG pictures."),
-    "compress": Command("compress", "compress", "Compress pictures to a .ttk file: a few dozen bytes each."),
-    "decompress": Command("compress", "decompress", "Decompress a .ttk file to PNG pictures."),
+    "encode": Command("encode", "encode", "Encode pictures with their captions into a token file."),
+    "decode": Command("decode", "decode", "Decode a token file to PNG pictures."),
+    "compress": Command(
+        "encode", "encode", "The same as encode: .ttk files take a few dozen bytes a picture."
+    ),
+    "decompress": Command("decode", "decode", "The same as decode."),
     "prior": Command("prior", "prior", "Measure how likely each token is, for textok compress."),
     "reconstruct": Command("reconstruct", "reconstruct", "Lay pictures beside what their tokens give back."),
     "generate": Command("generate", "generate", "Make pictures from prompts or classes."),

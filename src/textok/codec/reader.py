@@ -1,19 +1,20 @@
-"""Reading .ttk files: in order, by key, from a pipe, and what is left of a damaged one."""
+"""Reading .ttk files: in order, by key, and what is left of a damaged one."""
 
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
+from textok.codec.chunk_body import Chunk, read_chunk
+from textok.codec.facts import facts_of
 from textok.codec.layout import CHUNK, END, FOOTER, INDEX, Entry, check_count, read_header, read_index
 from textok.codec.prior import Prior
-from textok.codec.records import Chunk, Record, read_chunk
-from textok.codec.wire import Source, block_body, block_size, read_block, read_exactly
+from textok.codec.wire import Source, block_size, read_block
+from textok.pipeline.tokens import Tokens
 
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
 _PLACE = 200  # bytes of memory a name takes besides its letters
@@ -21,42 +22,19 @@ _OTHER = "damaged: a chunk is not what the index says"
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lost:
-    """What could not be read of a damaged file.
-
-    Attributes:
-        chunk: place of the chunk in the file, from 1.
-        pictures: how many it holds; None without an index: then whatever followed, if anything, is lost.
-        keys: their names, where they can still be told; unproven, for the damage may be in them.
-        why: what is wrong with it.
-    """
-
-    chunk: int
-    pictures: int | None
-    keys: tuple[str, ...]
-    why: str
-
-    def __str__(self) -> str:
-        if self.pictures is None:
-            before = f"the first {self.chunk - 1} chunks are" if self.chunk > 2 else "the first chunk is"
-            read = f"{before} there, what followed" if self.chunk > 1 else "whatever followed the header"
-            return f"{read} is lost, how much cannot be told: {self.why}"
-        names = " to ".join(map(repr, dict.fromkeys((*self.keys[:1], *self.keys[-1:]))))
-        return f"lost chunk {self.chunk}, {self.pictures} pictures ({names or 'names unknown'}): {self.why}"
-
-
 class TtkReader:
-    """A .ttk file: its header and index at once, its pictures as they are asked for.
+    """A .ttk file: its header and index at once, its pictures as they are needed.
 
     >>> with TtkReader("x.ttk", prior=prior) as reader:
-    ...     apple = reader["apple"].values
+    ...     apple = reader["apple"]
+    ...     for tokens in reader:  # of up to 256 pictures each
+    ...         tokenizer.decode(tokens)
 
     Args:
         path: the file.
         prior: the probability model that its header names; needed for the tokens alone.
-        recover: read what is left of a damaged file: with a good index all chunks but the bad ones, without one the
-            chunks before the first bad one. ``lost`` tells what is missing.
+        recover: read what is left of a damaged file: with a good index all chunks but the bad ones, without one
+            the chunks before the first bad one. ``lost`` says what is missing.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -66,19 +44,17 @@ class TtkReader:
 
     def __init__(self, path: str | Path, *, prior: Prior | None = None, recover: bool = False) -> None:
         self.path, self._prior, self._recover = Path(path), prior, recover
-        self._lost: dict[int, Lost] = {}
-        self._lost_names = 0  # bytes of memory
+        self._lost: dict[int, str] = {}
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
         self._stream: BinaryIO = open(self.path, "rb")  # noqa: SIM115 (closed by close)
         try:
-            with self._told():
+            with self._named():
                 self.header, start = read_header(self._stream)
-                self.entries = self._found(start) if recover else self._indexed(start)
+                self.entries = self._recovered(start) if recover else self._indexed(start)
         except BaseException:
             self.close()
             raise
-        self.end = self.entries[-1].offset + self.entries[-1].length if self.entries else start
 
     @property
     def file_bytes(self) -> int:
@@ -87,51 +63,49 @@ class TtkReader:
 
     @property
     def pictures(self) -> int:
-        """How many pictures the index tells of; no ``len``, which ``list`` would take memory for unseen."""
+        """The number of pictures by the index; no ``len``, which ``list`` would take memory for unseen."""
         return sum(entry.sizes.pictures for entry in self.entries)
 
-    @cached_property
-    def coder(self) -> Prior:
-        """The probability model to read and to go on with; ``ValueError`` when ``prior`` is not that of the file."""
-        with self._told():
-            return self.header.coder(self._prior)
-
     @property
-    def lost(self) -> list[Lost]:
-        """With ``recover``: what could not be read of the chunks that were asked for so far."""
+    def lost(self) -> list[str]:
+        """With ``recover``: a sentence for each chunk that was asked for so far and could not be read."""
         return [self._lost[number] for number in sorted(self._lost)]
 
-    def __iter__(self) -> Iterator[Record]:
-        """The pictures in order."""
-        coder = self.coder
+    def facts(self) -> dict[str, Any]:
+        """Sizes and settings: see :func:`textok.codec.facts.facts_of`."""
+        return facts_of(self.header, self.entries, file_bytes=self.file_bytes)
+
+    def __iter__(self) -> Iterator[Tokens]:
+        """The pictures in order, a chunk at a time."""
+        coder = self._coder
         for entry in self.entries:
-            yield from self._tried(entry, lambda entry: self._decoded(entry, coder))
+            yield from self._tried(entry, lambda entry: [self._tokens(entry, coder)])
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
-    def __getitem__(self, key: str) -> Record:
+    def __getitem__(self, key: str) -> Tokens:
         """The picture of that name; only its chunk is decoded.
 
         Raises:
             KeyError: when there is none.
         """
-        (entry, row), coder = self._places[key], self.coder
-        with self._told(entry):
-            return self._decoded(entry, coder)[row]
+        (entry, row), coder = self._places[key], self._coder
+        with self._named(entry):
+            return self._tokens(entry, coder)[row]
 
-    def select(self, keys: Iterable[str]) -> Iterator[Record]:
+    def select(self, keys: Iterable[str]) -> Iterator[Tokens]:
         """The pictures of some names, in the order of the file; every chunk is decoded once.
 
         Raises:
             KeyError: when there is none of a name.
         """
-        coder, rows = self.coder, defaultdict[Entry, set[int]](set)
+        coder, rows = self._coder, defaultdict[Entry, set[int]](set)
         for entry, row in map(self._places.__getitem__, keys):
             rows[entry].add(row)
         for entry in sorted(rows, key=lambda entry: entry.offset):
-            records = self._tried(entry, lambda entry: self._decoded(entry, coder))
-            yield from (record for row, record in enumerate(records) if row in rows[entry])
+            for tokens in self._tried(entry, lambda entry: [self._tokens(entry, coder)]):
+                yield Tokens.concat([tokens[row] for row in sorted(rows[entry])])
 
     def keys(self) -> list[str]:
         """Names of all pictures, in order."""
@@ -150,12 +124,17 @@ class TtkReader:
         self.close()
 
     @cached_property
+    def _coder(self) -> Prior:
+        with self._named():
+            return self.header.coder(self._prior)
+
+    @cached_property
     def _places(self) -> dict[str, tuple[Entry, int]]:
         places, size = dict[str, tuple[Entry, int]](), 0
         for entry in self.entries:
             keys = self._tried(entry, lambda entry: self._chunk(entry).keys)
             size += sum(len(key) + _PLACE for key in keys)
-            with self._told():
+            with self._named():
                 if size > MAX_NAMES:
                     raise ValueError("too many names to find one by: read the pictures in order")
                 for row, key in enumerate(keys):
@@ -165,14 +144,15 @@ class TtkReader:
         return places
 
     def _tried(self, entry: Entry, read: Callable[[Entry], Sequence[_T]]) -> Sequence[_T]:
-        """What ``read`` finds in a chunk; when recovering, nothing in a bad one, which is noted."""
+        """What ``read`` returns of a chunk; when recovering, nothing of a bad one, which is noted."""
         if not self._recover:
-            with self._told(entry):
+            with self._named(entry):
                 return read(entry)
         try:
             return read(entry)
         except ValueError as error:
-            self._lose(str(error), self._numbers[entry.offset], entry)
+            number = self._numbers[entry.offset]
+            self._lost[number] = f"lost chunk {number}, {entry.sizes.pictures} pictures: {error}"
             return ()
 
     @cached_property
@@ -180,35 +160,20 @@ class TtkReader:
         """Each chunk's place from 1, by its offset."""
         return {entry.offset: number for number, entry in enumerate(self.entries, start=1)}
 
-    def _lose(self, why: str, number: int, entry: Entry | None = None) -> None:
-        if number in self._lost:
-            return
-        pictures, keys = (None, ()) if entry is None else (entry.sizes.pictures, self._names(entry))
-        self._lost[number] = Lost(chunk=number, pictures=pictures, keys=keys, why=why)
-
-    def _names(self, entry: Entry) -> tuple[str, ...]:
-        """The names in a bad chunk, whatever its checksum says; none where they cannot be told or are too many."""
-        keys: tuple[str, ...] = ()
-        with suppress(ValueError):
-            self._stream.seek(entry.offset)
-            keys = read_chunk(block_body(read_exactly(self._stream, entry.length))).keys
-        self._lost_names += sum(len(key) + _PLACE for key in keys)
-        return keys if len(keys) == entry.sizes.pictures and self._lost_names <= MAX_NAMES else ()
-
     def _chunk(self, entry: Entry) -> Chunk:
         self._stream.seek(entry.offset)
         tag, body = read_block(self._stream)
         chunk = read_chunk(body)
-        told = Entry(entry.offset, block_size(len(body)), chunk.sizes(tokens=entry.sizes.tokens))
-        if tag != CHUNK or told != entry:
+        read = Entry(entry.offset, block_size(len(body)), chunk.sizes(tokens=entry.sizes.tokens))
+        if tag != CHUNK or read != entry:
             raise ValueError(_OTHER)
         return chunk
 
-    def _decoded(self, entry: Entry, coder: Prior) -> list[Record]:
-        records = self._chunk(entry).records(self.header, coder)
-        if entry.sizes.tokens not in (0, sum(len(record.values) for record in records)):
+    def _tokens(self, entry: Entry, coder: Prior) -> Tokens:
+        tokens = self._chunk(entry).tokens(self.header, coder)
+        if entry.sizes.tokens not in (0, sum(tokens.lengths)):
             raise ValueError(_OTHER)
-        return records
+        return tokens
 
     def _indexed(self, start: int) -> list[Entry]:
         size = self.file_bytes
@@ -218,7 +183,7 @@ class TtkReader:
         if len(footer) != FOOTER or footer[8:] != END or not start <= at <= size - FOOTER:
             raise ValueError(
                 "cut off, or more behind its end: no index where one should be;"
-                " textok decompress --recover reads what is left"
+                " textok decode --recover reads what is left"
             )
         self._stream.seek(at)
         tag, body = read_block(self._stream)
@@ -228,8 +193,8 @@ class TtkReader:
             raise ValueError("damaged: the index does not fit the file")
         return entries
 
-    def _found(self, start: int) -> list[Entry]:
-        """The chunks of the index, or without a good one those that can be found."""
+    def _recovered(self, start: int) -> list[Entry]:
+        """The chunks of the index, or without a good one those before the first bad one."""
         with suppress(ValueError):
             return self._indexed(start)
         entries = list[Entry]()
@@ -239,48 +204,21 @@ class TtkReader:
                 entries.append(entry)
                 check_count(len(entries))
         except ValueError as error:
-            self._lose(str(error), len(entries) + 1)
+            number = len(entries) + 1
+            self._lost[number] = f"lost whatever follows the first {len(entries)} chunks: {error}"
         return entries
 
     @contextmanager
-    def _told(self, entry: Entry | None = None) -> Iterator[None]:
-        """Names the file in a ``ValueError``, and the chunk where there are several."""
+    def _named(self, entry: Entry | None = None) -> Iterator[None]:
+        """A ``ValueError`` names the file, and the chunk where there are several."""
         try:
             yield
         except ValueError as error:
             place, hint = "", ""
             if entry is not None and len(self.entries) > 1:
                 place = f"chunk {self._numbers[entry.offset]} of {len(self.entries)}: "
-                hint = "; textok decompress --recover reads the others"
+                hint = "; textok decode --recover reads the others"
             raise ValueError(f"{self.path}: {place}{error}{hint}") from error
-
-
-def read_stream(stream: Source, *, prior: Prior | None = None) -> Iterator[Record]:
-    """The pictures of a stream one after another, from a pipe too; nothing is sought.
-
-    Args:
-        stream: the file's bytes.
-        prior: the probability model that its header names.
-
-    Raises:
-        ValueError: for the first thing that is not as it should be, which may come after some good pictures.
-    """
-    header, at = read_header(stream)
-    coder, found, start = header.coder(prior), list[Entry](), at
-    tag, body = read_block(stream)
-    while tag == CHUNK:
-        chunk = read_chunk(body)
-        records = chunk.records(header, coder)
-        yield from records
-        sizes = chunk.sizes(tokens=sum(len(record.values) for record in records))
-        found.append(Entry(at, block_size(len(body)), sizes))
-        check_count(len(found))
-        at += found[-1].length
-        tag, body = read_block(stream)
-    if tag != INDEX or read_index(body, header, start=start) != found:
-        raise ValueError("damaged: the index is of other pictures")
-    if read_exactly(stream, FOOTER) != at.to_bytes(8, "little") + END or stream.read(1):
-        raise ValueError("damaged: it does not end as it should")
 
 
 def _scan(stream: Source, start: int) -> Iterator[Entry]:

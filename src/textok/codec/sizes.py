@@ -15,7 +15,7 @@ from textok.codec.wire import varint
 from textok.models.tokenizer import TexTok
 
 
-def coded_sizes(model: TexTok, *, prior: Prior | None = None, step: float = 1.0) -> Sizes:
+def coded_sizes(model: TexTok, *, prior: Prior | None = None, quantization: float = 1.0) -> Sizes:
     """What measures this tokenizer's tokens as a .ttk file stores them.
 
     Names, captions, header and index are not counted; a chunk of many pictures is longer than the sum by a few bytes.
@@ -23,12 +23,12 @@ def coded_sizes(model: TexTok, *, prior: Prior | None = None, step: float = 1.0)
     Args:
         model: the tokenizer.
         prior: the probability model that the file will be written with, None for the plain one.
-        step: as of the file; scales the steps of continuous latents.
+        quantization: as of the file; scales the steps of continuous latents.
 
     Raises:
-        ValueError: for a step out of range, or a prior of another tokenizer.
+        ValueError: for a quantization out of range, or a prior of another tokenizer.
     """
-    header = header_for(model, prior=prior, step=step)
+    header = header_for(model, prior=prior, quantization=quantization)
     coder = header.coder(prior)
 
     def sizes(values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"]) -> Float[Tensor, "b k"]:

@@ -19,7 +19,7 @@ def header_for(
     model: TexTok,
     *,
     prior: Prior | None = None,
-    step: float = 1.0,
+    quantization: float = 1.0,
     captions: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> Header:
@@ -28,15 +28,15 @@ def header_for(
     Args:
         model: the tokenizer.
         prior: the probability model, None for the plain one.
-        step: scales the steps of a continuous tokenizer's latents; codes are exact at any.
+        quantization: scales the steps of a continuous tokenizer's latents; codes are exact at any.
         captions: whether the file is to hold them.
         settings: for the record (plain JSON values).
 
     Raises:
-        ValueError: for a step out of range, or settings that are too long.
+        ValueError: for a quantization out of range, or settings that are too long.
     """
-    if not MIN_STEP <= step <= MAX_STEP:  # not a number neither
-        raise ValueError(f"step: got {step:g}; expected {MIN_STEP:g} to {MAX_STEP:g}")
+    if not MIN_STEP <= quantization <= MAX_STEP:  # also where it is not a number
+        raise ValueError(f"quantization: got {quantization:g}, expected {MIN_STEP:g} to {MAX_STEP:g}")
     config, num_codes = model.config, model.num_codes
     levels = () if num_codes is None else levels_of(config, num_codes)
     return Header(
@@ -47,7 +47,7 @@ def header_for(
         levels=levels,
         num_codes=num_codes or 0,
         prior=prior_id(prior),
-        step=round(1000 * step) if num_codes is None else 0,
+        step=round(1000 * quantization) if num_codes is None else 0,
         captions=captions,
         settings=settings or {},
     )

@@ -12,8 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from textok.codec import Prior, Record, TtkReader, TtkWriter, header_for
-from textok.codec.facts import ttk_facts
+from textok.codec import Prior, TtkReader, TtkWriter, header_for
 from textok.data.images import image_to_tensor, tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics.frechet import SplitStatistics
@@ -127,14 +126,7 @@ def tokens_at(
     tokens = tokenizer.encode(pictures.images, pictures.captions)
     for k in budgets:
         cut = tokens.first(k)
-        told, values = _through_ttk(tokenizer, cut, prior=prior)
-        back = Tokens(
-            values=values,
-            model_id=cut.model_id,
-            grid=cut.grid,
-            keys=cut.keys,
-            captions=pictures.captions,
-        )
+        told, back = _through_ttk(tokenizer, cut, prior=prior)
         yield Coded(
             codec=tokenizer.model_id,
             setting=f"{k} tokens",
@@ -149,17 +141,14 @@ def tokens_at(
 
 def _through_ttk(
     tokenizer: ImageTokenizer, tokens: Tokens, *, prior: Prior | None
-) -> tuple[dict[str, Any], Tensor]:
+) -> tuple[dict[str, Any], Tokens]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.ttk"
         header = header_for(tokenizer.model, prior=prior, captions=True)
-        texts = tokens.captions or [None] * len(tokens)
         with path.open("wb") as stream, TtkWriter(stream, header, prior=prior) as writer:
-            for key, values, text in zip(tokens.keys, tokens.values, texts, strict=True):
-                writer.add(Record(key=key, values=values, grid=tokens.grid, caption=text))
+            writer.add(tokens)
         with TtkReader(path, prior=prior) as reader:
-            values = torch.stack([record.values for record in reader])
-        return ttk_facts(path), values
+            return writer.facts(), Tokens.concat(list(reader))
 
 
 class RateJudge:

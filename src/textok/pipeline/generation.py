@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -18,11 +18,11 @@ from textok.models.checkpoint import CLASS_CAPTIONS_FILE, resolve
 from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
-from textok.models.text_encoder import TextEncoder
-from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.precision import Precision, inference_dtype
+from textok.pipeline.image_tokenizer import ImageTokenizer, as_captions
+from textok.pipeline.precision import Precision, inference_dtype, torch_device
+from textok.pipeline.remembered_text import RememberedText
 from textok.pipeline.sampling import Sampling, draw_tokens
-from textok.pipeline.tokens import Tokens
+from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
 from textok.sampling.random import normal
 
@@ -45,8 +45,8 @@ class Pipeline:
         generator: a DiT or a MaskGIT; put in eval mode, moved and cast.
         tokenizer: the tokenizer whose tokens it makes.
         class_captions: captions of each class, of which the decoder gets one at random, as in the paper.
-        device: where all run.
-        precision: number type of the weights; "auto" takes bfloat16 where the processor has it.
+        device: where all run: "cpu", "cuda", "auto".
+        dtype: of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
 
     Raises:
         ValueError: when the generator was trained for another tokenizer.
@@ -59,7 +59,7 @@ class Pipeline:
         *,
         class_captions: dict[int, list[str]] | None = None,
         device: torch.device | str = "cpu",
-        precision: Precision = "auto",
+        dtype: Precision | torch.dtype = "auto",
     ) -> None:
         self.model_id = generator.model_id  # before a cast changes the weights
         wanted = generator.config.tokenizer
@@ -72,9 +72,8 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.class_captions = class_captions or {}
         self.defaults = Sampling.of(generator)
-        self._precision: Precision = precision
-        self._text_encoder: TextEncoder | None = None
-        self.to(device)
+        self._text = self._text_reader()
+        self.to(device, dtype)
 
     @classmethod
     def from_pretrained(
@@ -83,15 +82,14 @@ class Pipeline:
         *,
         tokenizer: str | Path | ImageTokenizer | None = None,
         device: torch.device | str = "cpu",
-        precision: Precision = "auto",
+        dtype: Precision | torch.dtype = "auto",
     ) -> "Pipeline":
         """Load a generator and its tokenizer: a shipped name, a folder or a hub id.
 
         Args:
             name_or_folder: of the generator.
             tokenizer: where its tokenizer is, when it is not where it was at training.
-            device: where all run.
-            precision: number type of the weights.
+            device, dtype: as for the class.
 
         Raises:
             FileNotFoundError: when one of them is not there.
@@ -99,36 +97,41 @@ class Pipeline:
         """
         generator = load_generator(name_or_folder)
         if not isinstance(tokenizer, ImageTokenizer):
-            tokenizer = load_tokenizer(generator, tokenizer, device=device, precision=precision)
+            tokenizer = load_tokenizer(generator, tokenizer, device=device, dtype=dtype)
         folder = resolve(str(name_or_folder), shipped=type(generator).shipped)
         return cls(
             generator,
             tokenizer,
             class_captions=read_class_captions(folder / CLASS_CAPTIONS_FILE),
             device=device,
-            precision=precision,
+            dtype=dtype,
         )
 
-    def to(self, device: torch.device | str) -> "Pipeline":
-        """Move everything to a device, in the number type that suits it."""
-        self.device = torch.device(device)
-        self.dtype = inference_dtype(self.device, self._precision)
+    def to(self, device: torch.device | str, dtype: Precision | torch.dtype | None = None) -> "Pipeline":
+        """Move everything to a device and cast to a dtype; without one the earlier choice holds."""
+        self.device = torch_device(device)
+        self._dtype_choice = self._dtype_choice if dtype is None else dtype
+        self.dtype = inference_dtype(self.device, self._dtype_choice)
         self.generator.to(self.device, self.dtype)
-        self.tokenizer.to(self.device)
+        self.tokenizer.to(self.device, dtype)
+        if self._text is not None:
+            self._text.to(self.device, self.dtype)
         return self
 
-    @property
-    def text_encoder(self) -> TextEncoder:
-        """The generator's text encoder: the tokenizer's when it is the same one."""
-        wanted = self.generator.config.condition
-        theirs = self.tokenizer.model.config
-        if (wanted.text_encoder, wanted.max_text_tokens) == (theirs.text_encoder, theirs.max_text_tokens):
-            return self.tokenizer.text_encoder
-        if self._text_encoder is None:
-            self._text_encoder = TextEncoder.from_pretrained(
-                wanted.text_encoder, max_tokens=wanted.max_text_tokens, device=self.device
-            )
-        return self._text_encoder
+    _dtype_choice: Precision | torch.dtype = "auto"
+
+    def __repr__(self) -> str:
+        kind = self.generator.config.condition.kind
+        where = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
+        return f"Pipeline({self.model_id!r}: {kind} to pictures of {self.tokenizer.model_id!r}; {where})"
+
+    def _text_reader(self) -> RememberedText | None:
+        """The text encoder of a generator that does not share the tokenizer's."""
+        condition, config = self.generator.config.condition, self.tokenizer.model.config
+        shared = (condition.text_encoder, condition.max_text_tokens)
+        if condition.kind == "class" or shared == (config.text_encoder, config.max_text_tokens):
+            return None
+        return RememberedText(condition.text_encoder, max_tokens=condition.max_text_tokens)
 
     @overload
     def __call__(
@@ -152,6 +155,8 @@ class Pipeline:
         guidance_interval: tuple[float, float] | None = None,
         sampler: str | None = None,
         generator: torch.Generator | None = None,
+        decoder_steps: int | None = None,
+        decoder_guidance: float | None = None,
         batch_size: int = 16,
         progress: bool = False,
         output: Literal["pil", "uint8"] = "pil",
@@ -167,96 +172,104 @@ class Pipeline:
             steps, guidance, guidance_interval, sampler: see Sampling; the defaults come with the weights.
             generator: source of all randomness; a new one with seed 0 when None. Every picture has a generator
                 of its own, made from it: the i-th picture does not depend on how many there are, up to the
-                rounding of the number type (of 255 levels at most 1 in float32, a few in bfloat16).
+                rounding of the dtype (of 255 levels at most 1 in float32, a few in bfloat16).
+            decoder_steps, decoder_guidance: of a tokenizer whose decoder samples; see ``TexTok.decode``.
             batch_size: pictures at a time.
             progress: show the sampler's steps on stderr.
-            output: "pil", whose ``info["textok"]`` says how each was made, or "uint8".
+            output: "pil", whose ``info["textok"]`` says how each was drawn, or "uint8".
             **more: other settings of Sampling.
 
         Raises:
             ValueError: for settings, prompts or labels that do not fit the generator.
         """
-        asked = {"num_tokens": num_tokens, "steps": steps, "guidance": guidance}
-        asked |= {"guidance_interval": guidance_interval, "sampler": sampler}
-        settings = self.defaults.changed(self.generator, **asked, **more)
+        changes = {"num_tokens": num_tokens, "steps": steps, "guidance": guidance}
+        changes |= {"guidance_interval": guidance_interval, "sampler": sampler}
+        settings = self.defaults.changed(self.generator, **changes, **more)
         self._check(settings, num_images=num_images, batch_size=batch_size)
         random = generator or torch.Generator().manual_seed(0)
-        prompts, labels = self._asked(prompts, labels)
+        prompts, labels = self._checked_conditions(prompts, labels)
         start = int(torch.randint(2**62, (), generator=random, device=random.device))
         count = num_images * len(prompts or labels)
         randoms = [picture_generator(start, index) for index in range(count)]
         requests = self._requests(prompts, labels, num_images=num_images, randoms=randoms)
-        parts = []
-        recorded = settings.record(self.generator)
-        starts = range(0, count, batch_size)
-        bar = tqdm(total=recorded["steps"] * len(starts), unit="step", disable=not progress)
-        for first in starts:
-            rows = slice(first, first + batch_size)
-            parts.append(
-                self._make(requests[rows], settings, randoms=randoms[rows], on_step=lambda _: bar.update())
-            )
-        bar.close()
-        pixels = torch.cat(parts)
+        decoding = {"steps": decoder_steps, "guidance": decoder_guidance}
+        record, parts = settings.record(self.generator), []
+        batches = [slice(first, first + batch_size) for first in range(0, count, batch_size)]
+        with tqdm(total=record["steps"] * len(batches), unit="step", disable=not progress) as bar:
+            for rows in batches:
+                pixels = self._draw(
+                    requests[rows],
+                    settings,
+                    randoms=randoms[rows],
+                    decoding=decoding,
+                    on_step=lambda _: bar.update(),
+                )
+                parts.append(pixels)
         if output == "uint8":
-            return pixels
+            return torch.cat(parts)
+        record |= {f"decoder_{name}": value for name, value in decoding.items() if value is not None}
+        return self._images(
+            torch.cat(parts), requests, record | {"start": start, "seed": random.initial_seed()}
+        )
+
+    def _images(
+        self, pixels: UInt8[Tensor, "b 3 h w"], requests: Sequence[Request], settings: Mapping[str, Any]
+    ) -> list[Image.Image]:
+        """Pictures whose ``info["textok"]`` says how each was drawn."""
+        shared = {"generator": self.model_id, "tokenizer": self.tokenizer.model_id}
+        shared |= {"precision": str(self.dtype).removeprefix("torch."), **settings}
         images: list[Image.Image] = []
-        made = {"generator": self.model_id, "tokenizer": self.tokenizer.model_id, "start": start}
-        made |= {"seed": random.initial_seed(), "precision": str(self.dtype).removeprefix("torch.")}
-        made |= recorded
         for index, (picture, request) in enumerate(zip(pixels, requests, strict=True)):
-            note = {"prompt": request.caption, "label": request.label, "index": index}
+            own = {"prompt": request.caption, "label": request.label, "index": index}
             images.append(tensor_to_image(picture))
-            images[-1].info["textok"] = json.dumps(note | made)
+            images[-1].info["textok"] = json.dumps(own | shared)
         return images
 
-    def _make(
+    def _draw(
         self,
         requests: Sequence[Request],
         settings: Sampling,
         *,
         randoms: Sequence[torch.Generator],
+        decoding: Mapping[str, Any],
         on_step: OnStep,
     ) -> UInt8[Tensor, "b 3 h w"]:
-        """One batch: condition -> tokens -> pixels."""
-        condition = self.condition(requests)
-        noise = self._noise(randoms)
+        """One batch, on the device throughout: condition -> tokens -> pixels."""
+        condition, noise = self._condition(requests), self._noise(randoms)
         tokens = draw_tokens(
             self.generator, condition, settings, random=randoms, noise=noise, on_step=on_step
         )
-        side = self.tokenizer.model.config.side
-        return self.tokenizer.decode(
-            Tokens(
-                values=tokens.cpu(),
-                model_id=self.tokenizer.model_id,
-                grid=(side, side),
-                keys=tuple(str(i) for i in range(len(requests))),
-                captions=tuple(request.caption for request in requests),
-            ),
-            output="uint8",
-        )
+        if not bool(torch.isfinite(tokens).all()):
+            raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
+        text = self.tokenizer.text_of([request.caption for request in requests])
+        return to_uint8(self.tokenizer.decode_values(tokens, text, **decoding)).cpu()
 
-    def condition(self, requests: Sequence[Request]) -> Condition:
+    def _condition(self, requests: Sequence[Request]) -> Condition:
         """What the generator reads."""
         if self.generator.config.condition.kind == "class":
             return Condition(labels=torch.tensor([r.label for r in requests], device=self.device))
-        text = self.text_encoder([request.caption for request in requests])
-        return Condition(text=text.to(self.device, self.dtype))
+        text = self._text or self.tokenizer.remembered_text
+        return Condition(text=text([request.caption for request in requests]))
 
-    def _asked(
+    def _checked_conditions(
         self, prompts: str | Sequence[str] | None, labels: int | Sequence[int] | None
     ) -> tuple[list[str], list[int]]:
         """Prompts or labels as lists, the other one empty; checked against what the generator reads."""
         config = self.generator.config.condition
-        asked, refused = (labels, prompts) if config.kind == "class" else (prompts, labels)
-        name = "labels" if config.kind == "class" else "prompts"
-        if asked is None or refused is not None:
-            raise ValueError(f"this generator is conditioned on {config.kind}: pass {name}, and them only")
-        listed = [asked] if isinstance(asked, str | int) else list(asked)
-        if not listed:
+        name, wanted, other = ("prompts", prompts, labels)
+        if config.kind == "class":
+            name, wanted, other = ("labels", labels, prompts)
+        if wanted is None or other is not None:
+            raise ValueError(
+                f"{name}: this generator is conditioned on {config.kind}; pass {name}, and them only"
+            )
+        values = [wanted] if isinstance(wanted, str | int) else list(wanted)
+        if not values:
             raise ValueError(f"{name}: got none, expected at least one")
         if config.kind == "text":
-            return [str(text) for text in listed], []
-        numbers = [int(label) for label in listed]
+            texts: Any = values  # as_captions checks them
+            return list(as_captions(texts, len(values))), []
+        numbers = [int(label) for label in values]
         if min(numbers) < NO_CLASS or max(numbers) >= config.num_classes:
             raise ValueError(
                 f"labels: got {min(numbers)} to {max(numbers)}, expected 0 to {config.num_classes - 1}, "
@@ -282,8 +295,8 @@ class Pipeline:
         ]
 
     def _caption_of(self, label: int, random: torch.Generator) -> str:
-        known = self.class_captions.get(label)
-        return known[int(torch.randint(len(known), (), generator=random))] if known else ""
+        captions = self.class_captions.get(label)
+        return captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
 
     def _noise(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
         """A DiT's starts at full K, so that budgets share them; None for codes, which start as masks."""
@@ -309,20 +322,24 @@ def picture_generator(start: int, index: int) -> torch.Generator:
 
 
 def load_tokenizer(
-    generator: Generator, named: str | Path | None, *, device: torch.device | str, precision: Precision
+    generator: Generator,
+    name_or_folder: str | Path | None,
+    *,
+    device: torch.device | str,
+    dtype: Precision | torch.dtype,
 ) -> ImageTokenizer:
     """The tokenizer of a generator: the one that is named, or where it was at training.
 
     Raises:
         FileNotFoundError: when it is not there; says how to name it.
     """
-    source = named or generator.config.tokenizer_source
+    source = name_or_folder or generator.config.tokenizer_source
     try:
         if not source:
             raise FileNotFoundError("the generator does not say where its tokenizer is")
-        return ImageTokenizer.from_pretrained(source, device=device, precision=precision)
+        return ImageTokenizer.from_pretrained(source, device=device, dtype=dtype)
     except FileNotFoundError as error:
-        if named:
+        if name_or_folder:
             raise
         raise FileNotFoundError(
             f"the generator's tokenizer {generator.config.tokenizer}: {error}; name it (tokenizer=, --tokenizer)"
@@ -338,11 +355,10 @@ def read_class_captions(path: Path) -> dict[int, list[str]]:
     if not path.is_file():
         return {}
     try:
-        found = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
-        if not all(
-            isinstance(texts, list) and all(isinstance(t, str) for t in texts) for texts in found.values()
-        ):
-            raise ValueError("a class has something else")
-        return found
+        captions = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: expected a JSON object of {{label: [captions]}} ({error})") from error
+        raise ValueError(f"{path}: got {error}, expected a JSON object {{label: [captions]}}") from error
+    lists = all(isinstance(texts, list) for texts in captions.values())
+    if not lists or not all(isinstance(text, str) for texts in captions.values() for text in texts):
+        raise ValueError(f"{path}: got something else, expected a JSON object {{label: [captions]}}")
+    return captions

@@ -1,11 +1,12 @@
 """Pictures and captions to tokens and back: a trained TexTok with its text encoder and its image handling."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, overload
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -15,7 +16,8 @@ from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.pictures import Picture, as_pictures
-from textok.pipeline.precision import Precision, inference_dtype
+from textok.pipeline.precision import Precision, inference_dtype, torch_device
+from textok.pipeline.remembered_text import RememberedText
 from textok.pipeline.tokens import Tokens
 from textok.pixels import to_uint8, to_unit
 
@@ -28,15 +30,15 @@ class ImageTokenizer:
     """Encode pictures with their captions to a few tokens each, and decode them.
 
     >>> tokenizer = ImageTokenizer.from_pretrained("icons-128")
-    >>> tokens = tokenizer.encode([picture], ["a red apple with a green leaf"], num_tokens=8)
+    >>> tokens = tokenizer.encode(["apple.jpg"], ["a red apple with a green leaf"], num_tokens=8)
     >>> tokenizer.decode(tokens)[0].save("apple.png")
 
     Args:
         model: the trained tokenizer; put in eval mode, moved and cast.
-        text_encoder: a TextEncoder, or the name or folder of one; the model's own when None. Loaded when the
-            first caption comes.
-        device: where both run.
-        precision: number type of the weights; "auto" takes bfloat16 where the processor has it.
+        text_encoder: a TextEncoder, or the name or folder of one; the model's own when None. It is loaded when
+            the first caption comes.
+        device: where both run: "cpu", "cuda", "auto".
+        dtype: of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
     """
 
     def __init__(
@@ -45,13 +47,13 @@ class ImageTokenizer:
         *,
         text_encoder: TextEncoder | str | Path | None = None,
         device: torch.device | str = "cpu",
-        precision: Precision = "auto",
+        dtype: Precision | torch.dtype = "auto",
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.model_id = model.model_id
-        self._text_encoder = text_encoder or model.config.text_encoder
-        self._precision: Precision = precision
-        self.to(device)
+        encoder = text_encoder or model.config.text_encoder
+        self.remembered_text = RememberedText(encoder, max_tokens=model.config.max_text_tokens)
+        self.to(device, dtype)
 
     @classmethod
     def from_pretrained(
@@ -60,30 +62,46 @@ class ImageTokenizer:
         *,
         text_encoder: TextEncoder | str | Path | None = None,
         device: torch.device | str = "cpu",
-        precision: Precision = "auto",
+        dtype: Precision | torch.dtype = "auto",
     ) -> "ImageTokenizer":
         """Load a tokenizer: a shipped name, a folder or a hub id."""
+        device = torch_device(device)
         model = TexTok.from_pretrained(name_or_folder)
-        return cls(model, text_encoder=text_encoder, device=device, precision=precision)
+        return cls(model, text_encoder=text_encoder, device=device, dtype=dtype)
 
-    def to(self, device: torch.device | str) -> "ImageTokenizer":
-        """Move to a device, in the number type that suits it."""
-        self.device = torch.device(device)
-        self.dtype = inference_dtype(self.device, self._precision)
+    def to(
+        self, device: torch.device | str, dtype: Precision | torch.dtype | None = None
+    ) -> "ImageTokenizer":
+        """Move to a device and cast to a dtype; without one the earlier choice holds.
+
+        Weights that were bfloat16 once stay rounded: load the tokenizer again for exact float32.
+        """
+        self.device = torch_device(device)
+        self._dtype_choice = self._dtype_choice if dtype is None else dtype
+        self.dtype = inference_dtype(self.device, self._dtype_choice)
         self.model.to(self.device)
         # The bottleneck and the latent statistics stay in float32: they are small, and rounding would show.
         self.model.encoder.to(self.dtype)
         self.model.decoder.to(self.dtype)
+        self.remembered_text.to(self.device, self.dtype)
         return self
+
+    _dtype_choice: Precision | torch.dtype = "auto"
+
+    def __repr__(self) -> str:
+        config = self.model.config
+        size = f"{config.image_size} px, {config.num_latents} tokens at most"
+        kind = (
+            f"{config.latent_dim} channels"
+            if self.model.num_codes is None
+            else f"{self.model.num_codes} codes"
+        )
+        return f"ImageTokenizer({self.model_id!r}: {size}, {kind}; {_name(self.dtype)} on {self.device})"
 
     @property
     def text_encoder(self) -> TextEncoder:
-        """The frozen text encoder, loaded when first asked for."""
-        if not isinstance(self._text_encoder, TextEncoder):
-            self._text_encoder = TextEncoder.from_pretrained(
-                self._text_encoder, max_tokens=self.model.config.max_text_tokens, device=self.device
-            )
-        return self._text_encoder
+        """The frozen text encoder, loaded when it is first needed."""
+        return self.remembered_text.encoder
 
     @torch.inference_mode()
     def encode(
@@ -99,11 +117,11 @@ class ImageTokenizer:
         """Encode pictures, each with its caption where it has one.
 
         Args:
-            images: PIL images, uint8 or float tensors, one or many; see
+            images: one picture or many: files, PIL images, arrays or tensors; see
                 :func:`textok.pipeline.pictures.as_pictures`.
-            captions: one a picture (None or "" for a picture without), one string for all, or None for none.
-            num_tokens: token budget k; the model's whole length when None.
-            keys: a name a picture; their places when None.
+            captions: one for each picture (None or "" for a picture without), one string for all, or None.
+            num_tokens: tokens of each picture; the model's most when None.
+            keys: a name for each picture; their places when None.
             keep_size: encode at the pictures' own size, the same for all and divisible by the patch size,
                 instead of resizing and centre-cropping to the model's.
             batch_size: pictures at a time.
@@ -111,23 +129,22 @@ class ImageTokenizer:
         Raises:
             ValueError: for pictures, captions, keys or sizes that do not fit; says what was expected.
         """
-        num_tokens = self.model.budget(num_tokens)
-        side, patch = self.model.config.image_size, self.model.config.patch_size
-        pixels = as_pictures(images, size=None if keep_size else (side, side))
+        num_tokens = self._checked_num_tokens(num_tokens)
+        pixels = self.pixels_of(images, keep_size=keep_size)
         texts = as_captions(captions, len(pixels))
         parts = []
         for start in range(0, len(pixels), batch_size):
             rows = slice(start, start + batch_size)
             encoding = self.encode_pixels(pixels[rows], self.text_of(texts[rows]), num_tokens=num_tokens)
             parts.append(values_of(encoding))
-        return Tokens(
-            values=torch.cat(parts).cpu(),
-            model_id=self.model_id,
-            grid=(pixels.shape[2] // patch, pixels.shape[3] // patch),
-            keys=tuple(str(place) for place in range(len(pixels))) if keys is None else tuple(keys),
-            captions=texts,
-            settings=self._settings(),
-        )
+        return self.tokens_of(torch.cat(parts), pixels, captions=texts, keys=keys)
+
+    def pixels_of(
+        self, images: Picture | Sequence[Picture], *, keep_size: bool = False
+    ) -> UInt8[Tensor, "b 3 h w"]:
+        """Pictures of any kind as one batch of the model's size, or with ``keep_size`` of their own."""
+        side = self.model.config.image_size
+        return as_pictures(images, size=None if keep_size else (side, side))
 
     def encode_pixels(
         self,
@@ -136,8 +153,31 @@ class ImageTokenizer:
         *,
         num_tokens: int | None = None,
     ) -> Encoding:
-        """One batch of uint8 pictures to what the model finds in them, on the tokenizer's device."""
+        """Encode one batch; what the model returns stays on its device."""
         return self.model.encode(to_unit(pixels.to(self.device)).to(self.dtype), text, num_tokens=num_tokens)
+
+    def tokens_of(
+        self,
+        values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"],
+        pixels: UInt8[Tensor, "b 3 h w"],
+        *,
+        captions: tuple[str, ...],
+        keys: Sequence[str] | None = None,
+    ) -> Tokens:
+        """Values that were encoded from these pictures, on the CPU, with all that decoding them needs."""
+        patch = self.model.config.patch_size
+        return Tokens(
+            values=values.cpu(),
+            model_id=self.model_id,
+            grid=(pixels.shape[2] // patch, pixels.shape[3] // patch),
+            keys=tuple(map(str, range(len(pixels)))) if keys is None else tuple(keys),
+            captions=captions,
+            settings={
+                "text_encoder": self.remembered_text.name,
+                "precision": _name(self.dtype),
+                "textok": __version__,
+            },
+        )
 
     @overload
     def decode(
@@ -145,7 +185,9 @@ class ImageTokenizer:
         tokens: Tokens,
         captions: Captions = ...,
         *,
-        lengths: Sequence[int] | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        generator: torch.Generator | None = ...,
         output: Literal["pil"] = ...,
         batch_size: int = ...,
     ) -> list[Image.Image]: ...
@@ -156,7 +198,9 @@ class ImageTokenizer:
         tokens: Tokens,
         captions: Captions = ...,
         *,
-        lengths: Sequence[int] | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        generator: torch.Generator | None = ...,
         output: Literal["uint8", "float"],
         batch_size: int = ...,
     ) -> Tensor: ...
@@ -167,39 +211,63 @@ class ImageTokenizer:
         tokens: Tokens,
         captions: Captions = None,
         *,
-        lengths: Sequence[int] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        generator: torch.Generator | None = None,
         output: Output = "pil",
         batch_size: int = 32,
     ) -> Pictures:
-        """Decode tokens to pictures.
+        """Decode tokens to pictures; those of like lengths are decoded together.
 
         Args:
             tokens: made by this very model.
             captions: instead of those in ``tokens``, as for ``encode``; "" decodes without any.
-            lengths: how many of its tokens each picture has, where budgets differ; what lies past them is not
-                read. Pictures of like lengths are decoded together.
+            steps, guidance, generator: of a decoder that samples; see ``TexTok.decode``.
             output: "pil" for a list of images, "uint8" or "float" (in [-1, 1]) for a tensor (b, 3, h, w).
             batch_size: pictures of the model's size at a time, fewer of larger ones.
 
         Raises:
-            ValueError: when another model made the tokens, the captions or lengths are not one a picture, or a
-                length is not within 1 to the tokens that there are.
+            ValueError: when another model made the tokens, or there is not one caption for each picture.
         """
         self.check_made_here(tokens)
         texts = as_captions(tokens.captions if captions is None else captions, len(tokens))
-        budgets = _lengths(lengths, tokens)
-        order = budgets.argsort(stable=True)
+        lengths = torch.tensor(tokens.lengths)
+        order = lengths.argsort(stable=True)
         parts = []
         for rows in order.split(self.at_once(tokens.grid, batch_size)):
-            values = tokens.values[rows].to(self.device)
-            values = values.float() if values.is_floating_point() else values.long()
-            text = self.text_of([texts[row] for row in rows.tolist()])
-            parts.append(self.model.decode(values, text, grid=tokens.grid, lengths=budgets[rows]).cpu())
-        pixels = torch.cat(parts)[order.argsort()].clamp(-1, 1)
-        if output == "float":
-            return pixels
-        pixels = to_uint8(pixels)
-        return pixels if output == "uint8" else [tensor_to_image(picture) for picture in pixels]
+            pictures = self.decode_values(
+                tokens.values[rows],
+                self.text_of([texts[row] for row in rows.tolist()]),
+                grid=tokens.grid,
+                lengths=lengths[rows],
+                steps=steps,
+                guidance=guidance,
+                generator=generator,
+            )
+            parts.append((pictures.clamp(-1, 1) if output == "float" else to_uint8(pictures)).cpu())
+        pixels = torch.cat(parts)[order.argsort()]
+        return [tensor_to_image(picture) for picture in pixels] if output == "pil" else pixels
+
+    def decode_values(
+        self,
+        values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"],
+        text: TextCondition | None,
+        *,
+        grid: tuple[int, int] | None = None,
+        lengths: Int[Tensor, "b"] | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Decode one batch to pictures in [-1, 1], not clamped, on the tokenizer's device.
+
+        All decoding of trained tokenizers goes through here. The arguments are those of ``TexTok.decode``.
+        """
+        values = values.to(self.device)
+        values = values.float() if values.is_floating_point() else values.long()
+        return self.model.decode(
+            values, text, grid=grid, lengths=lengths, steps=steps, guidance=guidance, generator=generator
+        )
 
     def reconstruct(
         self,
@@ -208,16 +276,19 @@ class ImageTokenizer:
         *,
         num_tokens: int | None = None,
         keep_size: bool = False,
+        steps: int | None = None,
+        guidance: float | None = None,
+        generator: torch.Generator | None = None,
         batch_size: int = 32,
     ) -> list[Image.Image]:
         """Encode and decode; the arguments are those of the two."""
         tokens = self.encode(
             images, captions, num_tokens=num_tokens, keep_size=keep_size, batch_size=batch_size
         )
-        return self.decode(tokens, batch_size=batch_size)
+        return self.decode(tokens, steps=steps, guidance=guidance, generator=generator, batch_size=batch_size)
 
     def at_once(self, grid: tuple[int, int], most: int) -> int:
-        """How many pictures of (rows, columns) patches take the memory of ``most`` of the model's size, 1 to ``most``.
+        """How many pictures of (rows, columns) patches take the memory of ``most`` of the model's size.
 
         A file of tokens says how large its pictures are: as many of any size would let it fill the memory.
         """
@@ -230,35 +301,52 @@ class ImageTokenizer:
         Raises:
             ValueError: names both models and says what to do.
         """
+        if not isinstance(tokens, Tokens):
+            raise ValueError(
+                f"tokens: got {type(tokens).__name__}, expected Tokens; load a file with textok.load_tokens"
+            )
         if tokens.model_id != self.model_id:
             raise ValueError(
-                f"these tokens were made by model {tokens.model_id!r}, and this is {self.model_id!r}:"
-                " load the model that made them, or encode the pictures again"
+                f"tokens: got those of model {tokens.model_id!r}, expected those of {self.model_id!r}; "
+                "load the model that made them, or encode the pictures again"
             )
 
     def text_of(self, captions: Sequence[str]) -> TextCondition | None:
         """Captions as the model reads them; None where it reads none, or there is no caption at all."""
         if not any(captions) or self.model.config.placement == "none":
             return None
-        return self.text_encoder(captions).to(self.device, self.dtype)
+        return self.remembered_text(captions)
 
-    def _settings(self) -> dict[str, str]:
-        encoder = self._text_encoder
-        return {
-            "text_encoder": encoder.name if isinstance(encoder, TextEncoder) else str(encoder),
-            "precision": str(self.dtype).removeprefix("torch."),
-            "textok": __version__,
-        }
+    def _checked_num_tokens(self, num_tokens: int | None) -> int:
+        if num_tokens is not None and not isinstance(num_tokens, Integral):
+            most = self.model.config.num_latents
+            raise ValueError(f"num_tokens: got {num_tokens!r}, expected a whole number from 1 to {most}")
+        return self.model.budget(num_tokens)
 
 
 def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
-    """One string a picture, "" where there is none."""
+    """One string for each picture, "" where there is none.
+
+    Raises:
+        ValueError: for anything but strings and None, text that is not Unicode, or another number of captions.
+    """
     if captions is None or isinstance(captions, str):
-        return (captions or "",) * count
+        captions = (captions,) * count
+    if not isinstance(captions, Sequence):
+        raise ValueError(
+            f"captions: got {type(captions).__name__}, expected a string, or one for each picture"
+        )
     if len(captions) != count:
         raise ValueError(
-            f"captions: got {len(captions)} for {count} pictures; expected one each, or one for all"
+            f"captions: got {len(captions)} for {count} pictures, expected one each, or one for all"
         )
+    for place, caption in enumerate(captions):
+        if not isinstance(caption, str | None):
+            raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
+        if caption and any("\ud800" <= letter <= "\udfff" for letter in caption):
+            raise ValueError(
+                f"captions[{place}]: got {caption[:40]!r}, expected Unicode (no lone surrogates)"
+            )
     return tuple(caption or "" for caption in captions)
 
 
@@ -267,10 +355,5 @@ def values_of(encoding: Encoding) -> Float[Tensor, "b k c"] | Int[Tensor, "b k"]
     return encoding.latents.float() if encoding.codes is None else encoding.codes
 
 
-def _lengths(lengths: Sequence[int] | None, tokens: Tokens) -> Int[Tensor, "b"]:
-    """One budget a picture; the whole length where none are given."""
-    if lengths is None:
-        return torch.full((len(tokens),), tokens.num_tokens)
-    if len(lengths) != len(tokens):
-        raise ValueError(f"lengths: got {len(lengths)} for {len(tokens)} pictures; expected one each")
-    return torch.tensor(lengths)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

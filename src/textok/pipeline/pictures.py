@@ -2,27 +2,29 @@
 
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from textok.data.images import (
     DEFAULT_MAX_PIXELS,
+    FORMATS,
     check_pixels,
     fit_image,
     image_to_tensor,
-    tensor_to_image,
     to_rgb,
 )
 from textok.pixels import to_uint8
 from textok.writing import replacing
 
-Picture = Image.Image | np.ndarray | Tensor
+Picture = Image.Image | np.ndarray | Tensor | str | PathLike[str] | BinaryIO
 Size = tuple[int, int]
 CONVERT = "convert 0..255 by .to(torch.uint8), 0..1 by 2 * x - 1"
 
@@ -31,89 +33,103 @@ def as_pictures(images: Picture | Sequence[Picture], *, size: Size | None) -> UI
     """Pictures of any kind as one uint8 batch.
 
     Args:
-        images: one picture or many: PIL images of any mode; uint8 arrays (h, w), (h, w, 3 or 4) or
-            (b, h, w, 3 or 4); uint8 tensors (3, h, w) or (b, 3, h, w); float tensors of those shapes in
-            [-1, 1], which are rounded to 8 bits, as every picture outside the models is.
+        images: one picture or many, of these kinds, also mixed:
+
+            - a file: its path as a string or ``pathlib.Path``, or an open binary file;
+            - a PIL image of any mode; transparency is put on white;
+            - a NumPy array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or (b, h, w, c), of uint8, or of floats
+              in [0, 1];
+            - a tensor (3, h, w), also with 1 or 4 channels, or (b, c, h, w), of uint8, or of floats in
+              [-1, 1], as the models have them.
+
+            Floats are rounded to 8 bits, as every picture outside the models is.
         size: (height, width) to resize and centre-crop to; None keeps the pictures' own, the same for all.
 
     Raises:
-        ValueError: for another shape, number type or value range (names the picture), or unequal sizes.
+        FileNotFoundError: when there is no such file.
+        ValueError: for another type, shape, dtype or value range (names the picture), or unequal sizes.
     """
     pictures = [picture for item in _listed(images) for picture in _split(item)]
     if not pictures:
-        raise ValueError("images: got none; expected at least one picture")
-    pixels = [_as_uint8(picture, place, size=size) for place, picture in enumerate(pictures)]
+        raise ValueError("images: got none, expected at least one picture")
+    pixels = [_as_uint8(picture, f"images[{place}]", size=size) for place, picture in enumerate(pictures)]
     floats = [p for p in pictures if isinstance(p, Tensor) and p.is_floating_point()]
     if floats and all(float(p.min()) >= 0 for p in floats):
         # Legal, yet more often pictures in [0, 1], which would come out pale: worth a word, not a refusal.
         warnings.warn(
-            f"images: no float value is below 0, and they are read as [-1, 1]; {CONVERT}", stacklevel=3
+            f"images: no float value is below 0, and tensors are read as [-1, 1]; {CONVERT}", stacklevel=3
         )
     sizes = {tuple(p.shape[1:]) for p in pixels}
     if len(sizes) > 1:
         raise ValueError(
-            f"images: got {len(sizes)} sizes, such as {sorted(sizes)[:3]}; keep_size wants one size a call"
+            f"images: got {len(sizes)} sizes, such as {sorted(sizes)[:3]}, expected one with keep_size; "
+            "encode those of one size at a time"
         )
     return torch.stack(pixels)
 
 
 def _listed(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
-    return [images] if isinstance(images, Picture) else images
+    return images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
 
 
 def _split(item: Picture) -> Sequence[Picture]:
     return list(item) if isinstance(item, Tensor | np.ndarray) and item.ndim == 4 else [item]
 
 
-def _as_uint8(picture: Picture, place: int, *, size: Size | None) -> UInt8[Tensor, "3 h w"]:
+def _as_uint8(picture: Picture, name: str, *, size: Size | None) -> UInt8[Tensor, "3 h w"]:
     if isinstance(picture, Tensor):
-        pixels = _from_tensor(picture, place)
-        if size is None or size == tuple(pixels.shape[1:]):
+        pixels = _from_tensor(picture, name)
+        if len(pixels) == 3 and size in (None, tuple(pixels.shape[1:])):
             return pixels
-        return image_to_tensor(fit_image(tensor_to_image(pixels), size))
-    image = picture if isinstance(picture, Image.Image) else _from_array(picture, place)
+        picture = pixels.permute(1, 2, 0).numpy()
+    image = picture if isinstance(picture, Image.Image) else _as_image(picture, name)
     check_pixels(image, DEFAULT_MAX_PIXELS)  # an image that was opened is not decoded before it is used
     return image_to_tensor(to_rgb(ImageOps.exif_transpose(image)) if size is None else fit_image(image, size))
 
 
-def _from_tensor(picture: Tensor, place: int) -> UInt8[Tensor, "3 h w"]:
-    if picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
-        raise ValueError(f"images[{place}]: got a tensor of shape {tuple(picture.shape)}; expected (3, h, w)")
+def _from_tensor(picture: Tensor, name: str) -> UInt8[Tensor, "c h w"]:
+    if picture.ndim != 3 or picture.shape[0] not in (1, 3, 4) or 0 in picture.shape:
+        raise ValueError(f"{name}: got a tensor of shape {tuple(picture.shape)}, expected (3, h, w)")
     if picture.dtype == torch.uint8:
         return picture.cpu()
-    _check_range(picture, place)
+    if not picture.is_floating_point():
+        raise ValueError(f"{name}: got {picture.dtype}, expected uint8, or floats in [-1, 1]")
+    _check_range(float(picture.min()), float(picture.max()), -1, name, hint=f"; {CONVERT}")
     return to_uint8(picture.cpu())
 
 
-def _from_array(array: object, place: int) -> Image.Image:
-    if not isinstance(array, np.ndarray):
+def _as_image(picture: Any, name: str) -> Image.Image:
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(_from_array(picture, name))
+    if not isinstance(picture, str | PathLike) and not hasattr(picture, "read"):
         raise ValueError(
-            f"images[{place}]: got {type(array).__name__}; expected a PIL image, an array or a tensor"
+            f"{name}: got {type(picture).__name__}, expected a path, an open file, a PIL image, an array or a tensor"
         )
-    channels = array.shape[2] if array.ndim == 3 else None
-    if (
-        array.dtype != np.uint8
-        or array.ndim not in (2, 3)
-        or channels not in (None, 3, 4)
-        or 0 in array.shape
-    ):
-        raise ValueError(
-            f"images[{place}]: got an array of {array.dtype}, shape {array.shape};"
-            " expected uint8 (h, w), (h, w, 3) or (h, w, 4); pass floats as a tensor (3, h, w)"
-        )
-    return Image.fromarray(array)
+    try:
+        return Image.open(picture, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name}: got a file that is no picture of {', '.join(FORMATS)}") from error
 
 
-def _check_range(picture: Tensor, place: int) -> None:
-    if not picture.is_floating_point():
-        raise ValueError(f"images[{place}]: got {picture.dtype}; expected uint8, or floats in [-1, 1]")
-    if not bool(torch.isfinite(picture).all()):
-        raise ValueError(f"images[{place}]: found NaN or infinite values; expected floats in [-1, 1]")
-    low, high = float(picture.min()), float(picture.max())
-    if low < -1 or high > 1:
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    floats = array.dtype.kind == "f"
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape:
         raise ValueError(
-            f"images[{place}]: found values from {low:.4g} to {high:.4g};"
-            f" expected floats in [-1, 1]: {CONVERT}"
+            f"{name}: got an array of shape {array.shape}, expected (h, w), (h, w, 3) or (h, w, 4)"
+        )
+    if array.dtype != np.uint8 and not floats:
+        raise ValueError(f"{name}: got an array of {array.dtype}, expected uint8, or floats in [0, 1]")
+    if floats:
+        _check_range(float(array.min()), float(array.max()), 0, name, hint="")
+        array = np.rint(array * 255).astype(np.uint8)
+    return array[..., 0] if array.ndim == 3 and channels == 1 else array
+
+
+def _check_range(low: float, high: float, least: int, name: str, *, hint: str) -> None:
+    if not least <= low <= high <= 1:  # also where one is not a number
+        raise ValueError(
+            f"{name}: got values from {low:.4g} to {high:.4g}, expected floats in [{least}, 1]{hint}"
         )
 
 

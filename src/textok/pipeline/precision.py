@@ -1,4 +1,4 @@
-"""The dtype that runs a model fastest without a visible loss."""
+"""Where a model runs, and the dtype that is fastest there without a visible loss."""
 
 import time
 from functools import cache
@@ -12,7 +12,23 @@ MIN_GAIN = 1.25
 """bfloat16 must multiply this much faster than float32: casts cost something, and the choice must not waver."""
 
 
-def inference_dtype(device: torch.device | str, precision: Precision = "auto") -> torch.dtype:
+def torch_device(name: torch.device | str) -> torch.device:
+    """The device of that name; "auto" takes CUDA where there is one.
+
+    Raises:
+        ValueError: for another word, or CUDA where there is none.
+    """
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(automatic if name == "auto" else name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device: got {str(name)!r}, but there is no CUDA device here; use auto or cpu")
+    return device
+
+
+def inference_dtype(device: torch.device | str, dtype: Precision | torch.dtype = "auto") -> torch.dtype:
     """bfloat16 where the hardware multiplies it faster than float32, else float32.
 
     A processor's flags do not answer that: some virtual machines offer AVX512-BF16 at half the speed of float32.
@@ -20,10 +36,16 @@ def inference_dtype(device: torch.device | str, precision: Precision = "auto") -
 
     Args:
         device: where the model will run.
-        precision: "float32" or "bfloat16" overrides the choice.
+        dtype: "float32" or "bfloat16", or the same of torch, overrides the choice.
+
+    Raises:
+        ValueError: for another dtype.
     """
-    if precision != "auto":
-        return getattr(torch, precision)
+    if dtype != "auto":
+        name = str(dtype).removeprefix("torch.")
+        if name not in ("float32", "bfloat16"):
+            raise ValueError(f"dtype: got {dtype}, expected auto, float32 or bfloat16")
+        return getattr(torch, name)
     kind = torch.device(device).type
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)

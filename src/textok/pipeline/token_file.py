@@ -1,6 +1,7 @@
 """Token files: safetensors with the captions, keys, model id and settings inside.
 
-One tensor, ``latents`` (b, k, c) or ``codes`` (b, k); all else is one JSON object in the file's metadata.
+One tensor, ``latents`` (b, k, c) or ``codes`` (b, k); all else is one JSON object in the file's metadata, with
+``lengths`` only where pictures have different numbers of tokens.
 Nothing in such a file is executed or trusted: ``load_tokens`` checks all of it.
 """
 
@@ -19,7 +20,7 @@ from textok.writing import replacing, strict_json
 FORMAT = "textok-tokens"
 VERSION = 1
 FIELDS = {"model_id", "grid", "keys", "captions", "settings"}
-Precision = Literal["float16", "float32"]
+StoredDtype = Literal["float16", "float32"]
 STORED_TYPES = {
     "latents": (torch.float16, torch.bfloat16, torch.float32, torch.float64),
     "codes": (torch.uint8, torch.int16, torch.int32, torch.int64),
@@ -27,7 +28,7 @@ STORED_TYPES = {
 
 
 def save_tokens(
-    tokens: Tokens, path: str | Path, *, captions: bool = True, precision: Precision = "float16"
+    tokens: Tokens, path: str | Path, *, captions: bool = True, dtype: StoredDtype = "float16"
 ) -> Path:
     """Write a token file, complete or not at all.
 
@@ -35,7 +36,7 @@ def save_tokens(
         tokens: what to write.
         path: the file; its folder is made when missing.
         captions: False leaves the captions out; decoding then asks for them or does without.
-        precision: number type of latents (of unit scale: 16 bits cost little); codes take the smallest.
+        dtype: of the latents in the file (of unit scale: 16 bits cost little); codes take the smallest.
 
     Returns:
         The path written.
@@ -51,35 +52,34 @@ def save_tokens(
         "captions": list(tokens.captions) if captions and tokens.captions is not None else None,
         "settings": dict(tokens.settings),
     }
+    if min(tokens.lengths) < tokens.num_tokens:
+        header["lengths"] = list(tokens.lengths)
     try:
         metadata = {"format": FORMAT, "version": str(VERSION), "tokens": strict_json(header)}
     except ValueError as error:
         raise ValueError(f"{path}: keys, captions or settings: {error}") from error
     with replacing(path) as temporary:
-        save_file(_stored(tokens, precision), temporary, metadata=metadata)
+        save_file(_stored(tokens, dtype), temporary, metadata=metadata)
     return path
 
 
-def _stored(tokens: Tokens, precision: Precision) -> dict[str, Tensor]:
+def _stored(tokens: Tokens, dtype: StoredDtype) -> dict[str, Tensor]:
     if tokens.values.is_floating_point():
-        dtype = {"float16": torch.float16, "float32": torch.float32}[precision]
-        return {"latents": tokens.values.to("cpu", dtype).contiguous()}
+        return {"latents": tokens.values.to("cpu", getattr(torch, dtype)).contiguous()}
     largest = int(tokens.values.max())
-    dtype = next(
-        d for d in (torch.uint8, torch.int16, torch.int32, torch.int64) if largest <= torch.iinfo(d).max
-    )
-    return {"codes": tokens.values.to("cpu", dtype).contiguous()}
+    smallest = next(d for d in STORED_TYPES["codes"] if largest <= torch.iinfo(d).max)
+    return {"codes": tokens.values.to("cpu", smallest).contiguous()}
 
 
 def load_tokens(path: str | Path) -> Tokens:
     """Read a token file and check everything in it.
 
     Returns:
-        The tokens, in the number type of the file.
+        The tokens, in the dtype of the file.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is not a complete and consistent token file; says what was found.
+        ValueError: when it is not a complete and consistent token file.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,6 +92,7 @@ def load_tokens(path: str | Path) -> Tokens:
             model_id=header["model_id"],
             grid=tuple(header["grid"]),
             keys=tuple(header["keys"]),
+            lengths=tuple(header.get("lengths", ())),
             captions=None if header["captions"] is None else tuple(header["captions"]),
             settings=header["settings"],
         )
@@ -105,16 +106,16 @@ def _read(path: Path) -> tuple[Tensor, dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
-            raise ValueError(f"format: got {metadata.get('format')!r}; expected {FORMAT!r}")
+            raise ValueError(f"format: got {metadata.get('format')!r}, expected {FORMAT!r}")
         names = list(file.keys())
         if len(names) != 1 or names[0] not in STORED_TYPES:
-            raise ValueError(f"tensors: got {names[:5]}; expected one, latents or codes")
+            raise ValueError(f"tensors: got {names[:5]}, expected one, latents or codes")
         values = file.get_tensor(names[0])
     if values.dtype not in STORED_TYPES[names[0]]:
-        raise ValueError(f"{names[0]}: got {values.dtype}; expected one of {STORED_TYPES[names[0]]}")
+        raise ValueError(f"{names[0]}: got {values.dtype}, expected one of {STORED_TYPES[names[0]]}")
     dims = 3 if names[0] == "latents" else 2
     if values.ndim != dims:
-        raise ValueError(f"{names[0]}: got shape {tuple(values.shape)}; expected {dims} axes")
+        raise ValueError(f"{names[0]}: got shape {tuple(values.shape)}, expected {dims} axes")
     return values, metadata
 
 
@@ -124,13 +125,14 @@ def _header(metadata: dict[str, str]) -> dict[str, Any]:
         raise ValueError(f"version: got {version!r}; this release reads {VERSION}")
     header = json.loads(metadata.get("tokens", ""))
     strict_json(header)
-    if not isinstance(header, dict) or set(header) != FIELDS:
-        found = sorted(header) if isinstance(header, dict) else type(header).__name__
-        raise ValueError(f"metadata: got {found}; expected {sorted(FIELDS)}")
+    if not isinstance(header, dict) or set(header) - {"lengths"} != FIELDS:
+        names = sorted(header) if isinstance(header, dict) else type(header).__name__
+        raise ValueError(f"metadata: got {names}, expected {sorted(FIELDS)}")
     checks = {
         "model_id": isinstance(header["model_id"], str),
         "grid": _is_list(header["grid"], int) and len(header["grid"]) == 2,
         "keys": _is_list(header["keys"], str),
+        "lengths": _is_list(header.get("lengths", []), int),
         "captions": header["captions"] is None or _is_list(header["captions"], str),
         "settings": isinstance(header["settings"], dict),
     }

@@ -92,7 +92,7 @@ class Preview:
             tokenizer,
             class_captions=self.class_captions,
             device=self.accelerator.device,
-            precision="float32",
+            dtype="float32",
         )
         settings: dict[str, Any] = {"steps": self.config.steps, "guidance": self.config.guidance}
         if self.run_config.model.condition.kind == "class":

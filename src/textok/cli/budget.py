@@ -1,0 +1,207 @@
+"""How many tokens each picture gets: the options of ``textok encode``, and the encoder that they make."""
+
+import random
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
+
+import torch
+from tyro.conf import arg
+
+from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets.encoder import Chooser, SoftEncoder
+from textok.budgets.predictor import QualityPredictor
+from textok.budgets.search import Sizes
+from textok.data import Batch
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.tokens import Tokens
+
+_SAMPLE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetChoice:
+    """A fixed number of tokens, or a range with what decides within it."""
+
+    num_tokens: Annotated[
+        str | None, arg(metavar="K|LOW-HIGH|short|middle|long", help_behavior_hint="(default: all)")
+    ] = None
+    """tokens of each picture: a number for all alike, or a range within which each gets as few as it needs; short, \
+middle and long are 80-150, 120-220 and 150-250 of 256 tokens, and the same shares of a model that has others"""
+    mean_tokens: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
+    """with a range: this many tokens on average, calibrated on a sample of the pictures"""
+    bytes: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
+    """with a range: this many bytes of tokens on average in a .ttk file; names and captions come on top"""
+    quality: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """with a range: the PSNR in dB (or --measure) that each picture is to reach"""
+    max_drop: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    """with a range: how much worse than itself at the most tokens each picture may be"""
+    measure: Literal["psnr", "perceptual"] = "psnr"
+    """what quality is: PSNR in dB, or a perceptual distance, less of which is better"""
+    target: Annotated[
+        Literal["quality", "drop"] | None, arg(metavar="{quality,drop}", help_behavior_hint="(default: drop)")
+    ] = None
+    """with --mean-tokens or --bytes: whether one drop or one quality for all meets that mean; a drop gives the \
+better pictures"""
+    overflow_share: Annotated[float, arg(metavar="SHARE")] = 0.0
+    """let at most this share of the pictures, such as 0.05, have more tokens than the range where that reaches the \
+quality; a mean is then met by one quality for all"""
+    chooser: Annotated[str, arg(metavar="oracle|bisection|predictor|FOLDER")] = "bisection"
+    """with a range, how budgets are chosen: by decoding at every one, at log2 of them, or by the model's predictor \
+(or that of a folder), which decodes nothing, and predicts qualities better than drops"""
+
+    def __post_init__(self) -> None:
+        if self.num_tokens is not None:
+            token_range(self.num_tokens, 256)
+        if self.is_range and self.num_tokens not in RANGES_256:
+            self.soft_budget(256)  # its checks, before any work; of a named range they need the model
+        changed = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
+        if changed and not self.is_range:
+            value = getattr(self, changed[0])
+            raise ValueError(
+                f"{changed[0]}: got {value} without a range of tokens, expected one such as --num-tokens 8-24"
+            )
+
+    @property
+    def is_range(self) -> bool:
+        """Whether each picture may get another number of tokens."""
+        return self.num_tokens is not None and ("-" in self.num_tokens or self.num_tokens in RANGES_256)
+
+    def settings(self) -> dict[str, Any]:
+        """What differs from the defaults, for the record."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.is_range and self.chooser not in ("oracle", "bisection"):
+            values["chooser"] = "predictor"
+        return {
+            field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
+        }
+
+    def soft_budget(self, num_latents: int) -> SoftBudget:
+        """The budget of a range, for a tokenizer of ``num_latents`` tokens.
+
+        Raises:
+            ValueError: when its numbers make no sense.
+        """
+        low, high = token_range(str(self.num_tokens), num_latents)
+        return SoftBudget(
+            low,
+            high,
+            quality=self.quality,
+            max_drop=self.max_drop,
+            mean_tokens=self.mean_tokens,
+            bytes=self.bytes,
+            target=self.target,
+            measure=self.measure,
+            overflow_share=self.overflow_share,
+        )
+
+    def load_chooser(self, tokenizer: ImageTokenizer) -> Chooser:
+        """The name of the chooser, or the predictor."""
+        if self.chooser == "oracle" or self.chooser == "bisection":
+            return self.chooser
+        own = tokenizer.model_id.rpartition("-")[0]
+        return QualityPredictor.from_pretrained(own if self.chooser == "predictor" else self.chooser)
+
+
+class BudgetEncoder:
+    """Encodes batches by a fixed or a soft budget.
+
+    Args:
+        choice: the options.
+        tokenizer: encodes.
+        sizes: counts coded tokens, for a mean of bytes.
+        batch_size: pictures at a time.
+
+    Raises:
+        ValueError: when the budget does not fit the tokenizer.
+    """
+
+    def __init__(
+        self, choice: BudgetChoice, tokenizer: ImageTokenizer, *, sizes: Sizes | None, batch_size: int
+    ) -> None:
+        self.tokenizer, self.batch_size = tokenizer, batch_size
+        self.soft: SoftEncoder | None = None
+        self.num_tokens = tokenizer.model.config.num_latents
+        if choice.is_range:
+            budget = choice.soft_budget(self.num_tokens)
+            chooser = choice.load_chooser(tokenizer)
+            self.soft = SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
+        elif choice.num_tokens is not None:
+            self.num_tokens = tokenizer.model.budget(int(choice.num_tokens))
+
+    @property
+    def needs_sample(self) -> bool:
+        """Whether a mean is to be calibrated before the first picture is encoded."""
+        return self.soft is not None and self.soft.budget.is_mean
+
+    def resume(self, counts: Mapping[str, int]) -> None:
+        """Go on behind the pictures that were counted before."""
+        if self.soft is not None:
+            self.soft.resume(pictures=counts["pictures"], overflow=counts["overflow"])
+
+    def encode(self, batch: Batch) -> tuple[Tokens, dict[str, int]]:
+        """The tokens of a batch, and how many of its pictures do not reach the quality or are above the range."""
+        if self.soft is None:
+            tokens = self.tokenizer.encode(
+                batch.images,
+                batch.captions,
+                num_tokens=self.num_tokens,
+                keys=batch.keys,
+                keep_size=True,
+                batch_size=self.batch_size,
+            )
+            return tokens, {}
+        tokens, choice = self.soft.encode(batch.images, batch.captions, keys=batch.keys, keep_size=True)
+        overflow = sum(length > self.soft.bounds.high for length in tokens.lengths)
+        return tokens, {"not_reached": int((~choice.reached).sum()), "overflow": overflow}
+
+    def calibrate(self, batches: Generator[Batch, None, None]) -> None:
+        """Meet the mean on a sample in which each picture is as likely as any other (reservoir sampling)."""
+        assert self.soft is not None, "needs_sample says so"
+        draws, sample, seen = random.Random(0), list[tuple[torch.Tensor, str]](), 0
+        with closing(batches):
+            for batch in batches:
+                for image, caption in zip(batch.images, batch.captions, strict=True):
+                    seen += 1
+                    place = len(sample) if len(sample) < _SAMPLE else draws.randrange(seen)
+                    if place < _SAMPLE:  # cloned: a view would keep the whole batch
+                        sample[place : place + 1] = [(image.clone(), caption)]
+        images, captions = torch.stack([one[0] for one in sample]), [one[1] for one in sample]
+        self.soft.calibrate(images, captions, keep_size=True)
+
+    def calibration(self) -> dict[str, Any]:
+        """The threshold, and of the sample its pictures, mean and standard error; nothing for a fixed budget."""
+        if self.soft is None:
+            return {}
+        facts: dict[str, Any] = {"threshold": self.soft.goal.threshold}
+        if sample := self.soft.calibration:
+            facts["target"] = "drop" if self.soft.budget.by_drop else "quality"
+            numbers = {"pictures": sample.pictures, "mean": sample.mean}
+            facts["sample"] = numbers | {"standard_error": sample.standard_error}
+        return facts
+
+    def outcome(self, counts: Mapping[str, int]) -> dict[str, Any]:
+        """How the budget was met over all pictures; nothing for a fixed one."""
+        if self.soft is None:
+            return {}
+        return self.calibration() | {name: counts[name] for name in ("not_reached", "overflow")}
+
+    def report(self, facts: dict[str, Any]) -> list[str]:
+        """The outcome in lines for a reader: the threshold, the sample, pictures that do not reach it."""
+        if self.soft is None:
+            return []
+        budget = self.soft.budget
+        threshold = f"{facts['threshold']:.4g} {'dB' if budget.measure == 'psnr' else 'of distance'}"
+        line = f"  drop of each picture: at most {threshold}" if budget.by_drop else f"  quality: {threshold}"
+        if sample := facts.get("sample"):
+            unit, error = "tokens" if budget.bytes is None else "bytes", f"{sample['standard_error']:.2g}"
+            mean = f"a mean of {sample['mean']:.2f} {unit}, standard error {error}"
+            line += f"; a sample of {sample['pictures']} has {mean}"
+        if budget.bytes is not None:
+            line += f"; in the file {facts['token_bytes_per_image']:.2f}"
+        lines = (
+            [line] if budget.by_drop else [line, f"  pictures that do not reach it: {facts['not_reached']}"]
+        )
+        overflow = f"  pictures with more tokens than the range: {facts['overflow']}"
+        return [*lines, overflow] if budget.overflow_share else lines

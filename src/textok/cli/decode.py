@@ -1,0 +1,192 @@
+"""``textok decode`` and ``textok decompress``: a token file to PNG pictures, going on where a killed run ended."""
+
+import hashlib
+import json as json_format
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from tyro.conf import Positional, UseAppendAction, arg
+
+from textok.cli.options import DEFAULT_MODEL, Captions, ModelOptions, NumTokens
+from textok.cli.output import report
+from textok.cli.pictures import PictureNames
+from textok.codec import TtkReader, check_model, find_prior, is_ttk
+from textok.display import Progress, note
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.pictures import save_png
+from textok.pipeline.token_file import load_tokens
+from textok.pipeline.tokens import Tokens
+from textok.writing import MARKER, check_target, mark_folder, only_writer
+
+_SORTED = 8  # batches of pictures that wait, so that those of like lengths are decoded together
+
+
+def decode(
+    tokens: Annotated[Positional[Path], arg(metavar="TOKENS")],
+    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    *,
+    out: Path,
+    num_tokens: NumTokens = None,
+    key: Annotated[
+        UseAppendAction[tuple[tuple[str, ...], ...]],
+        arg(metavar="KEY [KEY ...]", help_behavior_hint="(default: all)"),
+    ] = (),
+    captions: Captions = None,
+    no_captions: bool = False,
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
+    guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
+    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    recover: bool = False,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Decode a token file to PNG pictures, named by their keys. The same command goes on after an interruption.
+
+    Args:
+        tokens: a .safetensors or .ttk file that textok encode wrote, with this very model.
+        out: the folder for the pictures.
+        num_tokens: decode from the first tokens of each picture only, this many.
+        key: decode only the pictures of these names.
+        captions: a JSON file {key: caption} to decode with, instead of the captions in the token file.
+        no_captions: decode without captions.
+        steps: of a decoder that samples.
+        guidance: scale of classifier-free guidance, of a decoder that samples.
+        seed: of a decoder that samples.
+        recover: read what is left of a damaged .ttk file, and report what is not.
+        overwrite: write into a folder that textok did not make.
+        json: print the result as JSON.
+    """
+    if captions is not None and no_captions:
+        raise ValueError("captions: got both --captions and --no-captions, expected one of them")
+    check_target(out, sources=[tokens], overwrite=overwrite)
+    keys = tuple(dict.fromkeys(chain.from_iterable(key)))
+    texts = None if captions is None else read_captions(captions)
+    tokenizer, lost = model.load(), list[str]()
+    sampling = {"steps": steps, "guidance": guidance, "seed": seed}
+    job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
+    job |= {"num_tokens": num_tokens, "keys": keys, "captions": texts, "no_captions": no_captions} | sampling
+    names, count, goes_on = PictureNames(), 0, False
+    with only_writer(out), Progress(None, unit="image") as progress:
+        parts = _parts(tokens, model, tokenizer, keys=keys, recover=recover, lost=lost)
+        for part in parts:
+            if not count:
+                goes_on = _begin(out, tokens, job)
+            part = part if num_tokens is None else part.first(min(num_tokens, part.num_tokens))
+            part = _captioned(part, texts, no_captions=no_captions, warn=not count)
+            files = [out / names.of(name) for name in part.keys]
+            if not (goes_on and all(file.is_file() for file in files)):
+                _decode_part(part, files, tokenizer, sampling, batch_size=model.batch_size)
+            progress.update(len(part))
+            count += len(part)
+    for line in lost:
+        note(f"{tokens}: {line}")
+    if lost and not count:
+        raise ValueError(f"{tokens}: no picture of it could be recovered")
+    result = {"folder": str(out), "pictures": count, "model_id": tokenizer.model_id}
+    result |= {"lost": lost} if recover else {}
+    report(result, f"{out}: {count} pictures from {tokens}", json=json)
+
+
+def _parts(
+    file: Path,
+    model: ModelOptions,
+    tokenizer: ImageTokenizer,
+    *,
+    keys: tuple[str, ...],
+    recover: bool,
+    lost: list[str],
+) -> Iterator[Tokens]:
+    """The pictures of a file, as many at a time as are decoded together; ``lost`` gets what cannot be read."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such token file")
+    if not is_ttk(file):
+        tokens = load_tokens(file)
+        tokenizer.check_made_here(tokens)
+        yield from _cut([tokens.select(keys) if keys else tokens], tokenizer, model.batch_size)
+        return
+    prior = find_prior(model.model, model_id=tokenizer.model_id)
+    with TtkReader(file, prior=prior, recover=recover) as reader:
+        check_model(reader.header, tokenizer.model)
+        missing = [key for key in keys if key not in reader]
+        if missing:
+            rest = "".join(f"; {line}" for line in reader.lost[:3])
+            raise ValueError(f"key: got {missing[0]!r}, which is not in {file}{rest}")
+        yield from _cut(reader.select(keys) if keys else reader, tokenizer, model.batch_size)
+        lost += reader.lost
+
+
+def _cut(sets: Iterable[Tokens], tokenizer: ImageTokenizer, batch_size: int) -> Iterator[Tokens]:
+    for tokens in sets:
+        size = _SORTED * tokenizer.at_once(tokens.grid, batch_size)
+        for start in range(0, len(tokens), size):
+            yield tokens[start : start + size]
+
+
+def _begin(out: Path, tokens: Path, job: Mapping[str, Any]) -> bool:
+    """Mark the folder with what is decoded into it; whether an earlier run began the same."""
+    with open(tokens, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    content = hashlib.sha256(json_format.dumps([digest, job]).encode()).hexdigest()
+    content = f"pictures of {tokens.name}, {content}"
+    marker = out / MARKER
+    goes_on = marker.is_file() and json_format.loads(marker.read_text()).get("content") == content
+    if not goes_on:
+        mark_folder(out, content)
+    return goes_on
+
+
+def _decode_part(
+    part: Tokens,
+    files: list[Path],
+    tokenizer: ImageTokenizer,
+    sampling: Mapping[str, Any],
+    *,
+    batch_size: int,
+) -> None:
+    seed = sampling["seed"]
+    pictures = tokenizer.decode(
+        part,
+        steps=sampling["steps"],
+        guidance=sampling["guidance"],
+        generator=None if seed is None else torch.Generator().manual_seed(seed),
+        batch_size=batch_size,
+    )
+    for key, picture, file in zip(part.keys, pictures, files, strict=True):
+        picture.info["textok"] = json_format.dumps({"key": key, "tokenizer": part.model_id})
+        save_png(picture, file)
+
+
+def read_captions(file: Path) -> dict[str, str]:
+    """The captions of a JSON file {key: caption}.
+
+    Raises:
+        ValueError: when it holds anything else.
+    """
+    try:
+        captions = json_format.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON: {error}, expected an object {{key: caption}}") from error
+    if not isinstance(captions, dict) or not all(isinstance(text, str) for text in captions.values()):
+        raise ValueError(f"{file}: got other JSON, expected an object {{key: caption}}")
+    return captions
+
+
+def _captioned(
+    tokens: Tokens, captions: Mapping[str, str] | None, *, no_captions: bool, warn: bool
+) -> Tokens:
+    """The tokens with the captions to decode with."""
+    texts = tokens.captions
+    if captions is not None:
+        missing = [key for key in tokens.keys if key not in captions]
+        if missing:
+            raise ValueError(
+                f"captions: got none for {len(missing)} of {len(tokens)} keys, the first {missing[0]!r}"
+            )
+        texts = tuple(captions[key] for key in tokens.keys)
+    elif texts is None and not no_captions and warn:
+        note("the file holds no captions: decoding without (--captions FILE.json)")
+    return replace(tokens, captions=("",) * len(tokens) if no_captions or texts is None else texts)

@@ -1,0 +1,218 @@
+"""``textok encode`` and ``textok compress``: pictures to a token file, in parts from which a killed run goes on."""
+
+import json as json_format
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from textok.cli.budget import BudgetChoice, BudgetEncoder
+from textok.cli.options import DEFAULT_MODEL, ModelOptions
+from textok.cli.output import report
+from textok.cli.pictures import PictureOptions, report_of
+from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
+from textok.codec.entropy import library
+from textok.data import EvalLoader
+from textok.data.subset import SourceSubset
+from textok.display import Progress
+from textok.pipeline.token_file import load_tokens, save_tokens
+from textok.pipeline.tokens import Tokens
+from textok.writing import check_target, only_writer, replacing, write_json
+
+DEFAULT_BUDGET = BudgetChoice()
+SUFFIXES = (".safetensors", ".ttk")
+PART_PICTURES = 1024
+"""Pictures of a part: what a killed run loses at most."""
+
+
+def encode(
+    pictures: Annotated[PictureOptions, arg(name="")],
+    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    budget: Annotated[BudgetChoice, arg(name="")] = DEFAULT_BUDGET,
+    *,
+    out: Path,
+    no_captions: bool = False,
+    stored: Literal["float16", "float32"] = "float16",
+    quantization: float = 1.0,
+    overwrite: bool = False,
+    json: bool = False,
+) -> None:
+    """Encode pictures with their captions into a token file. The same command goes on after an interruption.
+
+    Args:
+        out: the file to write: .safetensors for exact tokens, .ttk for compressed ones of a few dozen bytes each.
+        no_captions: leave the captions out of the file (encoding uses them all the same).
+        stored: dtype of continuous tokens in a .safetensors file; codes take the smallest that fits.
+        quantization: how coarsely a .ttk file rounds continuous tokens; 1 costs icons-128 less than 0.1 dB. Codes \
+are exact.
+        overwrite: replace a file that textok did not write.
+        json: print the result as JSON.
+    """
+    compressed = _check_out(out, pictures, overwrite=overwrite)
+    tokenizer = model.load()
+    prior = find_prior(model.model, model_id=tokenizer.model_id) if compressed else None
+    header = header_for(tokenizer.model, prior=prior, quantization=quantization, captions=not no_captions)
+    sizes = coded_sizes(tokenizer.model, prior=prior, quantization=quantization)
+    encoder = BudgetEncoder(budget, tokenizer, sizes=sizes, batch_size=model.batch_size)
+    with only_writer(out):
+        if encoder.needs_sample:
+            encoder.calibrate(pictures.batches(tokenizer, batch_size=model.batch_size, title="sample"))
+        settings = budget.settings() | encoder.calibration()
+        job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
+        parts = Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
+        counts = _encode_parts(pictures, encoder, parts)
+        if compressed:
+            facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
+        else:
+            facts = _write_safetensors(out, parts, settings, captions=not no_captions, dtype=stored)
+        facts |= encoder.outcome(counts)
+        parts.remove()
+    report(facts, _line(facts), *encoder.report(facts), json=json)
+
+
+def _check_out(out: Path, pictures: PictureOptions, *, overwrite: bool) -> bool:
+    """Whether the file is to be compressed; checked before any work."""
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"out: got {out}, expected a name that ends in {' or '.join(SUFFIXES)}")
+    if compressed := out.suffix == ".ttk":
+        library()  # a missing package is reported before the pictures are encoded
+    check_target(out, sources=[pictures.data], overwrite=overwrite)
+    return compressed
+
+
+class Parts:
+    """The tokens of the first pictures, the next ones, ...: files in a hidden folder beside the file of all.
+
+    Args:
+        out: the file of all.
+        job: what must be the same for finished parts to be used; others are removed.
+    """
+
+    def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
+        self.folder, self.dtype = out.with_name(f".{out.name}.parts"), job["dtype"]
+        self._job = json_format.loads(json_format.dumps(job))
+
+    def open(self, identity: str) -> None:
+        """Begin, or go on, with the parts of this data."""
+        file, job = self.folder / "job.json", self._job | {"data": identity}
+        if not file.is_file() or json_format.loads(file.read_text()) != job:
+            self.remove()
+            write_json(file, job)
+
+    def note(self, number: int) -> dict[str, Any] | None:
+        """What was noted of a finished part; None of one that is not finished."""
+        file = self.folder / f"{number:06d}.json"
+        return json_format.loads(file.read_text()) if file.is_file() else None
+
+    def save(self, number: int, tokens: list[Tokens], note: Mapping[str, Any]) -> None:
+        """Keep a finished part."""
+        if tokens:
+            file = self.folder / f"{number:06d}.safetensors"
+            save_tokens(Tokens.concat(tokens), file, dtype=self.dtype)
+        write_json(self.folder / f"{number:06d}.json", note)
+
+    def __iter__(self) -> Iterator[Tokens]:
+        """The tokens of all parts; a picture whose name came before gets a number behind it."""
+        counts = Counter[str]()
+        for file in sorted(self.folder.glob("*.safetensors")):
+            tokens = load_tokens(file)
+            yield replace(tokens, keys=tuple(_unique(key, counts) for key in tokens.keys))
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _unique(key: str, counts: Counter[str]) -> str:
+    name = key
+    while counts[name]:
+        counts[key] += 1
+        name = f"{key}-{counts[key]}"
+    counts[name] += 1
+    return name
+
+
+def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: Parts) -> Counter[str]:
+    """Encode the parts that are missing; returns counts over all pictures."""
+    config, source = pictures.open(encoder.tokenizer)
+    parts.open(f"{source.fingerprint} {config.split} {config.size} {pictures.limit} {pictures.caption}")
+    count = min(len(source), pictures.limit or len(source))
+    size = encoder.batch_size * max(1, PART_PICTURES // encoder.batch_size)
+    counts, left_out = Counter[str](), list[str]()
+    with Progress(count, unit="image") as progress:
+        for number, first in enumerate(range(0, count, size)):
+            places = range(first, min(first + size, count))
+            note = parts.note(number)
+            if note is None:
+                encoder.resume(counts)
+                loader = EvalLoader(
+                    config, batch_size=encoder.batch_size, source=SourceSubset(source, places)
+                )
+                tokens, note = _encoded(loader, pictures, encoder)
+                parts.save(number, tokens, note)
+            counts.update(note["counts"])
+            left_out += note["left_out"]
+            progress.update(len(places))
+    pictures.report(left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer)
+    return counts
+
+
+def _encoded(
+    loader: EvalLoader, pictures: PictureOptions, encoder: BudgetEncoder
+) -> tuple[list[Tokens], dict[str, Any]]:
+    """The tokens of a part, and what is to be reported of it."""
+    parts, counts = [], Counter[str]()
+    for batch in loader:
+        batch = pictures.captioned(batch)
+        tokens, own = encoder.encode(batch)
+        parts.append(tokens)
+        bare = sum(not caption.strip() for caption in batch.captions)
+        counts.update(own | {"pictures": len(batch), "bare": bare})
+    left_out = [report_of(bad) for bad in loader.bad.samples]
+    return parts, {"counts": dict(counts), "left_out": left_out}
+
+
+def _write_ttk(out: Path, parts: Parts, header: Header, prior: Prior | None) -> dict[str, Any]:
+    with ExitStack() as stack:
+        stream = stack.enter_context(open(stack.enter_context(replacing(out)), "wb"))
+        writer = stack.enter_context(TtkWriter(stream, header, prior=prior))
+        for tokens in parts:
+            writer.add(tokens)
+    return {"file": str(out), **writer.facts()}
+
+
+def _write_safetensors(
+    out: Path,
+    parts: Parts,
+    settings: Mapping[str, Any],
+    *,
+    captions: bool,
+    dtype: Literal["float16", "float32"],
+) -> dict[str, Any]:
+    tokens = Tokens.concat(list(parts))
+    tokens = replace(tokens, settings={**tokens.settings, **settings})
+    save_tokens(tokens, out, captions=captions, dtype=dtype)
+    size = out.stat().st_size
+    return {
+        "file": str(out),
+        "model_id": tokens.model_id,
+        "kind": "codes" if tokens.latents is None else "latents",
+        "pictures": len(tokens),
+        "captions": "kept" if captions else "left out",
+        "mean_tokens": tokens.mean_tokens,
+        "bytes_per_image": size / len(tokens),
+        "token_bytes_per_image": tokens.bytes_per_image,
+        "file_bytes": size,
+        "settings": settings,
+    }
+
+
+def _line(facts: Mapping[str, Any]) -> str:
+    size = f"{facts['bytes_per_image']:.1f} bytes in the file, {facts['token_bytes_per_image']:.1f} of them tokens"
+    each = f"{facts['mean_tokens']:.1f} tokens and {size} each"
+    return f"{facts['file']}: {facts['pictures']} pictures by {facts['model_id']}, on average {each}"
