@@ -210,3 +210,12 @@ def test_a_folder_of_other_scenes_is_left_alone(tmp_path, capsys):
     assert main([*words, "--size", "64"]) == 0
     assert main([*words, "--size", "65"]) == 2
     assert "out" in capsys.readouterr().err
+
+
+def test_a_counted_split_is_a_set_like_any_other():
+    counted = open_source("scenes:count=12", "train")
+    loader = TrainLoader(config(source="scenes:count=12", split="train"), batch_size=4)
+    keys = [key for _ in range(3) for key in next(loader).keys]
+    assert sorted(keys) == [counted.read(index).key for index in range(12)]
+    assert keys != sorted(keys)
+    assert counted.max_window is None and open_source("scenes", "train").max_window == 0

@@ -29,18 +29,22 @@ class SceneOptions:
         density: "name", "short", "dense", or "mixed", which draws one for each scene.
         seed: of the scenes; the same seed, split and index is the same picture and caption everywhere.
         max_drawings: different drawings in a scene at most, 1 to 4.
+        count: scenes of the split; 0 takes the usual number. With a number, train is a set like any other: shuffled
+            anew in each epoch, its captions encoded once and kept.
         drawings: folder with the drawings; "" takes the clone's.
     """
 
     density: str = "mixed"
     seed: int = 0
     max_drawings: int = MOST_THINGS
+    count: int = 0
     drawings: str = ""
 
     def __post_init__(self) -> None:
         as_density(self.density)
-        if self.seed < 0:
-            raise ValueError(f"scenes seed: got {self.seed}; expected 0 or more")
+        for name in ("seed", "count"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"scenes {name}: got {getattr(self, name)}; expected 0 or more")
         if not 1 <= self.max_drawings <= MOST_THINGS:
             raise ValueError(f"scenes max_drawings: got {self.max_drawings}; expected 1 to {MOST_THINGS}")
 
@@ -112,10 +116,10 @@ class SceneSource:
         self.split, self.options = split, options
         self.drawings = Drawings(drawings_folder(options.drawings), split)
         self._density: Density | None = as_density(options.density)
-        self.shard_lengths = [LENGTHS[split]]
-        # The scenes of a number are drawn at random already: an epoch of train is read without another shuffling.
-        self.max_window = 0 if split == "train" else None
-        parts = (split, options.density, options.seed, options.max_drawings, self.drawings.fingerprint)
+        self.shard_lengths = [options.count or LENGTHS[split]]
+        # Scenes are independent draws: an endless epoch of train needs no other order.
+        self.max_window = 0 if split == "train" and not options.count else None
+        parts = (split, len(self), options.density, options.seed, options.max_drawings, self.drawings.fingerprint)
         self.fingerprint = "-".join(map(str, ("scenes-1", *parts)))
 
     def __len__(self) -> int:
