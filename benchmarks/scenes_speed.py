@@ -48,7 +48,11 @@ def measure(source: SceneSource, size: int, *, warm: int, count: int) -> dict[st
 
     cold = seconds(read, range(warm)) / warm
     full = seconds(read, range(warm, warm + count)) / count
-    return {"size": size, "scenes_per_second_filling": round(1 / cold, 1), "scenes_per_second": round(1 / full, 1)}
+    return {
+        "size": size,
+        "scenes_per_second_filling": round(1 / cold, 1),
+        "scenes_per_second": round(1 / full, 1),
+    }
 
 
 def parts_of(source: SceneSource, *, count: int) -> dict[str, float]:

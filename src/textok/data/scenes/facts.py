@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 GRID = 512
@@ -103,14 +103,14 @@ class Facts:
 
     def to_json(self) -> str:
         """One line of JSON, with the places and counts by name."""
-        named = [{**asdict(thing), "count": thing.count, "place": thing.place} for thing in self.things]
+        named = [{**vars(thing), "count": thing.count, "place": thing.place} for thing in self.things]
         relations = [
             {"thing": a, "relation": r, "to": b}
             for a in range(len(self.things))
             for b in range(a)
             if (r := relation(self.things[a], self.things[b]))
         ]
-        return json.dumps({"things": named, "background": asdict(self.background), "relations": relations})
+        return json.dumps({"things": named, "background": vars(self.background), "relations": relations})
 
     @classmethod
     def from_json(cls, text: str) -> "Facts":

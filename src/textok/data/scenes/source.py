@@ -119,7 +119,14 @@ class SceneSource:
         self.shard_lengths = [options.count or LENGTHS[split]]
         # Scenes are independent draws: an endless epoch of train needs no other order.
         self.max_window = 0 if split == "train" and not options.count else None
-        parts = (split, len(self), options.density, options.seed, options.max_drawings, self.drawings.fingerprint)
+        parts = (
+            split,
+            len(self),
+            options.density,
+            options.seed,
+            options.max_drawings,
+            self.drawings.fingerprint,
+        )
         self.fingerprint = "-".join(map(str, ("scenes-1", *parts)))
 
     def __len__(self) -> int:
