@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 # What stands on the disk afterwards, measured on Linux.
 SIZE := $(if $(filter cpu,$(TORCH)),about 1.5 GB,about 5.9 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 1.5 GB)
 # Every script that `make bench` runs, in this order; each writes its own file under benchmarks/results/.
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+BENCHMARKS := $(sort $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)))
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH: got $(TORCH), expected cpu or nothing)
@@ -61,7 +61,7 @@ check: setup  ## lint, format, types, layers, dependencies, size
 	$(BIN)/ruff format --check
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
-	$(BIN)/deptry src
+	$(BIN)/deptry src research
 	$(BIN)/python runs/measure_code.py
 
 format: setup  ## let ruff fix and format
@@ -76,4 +76,4 @@ wheel: setup  ## build the wheel into dist/
 
 clean:  ## remove what tools and builds left; keeps .venv, runs and results
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks research -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,8 +22,7 @@ from textok.evaluation.alignment.mean_states import caption_features
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.networks.enlarged import Enlarged
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.run_folder import environment

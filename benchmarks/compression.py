@@ -14,8 +14,7 @@ from pathlib import Path
 from textok.codec import Prior, TtkReader, TtkWriter, find_prior, header_for
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens

@@ -14,7 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,15 +26,13 @@ import torch.multiprocessing as mp
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics import paired
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.paired import PairedMetrics
 from textok.evaluation.metrics.semantics import SemanticMetrics, Semantics
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
-from textok.evaluation.reconstruction import evaluate_reconstruction
-from textok.evaluation.reconstruction_tally import Row
-from textok.evaluation.results import read_result, write_result
-from textok.models.text_encoder import TextEncoder
+from textok.evaluation.results import Row, read_result, write_result
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import environment
 from textok.writing import write_json
@@ -152,40 +150,26 @@ def _method(call: Call) -> Call:
     return lambda *args, **options: call(*args, **options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Everything that an evaluation needs."""
+def load_evaluator(options: argparse.Namespace, network: FeatureNetwork) -> Evaluator:
+    """The tokenizer with everything that scores it."""
+    model = TexTok.from_pretrained(options.model)
+    evaluator = Evaluator.load(model, network, semantics=False, batch_size=options.batch)
+    return replace(evaluator, semantics=Semantics.from_pretrained(network=network))
 
-    model: TexTok
-    text: Call
-    network: FeatureNetwork
-    semantics: Semantics
-    options: argparse.Namespace
 
-    @classmethod
-    def load(cls, options: argparse.Namespace, network: FeatureNetwork) -> "Parts":
-        """The tokenizer with its text encoder, and the judges."""
-        model = TexTok.from_pretrained(options.model)
-        tokens = model.config.max_text_tokens
-        text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=tokens)
-        semantics = Semantics.from_pretrained(network=network)
-        return cls(model=model, text=text, network=network, semantics=semantics, options=options)
-
-    def evaluate(self, pictures: CaptionedPictures, *, rank: int = 0, world_size: int = 1) -> Row:
-        """The row of the one cell."""
-        scores = evaluate_reconstruction(
-            self.model,
-            pictures,
-            text=self.text,
-            network=self.network,
-            semantics=self.semantics,
-            budgets=(self.options.budget,),
-            captions=("right",),
-            batch_size=self.options.batch,
-            rank=rank,
-            world_size=world_size,
-        )
-        return scores.rows[0]
+def row_of(
+    evaluator: Evaluator,
+    pictures: CaptionedPictures,
+    options: argparse.Namespace,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Row:
+    """The row of the one cell."""
+    scores = evaluator.score(
+        pictures, budgets=(options.budget,), captions=("right",), rank=rank, world_size=world_size
+    )
+    return scores.rows[0]
 
 
 def measured_rounds(
@@ -193,9 +177,10 @@ def measured_rounds(
 ) -> tuple[list[dict[str, float]], Row]:
     """Seconds by kind of work of several evaluations, after one that warms up, and their row."""
     watch = Stopwatch()
-    parts = Parts.load(options, TimedNetwork(EffNetLite2(), watch))
-    model, rounds = parts.model, []
-    parts = replace(parts, text=watch.timed("text encoder", parts.text))
+    evaluator = load_evaluator(options, TimedNetwork(EffNetLite2(), watch))
+    assert evaluator.text is not None
+    model, rounds = evaluator.model, []
+    evaluator = replace(evaluator, text=watch.timed("text encoder", evaluator.text))
     with (
         metrics_timed(watch),
         mock.patch.object(model, "encode", watch.timed("tokenizer, encode", model.encode)),
@@ -204,7 +189,7 @@ def measured_rounds(
         for _ in range(options.rounds + 1):
             watch.seconds.clear()
             start = time.perf_counter()
-            row = parts.evaluate(pictures)
+            row = row_of(evaluator, pictures, options)
             whole = time.perf_counter() - start
             rest = whole - sum(watch.seconds.values())
             rounds.append({"whole": whole} | watch.seconds | {"rest": rest})
@@ -240,7 +225,8 @@ def evaluate_on_rank(rank: int, options: argparse.Namespace, folder: Path, port:
     """One process's share; the first writes the merged row."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
-    row = Parts.load(options, EffNetLite2()).evaluate(read_pictures(options), rank=rank, world_size=RANKS)
+    evaluator = load_evaluator(options, EffNetLite2())
+    row = row_of(evaluator, read_pictures(options), options, rank=rank, world_size=RANKS)
     if rank == 0:
         write_result(folder / "row.json", settings={}, rows=[row])
     dist.destroy_process_group()

@@ -22,8 +22,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.models.conditions import Condition
 from textok.models.dit import DiT, DiTConfig
 from textok.models.text import TextCondition

@@ -12,8 +12,7 @@ import torch
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pixels import to_unit

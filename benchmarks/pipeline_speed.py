@@ -17,8 +17,7 @@ from pathlib import Path
 
 import torch
 
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.pipeline.generation import Pipeline
 from textok.training.run_folder import environment
 

@@ -14,14 +14,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rates.coding import FORMATS, Coded, RateJudge, Setting, classic, tokens_at
+from rates.page import rate_page
 from textok.codec import find_prior
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.networks import EffNetLite2
-from textok.evaluation.pages.rate_page import rate_page
-from textok.evaluation.rate_distortion import FORMATS, Coded, RateJudge, Setting, classic, tokens_at
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.run_folder import environment
 from textok.writing import write_text

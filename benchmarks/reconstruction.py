@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 
-from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.networks import EffNetLite2
-from textok.evaluation.reconstruction import Row, evaluate_reconstruction
-from textok.models.text_encoder import TextEncoder
+from textok.evaluation.results import Row
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import inference_dtype
 from textok.training.run_folder import environment
@@ -47,25 +46,18 @@ def main() -> None:
 def score(model: TexTok) -> dict[str, object]:
     """All cells of all sets, what must hold of them, and how they were made."""
     dtype = inference_dtype("cpu")
-    text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
-    network = EffNetLite2()
+    autocast = None if dtype == torch.float32 else dtype
+    evaluator = Evaluator.load(model, EffNetLite2(), semantics=False, batch_size=50, autocast=autocast)
+    budgets = [k for k in BUDGETS if k <= model.config.num_latents]
     rows: list[Row] = []
     samples: dict[str, list[str]] = {}
     for name in SETS:
-        found = evaluate_reconstruction(
-            model,
-            pictures(name, size=model.config.image_size),
-            text=text,
-            network=network,
-            budgets=[k for k in BUDGETS if k <= model.config.num_latents],
-            batch_size=50,
-            autocast=None if dtype == torch.float32 else dtype,
-        )
-        rows += found.rows
-        samples[name] = best_median_worst(found.per_image)
-        show(name, found.rows)
+        scores = evaluator.score(pictures(name, side=model.config.image_size), budgets=budgets)
+        rows += scores.rows
+        samples[name] = best_median_worst(scores.per_image)
+        show(name, scores.rows)
     return {
-        "settings": settings(model, network, dtype),
+        "settings": evaluator.settings,
         "made_by": environment(),
         "checks": checks(rows),
         "samples": samples,
@@ -73,25 +65,10 @@ def score(model: TexTok) -> dict[str, object]:
     }
 
 
-def settings(model: TexTok, network: EffNetLite2, dtype: torch.dtype) -> dict[str, str]:
-    """What a reader of the numbers must know."""
-    return {
-        "model": model.model_id,
-        "crop": "short side resized, centre crop",
-        "filter": "lanczos",
-        "uint8": "round(clamp((x + 1) * 127.5, 0, 255))",
-        "autocast": str(dtype),
-        "feature_network": network.name,
-        "seed": "none: nothing is drawn at random",
-        "wrong caption": "that of the picture half the split further on",
-    }
-
-
-def pictures(name: str, *, size: int) -> CaptionedPictures:
+def pictures(name: str, *, side: int) -> CaptionedPictures:
     """A test set by name."""
     folder, split = SETS[name]
-    config = DataConfig(source=str(ROOT / "datasets" / folder), split=split, size=(size, size))
-    return CaptionedPictures.collect(name, EvalLoader(config, batch_size=64))
+    return CaptionedPictures.open(str(ROOT / "datasets" / folder), split=split, name=name, side=side)
 
 
 def best_median_worst(per_image: list[Row], *, budget: int = 8) -> list[str]:

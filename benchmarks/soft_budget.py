@@ -53,9 +53,8 @@ from textok.budgets.search import (
     measure_all,
 )
 from textok.data import DataConfig, EvalLoader
-from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
+from textok.evaluation.results import Row, write_result
 from textok.objectives.quality import find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_unit
@@ -99,6 +98,52 @@ class Point:
 
 
 # --- curves ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Falls:
+    """Where quality falls as tokens are added.
+
+    Attributes:
+        steps: share of the steps from k to k + 1 tokens at which it falls.
+        pictures: share of the pictures whose curve falls anywhere.
+        mean_fall: mean over those steps, in the measure's unit; 0 when there is none.
+        bisection_differs: share of pictures and thresholds for which bisection finds another budget than the
+            search of every budget does; thresholds are nine deciles of the curves' values.
+    """
+
+    steps: float
+    pictures: float
+    mean_fall: float
+    bisection_differs: float
+
+
+def falls(curves: KnownCurves, *, lower_is_better: bool) -> Falls:
+    """How often quality is not monotone, and how much that matters to bisection."""
+    gains = curves.quality.diff(dim=1) * (-1 if lower_is_better else 1)
+    fell = gains < 0
+    if not fell.numel():
+        return Falls(steps=0.0, pictures=0.0, mean_fall=0.0, bisection_differs=0.0)
+    return Falls(
+        steps=float(fell.double().mean()),
+        pictures=float(fell.any(dim=1).double().mean()),
+        mean_fall=float(-gains[fell].double().mean()) if bool(fell.any()) else 0.0,
+        bisection_differs=_bisection_differs(curves, lower_is_better=lower_is_better),
+    )
+
+
+def _bisection_differs(curves: KnownCurves, *, lower_is_better: bool) -> float:
+    rows, last = torch.arange(len(curves)), curves.first + curves.quality.shape[1] - 1
+    deciles = curves.quality.double().quantile(torch.arange(1, 10, dtype=torch.float64) / 10)
+    differs = []
+    for threshold in deciles.tolist():
+        goal = Goal(threshold, lower_is_better)
+        by = [
+            search(curves, rows, low=curves.first, high=last, goal=goal).budgets
+            for search in (exhaustive, bisection)
+        ]
+        differs.append((by[0] != by[1]).double().mean())
+    return float(torch.stack(differs).mean())
 
 
 def measured(
@@ -201,55 +246,6 @@ def needs(points: list[Point], reference: Point, *, lower_is_better: bool) -> Ro
         ),
         "tokens_same_share_reached": fewest(points, lambda point: point.share >= reference.share - 1e-9),
     }
-
-
-# --- where quality falls ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Falls:
-    """Where quality falls as tokens are added.
-
-    Attributes:
-        steps: share of the steps from k to k + 1 tokens at which it falls.
-        pictures: share of the pictures whose curve falls anywhere.
-        mean_fall: mean over those steps, in the measure's unit; 0 when there is none.
-        bisection_differs: share of pictures and thresholds for which bisection finds another budget than the
-            search of every budget does; thresholds are nine deciles of the curves' values.
-    """
-
-    steps: float
-    pictures: float
-    mean_fall: float
-    bisection_differs: float
-
-
-def falls(curves: KnownCurves, *, lower_is_better: bool) -> Falls:
-    """How often quality is not monotone, and how much that matters to bisection."""
-    gains = curves.quality.diff(dim=1) * (-1 if lower_is_better else 1)
-    fell = gains < 0
-    if not fell.numel():
-        return Falls(steps=0.0, pictures=0.0, mean_fall=0.0, bisection_differs=0.0)
-    return Falls(
-        steps=float(fell.double().mean()),
-        pictures=float(fell.any(dim=1).double().mean()),
-        mean_fall=float(-gains[fell].double().mean()) if bool(fell.any()) else 0.0,
-        bisection_differs=_bisection_differs(curves, lower_is_better=lower_is_better),
-    )
-
-
-def _bisection_differs(curves: KnownCurves, *, lower_is_better: bool) -> float:
-    rows, last = torch.arange(len(curves)), curves.first + curves.quality.shape[1] - 1
-    deciles = curves.quality.double().quantile(torch.arange(1, 10, dtype=torch.float64) / 10)
-    differs = []
-    for threshold in deciles.tolist():
-        goal = Goal(threshold, lower_is_better)
-        by = [
-            search(curves, rows, low=curves.first, high=last, goal=goal).budgets
-            for search in (exhaustive, bisection)
-        ]
-        differs.append((by[0] != by[1]).double().mean())
-    return float(torch.stack(differs).mean())
 
 
 # --- tables ---------------------------------------------------------------------------------------------
@@ -440,7 +436,9 @@ def split_rows(
     config = DataConfig(source=options.data, split=name, size=(side, side))
     pictures = CaptionedPictures.collect(name, EvalLoader(config, batch_size=64), limit=options.limit)
     rows, lower_is_better = list[Row](), find_measure(options.measure).lower_is_better
-    conditions = CAPTIONS if "captions" in options.parts else ("right",) if "choices" in options.parts else ()
+    conditions = (
+        CONDITIONS if "captions" in options.parts else ("right",) if "choices" in options.parts else ()
+    )
     curves = {c: measured(tokenizer, pictures, captions=c, options=options) for c in conditions}
     if "choices" in options.parts:
         believed = predicted(tokenizer, head, pictures, batch=options.batch)

@@ -21,8 +21,7 @@ from textok.codec import TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.prior import Prior
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision
 from textok.pipeline.tokens import Tokens

@@ -22,8 +22,7 @@ import torch
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import write_result
+from textok.evaluation.results import Row, write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
 from textok.training.run_folder import environment

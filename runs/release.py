@@ -17,9 +17,9 @@ from PIL import Image
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.pages.grids import reconstruction_grid, save_picture
-from textok.evaluation.reconstruction import reconstruct_all
-from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,20 +63,12 @@ def main() -> None:
 
 def samples(model: TexTok, keys: dict[str, list[str]]) -> Image.Image:
     """Chosen pictures of every split with their reconstructions, one sheet."""
-    text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
+    evaluator = Evaluator.load(model, EffNetLite2(), semantics=False)
     sheets = []
     for name, chosen in keys.items():
-        found = test_pictures(name, size=model.config.image_size)
-        rows = [found.keys.index(key) for key in chosen]
-        shown = CaptionedPictures(
-            split=name,
-            images=found.images[rows],
-            captions=tuple(found.captions[row] for row in rows),
-            keys=tuple(chosen),
-        )
-        sheets.append(
-            reconstruction_grid(shown, reconstruct_all(model, shown, text=text, budgets=(2, 8, 32)))
-        )
+        pictures = test_pictures(name, size=model.config.image_size)
+        shown = pictures.take([pictures.keys.index(key) for key in chosen])
+        sheets.append(reconstruction_grid(shown, evaluator.reconstruct(shown, budgets=(2, 8, 32))))
     whole = Image.new("RGB", (max(s.width for s in sheets), sum(s.height for s in sheets)), "white")
     top = 0
     for sheet in sheets:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusion import STEPS, add_noise, sample
 from torch import Tensor
 
+from research.diffusion_comparison.diffusion import STEPS, add_noise, sample
 from textok.data.latents import LatentBatch, LatentCache, LatentLoader
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
-from textok.models.dit import DiT
+from textok.models.dit import DiT, DiTConfig
 from textok.recipes import GENERATOR_RECIPES
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
@@ -41,7 +41,7 @@ def main() -> None:
         model = train(arm, options)
         for sampler, steps in SAMPLERS[arm]:
             latents = draw(model, batch, sampler=sampler, steps=steps, seed=options.seed)
-            both = (FeatureStatistics.of(tokens.flatten(1)) for tokens in (latents, batch.latents))
+            both = (FeatureStatistics.of(tokens.flatten(1)) for tokens in (latents, latents_of(batch)))
             distance = frechet_distance(*both)
             rows.append({"arm": arm, "sampler": sampler, "steps": steps, "fd_latents": distance})
             print(rows[-1])
@@ -61,6 +61,8 @@ def train(arm: str, options: argparse.Namespace) -> DiT:
     cache = LatentCache.open(options.data)
     recipe = replace(GENERATOR_RECIPES[options.recipe](), data=options.data, steps=options.steps)
     run = fitted(replace(recipe, seed=options.seed), cache.manifest)
+    if not isinstance(run.model, DiTConfig):
+        raise ValueError(f"recipe: got {options.recipe} with a MaskGIT, expected one with a DiT")
     torch.manual_seed(run.seed)
     model = DiT(run.model).train()
     optimizers = build_optimizers(model, run.optimizer)
@@ -77,23 +79,30 @@ def train(arm: str, options: argparse.Namespace) -> DiT:
     return model.eval()
 
 
+def latents_of(batch: LatentBatch) -> Tensor:
+    """The latents of a batch of a continuous tokenizer."""
+    if batch.latents is None:
+        raise ValueError("data: got codes, expected the latents of a continuous tokenizer")
+    return batch.latents
+
+
 def flow_loss(model: DiT, batch: LatentBatch, draws: torch.Generator, dropout: float) -> Tensor:
     """Squared error of the velocity."""
     condition = condition_of(batch, kind=model.config.condition.kind)
     condition = condition.dropped(drop_rows(len(batch.keys), dropout, generator=draws))
-    noise = torch.randn(batch.latents.shape, generator=draws)
+    noise = torch.randn(latents_of(batch).shape, generator=draws)
     times = draw_times(FlowConfig(), len(noise), generator=draws)
-    velocity = model(add_flow_noise(batch.latents, noise, times), times, condition)
-    return (velocity - velocity_target(batch.latents, noise)).square().mean()
+    velocity = model(add_flow_noise(latents_of(batch), noise, times), times, condition)
+    return (velocity - velocity_target(latents_of(batch), noise)).square().mean()
 
 
 def noise_loss(model: DiT, batch: LatentBatch, draws: torch.Generator, dropout: float) -> Tensor:
     """Squared error of the noise."""
     condition = condition_of(batch, kind=model.config.condition.kind)
     condition = condition.dropped(drop_rows(len(batch.keys), dropout, generator=draws))
-    noise = torch.randn(batch.latents.shape, generator=draws)
+    noise = torch.randn(latents_of(batch).shape, generator=draws)
     steps = torch.randint(STEPS, (len(noise),), generator=draws)
-    prediction = model(add_noise(batch.latents, noise, steps), steps / STEPS, condition)
+    prediction = model(add_noise(latents_of(batch), noise, steps), steps / STEPS, condition)
     return (prediction - noise).square().mean()
 
 
@@ -108,7 +117,7 @@ def draw(model: DiT, batch: LatentBatch, *, sampler: str, steps: int, seed: int)
     """As many latents as the held-out batch has, for its conditions and without guidance."""
     condition = condition_of(batch, kind=model.config.condition.kind)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(batch.latents.shape, generator=generator)
+    noise = torch.randn(latents_of(batch).shape, generator=generator)
 
     def predict(x: Tensor, time: float) -> Tensor:
         return model(x, torch.full((len(x),), time), condition)

@@ -12,8 +12,6 @@ RECONSTRUCTION = ["evaluate", "reconstruction", "icons-128", "--data", "{icons}"
 GENERATION = ["evaluate", "generation", "{photos}", "--reference", "{photos}"]
 GENERATOR = ["evaluate", "generator", "icons-128", "--data", "{icons}", "--split", "val"]
 COMPARE = ["evaluate", "compare", "a.json", "b.json"]
-CAPTIONS = ["study", "captions", "--out", "study", "--photos", "{photos}"]
-STUDY = ["study", "generation", "--tokenizers", "both=icons-128", "--out", "study", "--data", "{icons}"]
 LARGE = str(2**63)
 
 WRONG = [
@@ -26,7 +24,6 @@ WRONG = [
     (RECONSTRUCTION, ["--budgets", "-2"], "budgets: got -2"),
     (RECONSTRUCTION, ["--device", "mps"], "device: got 'mps'"),
     (RECONSTRUCTION, ["--out", "."], "out: got ."),
-    (RECONSTRUCTION, ["--html", "."], "html: got ."),
     (RECONSTRUCTION, ["--write-samples", "file"], "write_samples: got file"),
     (GENERATION, ["--size", "0", "0"], "size: got 0 0"),
     (GENERATION, ["--size", "-64", "64"], "size: got -64 64"),
@@ -35,7 +32,7 @@ WRONG = [
     (GENERATION, ["--seed", LARGE], f"seed: got {LARGE}"),
     (GENERATION, ["--device", "mps"], "device: got 'mps'"),
     (GENERATION, ["--train-split", "train"], "train_split: got 'train' without train"),
-    (GENERATION, ["--captions", "file", "--no-semantics"], "captions: nothing reads them with no_semantics"),
+    (GENERATION, ["--captions", "file", "--no-semantics"], "captions: got file with no_semantics"),
     (GENERATION, ["--out", "file/out.json"], "out: got file"),
     (GENERATION, ["--write-samples", "."], "write_samples: got ."),
     (GENERATOR, ["--batch-size", "0"], "batch_size: got 0"),
@@ -49,36 +46,18 @@ WRONG = [
     (COMPARE, ["--draws", "0"], "draws: got 0"),
     (COMPARE, ["--seed", "-1"], "seed: got -1"),
     (COMPARE, ["--out", "."], "out: got ."),
-    (CAPTIONS, ["--limit", "-5"], "limit: got -5"),
-    (CAPTIONS, ["--steps", "0"], "steps: got 0"),
-    (CAPTIONS, ["--seeds", "-1"], "seed: got -1"),
-    (CAPTIONS, ["--seeds", "3,3"], "seeds: got 3 3"),
-    (CAPTIONS, ["--only", "nobody"], "arms: got nobody"),
-    (CAPTIONS, ["--only", "one,two", "--only", "three"], "arms: got one, two, three"),
-    (CAPTIONS, ["--shipped", "nothing"], "nothing: no such folder, and no shipped model"),
-    (CAPTIONS, ["--photos", "nowhere"], "nowhere"),
-    (CAPTIONS, ["--publish", "nowhere.md"], "publish: nowhere.md: no such document"),
-    (CAPTIONS, ["--record", "."], "record: got ."),
-    (CAPTIONS, ["--out", "file"], "out: got file"),
-    (STUDY, ["--limit", "0"], "limit: got 0"),
-    (STUDY, ["--only", "nobody"], "arms: got nobody"),
-    (STUDY, ["--publish", "nowhere.md"], "publish: nowhere.md: no such document"),
-    (STUDY, ["--record", "."], "record: got ."),
 ]
 
 
 @pytest.fixture(autouse=True)
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a picture is read nor a network of the metrics loaded, nor anything trained."""
+    """Neither a picture is read nor a network of the metrics loaded."""
 
     def work(*args: object, **options: object) -> None:
         raise AssertionError("work was done")
 
     monkeypatch.setattr("textok.evaluation.networks.load_network", work)
     monkeypatch.setattr("textok.data.EvalLoader.__iter__", work)
-    monkeypatch.setattr("textok.study.captions.train_tokenizer", work)
-    monkeypatch.setattr("textok.study.generation.train_generator", work)
-    monkeypatch.setattr("textok.study.generation.cache_latents", work)
 
 
 @pytest.mark.parametrize(

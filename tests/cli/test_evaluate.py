@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from tiny import TinyNetwork, tiny_model, write_pictures
 COUNT = 20
 ICONS = Path(__file__).parents[2] / "datasets" / "icons-128"
 NOTHING_ELSE = "--no-semantics"
-GENERATION = import_module("textok.cli.evaluate_generation")
 
 
 @pytest.fixture(autouse=True)
@@ -129,17 +127,12 @@ def test_the_values_of_every_picture_are_kept(a_json: Path) -> None:
     assert sum(chosen) / COUNT == pytest.approx(mean, rel=1e-6)
 
 
-def test_the_table_and_the_page(
-    data: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = tmp_path / "deep" / "page.html"
-    words = ["--data", data, "--split", "test-a", "--split", "test-b", "--budgets", "2,4", "--html", page]
+def test_the_table(data: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", data, "--split", "test-a", "--split", "test-b", "--budgets", "2,4"]
     assert run("evaluate", "reconstruction", model_folder, *words, NOTHING_ELSE) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:6] == ["split", "captions", "tokens", "count", "psnr", "ssim"]
     assert len([line for line in lines if line.startswith("test-")]) == 2 * 3 * 2
-    html = page.read_text()
-    assert "<svg" in html and "test-b" in html and "http" not in html.replace("http://www.w3.org", "")
 
 
 def test_the_table_shows_what_the_originals_say() -> None:
@@ -302,10 +295,10 @@ def test_generation_against_a_source(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(GENERATION, "load_semantics", lambda network, device: None)
-    out, page = tmp_path / "g.json", tmp_path / "g.html"
+    monkeypatch.setattr("textok.evaluation.features.load_semantics", lambda network, device: None)
+    out = tmp_path / "g.json"
     words = ["--reference", data, "--reference-split", "test-a", "--train", data, "--train-split", "test-b"]
-    assert run("evaluate", "generation", samples, *words, "--out", out, "--html", page) == 0
+    assert run("evaluate", "generation", samples, *words, "--out", out) == 0
     text = capsys.readouterr().out
     assert "fd_tiny" in text and "lower is better" in text
     [row] = read_result(out).rows
@@ -315,9 +308,6 @@ def test_generation_against_a_source(
     result = read_result(out)
     assert len(result.per_image) == COUNT and result.per_image[0]["nearest_train_key"]
     assert result.settings["size"] == [36, 36] and result.settings["task"] == "generation"
-    html = page.read_text()
-    assert "Nearest training pictures" in html and str(result.per_image[0]["nearest_train_key"]) in html
-    assert "Precision: higher is better" in html and str(samples) in html
 
 
 def test_generation_without_the_judges_of_captions(
@@ -326,7 +316,7 @@ def test_generation_without_the_judges_of_captions(
     def no_judges(network: object, device: object) -> None:
         raise AssertionError("the judges were loaded")
 
-    monkeypatch.setattr(GENERATION, "load_semantics", no_judges)
+    monkeypatch.setattr("textok.evaluation.features.load_semantics", no_judges)
     words = [samples, "--reference", data / "test-a", "--json"]
     assert run("evaluate", "generation", *words, NOTHING_ELSE) == 0
     row = json.loads(capsys.readouterr().out)
@@ -340,7 +330,7 @@ def test_generation_by_files_of_the_adm_suite(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(GENERATION, "load_semantics", lambda network, device: None)
+    monkeypatch.setattr("textok.evaluation.features.load_semantics", lambda network, device: None)
     batch, statistics = tmp_path / "made.npz", tmp_path / "statistics.npz"
     words = [
         "--reference",
@@ -390,7 +380,7 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
     assert found["both"]["fd_tiny"] == found["statistics"]["fd_tiny"] != found["pictures"]["fd_tiny"]
     assert found["other"]["fd_tiny"] == found["pictures"]["fd_tiny"]
     assert (
-        "other.npz, mu: got 9 channels; tiny has 6: the Fréchet distance is taken to the pictures"
+        "other.npz, mu: got 9 channels, and tiny has 6: the Fréchet distance is taken to the pictures"
         in told["other"]
     )
     assert "mean and covariance only; left out: kernel distance, precision, recall" in told["statistics"]
@@ -407,7 +397,7 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
         (["reconstruction", "{model}", "--data", "nowhere"], "nowhere"),
         (
             ["reconstruction", "{model}", "--data", "{data}/test-a", "--budgets", "2,9"],
-            "budgets: got 2,9; expected",
+            "budgets: got",
         ),
         (["reconstruction", "{model}", "--data", "{data}/test-a", "--budgets", "two"], "budgets: got two"),
         (
@@ -430,9 +420,9 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
         (["generation", "{data}/test-a", "--reference", "{data}/test-b", "--captions", "{a}"], "captions"),
         (
             ["generation", "{npz}", "--reference", "{data}/test-b"],
-            "holds mean and covariance only; expected pictures",
+            "got mean and covariance only",
         ),
-        (["generation", "{data}/test-a", "--reference", "{npz}"], "mu: got 7 channels; tiny has 6"),
+        (["generation", "{data}/test-a", "--reference", "{npz}"], "mu: got 7 channels"),
         (
             ["generation", "{data}/test-a", "--reference", "{npz}", "--train", "{data}/test-b"],
             "the copying check compares with real pictures",
@@ -487,7 +477,7 @@ def test_semantics_with_the_packages_own_networks(
 def test_captions_of_samples_from_a_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from textok.cli.picture_sets import open_pictures, read_captions_file
+    from textok.evaluation.picture_sets import open_pictures, read_captions_file
 
     keys = [f"{i:02d}" for i in range(COUNT)]
     file = tmp_path / "captions.json"
@@ -504,7 +494,7 @@ def test_captions_of_samples_from_a_file(
     ):
         file.write_text(json.dumps(content))
         words = [data / "test-a", "--reference", data / "test-b", "--captions", file]
-        monkeypatch.setattr(GENERATION, "load_semantics", lambda network, device: None)
+        monkeypatch.setattr("textok.evaluation.features.load_semantics", lambda network, device: None)
         assert run("evaluate", "generation", *words) == 2
         assert message in capsys.readouterr().err
 

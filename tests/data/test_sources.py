@@ -5,12 +5,12 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import datasets
 from textok.data import open_source
 from textok.data.records import Fields
 from textok.data.samples import BadSampleError

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from research.captions.__main__ import captions
+from research.generation.__main__ import generation
 from textok import cli
 from textok.cli.table import COMMANDS, load
 from textok.models.checkpoint import SHIPPED, SHIPPED_GENERATORS
@@ -155,8 +157,9 @@ def has_setting(config: type, path: list[str]) -> bool:
 
 @functools.cache
 def options_of_commands() -> set[str]:
-    """Options of every command but the trainings by recipe, whose options are the settings of a run."""
+    """Options of the studies, and of every command but the trainings by recipe: theirs are the settings of a run."""
     functions = [load(name, []) for name, command in COMMANDS.items() if not command.by_recipe]
+    functions += [captions, generation]
     hints = [typing.get_type_hints(function) for function in functions]
     groups = [inner for hint in hints for found in hint.values() for inner in members(found)]
     return {name for hint in hints for name in hint} | {

@@ -1,5 +1,6 @@
 """A small feature network, a small tokenizer and a few pictures, all from fixed seeds."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,27 @@ from torch import Tensor, nn
 
 from textok.evaluation.alignment import ClassPosterior, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics.paired import PairedMetrics
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import ImageFeatures
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
+
+
+def evaluate_pairs(originals: Tensor, reconstructions: Tensor, *, network: object) -> dict[str, float]:
+    """All metrics of a set of pictures against their originals, in batches of 64."""
+    metrics, statistics = PairedMetrics.empty(network), SplitStatistics.empty(network.dim)
+    for rows in torch.arange(len(originals)).split(64):
+        features = network(originals[rows])
+        statistics = statistics + SplitStatistics.of(features.pooled, rows)
+        metrics.update(originals[rows], reconstructions[rows], indices=rows, original_features=features)
+    return metrics.compute(statistics)
+
+
+@pytest.fixture(name="evaluate_pairs")
+def evaluate_pairs_() -> Callable[..., dict[str, float]]:
+    return evaluate_pairs
 
 
 class TinyNetwork(nn.Module):

@@ -4,13 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from textok.evaluation.generation import (
-    NamedPictures,
-    PictureFeatures,
-    evaluate_generation,
-    frechet_floor,
-    read_features,
-)
+from textok.data import Batch
+from textok.evaluation.features import FeatureReader, PictureFeatures
+from textok.evaluation.generation import evaluate_generation, frechet_floor
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.evaluation.networks import ImageFeatures
 
@@ -33,26 +29,28 @@ def test_features_stream_through_the_network(network) -> None:
     )
     seen: list[int] = []
     batches = (
-        NamedPictures(
+        Batch(
             images=images[part],
             keys=[f"k{i}" for i in part.tolist()],
             captions=[f"c{i}" for i in part.tolist()],
         )
         for part in torch.arange(10).split(4)
     )
-    found = read_features(batches, network=network, progress=seen.append)
+    found = FeatureReader(network=network).read(batches, progress=seen.append)
     assert seen == [4, 4, 2] and found.keys == tuple(f"k{i}" for i in range(10)) and found.captions[3] == "c3"
     torch.testing.assert_close(found.pooled, network(images).pooled)
     assert found.logits is None and found.meaning is None
-    with pytest.raises(ValueError, match="found no picture"):
-        read_features([], network=network)
+    with pytest.raises(ValueError, match="features:"):
+        FeatureReader(network=network).read([])
 
 
 def test_pictures_of_one_kind_score_like_the_floor_and_others_do_not(network) -> None:
     real = features(drawn(400, seed=0))
-    [same] = evaluate_generation(features(drawn(200, seed=1)), real, split="test", network=network).rows
+    [same] = evaluate_generation(
+        features(drawn(200, seed=1)), real, split="test", reader=FeatureReader(network=network)
+    ).rows
     [shifted] = evaluate_generation(
-        features(drawn(200, seed=1, shift=2.0)), real, split="test", network=network
+        features(drawn(200, seed=1, shift=2.0)), real, split="test", reader=FeatureReader(network=network)
     ).rows
     assert same["split"] == "test" and (same["count"], same["count_reference"]) == (200, 400)
     assert same["count_floor"] == 200 and 0 < same["fd_tiny"] < 4 * same["fd_tiny_floor"]
@@ -73,7 +71,7 @@ def test_the_floor_is_between_real_pictures_that_share_none() -> None:
         frechet_distance(others, FeatureStatistics.of(x)) for x in (real.pooled[order[:20]], made.pooled)
     ]
     assert floor is not None and floor.count == 20
-    assert [floor.real, floor.made] == pytest.approx(by_hand, rel=1e-9)
+    assert [floor.real, floor.samples] == pytest.approx(by_hand, rel=1e-9)
     few = features(drawn(20, seed=0))
     assert frechet_floor(few, few, generator=torch.Generator()) is None
 
@@ -86,7 +84,7 @@ def test_many_samples_of_one_kind_are_at_the_floor_when_as_few_are_taken(network
             features(drawn(600, seed=2 * i)),
             features(drawn(60, seed=2 * i + 1)),
             split="t",
-            network=network,
+            reader=FeatureReader(network=network),
         ).rows[0]
         for i in range(30)
     ]
@@ -98,7 +96,9 @@ def test_many_samples_of_one_kind_are_at_the_floor_when_as_few_are_taken(network
 
 def test_a_reference_of_mean_and_covariance_gives_the_distance_alone(network) -> None:
     real, made = features(drawn(100, seed=0)), features(drawn(50, seed=1))
-    [row] = evaluate_generation(made, real.statistics, split="ref", network=network).rows
+    [row] = evaluate_generation(
+        made, real.statistics, split="ref", reader=FeatureReader(network=network)
+    ).rows
     assert set(row) == {"split", "count", "fd_tiny"}
     assert row["fd_tiny"] == pytest.approx(frechet_distance(real.statistics, made.statistics))
 
@@ -107,7 +107,9 @@ def test_copies_of_training_pictures_are_found(network) -> None:
     train, held_out = features(drawn(100, seed=0), name="t"), features(drawn(100, seed=1))
     made = drawn(40, seed=2)
     made[:10] = train.pooled[30:40]
-    scores = evaluate_generation(features(made), held_out, split="test", network=network, train=train)
+    scores = evaluate_generation(
+        features(made), held_out, split="test", reader=FeatureReader(network=network), train=train
+    )
     [row] = scores.rows
     assert row["copied_share"] >= 0.25 and row["count_train"] == 100
     nearest = [(one["nearest_train_key"], one["nearest_train_distance"]) for one in scores.per_image]
@@ -122,7 +124,7 @@ def test_the_inception_score_is_that_of_inception_only(network) -> None:
         keys=features(made).keys, captions=("",) * 40, pooled=made, logits=torch.eye(4).repeat(10, 1) * 100
     )
     real = features(drawn(40, seed=0))
-    [row] = evaluate_generation(judged, real, split="test", network=network).rows
+    [row] = evaluate_generation(judged, real, split="test", reader=FeatureReader(network=network)).rows
     assert not any(name.startswith("is") for name in row)
 
     class Named:
@@ -131,26 +133,30 @@ def test_the_inception_score_is_that_of_inception_only(network) -> None:
         def __call__(self, images: Tensor) -> ImageFeatures:
             raise AssertionError
 
-    [row] = evaluate_generation(judged, real, split="test", network=Named()).rows
+    [row] = evaluate_generation(judged, real, split="test", reader=FeatureReader(network=Named())).rows
     # Four certain classes in ten random parts of four pictures: below 4. These are not the published weights.
     assert 1.5 < row["is_inception_2015"] < 4.0 and row["is_inception_2015_std"] > 0
     grouped = torch.eye(4).repeat_interleave(10, dim=0) * 100
     by_class = PictureFeatures(keys=judged.keys, captions=judged.captions, pooled=made, logits=grouped)
-    [row] = evaluate_generation(by_class, real, split="test", network=Named()).rows
+    [row] = evaluate_generation(by_class, real, split="test", reader=FeatureReader(network=Named())).rows
     assert row["is_inception_2015"] > 1.5, "samples stored class by class are mixed before they are cut"
 
 
 def test_few_pictures_are_refused(network) -> None:
     with pytest.raises(ValueError, match="got 15 pictures"):
         evaluate_generation(
-            features(drawn(15, seed=0)), features(drawn(20, seed=1)), split="test", network=network
+            features(drawn(15, seed=0)),
+            features(drawn(20, seed=1)),
+            split="test",
+            reader=FeatureReader(network=network),
         )
 
 
 def test_seeds_decide_the_draws(network) -> None:
     real, made = features(drawn(100, seed=0)), features(drawn(40, seed=1))
     rows = [
-        evaluate_generation(made, real, split="t", network=network, seed=seed).rows[0] for seed in (0, 0, 1)
+        evaluate_generation(made, real, split="t", reader=FeatureReader(network=network), seed=seed).rows[0]
+        for seed in (0, 0, 1)
     ]
     assert rows[0] == rows[1] and rows[0]["fd_tiny_floor"] != rows[2]["fd_tiny_floor"]
     assert rows[0]["fd_tiny"] == rows[2]["fd_tiny"]

@@ -17,7 +17,7 @@ def toy(count=2, size=128):
 
 def contains(sheet, pixels, row):
     """Whether the first pixel rows of a picture stand anywhere in row ``row`` of the sheet."""
-    top = 44 + row * (128 + 44)
+    top = 56 + row * (128 + 40)
     strip = np.asarray(sheet)[top : top + 2]
     patch = pixels[:, :2].permute(1, 2, 0).numpy()
     windows = np.lib.stride_tricks.sliding_window_view(strip, patch.shape)[0, :, 0]
@@ -44,7 +44,7 @@ def test_columns_go_by_budget_then_caption():
     order = [("right", 2), ("none", 2), ("wrong", 2), ("right", 16), ("none", 16), ("wrong", 16)]
     outputs = {cell: torch.full_like(pictures.images, 20 * i) for i, cell in enumerate(order)}
     sheet = np.asarray(reconstruction_grid(pictures, dict(reversed(outputs.items()))))
-    row = sheet[44 + 60, 16 + 128 :, 0]
+    row = sheet[56 + 60, 16 + 128 :, 0]
     starts = [int(np.flatnonzero(row == 20 * i)[0]) for i in range(1, 6)]
     assert starts == sorted(starts) and starts[2] - starts[1] > starts[1] - starts[0]
 
@@ -52,4 +52,4 @@ def test_columns_go_by_budget_then_caption():
 def test_small_pictures_are_enlarged_with_sharp_pixels():
     pictures = toy(count=1, size=32)
     sheet = np.asarray(reconstruction_grid(pictures, {("none", 1): pictures.images}))
-    assert (sheet[44:48, 16:20] == pictures.images[0, :, 0, 0].numpy()).all()
+    assert (sheet[56:60, 16:20] == pictures.images[0, :, 0, 0].numpy()).all()

@@ -16,9 +16,8 @@ from textok.evaluation.metrics.paired import (
     MIN_FRECHET,
     MIN_PCA,
     PairedMetrics,
-    evaluate,
-    perceptual_per_image,
 )
+from textok.evaluation.metrics.perceptual import perceptual_per_image
 from textok.evaluation.metrics.structural_similarity import (
     MS_SSIM_SIDE,
     SCALE_WEIGHTS,
@@ -105,10 +104,10 @@ def test_ms_ssim_equals_scikit_image_and_comes_close_to_torchmetrics():
     assert ours[0] > ours[1] > ours[2]
 
 
-def test_ms_ssim_is_measured_where_five_scales_fit(network):
+def test_ms_ssim_is_measured_where_five_scales_fit(network, evaluate_pairs):
     for side, has in ((MS_SSIM_SIDE - 1, False), (MS_SSIM_SIDE, True)):
         clean, noisy = (x[:, :, :side] for x in noisy_pair(height=MS_SSIM_SIDE, width=MS_SSIM_SIDE))
-        assert ("ms_ssim" in evaluate(clean, noisy, network=network)) == has
+        assert ("ms_ssim" in evaluate_pairs(clean, noisy, network=network)) == has
     with pytest.raises(ValueError, match=r"MS-SSIM.*176"):
         ms_ssim_per_image(clean[:, :, :100], noisy[:, :, :100])
 
@@ -177,9 +176,9 @@ def test_effnet_lite2_with_folded_norms_equals_the_packaged_network():
     torch.testing.assert_close(EffNetLite2()(images).pooled, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_two_halves_merged_equal_the_whole(network):
+def test_two_halves_merged_equal_the_whole(network, evaluate_pairs):
     clean, noisy = (torch.cat([half] * 8) for half in noisy_pair())
-    whole = evaluate(clean, noisy, network=network)
+    whole = evaluate_pairs(clean, noisy, network=network)
     parts, originals = [], SplitStatistics.empty(network.dim)
     for indices in (torch.arange(0, 24, 3), torch.tensor([i for i in range(24) if i % 3])):
         features = network(clean[indices])
@@ -189,10 +188,10 @@ def test_two_halves_merged_equal_the_whole(network):
     assert (parts[0] + parts[1]).compute(originals) == pytest.approx(whole, rel=1e-9, abs=1e-9)
 
 
-def test_identical_sets_are_at_distance_zero_and_the_floor_is_not(network):
+def test_identical_sets_are_at_distance_zero_and_the_floor_is_not(network, evaluate_pairs):
     clean, _ = noisy_pair()
     clean = torch.cat([clean, clean.flip(2), clean.flip(3), clean.flip(1), 255 - clean, clean.roll(9, 3)])
-    scores = evaluate(clean, clean, network=network)
+    scores = evaluate_pairs(clean, clean, network=network)
     assert scores["fd_tiny"] == pytest.approx(0, abs=1e-9)
     assert scores["perceptual_tiny"] == 0 and scores["ssim"] == 1
     assert (
@@ -201,10 +200,10 @@ def test_identical_sets_are_at_distance_zero_and_the_floor_is_not(network):
     )
 
 
-def test_few_pictures_get_no_frechet_distance(network):
+def test_few_pictures_get_no_frechet_distance(network, evaluate_pairs):
     clean, noisy = noisy_pair()
     assert len(clean) < MIN_FRECHET
-    assert set(evaluate(clean, noisy, network=network)) == {"psnr", "ssim", "perceptual_tiny"}
+    assert set(evaluate_pairs(clean, noisy, network=network)) == {"psnr", "ssim", "perceptual_tiny"}
 
 
 class Wide:
@@ -223,30 +222,30 @@ def small_pictures(count, seed):
     return torch.randint(0, 256, (count, 3, 16, 16), generator=generator, dtype=torch.uint8)
 
 
-def test_a_network_without_stages_gives_no_perceptual_distance():
+def test_a_network_without_stages_gives_no_perceptual_distance(evaluate_pairs):
     clean, other = small_pictures(20, 0), small_pictures(20, 1)
-    names = set(evaluate(clean, other, network=Wide()))
+    names = set(evaluate_pairs(clean, other, network=Wide()))
     assert names == {"psnr", "ssim", "kd_wide", "kd_wide_standard_error"} | {
         f"fd_wide{suffix}" for suffix in ("", "_unpaired", "_floor")
     }
 
 
-def test_fewer_pictures_than_channels_add_kernel_distance_and_principal_directions():
+def test_fewer_pictures_than_channels_add_kernel_distance_and_principal_directions(evaluate_pairs):
     clean = small_pictures(MIN_PCA, 0)
-    same = evaluate(clean, clean, network=Wide())
+    same = evaluate_pairs(clean, clean, network=Wide())
     assert same["fd_wide_pca32"] == pytest.approx(0, abs=1e-9)
     assert (
         same["fd_wide_pca32_floor"] == pytest.approx(same["fd_wide_pca32_unpaired"])
         and same["kd_wide"] < 0.01
     )
-    darker = evaluate(clean, clean // 2, network=Wide())
+    darker = evaluate_pairs(clean, clean // 2, network=Wide())
     assert darker["kd_wide"] > 5 * darker["kd_wide_standard_error"] > 0
     assert darker["fd_wide_pca32"] > 0.1
-    many = evaluate(small_pictures(Wide.dim, 0), small_pictures(Wide.dim, 1), network=Wide())
+    many = evaluate_pairs(small_pictures(Wide.dim, 0), small_pictures(Wide.dim, 1), network=Wide())
     assert not {name for name in many if "kd_" in name or "pca" in name}
 
 
-def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels():
+def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels(evaluate_pairs):
     clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
     network, parts, originals = Wide(), [], SplitStatistics.empty(Wide.dim)
     for indices in reversed(torch.arange(MIN_PCA).reshape(-1, 3 + 1).T.unbind()):
@@ -255,7 +254,7 @@ def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels():
         parts.append(PairedMetrics.empty(network))
         parts[-1].update(clean[indices], other[indices], indices=indices, original_features=features)
     merged = sum(parts[1:], start=parts[0]).compute(originals)
-    assert merged == pytest.approx(evaluate(clean, other, network=network), rel=1e-9, abs=1e-9)
+    assert merged == pytest.approx(evaluate_pairs(clean, other, network=network), rel=1e-9, abs=1e-9)
 
 
 def _row_on_rank(rank, store, clean, other, results):
@@ -272,11 +271,11 @@ def _row_on_rank(rank, store, clean, other, results):
 
 
 @pytest.mark.slow
-def test_two_ranks_give_the_row_of_one_with_fewer_pictures_than_channels(tmp_path):
+def test_two_ranks_give_the_row_of_one_with_fewer_pictures_than_channels(tmp_path, evaluate_pairs):
     clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
     with mp.Manager() as manager:
         results = manager.dict()
         mp.spawn(_row_on_rank, args=(tmp_path / "store", clean, other, results), nprocs=2)
         both = dict(results)
     assert both[0] == both[1] and "kd_wide" in both[0]
-    assert both[0] == pytest.approx(evaluate(clean, other, network=Wide()), rel=1e-9, abs=1e-9)
+    assert both[0] == pytest.approx(evaluate_pairs(clean, other, network=Wide()), rel=1e-9, abs=1e-9)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from textok.evaluation.metrics.paired import evaluate
 from textok.evaluation.networks import (
     EffNetLite2,
     FeatureNetwork,
@@ -104,10 +103,10 @@ def test_a_whole_clip_gives_its_image_half(tmp_path):
     torch.testing.assert_close(network(images()).pooled, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_all_paired_metrics_run_with_a_network_without_stages(folders):
+def test_all_paired_metrics_run_with_a_network_without_stages(folders, evaluate_pairs):
     network = load_network("clip", weights=folders / "clip")
     clean = images(20)
-    row = evaluate(clean, clean.flip(3), network=network)
+    row = evaluate_pairs(clean, clean.flip(3), network=network)
     assert {"fd_clip", "fd_clip_floor"} < set(row) and "perceptual_clip" not in row
 
 
@@ -205,7 +204,7 @@ def stand_in(monkeypatch, tmp_path):
     return path
 
 
-def test_inception_is_fid_with_the_published_file_only(stand_in, monkeypatch):
+def test_inception_is_fid_with_the_published_file_only(stand_in, monkeypatch, evaluate_pairs):
     other = load_network("inception_2015", weights=stand_in)
     features = other(images())
     assert isinstance(other, FeatureNetwork) and features.pooled.shape == (3, 16)
@@ -216,7 +215,7 @@ def test_inception_is_fid_with_the_published_file_only(stand_in, monkeypatch):
     published = load_network("inception_2015", weights=stand_in)
     names = [name(published) for name in (distance_name, kernel_distance_name, inception_score_name)]
     assert names == ["fid", "kid", "is"]
-    row = evaluate(images(20), images(20).flip(3), network=published)
+    row = evaluate_pairs(images(20), images(20).flip(3), network=published)
     assert {"fid", "fid_unpaired", "fid_floor"} < set(row) and not {name for name in row if "fd" in name}
 
 

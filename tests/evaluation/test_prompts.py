@@ -9,8 +9,8 @@ import torch
 
 from textok.evaluation import demo_prompts
 from textok.evaluation.demo_prompts import PROMPTS, generate_prompts
+from textok.evaluation.pages.grids import fitted_words, sample_grid
 from textok.evaluation.pages.prompts import PromptCard, PromptSection, prompt_gallery
-from textok.evaluation.pages.sample_grid import fitted_words, sample_grid
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
@@ -81,12 +81,12 @@ def test_a_sample_grid_holds_the_pictures_in_their_places() -> None:
     sheet = np.asarray(sample_grid(pictures, rows=["a cat", "a dog"], columns=["1", "2", "3"]))
     for row in range(2):
         for column in range(3):
-            top, left = 16 + 24 + row * (128 + 24), 16 + column * (128 + 6)
+            top, left = 16 + 20 + row * (128 + 20), 16 + column * (128 + 6)
             shown = sheet[top : top + 128, left : left + 128]
             # The frame is drawn on the picture's last line.
             assert (shown[:127, :127] == pictures[row, column].permute(1, 2, 0).numpy()[:127, :127]).all()
     without = np.asarray(sample_grid(pictures, rows=["a cat", "a dog"]))
-    assert sheet.shape[0] - without.shape[0] == 24 and sheet.shape[1] == without.shape[1]
+    assert sheet.shape[0] - without.shape[0] == 20 and sheet.shape[1] == without.shape[1]
 
 
 def test_long_words_are_cut_to_their_room() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CaptionedPictures, wrong_captions
-from textok.evaluation.reconstruction import evaluate_reconstruction, reconstruct
+from textok.evaluation.evaluator import Evaluator
 from textok.models.bottleneck import FSQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.objectives.quality import psnr_per_image
@@ -35,9 +35,7 @@ def test_wrong_captions_of_different_captions_are_a_rearrangement():
 
 
 def test_rows_hold_what_the_model_says_at_each_budget_and_caption(model, pictures, text, network):
-    scores = evaluate_reconstruction(
-        model, pictures, text=text, network=network, budgets=(2, 8), batch_size=5
-    )
+    scores = Evaluator(model=model, text=text, network=network, batch_size=5).score(pictures, budgets=(2, 8))
     assert [(row["captions"], row["budget"]) for row in scores.rows] == [
         (caption, k) for caption in ("right", "none", "wrong") for k in (2, 8)
     ]
@@ -59,8 +57,8 @@ def test_rows_hold_what_the_model_says_at_each_budget_and_caption(model, picture
 
 def test_conditions_and_budgets_differ_and_batch_size_does_not_matter(model, pictures, text, network):
     def rows(batch_size):
-        scores = evaluate_reconstruction(
-            model, pictures, text=text, network=network, budgets=(1, 8), batch_size=batch_size
+        scores = Evaluator(model=model, text=text, network=network, batch_size=batch_size).score(
+            pictures, budgets=(1, 8)
         )
         return [row["psnr"] for row in scores.rows]
 
@@ -73,32 +71,40 @@ def test_no_caption_calls_no_text_encoder_and_the_mode_is_kept(model, pictures, 
         raise AssertionError("the text encoder was called")
 
     model.train()
-    scores = evaluate_reconstruction(
-        model, pictures, text=no_text, network=network, budgets=(8,), captions=("none",)
+    scores = Evaluator(model=model, text=no_text, network=network).score(
+        pictures, budgets=(8,), captions=("none",)
     )
     assert len(scores.rows) == 1 and model.training
 
 
-def test_rectangular_pictures(model, text):
+def test_rectangular_pictures(model, text, network):
     images = torch.randint(
         0, 256, (2, 3, 16, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    outputs = reconstruct(model, images, text(["a", "b"]), budgets=(1, 3))
-    assert {k: tuple(v.shape) for k, v in outputs.items()} == {1: (2, 3, 16, 40), 3: (2, 3, 16, 40)}
+    pictures = CaptionedPictures(split="wide", images=images, captions=("a", "b"), keys=("a", "b"))
+    evaluator = Evaluator(model=model, text=text, network=network)
+    outputs = evaluator.reconstruct(pictures, budgets=(1, 3), captions=("right",))
+    assert {cell: tuple(v.shape) for cell, v in outputs.items()} == {
+        ("right", 1): (2, 3, 16, 40),
+        ("right", 3): (2, 3, 16, 40),
+    }
 
 
-def test_autocast_comes_close_to_float32(model, pictures, text):
-    condition = text(pictures.captions)
-    exact = reconstruct(model, pictures.images, condition, budgets=(8,))[8]
-    cast = reconstruct(model, pictures.images, condition, budgets=(8,), autocast=torch.bfloat16)[8]
+def test_autocast_comes_close_to_float32(model, pictures, text, network):
+    exact, cast = (
+        Evaluator(model=model, text=text, network=network, autocast=dtype).reconstruct(
+            pictures, budgets=(8,), captions=("right",)
+        )["right", 8]
+        for dtype in (None, torch.bfloat16)
+    )
     assert not torch.equal(cast, exact)
     assert (cast.float() - exact.float()).abs().mean() < 3
 
 
 @pytest.mark.parametrize("budgets", [(), (0, 2), (2, 9)])
 def test_impossible_budgets_are_refused(model, pictures, text, network, budgets):
-    with pytest.raises(ValueError, match=r"from 1 to .*8"):
-        evaluate_reconstruction(model, pictures, text=text, network=network, budgets=budgets)
+    with pytest.raises(ValueError, match="budgets:"):
+        Evaluator(model=model, text=text, network=network).score(pictures, budgets=budgets)
 
 
 def test_collect_and_spread():
@@ -119,32 +125,18 @@ def test_collect_and_spread():
 def _scores_on_rank(rank, world, store, model, pictures, text, semantics, results):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
-    scores = evaluate_reconstruction(
-        model,
-        pictures,
-        text=text,
-        network=semantics.network,
-        semantics=semantics,
-        budgets=(2, 8),
-        rank=rank,
-        world_size=world,
-        batch_size=4,
-    )
+    scores = Evaluator(
+        model=model, text=text, network=semantics.network, semantics=semantics, batch_size=4
+    ).score(pictures, budgets=(2, 8), rank=rank, world_size=world)
     results[rank] = scores
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, semantics, tmp_path):
-    alone = evaluate_reconstruction(
-        model,
-        pictures,
-        text=text,
-        network=semantics.network,
-        semantics=semantics,
-        budgets=(2, 8),
-        batch_size=4,
-    )
+    alone = Evaluator(
+        model=model, text=text, network=semantics.network, semantics=semantics, batch_size=4
+    ).score(pictures, budgets=(2, 8))
     with mp.Manager() as manager:
         results = manager.dict()
         arguments = (2, tmp_path / "store", model, pictures, text, semantics, results)
@@ -162,9 +154,11 @@ def test_two_ranks_give_every_rank_the_scores_of_one(model, pictures, text, sema
 
 def test_variants_are_further_caption_conditions(model, pictures, network, text):
     pictures = replace(pictures, variants={"short": tuple(c[:3] for c in pictures.captions)})
-    rows = evaluate_reconstruction(
-        model, pictures, text=text, network=network, budgets=(8,), captions=("right", "short")
-    ).rows
+    rows = (
+        Evaluator(model=model, text=text, network=network)
+        .score(pictures, budgets=(8,), captions=("right", "short"))
+        .rows
+    )
     assert [row["captions"] for row in rows] == ["right", "short"]
     assert rows[0]["psnr"] != rows[1]["psnr"]
     assert pictures.take([3, 1]).captions_under("short") == ("d p", "b p")
@@ -180,9 +174,9 @@ def test_a_single_picture_of_a_set_keeps_its_wrong_caption(pictures):
 
 def test_semantics_add_their_columns_and_change_no_other(model, pictures, text, semantics):
     network = semantics.network
-    plain = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8))
-    full = evaluate_reconstruction(
-        model, pictures, text=text, network=network, semantics=semantics, budgets=(2, 8)
+    plain = Evaluator(model=model, text=text, network=network).score(pictures, budgets=(2, 8))
+    full = Evaluator(model=model, text=text, network=network, semantics=semantics).score(
+        pictures, budgets=(2, 8)
     )
     for before, after in zip(plain.rows, full.rows, strict=True):
         assert before.items() <= after.items()
@@ -198,17 +192,19 @@ def test_semantics_add_their_columns_and_change_no_other(model, pictures, text, 
 def test_the_picture_is_compared_with_its_own_caption_whatever_the_model_reads(
     model, pictures, text, semantics
 ):
-    rows = evaluate_reconstruction(
-        model, pictures, text=text, network=semantics.network, semantics=semantics, budgets=(8,)
-    ).rows
+    rows = (
+        Evaluator(model=model, text=text, network=semantics.network, semantics=semantics)
+        .score(pictures, budgets=(8,))
+        .rows
+    )
     assert len({row["retrieval_two_tower_r1_original"] for row in rows}) == 1
     assert len({row["alignment_two_tower"] for row in rows}) == 3
 
 
 def test_another_network_for_the_distances_changes_no_meaning(model, pictures, text, network, semantics):
     def rows(distances):
-        scores = evaluate_reconstruction(
-            model, pictures, text=text, network=distances, semantics=semantics, budgets=(2,)
+        scores = Evaluator(model=model, text=text, network=distances, semantics=semantics).score(
+            pictures, budgets=(2,)
         )
         return [row["alignment_two_tower"] for row in scores.rows]
 
@@ -216,7 +212,7 @@ def test_another_network_for_the_distances_changes_no_meaning(model, pictures, t
 
 
 def test_latents_are_described_once_a_condition(model, pictures, text, network):
-    scores = evaluate_reconstruction(model, pictures, text=text, network=network, budgets=(2, 8))
+    scores = Evaluator(model=model, text=text, network=network).score(pictures, budgets=(2, 8))
     rows = scores.rows
     latents = [{name: v for name, v in row.items() if name.startswith(("latent_", "kl_"))} for row in rows]
     assert latents[0] == latents[1] != latents[2]  # right at both budgets, none
@@ -247,9 +243,11 @@ def test_codes_are_described_at_each_budget(pictures, text, network):
         bottleneck=FSQConfig(levels=(4, 4)),
     )
     model = TexTok(config).eval()
-    rows = evaluate_reconstruction(
-        model, pictures, text=text, network=network, budgets=(2, 8), captions=("right",)
-    ).rows
+    rows = (
+        Evaluator(model=model, text=text, network=network)
+        .score(pictures, budgets=(2, 8), captions=("right",))
+        .rows
+    )
     assert [row["bits_per_image"] for row in rows] == [2 * 4, 8 * 4]
     codes = model.encode(to_unit(pictures.images), text(pictures.captions)).codes
     for row in rows:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from textok.evaluation import demo
-from textok.evaluation.captioned import CAPTIONS, CaptionedPictures
+from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
 from textok.evaluation.pages.curves import curve_chart, value_ticks
 from textok.evaluation.pages.gallery import Section
 from textok.evaluation.pages.report import Report, render_report, table_rows
@@ -72,7 +72,7 @@ def section(network):
     )
     outputs = {
         (c, k): images.roll((8 * i, 8 * j), dims=(2, 3))  # far enough apart to be told in lossy pictures
-        for i, c in enumerate(CAPTIONS)
+        for i, c in enumerate(CONDITIONS)
         for j, k in enumerate((2, 8, 32), start=1)
     }
     scores = demo.score(pictures, outputs, network)
@@ -113,7 +113,7 @@ def test_pictures_are_those_whose_scores_stand_under_them(report, section):
             decoded(uri) for uri in page.images[place * per_picture : (place + 1) * per_picture]
         )
         assert torch.equal(original[0], section.pictures.images[place])
-        order = [(c, k) for c in CAPTIONS for k in (2, 8, 32)]
+        order = [(c, k) for c in CONDITIONS for k in (2, 8, 32)]
         for image, cell, which in zip(shown, cells[place * 9 : (place + 1) * 9], order, strict=True):
             output = section.outputs[which][place][None]
             assert cell.startswith(f"{psnr_per_image(original, output).item():.1f} dB")
@@ -123,7 +123,7 @@ def test_pictures_are_those_whose_scores_stand_under_them(report, section):
 
 def test_full_table_holds_the_means(report, section):
     rows = table_rows(report)
-    assert [(r["captions"], r["budget"]) for r in rows] == [(c, k) for c in CAPTIONS for k in (2, 8, 32)]
+    assert [(r["captions"], r["budget"]) for r in rows] == [(c, k) for c in CONDITIONS for k in (2, 8, 32)]
     wrong = next(r for r in rows if (r["captions"], r["budget"]) == ("wrong", 8))
     expected = psnr_per_image(section.pictures.images, section.outputs["wrong", 8]).mean().item()
     assert wrong["psnr"] == pytest.approx(expected)
@@ -142,7 +142,7 @@ def test_the_best_caption_of_each_budget_is_framed(report, section):
         if "best" in cell
     }
     psnr = {cell: values["psnr"][0] for cell, values in section.scores.items()}
-    assert framed == {(max(CAPTIONS, key=lambda c: psnr[c, k]), k) for k in (2, 8, 32)}
+    assert framed == {(max(CONDITIONS, key=lambda c: psnr[c, k]), k) for k in (2, 8, 32)}
 
 
 def test_a_report_of_a_model_without_captions_frames_nothing(report, section):

@@ -9,7 +9,8 @@ from safetensors import safe_open
 from textok.budgets.predictor import QualityPredictor
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.reconstruction import reconstruct
+from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.networks import EffNetLite2
 from textok.models.checkpoint import shipped_folder
 from textok.models.tokenizer import TexTok
 from textok.objectives.quality import psnr_per_image
@@ -40,8 +41,9 @@ def test_demo_pictures_come_back_and_more_tokens_help() -> None:
     demo = DataConfig(source=str(shipped_folder("demo-pictures")), split="test-drawing", size=(128, 128))
     pictures = CaptionedPictures.collect("test-drawing", EvalLoader(demo, batch_size=12))
     model = TexTok.from_pretrained("icons-128")
-    made = reconstruct(model, pictures.images, None, budgets=(2, 8, 32))
-    mean = [float(psnr_per_image(pictures.images, made[k]).mean()) for k in (2, 8, 32)]
+    evaluator = Evaluator(model=model, text=None, network=EffNetLite2())
+    outputs = evaluator.reconstruct(pictures, budgets=(2, 8, 32), captions=("none",))
+    mean = [float(psnr_per_image(pictures.images, images).mean()) for images in outputs.values()]
     assert mean == sorted(mean)
     assert mean[-1] > 18.5, "the released weights gave about 20 dB without a caption"
 

@@ -3,28 +3,30 @@
 import json as json_format
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
+from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seeds
 from textok.cli.choices import comma_list
 from textok.cli.distributed import place, scoring_device
-from textok.cli.evaluate_generation import FeatureReader
-from textok.cli.evaluator import checked_budgets
-from textok.cli.picture_sets import PictureSet, open_pictures
+from textok.cli.evaluate_generation import read_pictures
 from textok.cli.tables import score_table
-from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, budgets_of
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.features import FeatureReader
+from textok.evaluation.metrics.paired import MIN_FRECHET
+from textok.evaluation.picture_sets import PictureSet, open_pictures
+from textok.evaluation.results import write_result
+from textok.evaluation.sampled import GeneratorEvaluator, SampledCell
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.precision import Precision
+from textok.sampling.flow import Guidance
+from textok.training.run_folder import environment
 
-if TYPE_CHECKING:
-    import torch
-
-    from textok.data import EvalLoader
-    from textok.evaluation.generation import GenerationScores
-    from textok.evaluation.sampled import SampledCell, SampledJudge
-    from textok.pipeline.generation import Pipeline
-    from textok.pipeline.precision import Precision
-
+FEATURE_BATCH = 32
 HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
 
 
@@ -60,7 +62,7 @@ def evaluate_generator(
         train: the training pictures, to find copies of them.
         train_split: the part of them.
         tokenizer: the generator's tokenizer, when it is not where it was at training.
-        budgets: tokens a picture.
+        budgets: tokens per picture.
         guidance: scales of classifier-free guidance.
         steps: of the sampler.
         limit: take only so many captions, spread over the split.
@@ -68,43 +70,41 @@ def evaluate_generator(
         batch_size: pictures at a time.
         seed: of the noise.
         device: cpu, cuda, cuda:1; auto takes cuda where there is one.
-        precision: number type of the weights; auto takes bfloat16 where the processor has it.
+        precision: dtype of the weights; auto takes bfloat16 where the processor has it.
         json: print the rows as JSON instead of a table.
     """
-    from textok.evaluation.metrics.paired import MIN_FRECHET
-    from textok.evaluation.results import write_result
-    from textok.evaluation.sampled import SampledJudge
-    from textok.sampling.flow import Guidance
-    from textok.training.run_folder import environment
-
     check_at_least(1, batch_size=batch_size, steps=steps)
     check_at_least(MIN_FRECHET, limit=limit)
     check_seeds("seed", [seed])
     check_needs(absent=train is None, by="train", train_split=train_split)
     check_files(out=out)
     scales = [Guidance(scale=scale).scale for scale in _numbers(guidance)]
-    asked_budgets = comma_list(budgets, name="budgets")
     if place().count > 1:
         raise ValueError("evaluate generator: runs as one process; start it without torchrun")
-    where = scoring_device(device)
-    pipeline = _open_pipeline(model, tokenizer=tokenizer, device=where, precision=precision, steps=steps)
-    cells = _cells(asked_budgets, scales, most=pipeline.generator.config.num_latents)
+    torch_device = scoring_device(device)
+    pipeline = _open_pipeline(
+        model, tokenizer=tokenizer, device=torch_device, precision=precision, steps=steps
+    )
+    cells = _cells(budgets, scales, max_tokens=pipeline.generator.config.num_latents)
     side = pipeline.tokenizer.model.config.image_size
     held_out = open_pictures(data, split=split, size=(side, side))
     if not held_out.captioned:
         raise ValueError(f"{data}: no picture has a caption; expected captions to draw pictures for")
-    known = open_pictures(train, split=train_split, size=(side, side)) if train else None
-    reader = FeatureReader.prepare(network, device=device, batch_size=32, judged=True)
-    judge = SampledJudge(
-        network=reader.network,
-        semantics=reader.semantics,
-        reference=reader.read(held_out),
-        train=None if known is None else reader.read(known),
-        device=where,
+    trained_on = open_pictures(train, split=train_split, size=(side, side)) if train else None
+    reader = FeatureReader.load(network.load(torch_device), semantics=True, device=torch_device)
+    evaluator = GeneratorEvaluator(
+        pipeline=pipeline,
+        reader=reader,
+        reference=read_pictures(reader, held_out, batch_size=FEATURE_BATCH),
+        train=read_pictures(reader, trained_on, batch_size=FEATURE_BATCH) if trained_on else None,
+        batch_size=batch_size,
+        seed=seed,
     )
-    scores = _sampled(pipeline, held_out, judge, cells, limit=limit, seed=seed, batch_size=batch_size)
+    prompts = _prompts(held_out, limit=limit)
+    with tqdm(total=len(prompts) * len(cells), desc="samples", unit="image") as bar:
+        scores = evaluator.score(prompts, cells, progress=bar.update)
     if out is not None:
-        settings = reader.settings | _settings(pipeline, cells, reference=held_out, train=known)
+        settings = reader.settings | _settings(pipeline, cells, reference=held_out, train=trained_on)
         settings |= {"seed": seed, "limit": limit}
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
@@ -112,11 +112,9 @@ def evaluate_generator(
 
 
 def _open_pipeline(
-    model: str, *, tokenizer: str | None, device: "torch.device", precision: "Precision", steps: int | None
-) -> "Pipeline":
+    model: str, *, tokenizer: str | None, device: torch.device, precision: Precision, steps: int | None
+) -> Pipeline:
     """A text-conditional generator, with so many steps of its sampler."""
-    from textok.pipeline.generation import Pipeline
-
     pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, dtype=precision)
     if pipeline.generator.config.condition.kind != "text":
         raise ValueError(
@@ -127,51 +125,23 @@ def _open_pipeline(
     return pipeline
 
 
-def _cells(budgets: Sequence[str], scales: Sequence[float], *, most: int) -> "list[SampledCell]":
+def _cells(budgets: Sequence[str], scales: Sequence[float], *, max_tokens: int) -> list[SampledCell]:
     """Every budget with every guidance scale."""
-    from textok.evaluation.sampled import SampledCell
-
-    usual = sorted({max(1, most // 4), max(1, most // 2), most})
-    chosen = checked_budgets(budgets, longest=most) if budgets else usual
+    usual = sorted({max(1, max_tokens // 4), max(1, max_tokens // 2), max_tokens})
+    chosen = budgets_of(budgets, max_tokens=max_tokens, usual=usual)
     return [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
 
 
-def _sampled(
-    pipeline: "Pipeline",
-    held_out: PictureSet,
-    judge: "SampledJudge",
-    cells: "Sequence[SampledCell]",
-    *,
-    limit: int | None,
-    seed: int,
-    batch_size: int,
-) -> "GenerationScores":
-    """A picture for each caption in every cell, scored, with a progress bar on stderr."""
-    from tqdm import tqdm
-
-    from textok.evaluation.captioned import CaptionedPictures
-    from textok.evaluation.sampled import evaluate_sampled
-
-    pictures = CaptionedPictures.collect(held_out.split or Path(held_out.name).name, _batches(held_out))
-    prompts = pictures if limit is None else pictures.spread(limit)
-    with tqdm(total=len(prompts) * len(cells), desc="samples", unit="image") as bar:
-        return evaluate_sampled(
-            pipeline, prompts, judge, cells=cells, seed=seed, batch_size=batch_size, progress=bar.update
-        )
-
-
-def _batches(pictures: PictureSet) -> "EvalLoader":
-    from textok.data import DataConfig, EvalLoader
-
-    return EvalLoader(
-        DataConfig(source=pictures.name, split=pictures.split, size=pictures.size), batch_size=64
-    )
+def _prompts(held_out: PictureSet, *, limit: int | None) -> CaptionedPictures:
+    split = held_out.split or Path(held_out.name).name
+    pictures = CaptionedPictures.open(held_out.name, split=held_out.split, name=split, side=held_out.size[0])
+    return pictures if limit is None else pictures.spread(limit)
 
 
 def _settings(
-    pipeline: "Pipeline", cells: "Sequence[SampledCell]", *, reference: PictureSet, train: PictureSet | None
+    pipeline: Pipeline, cells: Sequence[SampledCell], *, reference: PictureSet, train: PictureSet | None
 ) -> dict[str, Any]:
-    """What a reader of the numbers must know of the generator and the pictures."""
+    """The generator and the pictures, for a result file."""
     return {
         "model": pipeline.model_id,
         "precision": str(pipeline.dtype),
@@ -185,8 +155,8 @@ def _settings(
 
 
 def _numbers(words: Sequence[str]) -> list[float]:
-    asked = comma_list(words, name="guidance")
+    items = comma_list(words, name="guidance")
     try:
-        return [float(word) for word in asked]
+        return [float(item) for item in items]
     except ValueError as error:
         raise ValueError(f"guidance: got {' '.join(words)}; expected numbers and commas") from error

@@ -2,22 +2,28 @@
 
 import json as json_format
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+import torch
+from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_files, check_folders
+from textok.cli.checks import check_at_least, check_files, check_folders, check_size
 from textok.cli.choices import comma_list
-from textok.cli.distributed import is_first, process_group
-from textok.cli.evaluator import Evaluator, tell_left_out, usable_conditions
+from textok.cli.distributed import is_first, note, place, process_group, scoring_device
 from textok.cli.tables import score_table, shown
-from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
-
-if TYPE_CHECKING:
-    from textok.data import Source
-    from textok.evaluation.reconstruction import Row
-    from textok.evaluation.results import Result
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures, budgets_of
+from textok.data import Source
+from textok.evaluation import adm
+from textok.evaluation.caption_variants import check_conditions, usable_conditions, why_unusable
+from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
+from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.reconstruction import usual_budgets
+from textok.evaluation.results import Result, Row, write_result
+from textok.models.tokenizer import TexTok
+from textok.training.run_folder import environment
 
 CAPTIONS_HELP = (
     "what is read beside the picture: right (its own caption), none, wrong (another picture's), or its own made worse: "
@@ -59,7 +65,6 @@ def evaluate_reconstruction(
         "right,none,wrong",
     ),
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
-    html: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
     write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     no_semantics: bool = False,
     batch_size: int = 32,
@@ -73,70 +78,127 @@ def evaluate_reconstruction(
 
     Args:
         model: a shipped name, a folder with config.json and model.safetensors, or a hub id.
-        budgets: tokens a picture, such as 2,4,8.
+        budgets: tokens per picture, such as 2,4,8.
         out: result file: settings, rows, and the values of every picture.
-        html: a page with curves.
         write_samples: write originals and reconstructions there as .npz for published evaluators.
         no_semantics: leave out whether the reconstruction still says what its caption says.
         batch_size: pictures at a time.
         device: cpu, cuda, cuda:1; auto takes cuda where there is one.
-        precision: number type of the tokenizer's forward pass.
+        precision: dtype of the tokenizer's forward pass.
         json: print the rows as JSON instead of a table.
     """
-    from textok.evaluation.results import Result, write_result
-    from textok.training.run_folder import environment
-
-    check_files(out=out, html=html)
+    check_at_least(1, batch_size=batch_size)
+    check_files(out=out)
     check_folders(write_samples=write_samples)
-    sources = pictures.open()
-    evaluator = Evaluator.prepare(
-        model,
-        network,
-        budgets=comma_list(budgets, name="budgets"),
-        captions=comma_list(captions, name="captions"),
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        size=pictures.size,
+    conditions = comma_list(captions, name="captions")
+    check_conditions(conditions)
+    sources, torch_device = pictures.open(), scoring_device(device)
+    tokenizer = TexTok.from_pretrained(model).to(torch_device)
+    config = tokenizer.config
+    check_size(pictures.size, patch=config.patch_size)
+    usual = usual_budgets(config.num_latents)
+    chosen = budgets_of(budgets, max_tokens=config.num_latents, usual=usual)
+    evaluator = Evaluator.load(
+        tokenizer,
+        network.load(torch_device),
         semantics=not no_semantics,
+        batch_size=batch_size,
+        autocast=torch.bfloat16 if precision == "bfloat16" else None,
     )
-    result = Result(
-        settings=evaluator.settings | pictures.settings, rows=[], per_image=[], made_by=environment()
+    command = _Command(
+        evaluator=evaluator,
+        pictures=pictures,
+        size=pictures.size or (config.image_size, config.image_size),
+        budgets=chosen,
+        conditions=_conditions(conditions, tokenizer),
+        samples=write_samples,
     )
-    with process_group(evaluator.device):
-        for name, source in sources.items():
-            _evaluate_split(evaluator, pictures, name, source, result=result, samples=write_samples)
+    with process_group(torch_device):
+        result = command.result(sources, model)
     if not is_first():
         return
     if out is not None:
         write_result(out, **vars(result))
-    if html is not None:
-        _write_page(result, html)
     print(json_format.dumps(result.rows) if json else reconstruction_table(result.rows))
 
 
-def _evaluate_split(
-    evaluator: Evaluator,
-    pictures: TestedPictures,
-    name: str,
-    source: "Source",
-    *,
-    result: "Result",
-    samples: Path | None,
-) -> None:
-    """Add the scores of a split to the result; the first process writes its pictures."""
-    found = evaluator.read(pictures, name, source, settings=result.settings)
-    conditions = usable_conditions(found, evaluator.captions)
-    tell_left_out(found, evaluator.captions, conditions)
-    scores = evaluator.score(found, conditions)
-    result.rows.extend(scores.rows)
-    result.per_image.extend(scores.per_image)
-    result.latents.extend(scores.latents)
-    if samples is not None and is_first():
-        evaluator.write_samples(samples, found, conditions)
+def _conditions(conditions: list[CaptionCondition], model: TexTok) -> list[CaptionCondition]:
+    """Only "none" for a tokenizer that reads no captions."""
+    if model.config.placement != "none" or conditions == ["none"]:
+        return conditions
+    note("this tokenizer reads no captions: evaluated with none only")
+    return ["none"]
 
 
-def reconstruction_table(rows: Sequence["Row"]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """What to evaluate, on which pictures."""
+
+    evaluator: Evaluator
+    pictures: TestedPictures
+    size: tuple[int, int]
+    budgets: list[int]
+    conditions: list[CaptionCondition]
+    samples: Path | None
+
+    def result(self, sources: dict[str, Source], model: str) -> Result:
+        """The scores of all splits, the same in every process."""
+        settings = self.evaluator.settings | {
+            "model_source": model,
+            "budgets": self.budgets,
+            "captions": self.conditions,
+            "data": self.pictures.data,
+            "limit": self.pictures.limit,
+            "size": list(self.size),
+            "splits": {},
+        }
+        result = Result(settings=settings, rows=[], per_image=[], made_by=environment())
+        for name, source in sources.items():
+            pictures = self.pictures.read(name, source, size=self.size, batch_size=self.evaluator.batch_size)
+            settings["splits"][name] = {
+                "fingerprint": source.fingerprint,
+                "count": len(pictures),
+                "captioned": sum(map(bool, pictures.captions)),
+            }
+            self._add_scores(pictures, result)
+        return result
+
+    def _add_scores(self, pictures: CaptionedPictures, result: Result) -> None:
+        conditions = usable_conditions(pictures, self.conditions)
+        if left_out := [name for name in self.conditions if name not in conditions]:
+            reason = why_unusable(pictures, left_out)
+            note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
+        pictures = self.evaluator.with_variants(pictures, conditions)
+        rank, count = place()
+        share = len(range(rank, len(pictures), count))
+        with tqdm(total=share, desc=pictures.split, unit="image", disable=not is_first()) as bar:
+            scores = self.evaluator.score(
+                pictures,
+                budgets=self.budgets,
+                captions=conditions,
+                rank=rank,
+                world_size=count,
+                progress=bar.update,
+            )
+        result.rows.extend(scores.rows)
+        result.per_image.extend(scores.per_image)
+        result.latents.extend(scores.latents)
+        if self.samples is not None and is_first():
+            self._write_samples(self.samples, pictures, conditions)
+
+    def _write_samples(
+        self, folder: Path, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
+    ) -> None:
+        """An ADM sample file of the originals and of each condition's and budget's reconstructions."""
+        stem = pictures.split.replace("/", "-")
+        adm.write_samples(folder / f"{stem}-original.npz", pictures.images)
+        for condition in conditions:
+            for budget in self.budgets:  # one at a time: the pictures of all cells may not fit in memory
+                cell = self.evaluator.reconstruct(pictures, budgets=[budget], captions=[condition])
+                adm.write_samples(folder / f"{stem}-{condition}-{budget}.npz", cell[condition, budget])
+
+
+def reconstruction_table(rows: Sequence[Row]) -> str:
     """The main scores of a reconstruction result, a line a split, caption condition and budget."""
     heads = {"split": "split", "captions": "captions", "budget": "tokens", "count": "count"}
     named = dict.fromkeys(name for row in rows for name in row if "_pca" not in name)
@@ -151,7 +213,7 @@ def reconstruction_table(rows: Sequence["Row"]) -> str:
     return "\n\n".join(blocks)
 
 
-def _said_table(rows: Sequence["Row"]) -> str:
+def _said_table(rows: Sequence[Row]) -> str:
     """What the pictures say, reconstructions beside originals."""
     heads = {"split": "split", "captions": "captions", "budget": "tokens"} | _SAID
     named = dict.fromkeys(name for row in rows for name in row)
@@ -160,7 +222,7 @@ def _said_table(rows: Sequence["Row"]) -> str:
     return score_table([{name: _beside(row, name) for name in row} for row in rows], heads)
 
 
-def _beside(row: "Row", name: str) -> str | int | float:
+def _beside(row: Row, name: str) -> str | int | float:
     """A value, with that of the originals where there is one."""
     ceiling = row.get(f"{name}_original")
     return row[name] if ceiling is None else f"{shown(row[name])} / {shown(ceiling)}"
@@ -169,10 +231,3 @@ def _beside(row: "Row", name: str) -> str | int | float:
 def _legend(heads: dict[str, str]) -> str:
     long = [f"{head} = {name}" for name, head in heads.items() if head != name and "_" in name]
     return "\n".join(long)
-
-
-def _write_page(result: "Result", path: Path) -> None:
-    from textok.evaluation.pages.evaluation_page import render_evaluation
-    from textok.writing import write_text
-
-    write_text(path, render_evaluation(result))

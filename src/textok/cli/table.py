@@ -53,8 +53,6 @@ COMMANDS = {
     "train predictor": Command(
         "train_predictor", "train_budget_head", "Train the head that chooses budgets."
     ),
-    "study captions": Command("study", "captions", "Compare tokenizers that differ in their captions."),
-    "study generation": Command("study", "generation_study", "Compare generators on several tokenizers."),
     "evaluate reconstruction": Command(
         "evaluate_reconstruction", "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
     ),

@@ -1,23 +1,23 @@
 """Options of the evaluation commands: which pictures, and which network reads them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
+from tqdm import tqdm
 from tyro.conf import UseAppendAction, arg
 
 from textok.cli.checks import check_at_least, check_size
 from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
 from textok.cli.distributed import is_first, note
-
-if TYPE_CHECKING:
-    import torch
-
-    from textok.data import DataConfig, Source
-    from textok.evaluation.captioned import CaptionedPictures
-    from textok.evaluation.networks import FeatureNetwork
-
-CROP = "short side resized to fit, centre crop"
+from textok.data import DataConfig, EvalLoader, Source
+from textok.data.subset import spread
+from textok.evaluation import networks
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.networks import FeatureNetwork
+from textok.evaluation.reconstruction import check_budgets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,10 @@ class NetworkChoice:
     network_weights: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
     """weights of the others: a file (inception_2015), a folder or a hub id (dinov2, clip)"""
 
-    def load(self, device: "torch.device") -> "FeatureNetwork":
+    def load(self, device: torch.device) -> FeatureNetwork:
         """The network, ready to use."""
-        from textok.evaluation.networks import load_network
-
         try:
-            network: Any = load_network(self.network, weights=self.network_weights)
+            network: Any = networks.load_network(self.network, weights=self.network_weights)
         except ImportError as error:  # an extra that is not installed is no bug
             raise ValueError(f"network {self.network}: {error}") from error
         return network.to(device)
@@ -63,50 +61,44 @@ class TestedPictures:
         check_at_least(1, limit=self.limit)
         check_size(self.size)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What a reader must know of the pictures; the splits add their own."""
-        return {"data": self.data, "limit": self.limit, "crop": CROP, "filter": "lanczos"}
-
-    @property
-    def splits(self) -> list[str | None]:
-        """The asked splits; [None] for the only one of the source."""
-        return [*comma_list(self.split, name="split")] or [None]
-
-    def open(self) -> dict[str, "Source"]:
+    def open(self) -> dict[str, Source]:
         """The source of every split, by the split's name, or the source's own where it has no splits.
 
         Raises:
             FileNotFoundError: when nothing is there.
             ValueError: for an unknown layout or split.
         """
-        names = {split: split or Path(self.data.rstrip("/")).stem for split in self.splits}
+        splits: list[str | None] = [*comma_list(self.split, name="split")] or [None]
+        names = {split: split or Path(self.data.rstrip("/")).stem for split in splits}
         return {name: self._config(split, (1, 1)).open() for split, name in names.items()}
 
-    def read(
-        self, name: str, source: "Source", *, size: tuple[int, int], batch_size: int
-    ) -> "CaptionedPictures":
-        """The pictures of a split; bad ones left out are told on stderr."""
-        from tqdm import tqdm
-
-        from textok.data import EvalLoader
-        from textok.data.subset import spread
-        from textok.evaluation.captioned import CaptionedPictures
-
+    def read(self, name: str, source: Source, *, size: tuple[int, int], batch_size: int) -> CaptionedPictures:
+        """The pictures of a split; those that are left out are listed on stderr."""
         loader = EvalLoader(
             self._config(None, size), batch_size=batch_size, source=spread(source, self.limit)
         )
-        with tqdm(
-            loader, desc=f"{name}: reading", unit="batch", leave=False, disable=not is_first()
-        ) as batches:
+        title = f"{name}: reading"
+        with tqdm(loader, desc=title, unit="batch", leave=False, disable=not is_first()) as batches:
             pictures = CaptionedPictures.collect(name, batches)
         for bad in loader.bad.samples:
             note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
         return pictures
 
-    def _config(self, split: str | None, size: tuple[int, int]) -> "DataConfig":
-        from textok.data import DataConfig
-
+    def _config(self, split: str | None, size: tuple[int, int]) -> DataConfig:
         return DataConfig(
             source=self.data, split=split, size=size, require_captions=False, on_bad=self.on_bad
         )
+
+
+def budgets_of(words: Sequence[str], *, max_tokens: int, usual: Sequence[int]) -> list[int]:
+    """The budgets of a comma list; the usual ones when there are no words.
+
+    Raises:
+        ValueError: for words that are no numbers from 1 to the model's K.
+    """
+    items = comma_list(words, name="budgets")
+    if not all(item.isdecimal() for item in items):
+        raise ValueError(f"budgets: got {','.join(items)}, expected whole numbers and commas")
+    budgets = list(dict.fromkeys(map(int, items))) or list(usual)
+    check_budgets(budgets, max_tokens=max_tokens)
+    return budgets

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from textok.data.caption_forms import short, thing
 from textok.evaluation.alignment.mean_states import TextSource, caption_features
-from textok.evaluation.captioned import Caption, CaptionedPictures
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, lends_captions
 
-VARIANTS: tuple[Caption, ...] = ("short", "thing", "shuffled", "near")
+VARIANTS: tuple[CaptionCondition, ...] = ("short", "thing", "shuffled", "near")
 """First phrase only; the bare noun phrase; words in random order; the most similar caption of another thing."""
 
 SHUFFLE_SEED = 0
@@ -22,24 +22,26 @@ _ROWS = 1024  # captions compared with all others at a time
 
 
 def with_variants(
-    pictures: CaptionedPictures, names: Sequence[Caption], *, text: TextSource
+    pictures: CaptionedPictures, names: Sequence[CaptionCondition], *, text: TextSource | None
 ) -> CaptionedPictures:
     """The same pictures with some of the caption conditions ``VARIANTS``; other names are passed over.
 
     Args:
         pictures: with captions of the form "STYLE of NOUN PHRASE[, details]" or any other.
         names: caption conditions.
-        text: token states of captions, whose mean "near" is judged by; not called without it.
+        text: token states of captions, whose mean "near" is judged by; None where "near" is not among them.
 
     Raises:
         ValueError: for "near" when all captions name the same thing.
     """
-    asked = {name: _variant(name, pictures.captions, text=text) for name in names if name in VARIANTS}
-    return replace(pictures, variants={**pictures.variants, **asked})
+    variants = {name: _variant(name, pictures.captions, text=text) for name in names if name in VARIANTS}
+    return replace(pictures, variants={**pictures.variants, **variants})
 
 
-def _variant(name: Caption, captions: Sequence[str], *, text: TextSource) -> tuple[str, ...]:
+def _variant(name: CaptionCondition, captions: Sequence[str], *, text: TextSource | None) -> tuple[str, ...]:
     if name == "near":
+        if text is None:
+            raise ValueError("near: got no text encoder, expected one to compare captions with")
         places = near_misses(caption_features(captions, text=text), captions)
         return tuple(captions[i] for i in places)
     if name == "shuffled":
@@ -78,3 +80,33 @@ def near_misses(states: Float[Tensor, "n d"], captions: Sequence[str]) -> list[i
         unfit = (own[:, None] == ids[None, :]) | blank[None, :]
         found += (rows @ unit.T).masked_fill(unfit, -torch.inf).argmax(dim=1).tolist()
     return found
+
+
+def check_conditions(conditions: Sequence[CaptionCondition]) -> None:
+    """Check the names of caption conditions.
+
+    Raises:
+        ValueError: when there is none, or an unknown one.
+    """
+    expected = (*CONDITIONS, *VARIANTS)
+    if not conditions or not set(conditions) <= set(expected):
+        raise ValueError(f"captions: got {','.join(conditions)!r}, expected some of {','.join(expected)}")
+
+
+def usable_conditions(
+    pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
+) -> list[CaptionCondition]:
+    """The conditions that these pictures' captions allow; ["none"] when there is no other."""
+    captions = pictures.captions
+    special = {"none": True, "wrong": lends_captions(captions), "near": names_things(captions)}
+    captioned = any(caption.strip() for caption in captions)
+    return [name for name in conditions if special.get(name, captioned)] or ["none"]
+
+
+def why_unusable(pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]) -> str:
+    """Why these pictures' captions do not allow some conditions, in words."""
+    if not any(caption.strip() for caption in pictures.captions):
+        return "the pictures have no captions"
+    if list(conditions) == ["near"]:
+        return "all captions name the same thing"
+    return "all captions say the same"

@@ -1,18 +1,19 @@
 """A fixed set of captioned pictures to evaluate on, and the caption conditions it is evaluated under."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from textok.data import DataConfig, EvalLoader
 from textok.data.samples import Batch
 
-Caption = str
-"""A caption condition: "right" (the picture's own), "none", "wrong" (another picture's), or a variant's name."""
+CaptionCondition = str
+"""What the model reads: "right" (the picture's own caption), "none", "wrong" (another's), or a variant's name."""
 
-CAPTIONS: tuple[Caption, ...] = ("right", "none", "wrong")
+CONDITIONS: tuple[CaptionCondition, ...] = ("right", "none", "wrong")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class CaptionedPictures:
     """Pictures of one size in a fixed order, each with a key and a caption.
 
     Attributes:
-        split: what the set is called in rows and reports, such as "test-drawing".
+        split: the name of the set in rows and reports, such as "test-drawing".
         images: uint8 pictures (n, 3, h, w); a memory-mapped tensor does.
         captions: n captions.
         keys: n names.
@@ -31,13 +32,13 @@ class CaptionedPictures:
     images: UInt8[Tensor, "n 3 h w"]
     captions: tuple[str, ...]
     keys: tuple[str, ...]
-    variants: Mapping[Caption, tuple[str, ...]] = field(default_factory=dict)
+    variants: Mapping[CaptionCondition, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = {"images": len(self.images), "captions": len(self.captions), "keys": len(self.keys)}
         counts |= {f"captions '{name}'": len(captions) for name, captions in self.variants.items()}
         if len(set(counts.values())) != 1 or not self.keys:
-            raise ValueError(f"{self.split}: got {counts}; expected the same number of each, at least 1")
+            raise ValueError(f"{self.split}: got {counts}, expected the same number of each, at least 1")
 
     @classmethod
     def collect(
@@ -48,21 +49,56 @@ class CaptionedPictures:
         Raises:
             ValueError: when there is no picture.
         """
-        kept: list[Batch] = []
+        parts: list[Batch] = []
         count = 0
         for batch in batches:
-            kept.append(batch)
+            parts.append(batch)
             count += len(batch.keys)
             if limit is not None and count >= limit:
                 break
-        if not kept:
-            raise ValueError(f"{split}: found no picture; expected at least 1")
+        if not parts:
+            raise ValueError(f"{split}: got no picture, expected at least 1")
         return cls(
             split=split,
-            images=torch.cat([batch.images for batch in kept])[:limit],
-            captions=tuple(caption for batch in kept for caption in batch.captions)[:limit],
-            keys=tuple(key for batch in kept for key in batch.keys)[:limit],
+            images=torch.cat([batch.images for batch in parts])[:limit],
+            captions=tuple(caption for batch in parts for caption in batch.captions)[:limit],
+            keys=tuple(key for batch in parts for key in batch.keys)[:limit],
         )
+
+    @classmethod
+    def open(
+        cls,
+        source: str,
+        *,
+        split: str | None = None,
+        name: str | None = None,
+        side: int,
+        limit: int | None = None,
+    ) -> "CaptionedPictures":
+        """The pictures of a source, resized and cropped to squares.
+
+        Args:
+            source: any source of captioned pictures.
+            split: part of the source; not needed when it has only one.
+            name: of the set in rows and reports; the split's when None.
+            side: height and width in pixels.
+            limit: number of pictures, from the first; all when None.
+        """
+        config = DataConfig(source=source, split=split, size=(side, side))
+        loader = EvalLoader(config, batch_size=min(64, limit or 64))
+        return cls.collect(name or split or source, loader, limit=limit)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """The pictures in order, ``size`` at a time."""
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            yield Batch(
+                images=self.images[rows], captions=list(self.captions[rows]), keys=list(self.keys[rows])
+            )
+
+    def with_images(self, images: UInt8[Tensor, "n 3 h w"]) -> "CaptionedPictures":
+        """Other pictures under the same keys and captions."""
+        return replace(self, images=images)
 
     def spread(self, count: int) -> "CaptionedPictures":
         """``count`` pictures taken at even distances; all of them when there are no more than that.
@@ -76,30 +112,30 @@ class CaptionedPictures:
             [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
         )
 
-    def take(self, places: Sequence[int]) -> "CaptionedPictures":
-        """The pictures at these places, in this order."""
+    def take(self, indices: Sequence[int]) -> "CaptionedPictures":
+        """The pictures at these positions, in this order."""
         return replace(
             self,
-            images=self.images[list(places)],
-            captions=tuple(self.captions[i] for i in places),
-            keys=tuple(self.keys[i] for i in places),
-            variants={name: tuple(texts[i] for i in places) for name, texts in self.variants.items()},
+            images=self.images[list(indices)],
+            captions=tuple(self.captions[i] for i in indices),
+            keys=tuple(self.keys[i] for i in indices),
+            variants={name: tuple(texts[i] for i in indices) for name, texts in self.variants.items()},
         )
 
-    def captions_under(self, caption: Caption) -> tuple[str, ...]:
+    def captions_under(self, condition: CaptionCondition) -> tuple[str, ...]:
         """The n captions that the model gets under a condition.
 
         Raises:
             ValueError: for a condition that is neither a usual one nor a variant of this set.
         """
-        if caption in self.variants:
-            return self.variants[caption]
-        if caption not in CAPTIONS:
-            known = ", ".join((*CAPTIONS, *self.variants))
-            raise ValueError(f"captions: got {caption!r}; expected one of {known}")
-        if caption == "right":
+        if condition in self.variants:
+            return self.variants[condition]
+        if condition not in CONDITIONS:
+            expected = ", ".join((*CONDITIONS, *self.variants))
+            raise ValueError(f"captions: got {condition!r}, expected one of {expected}")
+        if condition == "right":
             return self.captions
-        return ("",) * len(self) if caption == "none" else wrong_captions(self.captions)
+        return ("",) * len(self) if condition == "none" else wrong_captions(self.captions)
 
     def __len__(self) -> int:
         return len(self.keys)

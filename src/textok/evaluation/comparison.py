@@ -8,8 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from textok.evaluation.metric_names import meaning
-from textok.evaluation.reconstruction import Row
-from textok.evaluation.results import CELL_FIELDS, Cell, Result, cell_of
+from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of
 
 DRAWS = 2000
 """Bootstrap resamples."""

@@ -10,21 +10,22 @@ from typing import Any
 
 import torch
 
-from textok.data import DataConfig, EvalLoader
 from textok.data.images import tensor_to_image
-from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
+from textok.evaluation.caption_variants import usable_conditions
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.demo_prompts import generate_prompts
-from textok.evaluation.metrics.paired import perceptual_per_image, ssim_per_image
+from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.metrics.paired import measure_pairs
+from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.gallery import Scores, Section
 from textok.evaluation.pages.report import Report, render_report
-from textok.evaluation.reconstruction import BUDGETS, Reconstructions, reconstruct_all
+from textok.evaluation.reconstruction import Reconstructions, usual_budgets
 from textok.models.checkpoint import shipped_folder
-from textok.objectives.quality import psnr_per_image
 from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pixels import to_unit
+from textok.pipeline.passes import decode_values, encode_pixels
 from textok.writing import write_text
 
 SHIPPED_PICTURES = "demo-pictures"
@@ -72,10 +73,10 @@ def write_demo(
         tokenizer: what the report is about.
         source: any source of captioned pictures; None takes the test pictures that travel with the package.
         split: part of ``source``.
-        limit: at most so many pictures of ``source``.
+        limit: number of pictures of ``source``, at most.
         batch_size: pictures at a time.
         pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
-        tell: is told what is being done.
+        tell: is called with a line about each step.
 
     Returns:
         The file.
@@ -83,20 +84,20 @@ def write_demo(
     Raises:
         ValueError: for a ``split`` without a ``source``, and for pictures without captions.
     """
-    kinds = load_pictures(source, split=split, limit=limit, size=tokenizer.model.config.image_size)
+    kinds = load_pictures(source, split=split, limit=limit, side=tokenizer.model.config.image_size)
     network = EffNetLite2().to(tokenizer.device)
-    say, sections = tell or (lambda _text: None), []
-    for found in kinds:
-        say(f"{found.split}: {len(found)} pictures, at every budget and caption condition")
-        sections.append(make_section(tokenizer, found, network, batch_size=batch_size))
-    say("speed" if pipeline is None else "speed, and pictures from captions")
+    report_progress, sections = tell or (lambda _text: None), []
+    for pictures in kinds:
+        report_progress(f"{pictures.split}: {len(pictures)} pictures, at every budget and caption condition")
+        sections.append(make_section(tokenizer, pictures, network, batch_size=batch_size))
+    report_progress("speed" if pipeline is None else "speed, and pictures from captions")
     report = Report(
         model_id=tokenizer.model_id,
         perceptual=f"perceptual_{network.name}",
         sections=sections,
         token_bytes={k: bytes_per_image(tokenizer.model, num_tokens=k) for k in sections[0].budgets},
         file_bytes=_file_bytes(kinds),
-        caption_bytes=statistics.fmean(len(c.encode()) for found in kinds for c in found.captions),
+        caption_bytes=statistics.fmean(len(c.encode()) for pictures in kinds for c in pictures.captions),
         speed=measure_speed(tokenizer, kinds[0]),
         facts=_facts(tokenizer),
         details=flatten(tokenizer.model.made_by),
@@ -109,20 +110,16 @@ def write_demo(
 
 
 def load_pictures(
-    source: str | Path | None, *, split: str | None, limit: int, size: int
+    source: str | Path | None, *, split: str | None, limit: int, side: int
 ) -> list[CaptionedPictures]:
     """The pictures by kind: those that travel with the package, or one kind from ``source``."""
     if source is None and split is not None:
-        raise ValueError(f"split: got {split!r} of no source; expected a source of pictures beside it")
+        raise ValueError(f"split: got {split!r} without a source, expected a source of pictures beside it")
     if source is None:
         folder = str(shipped_folder(SHIPPED_PICTURES))
-        return [_read(folder, name, split=name, limit=None, size=size) for name in KINDS]
-    return [_read(str(source), split or Path(source).stem, split=split, limit=limit, size=size)]
-
-
-def _read(source: str, name: str, *, split: str | None, limit: int | None, size: int) -> CaptionedPictures:
-    config = DataConfig(source=source, split=split, size=(size, size))
-    return CaptionedPictures.collect(name, EvalLoader(config, batch_size=limit or 32), limit=limit)
+        return [CaptionedPictures.open(folder, split=name, side=side) for name in KINDS]
+    name = split or Path(source).stem
+    return [CaptionedPictures.open(str(source), split=split, name=name, side=side, limit=limit)]
 
 
 def make_section(
@@ -130,20 +127,17 @@ def make_section(
 ) -> Section:
     """Reconstruct and score pictures of one kind, at the usual budgets and the model's longest."""
     config = tokenizer.model.config
-    budgets = sorted({k for k in BUDGETS if k < config.num_latents} | {config.num_latents})
     reads_captions = config.placement != "none"
-    varied = lends_captions(pictures.captions)  # else nobody has a wrong caption to lend
-    conditions: list[Caption] = [
-        c for c in CAPTIONS if c == "none" or (reads_captions and (c == "right" or varied))
-    ]
-    outputs = reconstruct_all(
-        tokenizer.model,
-        pictures,
-        text=lambda captions: tokenizer.text_encoder(captions),
-        budgets=budgets,
-        captions=conditions,
+    conditions: list[CaptionCondition] = usable_conditions(
+        pictures, CONDITIONS if reads_captions else ["none"]
+    )
+    evaluator = Evaluator(
+        model=tokenizer.model,
+        text=tokenizer.text_encoder if reads_captions else None,
+        network=network,
         batch_size=batch_size,
     )
+    outputs = evaluator.reconstruct(pictures, budgets=usual_budgets(config.num_latents), captions=conditions)
     title, note = KINDS.get(pictures.split, (pictures.split, ""))
     return Section(
         title=title, note=note, pictures=pictures, outputs=outputs, scores=score(pictures, outputs, network)
@@ -152,32 +146,33 @@ def make_section(
 
 @torch.no_grad()
 def score(pictures: CaptionedPictures, outputs: Reconstructions, network: FeatureNetwork) -> Scores:
-    """PSNR, SSIM and perceptual distance of every reconstruction."""
+    """The metrics of every single reconstruction."""
     features = network(pictures.images)
-    scores: Scores = {}
-    for cell, images in outputs.items():
-        columns = {
-            "psnr": psnr_per_image(pictures.images, images),
-            "ssim": ssim_per_image(pictures.images, images),
-            f"perceptual_{network.name}": perceptual_per_image(features, network(images)),
-        }
-        scores[cell] = {name: column.tolist() for name, column in columns.items()}
-    return scores
+    return {
+        cell: measure_pairs(
+            Pairs(
+                originals=pictures.images,
+                reconstructions=images,
+                original_features=features,
+                features=network(images),
+                network=network,
+            )
+        )
+        for cell, images in outputs.items()
+    }
 
 
 @torch.inference_mode()
 def measure_speed(tokenizer: ImageTokenizer, pictures: CaptionedPictures) -> dict[str, float]:
     """Pictures a second to and from all K tokens, in batches of 32, captions already encoded."""
-    places = [i % len(pictures) for i in range(32)]
-    images = to_unit(pictures.images[places].to(tokenizer.device)).to(tokenizer.dtype)
-    text = None
-    if tokenizer.model.config.placement != "none":
-        captions = [pictures.captions[i] for i in places]
-        text = tokenizer.text_encoder(captions).to(tokenizer.device, tokenizer.dtype)
-    latents = tokenizer.model.encode(images, text).latents
+    model, rows = tokenizer.model, [i % len(pictures) for i in range(32)]
+    images = pictures.images[rows].to(tokenizer.device)
+    text = tokenizer.text_of([pictures.captions[i] for i in rows])
+    latents, patch = encode_pixels(model, images, text).latents, model.config.patch_size
+    grid = (images.shape[2] // patch, images.shape[3] // patch)
     return {
-        "encode": len(places) / _seconds(lambda: tokenizer.model.encode(images, text)),
-        "decode": len(places) / _seconds(lambda: tokenizer.model.decode(latents, text)),
+        "encode": len(rows) / _seconds(lambda: encode_pixels(model, images, text)),
+        "decode": len(rows) / _seconds(lambda: decode_values(model, latents, text, grid=grid)),
     }
 
 

@@ -1,36 +1,13 @@
 """What the metrics' names in result files mean: which way is better, and how to say it to a reader."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
-
-@dataclass(frozen=True)
-class Meaning:
-    """What a metric says.
-
-    Attributes:
-        title: its name in words.
-        unit: written on its axis.
-        better: 1 when higher is better, -1 when lower is, 0 when it is a fact and not a score.
-    """
-
-    title: str
-    unit: str
-    better: int
-
-    @property
-    def advice(self) -> str:
-        """The title, with which way is better."""
-        return self.title + {1: ": higher is better", -1: ": lower is better", 0: ""}[self.better]
-
+from textok.evaluation.metrics.meaning import Meaning
+from textok.evaluation.metrics.paired import PICTURE_METRICS
 
 # By how the name begins: the whole name, or what stands before an underscore. Longer beginnings win.
-_BY_START = {
-    "psnr": Meaning("PSNR", "dB", 1),
-    "ssim": Meaning("SSIM", "similarity", 1),
-    "ms_ssim": Meaning("Multi-scale SSIM", "similarity", 1),
-    "perceptual": Meaning("Perceptual distance", "distance", -1),
+_BY_START = {metric.name: metric.meaning for metric in PICTURE_METRICS} | {
     "lpips": Meaning("LPIPS", "distance", -1),
     "fd": Meaning("Fréchet distance", "distance", -1),
     "fid": Meaning("FID", "distance", -1),
@@ -53,10 +30,8 @@ _BY_START = {
     "bits_per_image": Meaning("Size of a picture's codes at a fixed length", "bits", 0),
     "copied_share": Meaning("Pictures nearer to a training picture than 99 % of real ones", "share", -1),
 }
-# Facts about a score, told by how its name ends.
+# How the names of facts about a score end.
 _FACTS = ("_floor", "_original", "_standard_error", "_std", "_held_out")
-
-
 _JUDGES = {"_two_tower": "two-tower head", "_class_posterior": "class posteriors"}
 
 
@@ -66,8 +41,8 @@ def meaning(metric: str) -> Meaning:
     starts = [start for start in _BY_START if metric == start or metric.startswith(f"{start}_")]
     if not starts:
         return Meaning(metric.replace("_", " "), "", 0)
-    found = _BY_START[max(starts, key=len)]
-    title = found.title
+    known = _BY_START[max(starts, key=len)]
+    title = known.title
     if components := re.search(r"_pca(\d+)", metric):
         title += f" along {components[1]} directions"
     if "_unpaired" in metric:
@@ -77,5 +52,5 @@ def meaning(metric: str) -> Meaning:
     title += next((f" by {words}" for judge, words in _JUDGES.items() if judge in metric), "")
     for ending in _FACTS:
         if metric.endswith(ending) and not metric.endswith("_beside_floor"):
-            return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", found.unit, 0)
-    return Meaning(title, found.unit, found.better)
+            return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", known.unit, 0)
+    return Meaning(title, known.unit, known.better)

@@ -1,45 +1,62 @@
-"""How well a tokenizer reconstructs: every metric per split, caption condition and token budget.
+"""Everything that an evaluation of a tokenizer measures: of one rank, then of all of them.
 
-Protocol: a picture is encoded once per caption condition to all K latents; a budget of k keeps the first k of
-them; the decoder gets the same caption as the encoder. The same code runs inside training and on the command
-line.
-
-Every row also says what the encodings of its caption condition look like: the latents' statistics are those of all
-K tokens, whatever the row's budget; the codes' are those of its first k, so that bits are those of the budget.
+Every row also describes the encodings of its caption condition: the latents' statistics are those of all K tokens,
+whatever the row's budget; the codes' statistics are those of its first k, so that bits are those of the budget.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
-from textok.evaluation.alignment.mean_states import TextSource
-from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
-from textok.evaluation.metrics.semantics import Semantics
-from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.reconstruction_tally import ChannelRow, Row, Tally
-from textok.models.text import TextCondition
-from textok.models.tokenizer import Encoding, TexTok
-from textok.pixels import to_uint8, to_unit
+from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
+from textok.evaluation.encodings import EncodingRecord
+from textok.evaluation.merging import merge_metrics, merge_statistics, merge_sums
+from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics.paired import PairedMetrics
+from textok.evaluation.metrics.semantics import CaptionJudge, SemanticMetrics
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.results import ChannelRow, Row
+from textok.models.tokenizer import Encoding
 
 BUDGETS = (2, 4, 8, 16, 32)
+"""Numbers of tokens that a tokenizer is evaluated at, up to its own K."""
 
-Reconstructions = dict[tuple[Caption, int], UInt8[Tensor, "n 3 h w"]]
+Cell = tuple[CaptionCondition, int]
+"""Caption condition and budget."""
+
+Reconstructions = dict[Cell, UInt8[Tensor, "n 3 h w"]]
 """uint8 pictures by caption condition and budget."""
+
+
+def usual_budgets(max_tokens: int) -> list[int]:
+    """The usual budgets below the model's K, and K."""
+    return sorted({k for k in BUDGETS if k < max_tokens} | {max_tokens})
+
+
+def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> None:
+    """Check that there are budgets, and that the model has as many tokens.
+
+    Raises:
+        ValueError: when they are none, or one is not in 1..K.
+    """
+    if not budgets or not all(1 <= k <= max_tokens for k in budgets):
+        raise ValueError(
+            f"budgets: got {tuple(budgets)}, expected numbers from 1 to the model's {max_tokens} tokens"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionScores:
-    """What an evaluation found.
+    """The scores of one picture set.
 
     Attributes:
-        rows: one a caption condition and budget: split, captions, budget, count and the metrics by name.
-        per_image: one a picture, caption condition and budget: split, key, captions, budget and the metrics
-            that single pictures have (for bootstrap intervals).
-        latents: one a caption condition: split, captions, and lists of the mean and std of every channel.
+        rows: one row per caption condition and budget: split, captions, budget, count and the metrics by name.
+        per_image: one row per picture, caption condition and budget: split, key, captions, budget and the
+            metrics that single pictures have (for bootstrap intervals).
+        latents: one row per caption condition: split, captions, and lists of the mean and std of every channel.
     """
 
     rows: list[Row]
@@ -47,167 +64,119 @@ class ReconstructionScores:
     latents: list[ChannelRow]
 
 
-def evaluate_reconstruction(
-    model: TexTok,
-    pictures: CaptionedPictures,
-    *,
-    text: TextSource,
-    network: FeatureNetwork,
-    budgets: Sequence[int] = BUDGETS,
-    captions: Sequence[Caption] = CAPTIONS,
-    batch_size: int = 32,
-    rank: int = 0,
-    world_size: int = 1,
-    autocast: torch.dtype | None = None,
-    semantics: Semantics | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> ReconstructionScores:
-    """Score a tokenizer on a set of pictures.
+@dataclass(frozen=True, kw_only=True)
+class Originals:
+    """A batch of original pictures with their features.
+
+    Attributes:
+        images: uint8 pictures.
+        indices: their positions in the set.
+        features: by the network of the distances.
+        meaning: by the network of the semantic metrics; None when those are not measured.
+    """
+
+    images: UInt8[Tensor, "b 3 h w"]
+    indices: Int[Tensor, "b"]
+    features: ImageFeatures
+    meaning: ImageFeatures | None
+
+
+class MetricAccumulator:
+    """Running sums of all metrics.
 
     Args:
-        model: the tokenizer (EMA weights, for training); evaluated in eval mode, left as it was found.
-        pictures: the whole set, the same on every rank.
-        text: turns captions into the model's text; not called for the condition "none".
-        network: feature network of the perceptual and Fréchet distances, on the model's device.
-        budgets: numbers of tokens, at most the model's K.
+        network: feature network of the distances.
         captions: caption conditions.
-        batch_size: pictures at a time.
-        rank: this process; it takes every ``world_size``-th picture.
-        world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
-        autocast: number type to run the model in by autocast; None runs it in that of its weights.
-        semantics: judges of what the pictures say, on the model's device; give them the same ``network`` where
-            it is theirs, so that it runs once. None leaves those metrics out.
-        progress: told after every batch how many pictures are done more.
-
-    Raises:
-        ValueError: when a budget is not in 1..K.
+        budgets: numbers of tokens.
+        judge: of the set's right captions; None leaves the semantic metrics out.
+        num_codes: size of a discrete tokenizer's vocabulary, else None.
     """
-    _check_budgets(budgets, longest=model.config.num_latents)
-    device, size = next(model.parameters()).device, pictures.images.shape[-2:]
-    texts = {caption: pictures.captions_under(caption) for caption in captions}
-    judge = semantics.judge(pictures.captions) if semantics is not None else None
-    tally = Tally(network, captions=captions, budgets=budgets, judge=judge, num_codes=model.num_codes)
-    with eval_mode(model):
-        for indices in torch.arange(rank, len(pictures), world_size).split(batch_size):
-            originals = tally.add_originals(pictures.images[indices].to(device), indices)
-            for caption in captions:
-                condition = text_for(texts[caption], indices, text=text)
-                encoding = encode(model, originals.images, condition, autocast=autocast)
-                tally.add_encoding(caption, encoding)
-                for k in budgets:
-                    made = decode(model, encoding, condition, budget=k, size=size, autocast=autocast)
-                    tally.add((caption, k), originals, made)
-            if progress is not None:
-                progress(len(indices))
-    if world_size > 1:
-        tally.merge_ranks(device)
-    return ReconstructionScores(
-        rows=tally.rows(pictures), per_image=tally.per_image(pictures), latents=tally.latents(pictures)
-    )
 
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        *,
+        captions: Sequence[CaptionCondition],
+        budgets: Sequence[int],
+        judge: CaptionJudge | None,
+        num_codes: int | None,
+    ) -> None:
+        self.network, self.judge, self.num_codes = network, judge, num_codes
+        cells: list[Cell] = [(caption, k) for caption in captions for k in budgets]
+        self.paired = {cell: PairedMetrics.empty(network) for cell in cells}
+        self.semantic = {cell: SemanticMetrics() for cell in cells}
+        self.encodings = {caption: EncodingRecord() for caption in captions}
+        self.originals = SplitStatistics.empty(network.dim)
+        self.original_semantic = SemanticMetrics()
 
-def _check_budgets(budgets: Sequence[int], *, longest: int) -> None:
-    if not budgets or not all(1 <= k <= longest for k in budgets):
-        raise ValueError(
-            f"budgets: got {tuple(budgets)}; expected numbers from 1 to the model's {longest} tokens"
+    def add_originals(self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]) -> Originals:
+        """Count a batch of originals and return their features, which their reconstructions are compared with."""
+        features = self.network(images)
+        meaning = self._meaning(images, features)
+        self.originals = self.originals + SplitStatistics.of(features.pooled, indices)
+        if self.judge is not None and meaning is not None:
+            self.original_semantic.update(self.judge, meaning, indices=indices)
+        return Originals(images=images, indices=indices, features=features, meaning=meaning)
+
+    def add_encoding(self, caption: CaptionCondition, encoding: Encoding) -> None:
+        """Count the encodings of a batch, of all K tokens."""
+        self.encodings[caption].update(encoding)
+
+    def add(self, cell: Cell, originals: Originals, reconstructions: UInt8[Tensor, "b 3 h w"]) -> None:
+        """Count a batch of reconstructions."""
+        features, indices = self.network(reconstructions), originals.indices
+        self.paired[cell].update(
+            originals.images,
+            reconstructions,
+            indices=indices,
+            original_features=originals.features,
+            features=features,
+        )
+        meaning = self._meaning(reconstructions, features)
+        if self.judge is not None and meaning is not None:
+            self.semantic[cell].update(self.judge, meaning, indices=indices, originals=originals.meaning)
+
+    def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
+        if self.judge is None:
+            return None
+        return self.judge.semantics.features(images, known=features, by=self.network)
+
+    def merge_ranks(self, device: torch.device) -> None:
+        """Add up the sums of all ranks, on every rank; a collective call."""
+        self.paired = {cell: merge_metrics(metrics, device=device) for cell, metrics in self.paired.items()}
+        self.originals = merge_statistics(self.originals, device=device)
+        self.semantic = {cell: merge_sums(metrics) for cell, metrics in self.semantic.items()}
+        self.original_semantic = merge_sums(self.original_semantic)
+        self.encodings = {caption: merge_sums(record) for caption, record in self.encodings.items()}
+
+    def scores(self, pictures: CaptionedPictures) -> ReconstructionScores:
+        """The metrics of the whole set."""
+        return ReconstructionScores(
+            rows=self._rows(pictures), per_image=self._per_image(pictures), latents=self._latents(pictures)
         )
 
+    def _rows(self, pictures: CaptionedPictures) -> list[Row]:
+        latents = {caption: record.latent_row() for caption, record in self.encodings.items()}
+        return [
+            {"split": pictures.split, "captions": caption, "budget": k, "count": len(pictures)}
+            | paired.compute(self.originals)
+            | self.semantic[caption, k].compute(self.original_semantic)
+            | self.encodings[caption].code_row(k, num_codes=self.num_codes)
+            | latents[caption]
+            for (caption, k), paired in self.paired.items()
+        ]
 
-def text_for(captions: Sequence[str], indices: Int[Tensor, "b"], *, text: TextSource) -> TextCondition | None:
-    """The text of the pictures at ``indices``; None, without calling ``text``, when none has a caption."""
-    chosen = [captions[i] for i in indices.tolist()]
-    return text(chosen) if any(chosen) else None
+    def _latents(self, pictures: CaptionedPictures) -> list[ChannelRow]:
+        return [
+            {"split": pictures.split, "captions": caption, **record.channels()}
+            for caption, record in self.encodings.items()
+        ]
 
-
-def reconstruct(
-    model: TexTok,
-    images: UInt8[Tensor, "b 3 h w"],
-    text: TextCondition | None,
-    *,
-    budgets: Sequence[int],
-    autocast: torch.dtype | None = None,
-) -> dict[int, UInt8[Tensor, "b 3 h w"]]:
-    """Encode uint8 pictures once and decode the first k tokens for every budget k, to uint8 pictures."""
-    encoding, size = encode(model, images, text, autocast=autocast), images.shape[-2:]
-    return {k: decode(model, encoding, text, budget=k, size=size, autocast=autocast) for k in budgets}
-
-
-@torch.no_grad()
-def encode(
-    model: TexTok,
-    images: UInt8[Tensor, "b 3 h w"],
-    text: TextCondition | None,
-    *,
-    autocast: torch.dtype | None = None,
-) -> Encoding:
-    """Encode uint8 pictures to all K tokens."""
-    weights = next(model.parameters())
-    with _autocast(weights, autocast):
-        return model.encode(to_unit(images).to(weights.dtype), _text_like(weights, text))
-
-
-@torch.no_grad()
-def decode(
-    model: TexTok,
-    encoding: Encoding,
-    text: TextCondition | None,
-    *,
-    budget: int,
-    size: torch.Size,
-    autocast: torch.dtype | None = None,
-) -> UInt8[Tensor, "b 3 h w"]:
-    """Decode the first ``budget`` tokens to uint8 pictures of this height and width."""
-    weights, patch = next(model.parameters()), model.config.patch_size
-    grid = (size[0] // patch, size[1] // patch)
-    with _autocast(weights, autocast):
-        output = model.decode(encoding.latents[:, :budget], _text_like(weights, text), grid=grid)
-    return to_uint8(output.float())
-
-
-def _autocast(weights: Tensor, dtype: torch.dtype | None) -> AbstractContextManager:
-    return torch.autocast(weights.device.type, dtype) if dtype else nullcontext()
-
-
-def _text_like(weights: Tensor, text: TextCondition | None) -> TextCondition | None:
-    return None if text is None else text.to(weights.device, weights.dtype)
-
-
-def reconstruct_all(
-    model: TexTok,
-    pictures: CaptionedPictures,
-    *,
-    text: TextSource,
-    budgets: Sequence[int],
-    captions: Sequence[Caption] = CAPTIONS,
-    batch_size: int = 32,
-    autocast: torch.dtype | None = None,
-) -> Reconstructions:
-    """The reconstructions themselves, for every caption condition and budget: few pictures, to be looked at.
-
-    The arguments are those of :func:`evaluate_reconstruction`.
-    """
-    parts: dict[tuple[Caption, int], list[Tensor]] = {
-        (caption, k): [] for caption in captions for k in budgets
-    }
-    device = next(model.parameters()).device
-    with eval_mode(model):
-        for caption in captions:
-            texts = pictures.captions_under(caption)
-            for indices in torch.arange(len(pictures)).split(batch_size):
-                condition = text_for(texts, indices, text=text)
-                images = pictures.images[indices].to(device)
-                outputs = reconstruct(model, images, condition, budgets=budgets, autocast=autocast)
-                for k, output in outputs.items():
-                    parts[caption, k].append(output.cpu())
-    return {cell: torch.cat(found) for cell, found in parts.items()}
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode inside the block, in its former mode after it."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
+    def _per_image(self, pictures: CaptionedPictures) -> list[Row]:
+        return [
+            {"split": pictures.split, "captions": caption, "budget": k, "key": pictures.keys[i]}
+            | {name: column[place] for name, column in paired.per_image.items()}
+            | self.semantic[caption, k].of(i)
+            for (caption, k), paired in self.paired.items()
+            for i, place in sorted((index, place) for place, index in enumerate(paired.indices))
+        ]

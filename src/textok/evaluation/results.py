@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from textok.evaluation.metric_names import meaning
-from textok.evaluation.reconstruction_tally import ChannelRow, Row
 from textok.writing import finite, write_text
+
+Row = dict[str, str | int | float]
+"""One flat record of a table."""
+
+ChannelRow = dict[str, str | list[float]]
+"""The latents' channels of one split and caption condition: ``split``, ``captions``, ``mean`` and ``std``."""
 
 CELL_FIELDS = ("split", "captions", "budget", "guidance")
 """What tells rows apart; everything else in a row is a value."""

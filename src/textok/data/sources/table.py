@@ -26,8 +26,9 @@ from textok.data.samples import BadSample, BadSampleError, RawSample
 from textok.data.sources.folder import read_image_file
 
 if TYPE_CHECKING:
-    import datasets
     import pyarrow
+
+    import datasets
 
 # Row groups kept in memory; a window of shuffling holds as many as fit.
 CACHE_BYTES = 256 << 20

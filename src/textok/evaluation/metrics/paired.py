@@ -9,14 +9,19 @@ from functools import partial
 from math import fsum
 
 import torch
-from jaxtyping import Float, Float64, Int, UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.kernel_distance import kernel_distance
-from textok.evaluation.metrics.structural_similarity import MS_SSIM_SIDE, ms_ssim_per_image, ssim_per_image
+from textok.evaluation.metrics.perceptual import PERCEPTUAL
+from textok.evaluation.metrics.picture_metric import Pairs, PictureMetric
+from textok.evaluation.metrics.psnr import PSNR
+from textok.evaluation.metrics.structural_similarity import MS_SSIM, SSIM
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, distance_name, kernel_distance_name
-from textok.objectives.quality import psnr_per_image
+
+PICTURE_METRICS: tuple[PictureMetric, ...] = (PSNR, SSIM, MS_SSIM, PERCEPTUAL)
+"""The metrics of single pictures; a new one is one module that defines it, and its name here."""
 
 MIN_FRECHET = 16
 """Fréchet distances are not reported for fewer pictures than this."""
@@ -31,22 +36,13 @@ KERNEL_SEED = 0
 """Seed of the subsets of the kernel distance: the same in every cell of a table."""
 
 
-def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeatures) -> Float64[Tensor, "b"]:
-    """Distance of the feature maps of each pair, 0 for identical pictures.
-
-    At every stage both maps are scaled to unit length over channels; squared differences are summed over
-    channels and averaged over positions, then over stages. This is the form of LPIPS (Zhang et al. 2018,
-    section 3) without its learned channel weights, so its values are not LPIPS values.
-    """
-    distances = [
-        (_unit_channels(a) - _unit_channels(b)).square().sum(dim=1).mean(dim=(1, 2))
-        for a, b in zip(originals.stages, reconstructions.stages, strict=True)
-    ]
-    return torch.stack(distances).mean(dim=0).double()
-
-
-def _unit_channels(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    return torch.nn.functional.normalize(features, dim=1, eps=1e-6)
+def measure_pairs(pairs: Pairs) -> dict[str, list[float]]:
+    """Every metric of ``PICTURE_METRICS`` that applies: name of the column -> one value per pair."""
+    return {
+        metric.column(pairs.network): metric.measure(pairs).tolist()
+        for metric in PICTURE_METRICS
+        if metric.applies(pairs)
+    }
 
 
 @dataclass(kw_only=True)
@@ -56,7 +52,7 @@ class PairedMetrics:
     Attributes:
         network: the feature network that learned metrics are computed with and named after.
         indices: positions in the set of the pictures seen so far.
-        per_image: metric name -> one value a picture, in the order of ``indices``.
+        per_image: metric name -> one value per picture, in the order of ``indices``.
         statistics: features of the reconstructions, for the Fréchet distance.
     """
 
@@ -84,17 +80,16 @@ class PairedMetrics:
         ``features`` are the network's of the reconstructions, where the caller has them already.
         """
         features = features or self.network(reconstructions)
-        values = {
-            "psnr": psnr_per_image(originals, reconstructions),
-            "ssim": ssim_per_image(originals, reconstructions),
-        }
-        if min(originals.shape[-2:]) >= MS_SSIM_SIDE:
-            values["ms_ssim"] = ms_ssim_per_image(originals, reconstructions)
-        if features.stages:
-            values[f"perceptual_{self.network.name}"] = perceptual_per_image(original_features, features)
+        pairs = Pairs(
+            originals=originals,
+            reconstructions=reconstructions,
+            original_features=original_features,
+            features=features,
+            network=self.network,
+        )
         self.indices.extend(indices.tolist())
-        for name, column in values.items():
-            self.per_image.setdefault(name, []).extend(column.tolist())
+        for name, column in measure_pairs(pairs).items():
+            self.per_image.setdefault(name, []).extend(column)
         self.statistics = self.statistics + SplitStatistics.of(features.pooled, indices)
 
     def __add__(self, other: "PairedMetrics") -> "PairedMetrics":
@@ -137,25 +132,7 @@ class PairedMetrics:
             row[f"{name}_floor"] = distance(originals.odd, originals.even)
         name = kernel_distance_name(self.network)
         generator = torch.Generator().manual_seed(KERNEL_SEED)
-        found = kernel_distance(
+        distance = kernel_distance(
             originals.placed.half(odd=True), self.statistics.placed.half(odd=False), generator=generator
         )
-        return row | {name: found.value, f"{name}_standard_error": found.standard_error}
-
-
-def evaluate(
-    originals: UInt8[Tensor, "n 3 h w"],
-    reconstructions: UInt8[Tensor, "n 3 h w"],
-    *,
-    network: FeatureNetwork,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """All metrics of a set of pictures against their originals, both uint8 and in the same order."""
-    metrics, statistics = PairedMetrics.empty(network), SplitStatistics.empty(network.dim)
-    for indices in torch.arange(len(originals)).split(batch_size):
-        features = network(originals[indices])
-        statistics = statistics + SplitStatistics.of(features.pooled, indices)
-        metrics.update(
-            originals[indices], reconstructions[indices], indices=indices, original_features=features
-        )
-    return metrics.compute(statistics)
+        return row | {name: distance.value, f"{name}_standard_error": distance.standard_error}

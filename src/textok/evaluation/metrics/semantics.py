@@ -131,6 +131,13 @@ class CaptionJudge:
         return self.semantics.class_posterior.embed_images(_logits(features))
 
 
+def load_semantics(network: FeatureNetwork, device: torch.device | str) -> Semantics:
+    """The shipped judges; they share ``network`` where it is the one that they read."""
+    return Semantics.from_pretrained(
+        network=network if network.name == EffNetLite2.name else None, device=device
+    )
+
+
 def posterior_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
     """1 - total variation distance of two class posteriors given as logits: 0 when disjoint, 1 when equal.
 

@@ -5,6 +5,9 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from textok.evaluation.metrics.meaning import Meaning
+from textok.evaluation.metrics.picture_metric import PictureMetric
+
 SSIM_WINDOW = 11
 """Side of the Gaussian window in pixels."""
 
@@ -84,3 +87,16 @@ def _window_matrix(size: int, *, device: torch.device) -> Float64[Tensor, "posit
     for i, row in enumerate(matrix):
         row[i : i + SSIM_WINDOW] = window / window.sum()
     return matrix
+
+
+SSIM = PictureMetric(
+    name="ssim",
+    meaning=Meaning("SSIM", "similarity", 1),
+    measure=lambda pairs: ssim_per_image(pairs.originals, pairs.reconstructions),
+)
+MS_SSIM = PictureMetric(
+    name="ms_ssim",
+    meaning=Meaning("Multi-scale SSIM", "similarity", 1),
+    measure=lambda pairs: ms_ssim_per_image(pairs.originals, pairs.reconstructions),
+    applies=lambda pairs: min(pairs.originals.shape[-2:]) >= MS_SSIM_SIDE,
+)

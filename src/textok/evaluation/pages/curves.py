@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from textok.evaluation.captioned import CAPTIONS, Caption
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition
 from textok.evaluation.pages.grids import CAPTION_LABELS
 
 _WIDTH, _HEIGHT = 480, 280
@@ -15,7 +15,7 @@ _VARIANTS = 5  # colours of conditions that are not right, none or wrong, in rep
 
 
 def curve_chart(
-    lines: Mapping[Caption, Mapping[int, float]],
+    lines: Mapping[CaptionCondition, Mapping[int, float]],
     *,
     title: str,
     unit: str,
@@ -51,14 +51,14 @@ def curve_chart(
     return "\n".join(parts)
 
 
-def line_styles(conditions: Sequence[Caption]) -> dict[Caption, str]:
+def line_styles(conditions: Sequence[CaptionCondition]) -> dict[CaptionCondition, str]:
     """CSS class of every condition: its own name for the usual ones, ``variant-N`` for others."""
-    variants = [condition for condition in conditions if condition not in CAPTIONS]
+    variants = [condition for condition in conditions if condition not in CONDITIONS]
     numbered = {condition: f"variant-{i % _VARIANTS + 1}" for i, condition in enumerate(variants)}
     return {condition: numbered.get(condition, condition) for condition in conditions}
 
 
-def caption_label(condition: Caption) -> str:
+def caption_label(condition: CaptionCondition) -> str:
     """A condition in a reader's words."""
     return CAPTION_LABELS.get(condition, condition.replace("_", " "))
 
@@ -136,7 +136,7 @@ def _mark(style: str, x: float, y: float) -> str:
     return f'<path d="M{x:.1f} {y - 4.8:.1f} l4.8 4.8 l-4.8 4.8 l-4.8 -4.8 z"/>'
 
 
-def _names(ends: Mapping[Caption, float], styles: Mapping[Caption, str]) -> list[str]:
+def _names(ends: Mapping[CaptionCondition, float], styles: Mapping[CaptionCondition, str]) -> list[str]:
     """The conditions' names beside the ends of their lines, pushed apart where these are close."""
     parts, last = [], -math.inf
     floor = _HEIGHT - _BOTTOM - _LABEL_GAP * (len(ends) - 1)

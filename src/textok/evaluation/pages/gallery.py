@@ -9,11 +9,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.data.images import tensor_to_image
-from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.pages.grids import CAPTION_LABELS
 from textok.evaluation.reconstruction import Reconstructions
 
-Scores = dict[tuple[Caption, int], dict[str, list[float]]]
+Scores = dict[tuple[CaptionCondition, int], dict[str, list[float]]]
 """By caption condition and budget: metric name -> one value a picture."""
 
 
@@ -41,12 +41,12 @@ class Section:
         return sorted({k for _, k in self.outputs})
 
     @property
-    def conditions(self) -> list[Caption]:
+    def conditions(self) -> list[CaptionCondition]:
         """Caption conditions, the right caption first."""
         present = {condition for condition, _ in self.outputs}
-        return [condition for condition in CAPTIONS if condition in present]
+        return [condition for condition in CONDITIONS if condition in present]
 
-    def mean(self, condition: Caption, budget: int, metric: str) -> float:
+    def mean(self, condition: CaptionCondition, budget: int, metric: str) -> float:
         """Mean of a metric over the pictures."""
         values = self.scores[condition, budget][metric]
         return sum(values) / len(values)
@@ -90,14 +90,14 @@ def _card(section: Section, place: int, *, perceptual: str) -> str:
 </article>"""
 
 
-def _row(section: Section, condition: Caption, place: int, *, perceptual: str) -> str:
+def _row(section: Section, condition: CaptionCondition, place: int, *, perceptual: str) -> str:
     cells = "".join(
         _cell(section, condition, budget, place, perceptual=perceptual) for budget in section.budgets
     )
     return f'<tr class="{condition}"><th scope="row">{CAPTION_LABELS[condition]}</th>{cells}</tr>'
 
 
-def _cell(section: Section, condition: Caption, budget: int, place: int, *, perceptual: str) -> str:
+def _cell(section: Section, condition: CaptionCondition, budget: int, place: int, *, perceptual: str) -> str:
     values = section.scores[condition, budget]
     psnr, distance = values["psnr"][place], values[perceptual][place]
     rivals = [section.scores[other, budget]["psnr"][place] for other in section.conditions]

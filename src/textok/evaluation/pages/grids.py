@@ -1,53 +1,66 @@
-"""Picture grids for run folders and model cards: originals beside their reconstructions."""
+"""Picture grids for run folders and model cards: one PNG of pictures side by side, with words around them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from textok.data.images import tensor_to_image
-from textok.evaluation.captioned import Caption, CaptionedPictures
+from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
+from textok.evaluation.metrics.psnr import psnr_per_image
 from textok.evaluation.reconstruction import Reconstructions
-from textok.objectives.quality import psnr_per_image
 from textok.writing import replacing
 
-CAPTION_LABELS: dict[Caption, str] = {"right": "with caption", "none": "without", "wrong": "wrong caption"}
+CAPTION_LABELS: dict[CaptionCondition, str] = {
+    "right": "with caption",
+    "none": "without",
+    "wrong": "wrong caption",
+}
 
-_CELL = 128  # side of a shown picture
-_GAP = 6  # between the pictures of a budget
-_GROUP_GAP = 18  # between budgets
-_MARGIN = 16
-_HEADER = 44
-_FOOT = 44  # PSNR and caption under a row
+_CELL = 128  # width of a shown picture
+_GAP, _GROUP_GAP = 6, 18  # between columns, and between groups of columns
+_MARGIN, _LINE = 16, 20
 _INK, _FAINT, _RULE, _PAPER = (24, 24, 28), (112, 112, 122), (224, 224, 228), (255, 255, 255)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """Words above a column, and those above its group of columns."""
+
+    head: str = ""
+    group: str = ""
+
+
 def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -> Image.Image:
-    """One row a picture: original | with caption | without | wrong caption, at every budget, with the PSNR.
+    """One row per picture: original | with caption | without | wrong caption, at every budget, with the PSNR."""
+    cells = sorted(outputs, key=lambda cell: (cell[1], list(CAPTION_LABELS).index(cell[0])))
+    columns = [_Column(head="original")]
+    columns += [_Column(head=CAPTION_LABELS[c], group=f"{k} token{'s' * (k > 1)}") for c, k in cells]
+    psnr = [psnr_per_image(pictures.images, outputs[cell]).tolist() for cell in cells]
+    return _paint(
+        [[pictures.images[i], *(outputs[cell][i] for cell in cells)] for i in range(len(pictures))],
+        columns=columns,
+        words=pictures.captions,
+        notes=[["", *(f"{values[i]:.1f} dB" for values in psnr)] for i in range(len(pictures))],
+    )
+
+
+def sample_grid(
+    pictures: UInt8[Tensor, "r n 3 h w"], *, rows: Sequence[str], columns: Sequence[str] = ()
+) -> Image.Image:
+    """Generated pictures side by side with their prompt underneath.
 
     Args:
-        pictures: the originals.
-        outputs: their reconstructions, from :func:`textok.evaluation.reconstruction.reconstruct_all`.
+        pictures: r rows of n pictures.
+        rows: words under each row.
+        columns: words above each column; none when empty.
     """
-    cells = sorted(outputs, key=lambda cell: (cell[1], list(CAPTION_LABELS).index(cell[0])))
-    lefts = _column_positions(cells)
-    height, width = _shown_size(pictures.images.shape[2:])
-    right = lefts[-1] + width + _MARGIN
-    sheet = Image.new("RGB", (right, _HEADER + len(pictures) * (height + _FOOT) + _MARGIN), _PAPER)
-    _write_header(sheet, cells, lefts=lefts)
-    draw = ImageDraw.Draw(sheet)
-    psnr = {cell: psnr_per_image(pictures.images, outputs[cell]).tolist() for cell in cells}
-    for row, caption in enumerate(pictures.captions):
-        top = _HEADER + row * (height + _FOOT)
-        shown = [pictures.images[row], *(outputs[cell][row] for cell in cells)]
-        for left, pixels in zip(lefts, shown, strict=True):
-            sheet.paste(_fit(tensor_to_image(pixels), (width, height)), (left, top))
-            frame = (left - 1, top - 1, left + width, top + height)
-            draw.rectangle(frame, outline=_RULE)  # white pictures on white paper have an edge too
-        for left, cell in zip(lefts[1:], cells, strict=True):
-            _write(sheet, (left, top + height + 3), f"{psnr[cell][row]:.1f} dB", size=12, ink=_FAINT)
-        _write(sheet, (lefts[0], top + height + 20), caption, size=13, room=right - _MARGIN - lefts[0])
-    return sheet
+    heads = columns or [""] * pictures.shape[1]
+    return _paint([list(row) for row in pictures], columns=[_Column(head=head) for head in heads], words=rows)
 
 
 def save_picture(image: Image.Image, path: str | Path) -> Path:
@@ -57,47 +70,73 @@ def save_picture(image: Image.Image, path: str | Path) -> Path:
     return Path(path)
 
 
-def _column_positions(cells: Sequence[tuple[Caption, int]]) -> list[int]:
-    """Left edges of the original and of every cell; budgets stand apart from each other."""
-    lefts, budget = [_MARGIN], None
-    for _, k in cells:
-        lefts.append(lefts[-1] + _CELL + (_GAP if k == budget else _GROUP_GAP))
-        budget = k
+def _paint(
+    pictures: Sequence[Sequence[UInt8[Tensor, "3 h w"]]],
+    *,
+    columns: Sequence[_Column],
+    words: Sequence[str],
+    notes: Sequence[Sequence[str]] = (),
+) -> Image.Image:
+    """Rows of pictures of one size, with words under each row, and a note under each picture where there are any."""
+    lefts, top = _lefts(columns), _header(columns)
+    height = max(1, round(pictures[0][0].shape[1] * _CELL / pictures[0][0].shape[2]))
+    foot = 2 * _LINE if notes else _LINE
+    size = (lefts[-1] + _CELL + _MARGIN, top + len(pictures) * (height + foot) + _MARGIN)
+    sheet = Image.new("RGB", size, _PAPER)
+    _write_heads(sheet, columns, lefts)
+    for row, line in enumerate(pictures):
+        for left, pixels in zip(lefts, line, strict=True):
+            _paste(sheet, tensor_to_image(pixels), (left, top), (_CELL, height))
+        for left, note in zip(lefts, notes[row] if notes else (), strict=False):
+            _write(sheet, (left, top + height + 2), note, size=12, ink=_FAINT)
+        short = fitted_words(words[row], room=size[0] - 2 * _MARGIN, size=13)
+        top += height + foot
+        _write(sheet, (_MARGIN, top - _LINE + 2), short, size=13)
+    return sheet
+
+
+def _lefts(columns: Sequence[_Column]) -> list[int]:
+    """Left edges of the columns; groups stand apart from each other."""
+    lefts = [_MARGIN]
+    for before, column in pairwise(columns):
+        lefts.append(lefts[-1] + _CELL + (_GAP if column.group == before.group else _GROUP_GAP))
     return lefts
 
 
-def _write_header(sheet: Image.Image, cells: Sequence[tuple[Caption, int]], *, lefts: Sequence[int]) -> None:
-    _write(sheet, (lefts[0], 24), "original", size=13)
-    budget = None
-    for left, (caption, k) in zip(lefts[1:], cells, strict=True):
-        if k != budget:
-            _write(sheet, (left, 6), f"{k} token{'s' * (k > 1)}", size=14)
-            budget = k
-        _write(sheet, (left, 24), CAPTION_LABELS[caption], size=13, ink=_FAINT)
+def _header(columns: Sequence[_Column]) -> int:
+    """Height above the first row."""
+    lines = any(column.group for column in columns) + any(column.head for column in columns)
+    return _MARGIN + lines * _LINE
+
+
+def _write_heads(sheet: Image.Image, columns: Sequence[_Column], lefts: Sequence[int]) -> None:
+    base, group = _header(columns) - _LINE, ""
+    for column, left in zip(columns, lefts, strict=True):
+        if column.group != group:
+            group = column.group
+            _write(sheet, (left, base - _LINE), group, size=14)
+        _write(sheet, (left, base), column.head, size=13, ink=_FAINT)
+
+
+def _paste(sheet: Image.Image, image: Image.Image, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    # Small pictures are shown with sharp pixels, large ones without aliasing.
+    resampling = Image.Resampling.NEAREST if image.width < size[0] else Image.Resampling.LANCZOS
+    sheet.paste(image.resize(size, resampling), corner)
+    left, top = corner
+    # White pictures on white paper have an edge too.
+    ImageDraw.Draw(sheet).rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=_RULE)
 
 
 def _write(
-    sheet: Image.Image,
-    corner: tuple[int, int],
-    words: str,
-    *,
-    size: int,
-    ink: tuple[int, int, int] = _INK,
-    room: int | None = None,
+    sheet: Image.Image, corner: tuple[int, int], words: str, *, size: int, ink: tuple[int, int, int] = _INK
 ) -> None:
+    ImageDraw.Draw(sheet).text(corner, words, fill=ink, font=ImageFont.load_default(size=size))
+
+
+def fitted_words(words: str, *, room: int, size: int) -> str:
+    """The words, cut with an ellipsis where they are wider than ``room`` pixels."""
     font = ImageFont.load_default(size=size)
     short = words
-    while room is not None and len(short) > 1 and font.getlength(short) > room:
+    while len(short) > 1 and font.getlength(short) > room:
         short = short[:-2].rstrip() + "…"
-    ImageDraw.Draw(sheet).text(corner, short, fill=ink, font=font)
-
-
-def _shown_size(size: Sequence[int]) -> tuple[int, int]:
-    height, width = size
-    return max(1, round(height * _CELL / width)), _CELL
-
-
-def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    # Small pictures are shown with sharp pixels, large ones without aliasing.
-    enlarged = image.width < size[0]
-    return image.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    return short

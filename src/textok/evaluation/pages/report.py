@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from textok.evaluation.captioned import Caption
+from textok.evaluation.captioned import CaptionCondition
 from textok.evaluation.pages.curves import curve_chart
 from textok.evaluation.pages.document import html_page, plain_table
 from textok.evaluation.pages.gallery import Section, gallery
 from textok.evaluation.pages.grids import CAPTION_LABELS
 from textok.evaluation.pages.prompts import PromptSection, prompt_gallery
-from textok.evaluation.reconstruction import Row
+from textok.evaluation.results import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def _means(section: Section, perceptual: str) -> str:
 </tbody></table></div>"""
 
 
-def _mean_cell(section: Section, condition: Caption, budget: int, perceptual: str) -> str:
+def _mean_cell(section: Section, condition: CaptionCondition, budget: int, perceptual: str) -> str:
     marked = []
     for metric, form, best in (("psnr", "{:.2f}", max), (perceptual, "{:.3f}", min)):
         values = {c: section.mean(c, budget, metric) for c in section.conditions}

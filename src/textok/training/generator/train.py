@@ -18,7 +18,7 @@ from textok.pipeline.stopping import polite_stop
 from textok.training.generator.config import GeneratorRun
 from textok.training.generator.setup import fitted
 from textok.training.generator.step import loss_of, micro_rows, step_draws
-from textok.training.generator.validation import Preview, export
+from textok.training.generator.validation import Validation, export
 from textok.training.launch import start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
 from textok.training.parallel import distribute
@@ -67,7 +67,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     state = TrainState(model, ema, parallel, optimizers, loader, guard, means)
     step = state.resume(folder, rank=rank)
-    preview = Preview(run, cache, accelerator=accelerator, parallel=parallel)
+    preview = Validation(run, cache, accelerator=accelerator, parallel=parallel)
     if shown:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")

@@ -1,4 +1,4 @@
-"""What a generator run shows of itself: the loss on held-out latents, a grid of pictures, and the exported model."""
+"""Validation of a generator's training: the loss on held-out latents, a grid of pictures, and the exported model."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from textok.data.latents import LatentBatch, LatentCache, Manifest
-from textok.evaluation.pages.grids import save_picture
-from textok.evaluation.pages.sample_grid import sample_grid
+from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.models.checkpoint import CLASS_CAPTIONS_FILE, encode_config
 from textok.models.conditions import ConditionConfig
 from textok.models.generators import Generator, build_generator
@@ -26,7 +25,7 @@ from textok.writing import write_json
 HELD_OUT_BATCH = 64
 
 
-class Preview:
+class Validation:
     """Scores and draws with the EMA weights; the grid's tokenizer is loaded when it is first needed."""
 
     def __init__(
@@ -60,7 +59,7 @@ class Preview:
         """The loss at every budget, with the same noise and times each time."""
         assert self.held_out is not None
         rows = min(len(self.held_out), self.config.count)
-        found = {}
+        losses = {}
         for budget in self.budgets:
             draws = step_generator(self.run_config.seed, step=0, stream=f"held out {budget}")
             total = 0.0
@@ -69,8 +68,8 @@ class Preview:
                 part = self._part(batch, budget=budget)
                 with self.accelerator.autocast():
                     total += float(loss_of(model, part, self.run_config, draws=draws)) * len(batch.keys)
-            found[f"val/loss_k{budget}"] = total / rows
-        return found
+            losses[f"val/loss_k{budget}"] = total / rows
+        return losses
 
     def _part(self, batch: LatentBatch, *, budget: int) -> MicroRows:
         tokens = batch.latents if batch.codes is None else batch.codes
@@ -97,10 +96,10 @@ class Preview:
         settings: dict[str, Any] = {"steps": self.config.steps, "guidance": self.config.guidance}
         if self.run_config.model.condition.kind == "class":
             count = min(len(self.config.prompts), self.run_config.model.condition.num_classes)
-            names, asked = [f"class {i}" for i in range(count)], {"labels": list(range(count))}
+            names, request = [f"class {i}" for i in range(count)], {"labels": list(range(count))}
         else:
-            names, asked = list(self.config.prompts), {"prompts": list(self.config.prompts)}
-        columns = [pipeline(num_tokens=k, output="uint8", **asked, **settings) for k in self.budgets]
+            names, request = list(self.config.prompts), {"prompts": list(self.config.prompts)}
+        columns = [pipeline(num_tokens=k, output="uint8", **request, **settings) for k in self.budgets]
         grid = sample_grid(
             torch.stack(columns, dim=1), rows=names, columns=[f"{k} tokens" for k in self.budgets]
         )

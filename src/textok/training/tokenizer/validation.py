@@ -1,4 +1,4 @@
-"""What a training run shows of itself: scores and pictures of the EMA weights, and the exported model."""
+"""Validation of a tokenizer's training: scores and pictures of the EMA weights, and the exported model."""
 
 from dataclasses import replace
 from itertools import islice
@@ -10,19 +10,19 @@ from accelerate import Accelerator
 
 from textok.data import TrainLoader
 from textok.data.samples import Batch
-from textok.evaluation.captioned import CAPTIONS, Caption, CaptionedPictures, lends_captions
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, lends_captions
+from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.metric_names import meaning
 from textok.evaluation.metrics.paired import MIN_FRECHET
-from textok.evaluation.networks import EffNetLite2
+from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.grids import reconstruction_grid, save_picture
-from textok.evaluation.reconstruction import Row, evaluate_reconstruction, reconstruct_all
+from textok.evaluation.results import Row
 from textok.models.checkpoint import encode_config
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cached_text import CachedText
-from textok.pixels import to_unit
+from textok.pipeline.passes import encode_pixels
 from textok.training.run_folder import RunFolder, environment
 from textok.training.tokenizer.config import TokenizerRun
-
-LOWER_IS_BETTER = ("perceptual_effnet_lite2", "fd_effnet_lite2")
 
 
 class Validation:
@@ -40,7 +40,7 @@ class Validation:
         self.config, self.pictures, self.text = run.validation, pictures, text
         self.loader, self.autocast = loader, None if autocast == torch.float32 else autocast
         self.name = run.name
-        self.captions: tuple[Caption, ...] = CAPTIONS if text is not None else ("none",)
+        self.captions: tuple[CaptionCondition, ...] = CONDITIONS if text is not None else ("none",)
         if not lends_captions(pictures.captions):  # nobody has a wrong caption to lend
             self.captions = tuple(caption for caption in self.captions if caption != "wrong")
         if run.validation.best_by.startswith("fd_") and len(pictures) < MIN_FRECHET:
@@ -50,29 +50,23 @@ class Validation:
             )
         self.budgets = tuple(k for k in run.validation.budgets if k <= run.model.num_latents)
         self.budgets = self.budgets or (run.model.num_latents,)
-        self.network: EffNetLite2 | None = None
+        self.network: FeatureNetwork | None = None
         self.best: dict[str, float] = {}
 
     def run(self, model: TexTok, folder: RunFolder, *, step: int, accelerator: Accelerator) -> None:
         """Score, log, draw, and export the weights when they are the best so far; all ranks call."""
-        if self.network is None:
-            self.network = EffNetLite2().to(accelerator.device)
-        scores = evaluate_reconstruction(
-            model,
+        evaluator = self._evaluator(model, accelerator.device)
+        scores = evaluator.score(
             self.pictures,
-            text=self.text or _no_text,
-            network=self.network,
             budgets=self.budgets,
             captions=self.captions,
-            batch_size=self.config.batch_size,
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
-            autocast=self.autocast,
         )
         if not accelerator.is_main_process:
             return
         folder.log(step, {f"val/{k}": v for row in scores.rows for k, v in flat(row).items()})
-        self._draw(model, folder, step=step)
+        self._draw(evaluator, folder.path / "grids" / f"step-{step:08d}.png")
         self._keep_best(model, folder, scores.rows, step=step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,23 +77,27 @@ class Validation:
         """Go on from a saved best score."""
         self.best = state
 
-    def _draw(self, model: TexTok, folder: RunFolder, *, step: int) -> None:
-        shown = self.pictures.spread(self.config.pictures)
-        made = reconstruct_all(
-            model,
-            shown,
-            text=self.text or _no_text,
-            budgets=self.budgets,
-            captions=self.captions,
+    def _evaluator(self, model: TexTok, device: torch.device) -> Evaluator:
+        if self.network is None:
+            self.network = EffNetLite2().to(device)
+        return Evaluator(
+            model=model,
+            text=self.text,
+            network=self.network,
+            batch_size=self.config.batch_size,
             autocast=self.autocast,
         )
-        save_picture(reconstruction_grid(shown, made), folder.path / "grids" / f"step-{step:08d}.png")
+
+    def _draw(self, evaluator: Evaluator, path: Path) -> None:
+        pictures = self.pictures.spread(self.config.pictures)
+        outputs = evaluator.reconstruct(pictures, budgets=self.budgets, captions=self.captions)
+        save_picture(reconstruction_grid(pictures, outputs), path)
 
     def _keep_best(self, model: TexTok, folder: RunFolder, rows: list[Row], *, step: int) -> None:
         metric = self.config.best_by
-        chosen = [float(row[metric]) for row in rows if row["captions"] == self.captions[0]]
-        value = sum(chosen) / len(chosen)
-        sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+        values = [float(row[metric]) for row in rows if row["captions"] == self.captions[0]]
+        value = sum(values) / len(values)
+        sign = meaning(metric).better
         if not self.best or sign * value > sign * self.best["value"]:
             self.best = {"step": step, "value": value}
             measure_latents(model, first_batches(self.loader), self.text)
@@ -110,32 +108,23 @@ class Validation:
             )
 
 
-def _no_text(captions: Any) -> Any:
-    raise AssertionError("a tokenizer without text was asked for captions")
-
-
 def flat(row: Row) -> dict[str, float]:
     """Metrics of one row, named ``CAPTIONS/BUDGET/METRIC``."""
     where = f"{row['captions']}/{row['budget']}"
     return {f"{where}/{name}": float(v) for name, v in row.items() if isinstance(v, float)}
 
 
-@torch.no_grad()
-def measure_latents(
-    model: TexTok,
-    batches: list[Batch],
-    text: CachedText | None,
-) -> None:
+def measure_latents(model: TexTok, batches: list[Batch], text: CachedText | None) -> None:
     """Set the latent mean and standard deviation per channel from training pictures with their captions."""
     device = next(model.parameters()).device
     model.eval()
     model.latent_mean.zero_()
     model.latent_std.fill_(1.0)
-    found = []
+    parts = []
     for batch in batches:
         condition = None if text is None else text(batch.captions).to(device)
-        found.append(model.encode(to_unit(batch.images.to(device)), condition).latents.flatten(0, 1))
-    latents = torch.cat(found).double()
+        parts.append(encode_pixels(model, batch.images, condition).latents.flatten(0, 1))
+    latents = torch.cat(parts).double()
     model.latent_mean.copy_(latents.mean(0))
     model.latent_std.copy_(latents.std(0).clamp(min=1e-6))
 

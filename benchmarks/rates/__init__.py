@@ -1,0 +1,1 @@
+"""The parts of ``rate_distortion.py``: coding pictures, counting bytes, and the page."""

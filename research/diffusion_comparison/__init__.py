@@ -1,0 +1,1 @@
+"""Rectified flow against noise prediction, on the same latents."""

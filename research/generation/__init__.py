@@ -1,0 +1,1 @@
+"""The generation study: the same generator on the tokens of several tokenizers."""

@@ -1,0 +1,45 @@
+"""Scores of the arms of a study: computed once, then read from a file beside the arm."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from textok.evaluation.generation import GenerationScores
+from textok.evaluation.metrics.semantics import Semantics
+from textok.evaluation.networks import EffNetLite2, Enlarged
+from textok.evaluation.reconstruction import ReconstructionScores
+from textok.evaluation.results import Result, read_result, write_result
+from textok.training.run_folder import environment, steps_of
+
+FEATURE_SIDE = 128
+SCORES_FILE = "scores.json"
+
+
+def scores_in(
+    path: Path, settings: Mapping[str, Any], evaluate: Callable[[], ReconstructionScores | GenerationScores]
+) -> Result:
+    """The scores in a file if they were computed with these settings; else computed now and written there."""
+    if path.is_file() and (result := read_result(path)).settings == settings:
+        return result
+    scores = evaluate()
+    write_result(
+        path,
+        settings=settings,
+        rows=scores.rows,
+        per_image=scores.per_image,
+        made_by=environment(),
+    )
+    return read_result(path)
+
+
+def is_finished(folder: Path, *, steps: int) -> bool:
+    """Whether the weights in a run folder come from its last step."""
+    return steps_of(folder / "weights") == steps
+
+
+@cache
+def judges(side: int, device: str) -> Semantics:
+    """The networks of every evaluation of a study, loaded once; small pictures are enlarged to ``side``."""
+    network = Enlarged(EffNetLite2().to(device), side=side)
+    return Semantics.from_pretrained(network=network, device=device)

@@ -1,0 +1,210 @@
+"""The evaluation of a tokenizer: one place puts together the model, its text and the networks that score it.
+
+Protocol: a picture is encoded once per caption condition to all K latents; a budget of k keeps the first k of
+them; the decoder gets the same caption as the encoder. Training, the commands, the demo, the research scripts and
+the benchmarks all evaluate here.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+
+from textok.evaluation.alignment.mean_states import TextSource
+from textok.evaluation.caption_variants import with_variants
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
+from textok.evaluation.metrics.semantics import Semantics, load_semantics
+from textok.evaluation.networks import FeatureNetwork
+from textok.evaluation.protocol import WRONG_CAPTION, protocol
+from textok.evaluation.reconstruction import (
+    BUDGETS,
+    MetricAccumulator,
+    Reconstructions,
+    ReconstructionScores,
+    check_budgets,
+)
+from textok.models.text import TextCondition
+from textok.models.text_encoder import TextEncoder
+from textok.models.tokenizer import Encoding, TexTok
+from textok.pipeline.passes import decode_values, encode_pixels
+from textok.pixels import to_uint8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """A tokenizer with everything that scores it.
+
+    Attributes:
+        model: the tokenizer (EMA weights, in training); evaluated in eval mode, left in the mode it was in.
+        text: turns captions into the model's text; None for a tokenizer that reads none.
+        network: feature network of the perceptual and Fréchet distances, on the model's device.
+        semantics: judges whether pictures fit their captions, on the model's device. Give them the same
+            ``network`` where it is theirs, so that it runs once. None leaves those metrics out.
+        batch_size: pictures at a time.
+        autocast: dtype to run the model in; None runs it in the dtype of its weights.
+    """
+
+    model: TexTok
+    text: TextSource | None
+    network: FeatureNetwork
+    semantics: Semantics | None = None
+    batch_size: int = 32
+    autocast: torch.dtype | None = None
+
+    @classmethod
+    def load(
+        cls,
+        model: TexTok,
+        network: FeatureNetwork,
+        *,
+        semantics: bool,
+        batch_size: int = 32,
+        autocast: torch.dtype | None = None,
+    ) -> "Evaluator":
+        """Load the model's text encoder and, where asked, the judges of captions, on the model's device."""
+        device, config = _device(model), model.config
+        text = None
+        if config.placement != "none":
+            text = TextEncoder.from_pretrained(
+                config.text_encoder, max_tokens=config.max_text_tokens, device=device
+            )
+        return cls(
+            model=model,
+            text=text,
+            network=network,
+            semantics=load_semantics(network, device) if semantics else None,
+            batch_size=batch_size,
+            autocast=autocast,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the numbers depend on besides the pictures."""
+        return {
+            "task": "reconstruction",
+            "model": self.model.model_id,
+            "text_encoder": self.model.config.text_encoder,
+            "precision": "float32" if self.autocast is None else f"{_name(self.autocast)} autocast",
+            "wrong_caption": WRONG_CAPTION,
+            "seed": "0 for the subsets of the kernel distance and the order of shuffled words",
+        } | protocol(self.network, self.semantics)
+
+    def score(
+        self,
+        pictures: CaptionedPictures,
+        *,
+        budgets: Sequence[int] = BUDGETS,
+        captions: Sequence[CaptionCondition] = CONDITIONS,
+        rank: int = 0,
+        world_size: int = 1,
+        progress: Callable[[int], object] | None = None,
+    ) -> ReconstructionScores:
+        """Every metric of a picture set, by caption condition and budget.
+
+        Args:
+            pictures: the whole set, the same on every rank.
+            budgets: numbers of tokens, at most the model's K.
+            captions: caption conditions.
+            rank: this process; it takes every ``world_size``-th picture.
+            world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
+            progress: is called after every batch with its number of pictures.
+
+        Raises:
+            ValueError: when a budget is not in 1..K.
+        """
+        model, device = self.model, _device(self.model)
+        check_budgets(budgets, max_tokens=model.config.num_latents)
+        texts = {caption: pictures.captions_under(caption) for caption in captions}
+        judge = None if self.semantics is None else self.semantics.judge(pictures.captions)
+        metrics = MetricAccumulator(
+            self.network, captions=captions, budgets=budgets, judge=judge, num_codes=model.num_codes
+        )
+        with eval_mode(model):
+            for indices in torch.arange(rank, len(pictures), world_size).split(self.batch_size):
+                originals = metrics.add_originals(pictures.images[indices].to(device), indices)
+                for caption in captions:
+                    text = self._text_for(texts[caption], indices)
+                    encoding = self._encode(originals.images, text)
+                    metrics.add_encoding(caption, encoding)
+                    for k in budgets:
+                        images = self._decode(encoding, text, budget=k, size=originals.images.shape[-2:])
+                        metrics.add((caption, k), originals, images)
+                if progress is not None:
+                    progress(len(indices))
+        if world_size > 1:
+            metrics.merge_ranks(device)
+        return metrics.scores(pictures)
+
+    def reconstruct(
+        self,
+        pictures: CaptionedPictures,
+        *,
+        budgets: Sequence[int] = BUDGETS,
+        captions: Sequence[CaptionCondition] = CONDITIONS,
+    ) -> Reconstructions:
+        """The reconstructions themselves, in main memory, by caption condition and budget."""
+        parts: dict[tuple[CaptionCondition, int], list[Tensor]] = {
+            (caption, k): [] for caption in captions for k in budgets
+        }
+        with eval_mode(self.model):
+            for caption in captions:
+                texts = pictures.captions_under(caption)
+                for indices in torch.arange(len(pictures)).split(self.batch_size):
+                    text, images = self._text_for(texts, indices), pictures.images[indices]
+                    encoding = self._encode(images, text)
+                    for k in budgets:
+                        output = self._decode(encoding, text, budget=k, size=images.shape[-2:])
+                        parts[caption, k].append(output.cpu())
+        return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
+
+    def with_variants(
+        self, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
+    ) -> CaptionedPictures:
+        """The pictures with those of the conditions that are made of their right captions.
+
+        "near" is judged by the text encoder of the judges, whatever the tokenizer reads.
+        """
+        text = None
+        if "near" in conditions and self.semantics is not None:
+            text = self.semantics.text
+        elif "near" in conditions:
+            text = TextEncoder.from_pretrained(device=_device(self.model))
+        return with_variants(pictures, conditions, text=text)
+
+    def _text_for(self, captions: Sequence[str], indices: Int[Tensor, "b"]) -> TextCondition | None:
+        """The text of the pictures at ``indices``; None, without calling the encoder, when none has a caption."""
+        texts = [captions[i] for i in indices.tolist()]
+        return self.text(texts) if self.text is not None and any(texts) else None
+
+    def _encode(self, images: UInt8[Tensor, "b 3 h w"], text: TextCondition | None) -> Encoding:
+        return encode_pixels(self.model, images, text, autocast=self.autocast)
+
+    def _decode(
+        self, encoding: Encoding, text: TextCondition | None, *, budget: int, size: torch.Size
+    ) -> UInt8[Tensor, "b 3 h w"]:
+        patch, latents = self.model.config.patch_size, encoding.latents[:, :budget]
+        grid = (size[0] // patch, size[1] // patch)
+        return to_uint8(decode_values(self.model, latents, text, grid=grid, autocast=self.autocast))
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode inside the block, and in its former mode after it."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,183 @@
+"""Sets of pictures to judge as sets: any source, or an ADM ``.npz`` of samples."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from textok.data import (
+    Batch,
+    DataConfig,
+    EvalLoader,
+    Source,
+    fit_image,
+    image_to_tensor,
+    tensor_to_image,
+)
+from textok.data.files import fingerprint_files
+from textok.data.images import DRAWN_SIZE, stored_size
+from textok.evaluation.adm import read_adm
+
+MAX_CAPTION_BYTES = 256 << 20
+
+Captions = Mapping[str, str] | Sequence[str]
+"""By key, or one per picture in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSet:
+    """Pictures of one size, in order.
+
+    Attributes:
+        name: the source, or the file.
+        split: part of the source.
+        size: height and width that every picture is resized and cropped to.
+        stored: the source, or the pictures themselves of an ``.npz``.
+        captions: captions to take instead of those of the source.
+    """
+
+    name: str
+    split: str | None
+    size: tuple[int, int]
+    stored: Source | UInt8[Tensor, "n 3 h w"]
+    captions: Captions | None = None
+
+    def __post_init__(self) -> None:
+        captions = self.captions
+        if captions is None or isinstance(captions, Mapping):
+            return
+        if len(captions) != len(self):
+            raise ValueError(
+                f"captions: got a list of {len(captions)} for {len(self)} pictures; expected one each"
+            )
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Which pictures these are, for a result file."""
+        fingerprint = getattr(self.stored, "fingerprint", None)
+        return {
+            "data": self.name,
+            "split": self.split,
+            "count": len(self),
+            "fingerprint": fingerprint or fingerprint_files([Path(self.name)], len(self)),
+        }
+
+    @property
+    def captioned(self) -> bool:
+        """Whether any picture has a caption."""
+        if self.captions is not None:
+            return bool(self.captions)
+        return not isinstance(self.stored, Tensor) and next(self.stored.captions(), None) is not None
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """The pictures with their keys and captions; "" for none.
+
+        Raises:
+            ValueError: when the given captions do not fit the pictures.
+        """
+        start = 0
+        for batch in self._stored_batches(batch_size):
+            if self.captions is not None:
+                batch = replace(batch, captions=_captions_of(self.captions, batch.keys, start))
+            yield batch
+            start += len(batch)
+
+    def _stored_batches(self, batch_size: int) -> Iterator[Batch]:
+        if not isinstance(self.stored, Tensor):
+            config = _config(self.name, self.split, self.size)
+            yield from EvalLoader(config, batch_size=batch_size, source=self.stored)
+            return
+        for rows in torch.arange(len(self.stored)).split(batch_size):
+            keys = [str(row) for row in rows.tolist()]
+            yield Batch(images=_fitted(self.stored[rows], self.size), keys=keys, captions=[""] * len(keys))
+
+
+def open_pictures(
+    name: str,
+    *,
+    split: str | None = None,
+    size: tuple[int, int] | None = None,
+    captions: Captions | None = None,
+) -> PictureSet:
+    """Open a source, or the pictures of an ADM ``.npz``.
+
+    Args:
+        name: the source or the file.
+        split: part of the source.
+        size: None takes that of the first picture.
+        captions: instead of those of the source.
+
+    Raises:
+        FileNotFoundError: when nothing is there.
+        ValueError: for an unknown layout, an ``.npz`` without pictures, or a split of one, which has none.
+    """
+    if not name.endswith(".npz"):
+        source = _config(name, split, (1, 1)).open()
+        picture = source.read(0).image
+        size = size or (stored_size(picture) if isinstance(picture, bytes) else DRAWN_SIZE)
+        return PictureSet(name=name, split=split, size=size, stored=source, captions=captions)
+    if split is not None:
+        raise ValueError(f"{name}: got split {split!r}, expected none: an .npz file has no splits")
+    pictures = read_adm(name).pictures
+    if pictures is None:
+        raise ValueError(f"{name}: got mean and covariance only, expected pictures (arr_0)")
+    return of_pictures(name, pictures, size=size, captions=captions)
+
+
+def of_pictures(
+    name: str,
+    pictures: UInt8[Tensor, "n 3 h w"],
+    *,
+    size: tuple[int, int] | None = None,
+    captions: Captions | None = None,
+) -> PictureSet:
+    """The pictures of the file ``name``, at their own size when it is None."""
+    height, width = pictures.shape[2:]
+    return PictureSet(name=name, split=None, size=size or (height, width), stored=pictures, captions=captions)
+
+
+def read_captions_file(file: Path) -> Captions:
+    """Captions by key (a JSON object) or in order (a JSON list).
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for anything else.
+    """
+    if file.stat().st_size > MAX_CAPTION_BYTES:
+        raise ValueError(f"{file}: over the limit of {MAX_CAPTION_BYTES:,} bytes for captions")
+    expected = "expected a JSON object {key: caption}, or a list of captions in the order of the pictures"
+    try:
+        captions = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON: {error}; {expected}") from error
+    texts = captions.values() if isinstance(captions, dict) else captions
+    if not isinstance(captions, dict | list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{file}: got a JSON {type(captions).__name__}; {expected}")
+    return captions
+
+
+def _captions_of(captions: Captions, keys: Sequence[str], start: int) -> list[str]:
+    if not isinstance(captions, Mapping):
+        return list(captions[start : start + len(keys)])
+    missing = [key for key in keys if key not in captions]
+    if missing:
+        raise ValueError(f"captions: got none for the picture {missing[0]!r}, expected one for every key")
+    return [captions[key] for key in keys]
+
+
+def _config(name: str, split: str | None, size: tuple[int, int]) -> DataConfig:
+    return DataConfig(source=name, split=split, size=size, require_captions=False)
+
+
+def _fitted(images: UInt8[Tensor, "b 3 _ _"], size: tuple[int, int]) -> UInt8[Tensor, "b 3 _ _"]:
+    if tuple(images.shape[2:]) == size:
+        return images
+    return torch.stack([image_to_tensor(fit_image(tensor_to_image(image), size)) for image in images])
