@@ -5,12 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from textok.models.tokenizer import TexTok, TexTokConfig
+from tiny import tiny_model, write_pictures
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "evaluation_speed.py"
 
@@ -18,17 +15,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "evaluation_speed.py"
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """A tiny model and a few captioned pictures."""
-    torch.manual_seed(0)
-    depth = {"encoder_depth": 1, "decoder_depth": 1}
-    config = TexTokConfig(image_size=32, patch_size=8, dim=32, num_heads=2, num_latents=4, **depth)
-    TexTok(config).save_pretrained(tmp_path / "model", name="tiny")
-    generator, lines = np.random.default_rng(0), []
-    (tmp_path / "pictures").mkdir()
-    for i in range(20):
-        pixels = np.kron(generator.integers(0, 256, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i:02d}.png")
-        lines.append(json.dumps({"file_name": f"{i:02d}.png", "text": f"{i % 7} squares"}))
-    (tmp_path / "pictures" / "metadata.jsonl").write_text("\n".join(lines))
+    tiny_model().save_pretrained(tmp_path / "model", name="tiny")
+    write_pictures(tmp_path / "pictures", [f"{i % 7} squares" for i in range(20)], side=32)
     return tmp_path / "model", tmp_path / "pictures"
 
 

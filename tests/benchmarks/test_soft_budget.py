@@ -12,10 +12,11 @@ import torch
 from textok.budgets.search import KnownCurves
 from textok.codec import coded_sizes
 from textok.data import DataConfig, EvalLoader
+from textok.models.bottleneck import KLConfig
 from textok.models.text import TextCondition
-from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.heads.quality_predictor import PredictorRun, train_predictor
+from tiny import tiny_model
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 COUNTS = {"falls": 1, "mean": 24, "tokens": 40, "promise": 16, "captions": 12, "time": 7}
@@ -38,12 +39,9 @@ def rows_of(script: ModuleType, *words: object, out: Path, monkeypatch: pytest.M
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny tokenizer that reads the lengths of captions."""
-    torch.manual_seed(0)
-    depth = {"encoder_depth": 1, "decoder_depth": 1}
-    config = TexTokConfig(
-        image_size=32, patch_size=8, dim=32, num_heads=2, num_latents=8, text_dim=6, **depth
+    tiny_model(KLConfig(latent_dim=8), num_latents=8, text_dim=6).save_pretrained(
+        tmp_path / "model", name="tiny"
     )
-    TexTok(config).save_pretrained(tmp_path / "model", name="tiny")
 
     def text_of(_self: ImageTokenizer, captions: list[str]) -> TextCondition:
         states = [torch.full((min(1, len(text)), 6), float(len(text))) for text in captions]
