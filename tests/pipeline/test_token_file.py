@@ -54,6 +54,11 @@ def test_round_trip(
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_same_tokens_are_the_same_bytes(tmp_path: Path) -> None:
+    files = [save_tokens(some_tokens(), tmp_path / str(i)).read_bytes() for i in range(8)]
+    assert set(files) == {files[0]}
+
+
 @pytest.mark.parametrize(("top", "size"), [(255, 1), (256, 2), (40_000, 4), (2**31, 8)])
 def test_codes_take_the_smallest_type(tmp_path: Path, top: int, size: int) -> None:
     tokens = some_tokens(2, values=torch.tensor([[0, 1, 2], [3, 4, top]]))

@@ -62,10 +62,13 @@ def decode(
     """
     if captions is not None and no_captions:
         raise ValueError("captions: got both --captions and --no-captions, expected one of them")
+    if not tokens.is_file():
+        raise FileNotFoundError(f"{tokens}: no such file")
     check_target(out, sources=[tokens], overwrite=overwrite)
     keys = tuple(dict.fromkeys(chain.from_iterable(key)))
     texts = None if captions is None else read_captions(captions)
     tokenizer, lost = model.load(), list[str]()
+    num_tokens = tokenizer.model.budget(num_tokens)
     sampling = {"steps": steps, "guidance": guidance, "seed": seed}
     job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
     job |= {"num_tokens": num_tokens, "keys": keys, "captions": texts, "no_captions": no_captions} | sampling
@@ -75,7 +78,7 @@ def decode(
         for part in parts:
             if not count:
                 goes_on = _begin(out, tokens, job)
-            part = part if num_tokens is None else part.first(min(num_tokens, part.num_tokens))
+            part = part.first(min(num_tokens, part.num_tokens))
             part = _captioned(part, texts, no_captions=no_captions, warn=not count)
             files = [out / names.of(name) for name in part.keys]
             if not (goes_on and all(file.is_file() for file in files)):
@@ -101,8 +104,6 @@ def _parts(
     lost: list[str],
 ) -> Iterator[Tokens]:
     """The pictures of a file, as many at a time as are decoded together; ``lost`` gets what cannot be read."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such token file")
     if not is_ttk(file):
         tokens = load_tokens(file)
         tokenizer.check_made_here(tokens)

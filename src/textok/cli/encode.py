@@ -99,10 +99,10 @@ class Parts:
 
     def open(self, identity: str) -> None:
         """Begin, or go on, with the parts of this data."""
-        file, job = self.folder / "job.json", self._job | {"data": identity}
-        if not file.is_file() or json_format.loads(file.read_text()) != job:
+        self._job |= {"data": identity}
+        file = self.folder / "job.json"
+        if not file.is_file() or json_format.loads(file.read_text()) != self._job:
             self.remove()
-            write_json(file, job)
 
     def note(self, number: int) -> dict[str, Any] | None:
         """What was noted of a finished part; None of one that is not finished."""
@@ -111,6 +111,8 @@ class Parts:
 
     def save(self, number: int, tokens: list[Tokens], note: Mapping[str, Any]) -> None:
         """Keep a finished part."""
+        if not (self.folder / "job.json").is_file():
+            write_json(self.folder / "job.json", self._job)
         if tokens:
             file = self.folder / f"{number:06d}.safetensors"
             save_tokens(Tokens.concat(tokens), file, dtype=self.dtype)

@@ -47,8 +47,9 @@ def reconstruct(
     most = tokenizer.model.config.num_latents
     chosen = check_budgets(budgets or (max(1, most // 16), max(1, most // 4), most), max_tokens=most)
     names, psnr = PictureNames(), defaultdict[tuple[str, int], list[float]](list)
-    mark_folder(out, "grids of reconstructed pictures")
     for batch in pictures.batches(tokenizer, batch_size=model.batch_size):
+        if not psnr:
+            mark_folder(out, "grids of reconstructed pictures")
         outputs = _reconstruct(tokenizer, batch, chosen)
         for cell, pixels in outputs.items():
             psnr[cell].extend(psnr_per_image(batch.images, pixels).tolist())

@@ -242,7 +242,7 @@ class Pipeline:
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
         text = self.tokenizer.text_of([request.caption for request in requests])
-        return to_uint8(self.tokenizer.decode_values(tokens, text, **decoding)).cpu()
+        return to_uint8(self.tokenizer.decode_values(tokens, text, generator=randoms, **decoding)).cpu()
 
     def _condition(self, requests: Sequence[Request]) -> Condition:
         """What the generator reads."""

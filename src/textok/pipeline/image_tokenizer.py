@@ -20,6 +20,7 @@ from textok.pipeline.precision import Precision, inference_dtype, torch_device
 from textok.pipeline.remembered_text import RememberedText
 from textok.pipeline.tokens import Tokens
 from textok.pixels import to_uint8, to_unit
+from textok.sampling.random import Random
 
 Captions = str | Sequence[str | None] | None
 Output = Literal["pil", "uint8", "float"]
@@ -257,7 +258,7 @@ class ImageTokenizer:
         lengths: Int[Tensor, "b"] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
-        generator: torch.Generator | None = None,
+        generator: Random | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode one batch to pictures in [-1, 1], not clamped, on the tokenizer's device.
 

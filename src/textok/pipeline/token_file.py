@@ -6,12 +6,12 @@ Nothing in such a file is executed or trusted: ``load_tokens`` checks all of it.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from textok.pipeline.tokens import Tokens
@@ -58,9 +58,22 @@ def save_tokens(
         metadata = {"format": FORMAT, "version": str(VERSION), "tokens": strict_json(header)}
     except ValueError as error:
         raise ValueError(f"{path}: keys, captions or settings: {error}") from error
-    with replacing(path) as temporary:
-        save_file(_stored(tokens, dtype), temporary, metadata=metadata)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        _write(file, _stored(tokens, dtype), metadata)
     return path
+
+
+def _write(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """As ``safetensors`` does, whose order of the metadata is another in every call: the same bytes each time."""
+    names = {torch.float16: "F16", torch.float32: "F32", torch.uint8: "U8"}
+    names |= {torch.int16: "I16", torch.int32: "I32", torch.int64: "I64"}
+    ((name, tensor),) = tensors.items()
+    offsets = [0, tensor.numel() * tensor.element_size()]
+    entry = {"dtype": names[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+    header = json.dumps({"__metadata__": dict(metadata), name: entry}, ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    file.write(len(header).to_bytes(8, "little") + header)
+    file.write(tensor.numpy().data)
 
 
 def _stored(tokens: Tokens, dtype: StoredDtype) -> dict[str, Tensor]:
