@@ -1,9 +1,13 @@
 """What a terminal shows: names and captions that cannot command it, and progress that nothing can depend on."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from tqdm import tqdm
+
+Item = TypeVar("Item")
 
 
 def printable(text: str) -> str:
@@ -57,3 +61,11 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def with_progress(items: Iterable[Item], total: int, *, unit: str, title: str = "") -> Iterator[Item]:
+    """The items, with a progress bar that counts them."""
+    with Progress(total, unit=unit, title=title) as progress:
+        for item in items:
+            yield item
+            progress.update()

@@ -185,10 +185,12 @@ def test_the_command(
     assert "exam" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("bar", ["shown", "hidden"])
 def test_text_is_read_where_the_tokenizer_reads_it(
-    icons: Path, tokenizer: ImageTokenizer, monkeypatch: pytest.MonkeyPatch
+    bar: str, icons: Path, tokenizer: ImageTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The captions of the pictures reach encoder and decoder."""
+    """The captions of the pictures reach encoder and decoder, and no more pictures without a progress bar."""
+    monkeypatch.setenv("TQDM_DISABLE", str(int(bar == "hidden")))
     seen: list[list[str]] = []
 
     def text_of(_self: ImageTokenizer, captions: list[str]) -> TextCondition | None:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from textok.display import Progress
 from textok.writing import replacing
 
 _FORMAT = "textok-captions-1"
@@ -193,11 +194,9 @@ class CaptionCache:
         )
 
     def _encode(self, lacking: list[str], encode: Encode, *, batch_size: int, progress: bool) -> None:
-        from tqdm import tqdm
-
         pending: list[Tensor] = []
         done, written_at = 0, time.monotonic()
-        with tqdm(total=len(lacking), desc="captions", unit="caption", disable=not progress) as bar:
+        with Progress(len(lacking), unit="caption", title="captions", shown=progress) as bar:
             for start in range(0, len(lacking), batch_size):
                 batch = lacking[start : start + batch_size]
                 pending.extend(states.to(device="cpu", dtype=_STORED) for states in encode(batch))

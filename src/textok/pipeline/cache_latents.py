@@ -1,7 +1,6 @@
 """Run a tokenizer over captioned pictures once and keep its latents, so that generators train without it."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
@@ -26,6 +24,7 @@ from textok.data.latent_shards import (
     write_shard,
 )
 from textok.data.subset import SourceSubset
+from textok.display import Progress, note
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cached_text import CachedText
 from textok.pipeline.precision import Precision, inference_dtype
@@ -125,7 +124,7 @@ def cache_latents(
     encoder = RowEncoder(run, model, device=device, dtype=dtype)
     shards = [range(first, min(first + run.shard_pictures, count)) for first in firsts]
     own = sum(len(places) for places in shards[rank::world])
-    with polite_stop() as stop, tqdm(total=own, unit="image", disable=rank != 0) as bar:
+    with polite_stop() as stop, Progress(own, unit="image", shown=rank == 0) as bar:
         for number in range(rank, len(shards), world):
             places = shards[number]
             if is_kept(out, manifest, number):
@@ -175,7 +174,7 @@ def is_kept(out: Path, manifest: Manifest, number: int) -> bool:
             return False
         check_shard(out, entry)
     except (ValueError, KeyError) as error:
-        print(f"textok: made anew: {error}", file=sys.stderr)
+        note(f"made anew: {error}")
         return False
     return True
 
@@ -255,7 +254,7 @@ class RowEncoder:
         self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
         self.dtype = None if dtype == torch.float32 else dtype
 
-    def rows(self, source: Source, bar: tqdm, stop: StopRequest) -> Rows | None:
+    def rows(self, source: Source, bar: Progress, stop: StopRequest) -> Rows | None:
         """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
 
         Bad pictures that the policy leaves out are told on stderr.
@@ -273,7 +272,7 @@ class RowEncoder:
                     parts.append(self._encoded(batch, form, mirrored=True))
             bar.update(len(batch))
         for bad in loader.bad.samples:
-            print(f"textok: left out '{bad.key}' in {bad.shard}: {bad.reason}", file=sys.stderr)
+            note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
         return joined(parts)
 
     def _nothing(self) -> Rows:

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from textok.data import DataConfig, EvalLoader
+from textok.display import Progress, with_progress
 from textok.evaluation.alignment import (
     TwoTower,
     TwoTowerConfig,
@@ -174,7 +174,7 @@ def fit(run: AlignmentRun, data: AlignmentData) -> TwoTower:
             weight_decay=run.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(run, step))
-        for rows in tqdm(_batches(run, count), total=run.steps, desc="two-tower", unit="step"):
+        for rows in with_progress(_batches(run, count), run.steps, unit="step", title="two-tower"):
             sizes = torch.randint(len(data.images), (run.batch_size,))
             images = head.embed_images(data.images[sizes, rows])
             captions = head.embed_captions(data.captions[rows])
@@ -227,11 +227,13 @@ def _seen(
     loader: EvalLoader, network: EffNetLite2, *, limit: int | None, name: str
 ) -> Iterator[tuple[Float[Tensor, "b i"], list[str]]]:
     total = min(len(loader.source), limit or len(loader.source))
-    with tqdm(total=total, desc=name, unit="image") as bar:
+    count = 0
+    with Progress(total, unit="image", title=name) as progress:
         for batch in loader:
             yield network(batch.images).pooled, batch.captions
-            bar.update(min(len(batch), total - bar.n))
-            if bar.n >= total:
+            progress.update(len(batch))
+            count += len(batch)
+            if count >= total:
                 return
 
 

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm import tqdm
 
 from textok.budgets.curves import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.data import DataConfig, EvalLoader
 from textok.data.samples import Batch
+from textok.display import Progress, with_progress
 from textok.models.checkpoint import encode_config
 from textok.objectives.quality import MeasureName, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
@@ -221,7 +221,7 @@ def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorCo
         _set_scales(head, data)
         optimizer = torch.optim.AdamW(head.parameters(), lr=run.lr, weight_decay=run.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(run, step))
-        for _ in tqdm(range(run.steps), desc="quality predictor", unit="step"):
+        for _ in with_progress(range(run.steps), run.steps, unit="step", title="quality predictor"):
             rows = torch.randint(len(data), (run.batch_size,))
             told = _told(head, data, rows)
             loss = F.smooth_l1_loss(told / head.curve_std, data.quality[rows] / head.curve_std, beta=0.3)
@@ -291,9 +291,11 @@ def _loader(run: PredictorRun, split: str | None, *, side: int) -> EvalLoader:
 def _batches(loader: EvalLoader, *, limit: int | None, name: str) -> Iterator[Batch]:
     """Batches until there are ``limit`` pictures."""
     total = min(len(loader.source), limit or len(loader.source))
-    with tqdm(total=total, desc=name, unit="image") as bar:
+    count = 0
+    with Progress(total, unit="image", title=name) as progress:
         for batch in loader:
             yield batch
-            bar.update(min(len(batch), total - bar.n))
-            if bar.n >= total:
+            progress.update(len(batch))
+            count += len(batch)
+            if count >= total:
                 return
