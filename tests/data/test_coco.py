@@ -59,9 +59,11 @@ def test_the_folder_is_a_source_too(tmp_path: Path, photos: list[RawSample]) -> 
     assert len(open_source(tmp_path)) == len(open_source(tmp_path, "val2017")) == 4
     write_coco(tmp_path, photos[:2], split="train2017", folder="train2017")
     assert len(open_source(tmp_path, "train2017")) == 2
-    for split in (None, "test"):
-        with pytest.raises(ValueError, match=r"train2017.*val2017"):
-            open_source(tmp_path, split)
+    both = open_source(tmp_path)
+    assert len(both) == 6 and len({both.read(i).key for i in range(6)}) == 6
+    assert list(both.splits) == ["train2017", "val2017"]
+    with pytest.raises(ValueError, match=r"train2017.*val2017"):
+        open_source(tmp_path, "test")
 
 
 def test_pictures_elsewhere_are_named(tmp_path: Path, photos: list[RawSample]) -> None:
@@ -76,7 +78,6 @@ def test_pictures_elsewhere_are_named(tmp_path: Path, photos: list[RawSample]) -
         open_source(tmp_path / "gone.json")
 
 
-@pytest.mark.slow
 def test_batches_take_the_first_caption(tmp_path: Path, photos: list[RawSample]) -> None:
     config = DataConfig(source=str(write_coco(tmp_path, photos)), size=(64, 64))
     [batch] = EvalLoader(config, batch_size=8)
@@ -105,8 +106,8 @@ def test_a_huge_file_is_not_read(
     tmp_path: Path, photos: list[RawSample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write_coco(tmp_path, photos)
-    monkeypatch.setattr("textok.data.sources.coco.MAX_ANNOTATION_BYTES", 100)
-    with pytest.raises(ValueError, match="100 bytes"):
+    monkeypatch.setattr("textok.data.sources.lists.MAX_LIST_BYTES", 100)
+    with pytest.raises(ValueError, match="of 100"):
         open_source(file)
 
 

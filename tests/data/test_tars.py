@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 
 import pytest
@@ -7,10 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from textok.data import open_source
+from textok.data.files import File
+from textok.data.records import Fields
 from textok.data.samples import BadSampleError
-from textok.data.sources.tar_index import index_tar
+from textok.data.sources.tar import tar_members
 
 PICTURE = b"stands for a picture: indexing and reading never decode" * 9
+
+
+def keys_of(path):
+    source = open_source(path)
+    return [source.read(i).key for i in range(len(source))]
+
+
 MEMBERS = {"a.png": PICTURE, "a.txt": b"x", "b.png": PICTURE, "b.txt": b"y"}
 
 
@@ -23,10 +34,10 @@ def test_a_truncated_tar_is_an_error_or_loses_nothing(data, tmp_path, write_tar)
     cut = data.draw(st.integers(0, len(whole)))
     (tmp_path / "cut.tar").write_bytes(whole[:cut])
     if cut >= end:
-        assert len(index_tar(tmp_path / "cut.tar").keys) == 2
+        assert keys_of(tmp_path / "cut.tar") == ["a", "b"]
     elif cut % 512 or cut == 0:  # a cut between members cannot be told from a smaller tar
         with pytest.raises(ValueError, match=r"cut\.tar:"):
-            index_tar(tmp_path / "cut.tar")
+            open_source(tmp_path / "cut.tar")
 
 
 def test_a_damaged_header_in_the_middle_is_an_error(tmp_path, write_tar):
@@ -37,14 +48,30 @@ def test_a_damaged_header_in_the_middle_is_an_error(tmp_path, write_tar):
     content[offset : offset + 8] = b"\xff" * 8
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"damaged.* {offset}"):
-        index_tar(path)
+        open_source(path)
 
 
-def test_a_compressed_tar_is_an_error(tmp_path, write_tar):
-    path = write_tar(tmp_path / "x.tar", MEMBERS)
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(ValueError, match="decompress"):
-        index_tar(path)
+@pytest.mark.parametrize(("name", "pack"), [("x.tgz", gzip), ("x.tar.xz", lzma), ("x.tar", bz2)])
+def test_a_compressed_tar_is_unpacked_once(name, pack, tmp_path, monkeypatch, write_tar):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plain = write_tar(tmp_path / "x.plain", MEMBERS).read_bytes()
+    (tmp_path / name).write_bytes(pack.compress(plain))
+    assert keys_of(tmp_path / name) == keys_of(tmp_path / name) == ["a", "b"]
+    assert len(list((tmp_path / "cache").rglob("*.tar"))) == 1
+    (tmp_path / name).write_bytes(pack.compress(plain)[:-30])
+    with pytest.raises(ValueError, match=f"{name}: damaged"):
+        open_source(tmp_path / name)
+
+
+def test_joined_tars_are_read_to_the_end(tmp_path, write_tar):
+    one = write_tar(tmp_path / "1.tar", MEMBERS).read_bytes()
+    other = write_tar(tmp_path / "2.tar", {"c.png": PICTURE}).read_bytes()
+    (tmp_path / "both.tar").write_bytes(one + other)
+    source = open_source(tmp_path / "both.tar")
+    assert keys_of(tmp_path / "both.tar") == ["a", "b", "c"] and source.read(2).image == PICTURE
+    (tmp_path / "both.tar").write_bytes(one + b"no tar" * 200 + other)
+    with pytest.raises(ValueError, match=f"damaged header at byte {len(one)}"):
+        open_source(tmp_path / "both.tar")
 
 
 def test_a_negative_size_does_not_loop(tmp_path):
@@ -55,7 +82,7 @@ def test_a_negative_size_does_not_loop(tmp_path):
     header[148:155] = b"%06o\0" % sum(header)
     (tmp_path / "x.tar").write_bytes(bytes(header) + bytes(1024))
     with pytest.raises(ValueError, match=r"x\.tar"):
-        index_tar(tmp_path / "x.tar")
+        open_source(tmp_path / "x.tar")
 
 
 def test_a_huge_member_is_a_bad_sample_and_is_not_read(tmp_path, monkeypatch, write_tar):
@@ -69,15 +96,15 @@ def test_a_huge_member_is_a_bad_sample_and_is_not_read(tmp_path, monkeypatch, wr
         file.truncate(len(content) + 512 + huge.size + 1024)
     source = open_source(path)
     with pytest.raises(BadSampleError, match=r"'a'.*314,572,800"):
-        source.read(0)
-    assert source.read(1).image == PICTURE
+        source.read(1)
+    assert source.read(0).image == PICTURE
 
 
 def test_a_tar_changed_after_indexing_is_a_bad_sample(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", MEMBERS)
     source = open_source(path)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(BadSampleError, match="ends inside"):
+    with pytest.raises(BadSampleError, match="ends inside the sample"):
         source.read(1)
 
 
@@ -95,43 +122,67 @@ def test_links_and_other_members_are_passed_over(tmp_path):
         info = tarfile.TarInfo("b.png")
         info.size = len(PICTURE)
         tar.addfile(info, io.BytesIO(PICTURE))
-    assert index_tar(path).keys.tolist() == [b"b"]
+    assert keys_of(path) == ["b"]
 
 
 def test_double_keys_and_no_pictures(tmp_path, write_tar):
-    path = write_tar(tmp_path / "x.tar", {"a.png": PICTURE, "a.webp": PICTURE})
-    with pytest.raises(ValueError, match=r"'a'.*two members"):
-        index_tar(path)
-    assert len(index_tar(path, image_ending=".webp").keys) == 1
+    path = write_tar(tmp_path / "x.tar", {"a.png": PICTURE, "a.webp": PICTURE[:9], "a.txt": b"x"})
+    assert keys_of(path) == ["a.png", "a.webp"]
+    only = open_source(path, fields=Fields(image=".webp"))
+    assert (len(only), only.read(0).key, only.read(0).image) == (1, "a", PICTURE[:9])
+    with tarfile.open(path, "a") as tar:
+        info = tarfile.TarInfo("a.png")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"new"))
+    again = open_source(path)
+    assert (len(again), again.read(0).image, again.census.total) == (2, b"new", 4)
     write_tar(path, {"a.mp4": b"x", "a.txt": b"x"})
-    with pytest.raises(ValueError, match=r"no pictures:"):
-        index_tar(path)
+    with pytest.raises(ValueError, match="found no pictures"):
+        open_source(path)
 
 
-def test_metadata_without_a_picture_is_a_bad_sample(tmp_path, write_tar):
-    source = open_source(write_tar(tmp_path / "x.tar", {"a.json": b"{}", "b.png": PICTURE, "b.json": b"[]"}))
-    for row, reason in ((0, "'a'.*no picture"), (1, "'b'.*JSON list; expected an object")):
-        with pytest.raises(BadSampleError, match=reason):
-            source.read(row)
+def test_keys_are_unique_over_shards(tmp_path, write_tar):
+    for name in ("0.tar", "1.tar"):
+        write_tar(tmp_path / name, MEMBERS)
+    assert keys_of(tmp_path) == ["0/a.png", "0/b.png", "1/a.png", "1/b.png"]
+
+
+def test_keys_may_hold_dots(tmp_path, write_tar):
+    names = ("shot.v2", "2023.04.01_photo", "img_0.5x", "./folder/a")
+    members = {
+        f"{name}.{part}": PICTURE if part == "png" else name.encode()
+        for name in names
+        for part in ("png", "txt")
+    }
+    source = open_source(write_tar(tmp_path / "x.tar", members))
+    assert [source.read(i).captions[0] for i in range(4)] == list(names)
+    assert source.read(3).key == "folder/a"
+
+
+def test_metadata_without_a_picture_is_counted(tmp_path, write_tar):
+    source = open_source(
+        write_tar(tmp_path / "x.tar", {"a.json": b"{}", "b.png": PICTURE, "b.json": b"[]", "c.txt": b""})
+    )
+    assert (source.census.read, source.census.beside, source.census.passed_count) == (1, 1, 2)
+    with pytest.raises(BadSampleError, match=r"'b'.*JSON list; expected an object"):
+        source.read(0)
 
 
 def test_the_index_of_a_large_tar_is_kept_and_checked(tmp_path, monkeypatch, write_tar):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("textok.data.sources.tar_index.KEPT_FROM_BYTES", 0)
+    monkeypatch.setattr("textok.data.sources.tar.KEPT_FROM_BYTES", 0)
     path = write_tar(tmp_path / "x.tar", MEMBERS)
-    first = index_tar(path)
+
+    def members():
+        return tar_members(str(path), File("x.tar", path.stat().st_size, str(path.stat().st_mtime_ns)))
+
+    first = members()
     [kept] = (tmp_path / "cache").rglob("*.json")
     with monkeypatch.context() as patch:
-        patch.setattr("textok.data.sources.tar_index._scan", lambda *a: pytest.fail("scanned again"))
-        again = index_tar(path)
-    assert (again.keys == first.keys).all() and (again.spans == first.spans).all()
-    for damage in (
-        "{",
-        "[]",
-        '{"keys": ["a"], "spans": [1]}',
-        '{"keys": ["a"], "spans": [0,9e99,0,0,0,0,0,0]}',
-    ):
+        patch.setattr("textok.data.sources.tar._scan", lambda *a: pytest.fail("scanned again"))
+        assert members() == first
+    for damage in ("{", "[]", '[["a", 1]]', '[["a", 0, 9e99, 0]]', '[["a", -1, 2, 0]]'):
         kept.write_text(damage)
-        assert (index_tar(path).spans == first.spans).all()
+        assert members() == first
     write_tar(path, {"c.png": PICTURE})
-    assert index_tar(path).keys.tolist() == [b"c"]
+    assert [name for name, *_ in members()] == ["c.png"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from textok.data.images import save_png
 from textok.models.checkpoint import CLASS_CAPTIONS_FILE, CONFIG_FILE
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
@@ -16,7 +17,6 @@ from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.generation import Pipeline, picture_generator, read_class_captions
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.pictures import save_png
 from textok.pipeline.sampling import Sampling
 
 SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}

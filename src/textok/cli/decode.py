@@ -15,9 +15,9 @@ from textok.cli.options import DEFAULT_MODEL, Captions, ModelOptions, NumTokens
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
+from textok.data.images import save_png
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.pictures import save_png
 from textok.pipeline.token_file import load_tokens
 from textok.pipeline.tokens import Tokens
 from textok.writing import MARKER, check_target, mark_folder, only_writer

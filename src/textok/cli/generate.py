@@ -14,9 +14,9 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_at_least, check_folders, check_seed
 from textok.cli.options import ModelOptions
 from textok.cli.output import report
+from textok.data.images import save_png
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.pipeline.generation import Pipeline
-from textok.pipeline.pictures import save_png
 
 _BY_MODEL = "(default: the model's)"
 

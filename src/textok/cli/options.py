@@ -27,8 +27,9 @@ from textok.cli.distributed import open_device
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
 DATA_HELP = (
-    "captioned pictures: webdataset tars (a file, a glob, a folder), a folder of pictures with metadata.jsonl or "
-    ".txt files, one folder per class, COCO captions_*.json, Places365, parquet, a Hugging Face datasets folder"
+    "captioned pictures: a folder (pictures alone or with .txt, .caption or .json files, metadata.jsonl or .csv, one "
+    "folder per class, COCO captions, Places365, Hugging Face datasets), webdataset tars, parquet files, a glob, or an "
+    "address such as hf:// or s3://"
 )
 
 Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]

@@ -1,9 +1,8 @@
 """The pictures that a command reads one after another, and the names of those that it writes."""
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -11,12 +10,9 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_at_least, check_size
 from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
-from textok.data.samples import RawSample
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +30,8 @@ class PictureOptions:
     """height and width to resize and crop to, divisible by the patch size"""
     on_bad: OnBad = "stop"
     """what to do with an unreadable picture: stop and name it, or leave it out and report it"""
+    max_bad_share: Annotated[float, arg(metavar="SHARE")] = 1.0
+    """with skip: stop when more than this share of the pictures is unreadable"""
 
     def __post_init__(self) -> None:
         check_at_least(1, limit=self.limit)
@@ -74,9 +72,8 @@ class PictureOptions:
             size=self.size or (side, side),
             require_captions=False,
             on_bad=self.on_bad,
+            max_bad_share=self.max_bad_share,
         )
-        if Path(self.data).suffix.lower() in PICTURE_SUFFIXES:
-            return config, _OnePicture(Path(self.data))
         return config, config.open()
 
     def captioned(self, batch: Batch) -> Batch:
@@ -100,28 +97,6 @@ class PictureOptions:
 def report_of(bad: BadSample) -> str:
     """What is reported of a picture that was left out."""
     return f"left out '{bad.key}' in {bad.shard}: {bad.reason}"
-
-
-class _OnePicture:
-    """A picture file as a source."""
-
-    max_window = None
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.shard_lengths = path, [1]
-        state = path.stat()
-        self.fingerprint = f"{path.name} {state.st_size} {state.st_mtime_ns}"
-
-    def __len__(self) -> int:
-        return 1
-
-    def read(self, index: int) -> RawSample:
-        """The picture."""
-        return RawSample(key=self.path.stem, shard=str(self.path), image=self.path.read_bytes())
-
-    def captions(self) -> Iterator[str]:
-        """None."""
-        return iter(())
 
 
 class PictureNames:

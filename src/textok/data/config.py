@@ -1,15 +1,19 @@
 """One sample, from its stored bytes to pixels, with every check; and what is kept of bad ones."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from jaxtyping import UInt8
 from torch import Tensor
 
+from textok.data.census import announce
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
 from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample
 from textok.data.sources import Source, open_source
+from textok.writing import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +21,8 @@ class DataConfig:
     """Which samples to read and how.
 
     Attributes:
-        source: "scenes" or "icons" (docs/scenes.md), a tar file, glob, folder of tars, image folder, class folders,
-            COCO captions, Places365, parquet file or folder, HF datasets folder.
-        split: part of the source; None when it has only one.
+        source: where the pictures are, "scenes" or "icons" for drawn ones, see :func:`textok.data.sources.open_source`.
+        split: part of the source; None for all of it.
         size: (height, width) of the pictures.
         image_field: column (tables) or file ending (tars) of the picture, if not a usual one.
         caption_field: field with the caption or captions, if not captions, caption or text.
@@ -69,9 +72,14 @@ class DataConfig:
             _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
 
     def open(self) -> Source:
-        """Open the source with these field names; errors as :func:`textok.data.sources.open_source`."""
+        """Open the source with these field names, and print in one line what is passed over, if anything is.
+
+        Errors as :func:`textok.data.sources.open_source`.
+        """
         fields = Fields(image=self.image_field, caption=self.caption_field, label=self.label_field)
-        return open_source(self.source, self.split, fields=fields)
+        source = open_source(self.source, self.split, fields=fields, on_bad=self.on_bad)
+        announce(self.source, source.census)
+        return source
 
 
 def _check(key: str, got: object, expected: str, ok: bool) -> None:  # noqa: FBT001 (reads as a sentence)
@@ -138,6 +146,13 @@ class BadSampleLedger:
                 f"{self.config.max_bad_share:.2%} (max_bad_share)"
             )
             raise BadSampleError(BadSample(key=bad.key, shard=bad.shard, reason=reason))
+
+    def write(self, path: Path) -> None:
+        """List the bad samples in a .jsonl file, an object a line; no file without any."""
+        if self.samples:
+            write_text(path, "".join(json.dumps(vars(bad)) + "\n" for bad in self.samples))
+        else:
+            path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Counts and list as plain JSON values."""

@@ -1,38 +1,265 @@
-"""Files of a data set: finding them, naming what was found, and their fingerprint."""
+"""Files of a data set, on this machine or behind an fsspec address: which there are, and reading them."""
 
 import glob
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from textok.data.census import Census
+from textok.writing import MARKER, is_made_here
 
 MAX_IMAGE_BYTES = 256 << 20
 MAX_TEXT_BYTES = 1 << 20
+PAGE_MARK = "textok-page"
+"""Text entry of a PNG that textok drew for people: a grid or a report, no picture of a data set."""
+
+_LEFT_BY_SYSTEMS = re.compile(
+    r"(?:^|/)(?:\.(?!\.?(?:/|$))|(?:__MACOSX|@eaDir|#recycle|\$RECYCLE\.BIN|Thumbs\.db|desktop\.ini)(?:/|$))"
+)
+_PAGES = re.compile(r"(?:^|/)(?:grid|step-\d+|preview)[^/]*\.png$")
+_HEAD_BYTES = 4096
 
 
-def find_files(source: str | Path) -> list[Path]:
-    """The file itself, the matches of a glob, or what lies in a folder; sorted by name.
+class File(NamedTuple):
+    """A file by its name below a root, with its size in bytes and when it was changed last."""
+
+    name: str
+    size: int
+    changed: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The files of a source that may belong to a data set.
+
+    Attributes:
+        root: the folder, or its address.
+        files: sorted by name.
+        census: holds what is left out: what systems and textok leave behind.
+        whole: whether it is a folder as a whole and not a file or a glob.
+    """
+
+    root: str
+    files: list[File]
+    census: Census = field(default_factory=Census)
+    whole: bool = True
+
+    def path(self, name: str) -> str:
+        """Where a file is."""
+        return join(self.root, name)
+
+    def below(self, folder: str) -> "Listing":
+        """The files below one of its folders, as a listing of that folder."""
+        inside = [
+            file._replace(name=file.name[len(folder) + 1 :])
+            for file in self.files
+            if file.name.startswith(f"{folder}/")
+        ]
+        return Listing(root=self.path(folder), files=inside, census=Census())
+
+
+def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
+    """The files of a folder at any depth, a file alone, or those of a glob or brace notation.
+
+    Args:
+        source: a path, a glob, ``train-{000..009}.tar``, or an fsspec address such as ``hf://`` or ``s3://``.
+        on_bad: "skip" counts folders that cannot be read, "stop" raises.
 
     Raises:
         FileNotFoundError: when nothing is there.
     """
-    path = Path(source)
-    if path.is_dir():
-        return sorted(path.iterdir())
-    found = [path] if path.exists() else sorted(Path(name) for name in glob.glob(str(source)))
-    if not found:
+    if is_remote(source):
+        return _list_remote(str(source))
+    if Path(source).is_dir():
+        root = str(Path(source))
+        return _sorted_out(root, list(_walk(root, on_bad=on_bad)))
+    names = [str(source)] if Path(source).exists() else _expanded(str(source), glob.glob)
+    if not names:
         raise FileNotFoundError(f"{source}: no such file, folder or glob")
-    return found
+    root = str(Path(os.path.commonpath([Path(name).parent for name in names])))
+    paths = [Path(name) for name in names]
+    files = [_file(os.path.relpath(path, root), path.stat()) for path in paths if path.is_file()]
+    return Listing(root=root, files=sorted(files), whole=False)
 
 
-def listing(paths: Sequence[Path]) -> str:
+def is_remote(source: str | Path) -> bool:
+    """Whether it is an address for fsspec."""
+    return "://" in str(source)
+
+
+def join(root: str, name: str) -> str:
+    """The path, or the address, of a name below a root."""
+    return name if root == "." else f"{root.rstrip('/')}/{name}"
+
+
+def open_file(path: str) -> Any:
+    """Open a file, here or behind an address, to read bytes from any place of it: a binary stream."""
+    if not is_remote(path):
+        return open(path, "rb")
+    import fsspec
+
+    files, inner = fsspec.core.url_to_fs(path)
+    return files.open(inner, "rb")
+
+
+def read_span(path: str, offset: int, size: int) -> bytes:
+    """So many bytes of a file, or fewer where it ends."""
+    if is_remote(path):
+        import fsspec
+
+        files, inner = fsspec.core.url_to_fs(path)
+        return files.cat_file(inner, start=offset, end=offset + size)
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def foreign_content(head: bytes) -> str | None:
+    """What a file is instead of data, by its first bytes: a git-lfs pointer or a web page; None for neither."""
+    if head.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer instead of the file itself; fetch it with git lfs pull"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:100].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")) and b"<svg" not in start:
+        return "a web page instead of the file itself, such as a message of a server; download it again"
+    return None
+
+
+def shown_name(name: str) -> str:
+    r"""A file name in Unicode: bytes that are not UTF-8 appear as ``\xe9``, so that different names stay different."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def listing(names: Sequence[str]) -> str:
     """The first few names, for error messages."""
-    names = [path.name for path in paths[:5]]
-    return (
-        f"{len(paths)} files ({', '.join(names)}{', ...' if len(paths) > 5 else ''})" if names else "nothing"
-    )
+    more = ", ..." if len(names) > 5 else ""
+    return f"{len(names)} files ({', '.join(map(shown_name, names[:5]))}{more})" if names else "nothing"
+
+
+def fingerprint_of(parts: Iterable[object], count: int) -> str:
+    """A short hash of what identifies each part of a data set, and of the number of samples."""
+    lines = [*map(str, parts), str(count)]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def fingerprint_files(paths: Sequence[Path], count: int) -> str:
-    """Short hash of file names, sizes and the number of samples."""
-    lines = [f"{path.name}:{path.stat().st_size}" for path in paths]
-    return hashlib.sha256("\n".join([*lines, str(count)]).encode()).hexdigest()[:16]
+    """A short hash of file names, sizes and the number of samples."""
+    return fingerprint_of([f"{path.name}:{path.stat().st_size}" for path in paths], count)
+
+
+# --- what is there ------------------------------------------------------------------------------------------
+
+
+def _walk(root: str, *, on_bad: str) -> Iterator[File]:
+    folders, linked = [""], {os.path.realpath(root)}
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(Path(root, folder)))
+        except OSError:
+            if on_bad == "stop":
+                raise
+            yield File(f"{folder}/", 0, "")
+            continue
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if not entry.is_dir():
+                yield _file(name, entry.stat() if entry.is_file() else None)
+            elif not entry.is_symlink() or (real := os.path.realpath(entry.path)) not in linked:
+                folders.append(name)
+                if entry.is_symlink():
+                    linked.add(real)
+
+
+def _file(name: str, state: os.stat_result | None) -> File:
+    """A file, or a link to nowhere, which is named when it is read."""
+    return File(name, 0, "") if state is None else File(name, state.st_size, str(state.st_mtime_ns))
+
+
+def _list_remote(source: str) -> Listing:
+    import fsspec
+
+    files, inner = fsspec.core.url_to_fs(source)
+    whole = files.isdir(inner)
+    found = [inner] if whole or files.exists(inner) else _expanded(inner, files.glob)
+    if not found:
+        raise FileNotFoundError(f"{source}: no such file, folder or glob")
+    inner_root = inner if whole else os.path.commonpath([PurePosixPath(name).parent for name in found])
+    details = files.find(inner, detail=True) if whole else {name: files.info(name) for name in found}
+    entries = [
+        File(os.path.relpath(name, inner_root), int(info.get("size") or 0), _changed(info))
+        for name, info in details.items()
+        if info.get("type") == "file"
+    ]
+    root = files.unstrip_protocol(inner_root)
+    return _sorted_out(root, entries) if whole else Listing(root=root, files=sorted(entries), whole=False)
+
+
+def _changed(info: dict[str, Any]) -> str:
+    names = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "created")
+    return str(next((info[name] for name in names if info.get(name)), ""))
+
+
+def _expanded(pattern: str, find: Any) -> list[str]:
+    found = [name for one in expand_braces(pattern) for name in find(one)]
+    return sorted(dict.fromkeys(found))
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The names that brace notation stands for: ``a-{000..002}.tar``, ``{train,val}.tar``."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    start, _, end = match[1].partition("..")
+    words = match[1].split(",")
+    if start.isdigit() and end.isdigit():
+        words = [f"{number:0{len(start)}d}" for number in range(int(start), int(end) + 1)]
+    heads = [pattern[: match.start()] + word for word in words]
+    return [head + rest for head in heads for rest in expand_braces(pattern[match.end() :])]
+
+
+def _sorted_out(root: str, files: list[File]) -> Listing:
+    """The files without those that systems and textok leave behind, which are counted."""
+    census, ours, kept = Census(), _own_folders(root, files), []
+    for file in sorted(files):
+        if file.name.endswith("/"):
+            census.pass_over("folders that cannot be read", [file.name])
+        elif file.name == MARKER or file.name.startswith(ours):
+            census.pass_over("written by textok", [shown_name(file.name)])
+        elif is_left_by_systems(file.name):
+            census.pass_over("left by systems", [shown_name(file.name)])
+        elif _PAGES.search(file.name) and is_page(read_span(join(root, file.name), 0, _HEAD_BYTES)):
+            census.pass_over("written by textok", [shown_name(file.name)])
+        else:
+            kept.append(file)
+    return Listing(root=root, files=kept, census=census)
+
+
+def is_left_by_systems(name: str) -> bool:
+    """Whether a path is that of a hidden file, a thumbnail, or another thing that systems leave in folders."""
+    return _LEFT_BY_SYSTEMS.search(name) is not None
+
+
+def _own_folders(root: str, files: list[File]) -> tuple[str, ...]:
+    """Folders below the root that hold results of textok: run folders, decoded and generated pictures."""
+    folders = []
+    for file in files:
+        folder, _, base = file.name.rpartition("/")
+        known = base == MARKER or (base == "run.json" and not is_remote(root))
+        if folder and known and (base == MARKER or is_made_here(Path(root, file.name))):
+            folders.append(f"{folder}/")
+    return tuple(folders)
+
+
+def is_page(head: bytes) -> bool:
+    """Whether the first bytes are those of a grid or report that textok drew."""
+    return head.startswith(b"\x89PNG") and PAGE_MARK.encode() in head
+
+
+def inside(name: object) -> bool:
+    """Whether it names a file that lies inside of the folder which the name is relative to."""
+    path = PurePosixPath(name) if isinstance(name, str) else None
+    return path is not None and bool(path.parts) and not path.is_absolute() and ".." not in path.parts

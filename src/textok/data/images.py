@@ -1,27 +1,48 @@
-"""Pictures: encoded bytes to RGB uint8 tensors of one size and back, and the two pixel ranges.
+"""The one door for pictures: encoded bytes to RGB uint8 tensors of one size and back.
 
 Pixels are uint8 (0..255) everywhere outside the models, and [-1, 1] inside them.
 """
 
 import io
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from textok.data.files import PAGE_MARK, foreign_content
+from textok.writing import replacing
 
 Resample = Literal["lanczos", "bicubic"]
 
 DEFAULT_MAX_PIXELS = 64_000_000
 DRAWN_SIZE = (128, 128)
 """Height and width of pictures that are drawn and not stored, where none is asked for."""
-# Only decoders that run in-process on plain pixels: never EPS (Ghostscript) or other page formats.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# All that Pillow reads in-process as plain pixels: never EPS (Ghostscript), WMF and other page or data formats.
+_NO_PICTURES = {
+    "EPS",
+    "WMF",
+    "BUFR",
+    "GRIB",
+    "HDF5",
+    "MPEG",
+    "FITS",
+    "MCIDAS",
+    "IPTC",
+    "SPIDER",
+    "XVTHUMB",
+    "IMT",
+}
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTATION_TAG = 0x0112
@@ -60,19 +81,10 @@ def decode_image(
     Raises:
         ImageError: when the picture is unreadable, truncated, or over the limit.
     """
-    try:
-        with _open(data) as image:
-            check_pixels(image, max_pixels)
-            _reduce_on_decoding(image, size)
-            return image_to_tensor(fit_image(image, size, resample=resample))
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:  # its message holds a memory address
-        raise ImageError(f"unreadable picture: none of the formats {', '.join(FORMATS)}") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"too many pixels for Pillow: {error}") from error
-    except Exception as error:  # decoders raise nearly anything on broken bytes
-        raise ImageError(f"unreadable picture: {type(error).__name__}: {error}") from error
+    with _open(data) as image:
+        check_pixels(image, max_pixels)
+        _reduce_on_decoding(image, size)
+        return image_to_tensor(fit_image(image, size, resample=resample))
 
 
 def stored_size(data: bytes) -> tuple[int, int]:
@@ -81,17 +93,26 @@ def stored_size(data: bytes) -> tuple[int, int]:
     Raises:
         ImageError: when it has none that can be read.
     """
-    try:
-        with _open(data) as image:
-            turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
-            return image.size if turned else image.size[::-1]
-    except Exception as error:
-        raise ImageError(f"unreadable picture: none of the formats {', '.join(FORMATS)}") from error
+    with _open(data) as image:
+        turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
+        return image.size if turned else image.size[::-1]
+
+
+def is_animated(data: bytes) -> bool:
+    """Whether an encoded picture has more frames than the first, which is the one that is read.
+
+    Raises:
+        ImageError: when it is unreadable.
+    """
+    with _open(data) as image:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
 def check_pixels(image: Image.Image, max_pixels: int) -> None:
     """Raise :class:`ImageError` when the header of ``image`` states more than ``max_pixels`` pixels."""
     width, height = image.size
+    if not width * height:
+        raise ImageError(f"{width} x {height} pixels; expected at least one")
     if width * height > max_pixels:
         raise ImageError(
             f"{width} x {height} = {width * height:,} pixels, over the limit of {max_pixels:,} (max_pixels)"
@@ -101,7 +122,7 @@ def check_pixels(image: Image.Image, max_pixels: int) -> None:
 def fit_image(image: Image.Image, size: tuple[int, int], *, resample: Resample = "lanczos") -> Image.Image:
     """Any Pillow image as RGB of ``size`` (height, width): upright, on white, covering it, centre crop."""
     height, width = size
-    upright = _upright(image)
+    upright = _upright(_in_srgb(image))
     return ImageOps.fit(to_rgb(upright), (width, height), method=_FILTERS[resample])
 
 
@@ -127,13 +148,126 @@ def tensor_to_image(pixels: UInt8[Tensor, "3 h w"]) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
+def save_png(image: Image.Image, path: str | Path, *, page: bool = False) -> Path:
+    """Write a PNG, whole or not at all, with the text entries of ``image.info`` inside.
+
+    A generated picture says there how it was made: ``PIL.Image.open(path).info["textok"]`` is JSON.
+
+    Args:
+        image: what to write.
+        path: the file.
+        page: it is a grid or report for people, which is never read as a picture of a data set.
+    """
+    notes = PngInfo()
+    notes.add_text("Software", "open-textok")
+    if page:
+        notes.add_text(PAGE_MARK, "drawn for people, no picture of a data set")
+    for name, value in image.info.items():
+        if isinstance(value, str) and name not in ("Software", PAGE_MARK):
+            notes.add_itxt(str(name), value)
+    with replacing(Path(path)) as temporary:
+        image.save(temporary, format="PNG", pnginfo=notes, optimize=page)
+    return Path(path)
+
+
+@lru_cache
+def formats() -> tuple[str, ...]:
+    """Names of the formats that are read, the usual ones first."""
+    Image.preinit()
+    usual = list(Image.OPEN)
+    Image.init()
+    return tuple(name for name in dict.fromkeys([*usual, *Image.OPEN]) if name not in _NO_PICTURES)
+
+
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
-    with warnings.catch_warnings():
-        # Our own limit decides, and a damaged EXIF block does not make a picture unusable.
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            yield image
+    """The picture, opened; whatever goes wrong with it inside of the block is an :class:`ImageError`."""
+    if not data:
+        raise ImageError("unreadable picture: the file is empty")
+    foreign = foreign_content(data[:512])
+    if foreign is not None:
+        raise ImageError(f"unreadable picture: {foreign}")
+    try:
+        with warnings.catch_warnings(), _silent_decoder(data):
+            # Our own limit decides, and a damaged EXIF block does not make a picture unusable.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
+                if PAGE_MARK in image.info:
+                    raise ImageError("a grid or report that textok drew, no picture of a data set")
+                yield image
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:  # its message holds a memory address
+        raise ImageError(f"unreadable picture: {_unknown_format(data)}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too many pixels for Pillow: {error}") from error
+    except Exception as error:  # decoders raise nearly anything on broken bytes
+        raise ImageError(f"unreadable picture: {type(error).__name__}: {error}") from error
+
+
+def _unknown_format(data: bytes) -> str:
+    if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
+        return "HEIC, which Pillow reads only with pillow-heif; convert it to JPEG"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "JPEG XL, which Pillow does not read; convert it to PNG"
+    return "of no format that Pillow reads as a picture"
+
+
+@contextmanager
+def _silent_decoder(data: bytes) -> Iterator[None]:
+    """Libtiff writes what it dislikes straight to the terminal: for a TIFF that is shut off meanwhile."""
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        yield
+        return
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture with its colour profile applied; one with a damaged or unfit profile stays as it is."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LA", "P", "PA", "LAB"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return image if _is_srgb(source) else _converted(image, source)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+
+
+def _is_srgb(profile: Any) -> bool:
+    """Whether name and primaries are those of sRGB."""
+    names = ("red_colorant", "green_colorant", "blue_colorant")
+    pairs = [(getattr(profile.profile, name), getattr(_srgb().profile, name)) for name in names]
+    same = all(mine and np.allclose(mine[0], other[0], atol=2e-3) for mine, other in pairs)
+    return same and "sRGB" in ImageCms.getProfileDescription(profile)
+
+
+@lru_cache
+def _srgb() -> Any:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _converted(image: Image.Image, source: Any) -> Image.Image:
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    plain = {"RGBA": "RGB", "P": "RGB", "PA": "RGB", "LA": "L"}.get(image.mode, image.mode)
+    pixels = image.convert(plain) if plain != image.mode else image
+    made = ImageCms.profileToProfile(pixels, source, _srgb(), outputMode="RGB")
+    if made is None:
+        raise ValueError("no conversion")
+    if alpha is not None:
+        made.putalpha(alpha)
+    exif = image.getexif()
+    if exif:
+        made.getexif().update(exif)
+    return made
 
 
 def _reduce_on_decoding(image: Image.Image, size: tuple[int, int]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from textok.data.text import TextError, clean_text, decode_text
+
 CAPTION_FIELDS = ("captions", "caption", "text")
 LABEL_FIELDS = ("label", "cls")
 KEY_FIELDS = ("key", "__key__")
@@ -37,7 +39,9 @@ def parse_record(text: bytes) -> dict[str, Any]:
         RecordError: when it is not a JSON object.
     """
     try:
-        record = json.loads(text)
+        record = json.loads(decode_text(text))
+    except TextError as error:
+        raise RecordError(f"metadata is not Unicode: {error}") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"metadata is not valid JSON: {error}") from error
     if not isinstance(record, dict):
@@ -46,10 +50,10 @@ def parse_record(text: bytes) -> dict[str, Any]:
 
 
 def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ...]:
-    """The captions of a record, stripped, empty ones left out.
+    """The captions of a record as :func:`textok.data.text.clean_text` has them, empty ones left out.
 
     Raises:
-        RecordError: when the asked field is missing, or holds anything but a string or strings.
+        RecordError: when the asked field is missing, or holds anything but a string or strings of whole characters.
     """
     name = _present(record, CAPTION_FIELDS) if field is None else field
     if name is None:
@@ -60,7 +64,10 @@ def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ..
     captions = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(captions, list | tuple) or not all(isinstance(c, str) for c in captions):
         raise RecordError(f"field '{name}' holds {value!r:.80}; expected a string or a list of strings")
-    return tuple(c.strip() for c in captions if c.strip())
+    try:
+        return tuple(clean for caption in captions if (clean := clean_text(caption)))
+    except TextError as error:
+        raise RecordError(str(error)) from error
 
 
 def read_label(record: Mapping[str, Any], field: str | None) -> int | None:

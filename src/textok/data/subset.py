@@ -19,7 +19,7 @@ class SourceSubset:
     def __init__(self, source: Source, places: Sequence[int]) -> None:
         self._source, self._places = source, list(places)
         self.shard_lengths = [len(self._places)]
-        self.fingerprint = source.fingerprint
+        self.fingerprint, self.census, self.splits = source.fingerprint, source.census, source.splits
 
     def __len__(self) -> int:
         return len(self._places)

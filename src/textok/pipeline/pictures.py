@@ -3,26 +3,23 @@
 import warnings
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from textok.data.images import (
     DEFAULT_MAX_PIXELS,
-    FORMATS,
     check_pixels,
     fit_image,
+    formats,
     image_to_tensor,
     to_rgb,
 )
 from textok.pixels import to_uint8
-from textok.writing import replacing
 
 Picture = Image.Image | np.ndarray | Tensor | str | PathLike[str] | BinaryIO
 Size = tuple[int, int]
@@ -106,9 +103,9 @@ def _as_image(picture: Any, name: str) -> Image.Image:
             f"{name}: got {type(picture).__name__}, expected a path, an open file, a PIL image, an array or a tensor"
         )
     try:
-        return Image.open(picture, formats=FORMATS)
+        return Image.open(picture, formats=formats())
     except UnidentifiedImageError as error:
-        raise ValueError(f"{name}: got a file that is no picture of {', '.join(FORMATS)}") from error
+        raise ValueError(f"{name}: got a file that Pillow does not read as a picture") from error
 
 
 def _from_array(array: np.ndarray, name: str) -> np.ndarray:
@@ -131,19 +128,3 @@ def _check_range(low: float, high: float, least: int, name: str, *, hint: str) -
         raise ValueError(
             f"{name}: got values from {low:.4g} to {high:.4g}, expected floats in [{least}, 1]{hint}"
         )
-
-
-def save_png(image: Image.Image, path: str | Path) -> Path:
-    """Write a PNG, whole or not at all, with the text entries of ``image.info`` inside.
-
-    A generated picture says there how it was made: ``PIL.Image.open(path).info["textok"]`` is JSON.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    notes = PngInfo()
-    for name, value in image.info.items():
-        if isinstance(value, str):
-            notes.add_itxt(str(name), value)
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=notes)
-    return path

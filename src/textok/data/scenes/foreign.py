@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from textok.data.census import Census
 from textok.data.samples import RawSample
 from textok.data.scenes.drawings import drawings_folder
 from textok.data.scenes.facts import Facts
@@ -52,6 +53,7 @@ class ForeignSource:
             for split in sorted({line.split for line in self.lines})
         }
         self.shard_lengths = [len(self.lines)]
+        self.census, self.splits = Census(read=len(self.lines)), ()
         text = "\n".join(line.caption + line.facts for line in self.lines)
         self.fingerprint = f"scenes-foreign-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from textok.data.census import Census
 from textok.data.samples import RawSample
 from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
@@ -119,6 +120,7 @@ class SceneSource:
         self.shard_lengths = [options.count or LENGTHS[split]]
         # Scenes are independent draws: an endless epoch of train needs no other order.
         self.max_window = 0 if split == "train" and not options.count else None
+        self.census, self.splits = Census(read=len(self)), ()
         parts = (
             split,
             len(self),
@@ -180,6 +182,7 @@ class IconSource:
         self.drawings = Drawings(drawings_folder(folder), split)
         self.split = split
         self.shard_lengths = [len(self.drawings)]
+        self.census, self.splits = Census(read=len(self.drawings)), ()
         self.fingerprint = f"icons-1-{self.drawings.fingerprint}"
 
     def __len__(self) -> int:

@@ -3,15 +3,27 @@
 ``pyarrow`` and ``datasets`` are imported only when such a source is opened.
 """
 
-from collections import OrderedDict
+import zlib
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textok.data.files import MAX_IMAGE_BYTES, fingerprint_files
+from textok.data.census import Census
+from textok.data.files import (
+    MAX_IMAGE_BYTES,
+    fingerprint_files,
+    fingerprint_of,
+    foreign_content,
+    inside,
+    is_remote,
+    join,
+    open_file,
+    read_span,
+)
 from textok.data.records import (
     CAPTION_FIELDS,
     IMAGE_FIELDS,
@@ -23,7 +35,6 @@ from textok.data.records import (
     read_label,
 )
 from textok.data.samples import BadSample, BadSampleError, RawSample
-from textok.data.sources.folder import read_image_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -71,7 +82,7 @@ class Columns:
         return list(dict.fromkeys(n for n in (self.image, self.caption, self.label, self.key) if n))
 
     def sample(
-        self, row: Mapping[str, Any], *, key: str, shard: str, folder: Path, fields: Fields
+        self, row: Mapping[str, Any], *, key: str, shard: str, folder: str, fields: Fields
     ) -> RawSample:
         """A row as a sample; ``key`` names it when the table has no key column.
 
@@ -95,23 +106,41 @@ class ParquetSource:
     """Rows of parquet files; a shard is a row group, read as a whole and kept while it is in use.
 
     Args:
-        paths: the files.
+        paths: the files, here or behind an address.
         fields: names of the picture, caption and label columns.
+        census: of the source; the rows are counted there.
+        splits: names of the parts, when these are all of them.
 
     Raises:
         ValueError: when a file is not parquet or has no picture column.
     """
 
-    def __init__(self, paths: Sequence[Path], *, fields: Fields) -> None:
-        self._paths, self._fields = list(paths), fields
-        self._columns = Columns.choose(_schema(paths[0])[0], fields=fields, where=str(paths[0]))
-        groups = [group for number, path in enumerate(paths) for group in self._row_groups(number, path)]
+    def __init__(
+        self, paths: Sequence[str], *, fields: Fields, census: Census, splits: Sequence[str] = ()
+    ) -> None:
+        self._paths, self._fields, self.census, self.splits = list(paths), fields, census, splits
+        schemas = [_schema(path) for path in paths]
+        self._columns = [
+            Columns.choose(schema.names, fields=fields, where=path)
+            for path, schema in zip(paths, schemas, strict=True)
+        ]
+        groups = [
+            (file, number, rows, size)
+            for file, schema in enumerate(schemas)
+            for number, (rows, size) in enumerate(schema.groups)
+            if rows
+        ]
+        if not groups:
+            raise ValueError(f"{paths[0]}: no rows; expected at least one captioned picture")
         self._groups = [(file, number) for file, number, _, _ in groups]
         self.shard_lengths = [rows for _, _, rows, _ in groups]
         self.max_window = max(1, CACHE_BYTES // max(size for *_, size in groups))
         self._ends = np.cumsum(self.shard_lengths)
         self._cache: OrderedDict[int, pyarrow.Table] = OrderedDict()
-        self.fingerprint = fingerprint_files(paths, len(self))
+        self._repeated = self._repeated_keys()
+        census.read += len(self)
+        parts = [f"{PurePosixPath(path).name}:{s.checksum}" for path, s in zip(paths, schemas, strict=True)]
+        self.fingerprint = fingerprint_of(parts, len(self))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -124,38 +153,37 @@ class ParquetSource:
         """
         group = int(np.searchsorted(self._ends, index, side="right"))
         row = index - int(self._ends[group]) + self.shard_lengths[group]
-        table, path = self._table(group), self._paths[self._groups[group][0]]
-        [record] = table.slice(row, 1).to_pylist()
-        return self._columns.sample(
-            record, key=f"{path.stem}-{index:08d}", shard=str(path), folder=path.parent, fields=self._fields
-        )
+        file = self._groups[group][0]
+        path, columns = self._paths[file], self._columns[file]
+        [record] = self._table(group).slice(row, 1).to_pylist()
+        key = f"{PurePosixPath(path).stem}-{index:08d}"
+        if columns.key is not None and str(record[columns.key]) in self._repeated:
+            record[columns.key] = f"{record[columns.key]}-{index:08d}"
+        folder = path.rpartition("/")[0] or "."
+        return columns.sample(record, key=key, shard=path, folder=folder, fields=self._fields)
 
     def captions(self) -> Iterator[str]:
         """Every caption of every row, in order; malformed ones are passed over."""
-        column = self._columns.caption
-        if column is None:
-            return
-        for group in range(len(self._groups)):
-            yield from _all_captions(self._read(group, [column]).to_pylist(), self._fields)
+        for group, (file, _) in enumerate(self._groups):
+            column = self._columns[file].caption
+            if column is not None:
+                yield from _all_captions(self._read(group, [column]).to_pylist(), self._fields)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_cache": OrderedDict()}
 
-    def _row_groups(self, number: int, path: Path) -> list[tuple[int, int, int, int]]:
-        names, sizes = _schema(path)
-        missing = [name for name in self._columns.names() if name not in names]
-        if missing:
-            raise ValueError(
-                f"{path}: no column {missing}; found {names}, expected the columns of {self._paths[0]}"
-            )
-        groups = [(number, i, rows, size) for i, (rows, size) in enumerate(sizes) if rows]
-        if not groups:
-            raise ValueError(f"{path}: no rows; expected at least one captioned picture")
-        return groups
+    def _repeated_keys(self) -> set[str]:
+        """Keys of the key column that come more than once: the number of the row is put behind these."""
+        counts: Counter[str] = Counter()
+        for group, (file, _) in enumerate(self._groups):
+            column = self._columns[file].key
+            if column is not None:
+                counts.update(map(str, self._read(group, [column])[column].to_pylist()))
+        return {key for key, count in counts.items() if count > 1}
 
     def _table(self, group: int) -> "pyarrow.Table":
         if group not in self._cache:
-            self._cache[group] = self._read(group, self._columns.names())
+            self._cache[group] = self._read(group, self._columns[self._groups[group][0]].names())
             while len(self._cache) > self.max_window:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(group)
@@ -166,7 +194,10 @@ class ParquetSource:
 
         file, number = self._groups[group]
         # no threads: workers are forked, and Arrow's thread pools do not survive that
-        with pq.ParquetFile(self._paths[file], pre_buffer=False) as parquet:
+        with (
+            open_file(self._paths[file]) as stream,
+            pq.ParquetFile(stream, pre_buffer=False) as parquet,
+        ):
             return parquet.read_row_group(number, columns=columns, use_threads=False)
 
 
@@ -177,6 +208,7 @@ class DatasetSource:
         dataset: the rows.
         folder: where it came from; pictures stored as paths must lie inside.
         fields: names of the picture, caption and label columns.
+        splits: names of the parts, when these are all of them.
 
     Raises:
         ValueError: when it is empty or has no picture column.
@@ -184,7 +216,9 @@ class DatasetSource:
 
     max_window = None
 
-    def __init__(self, dataset: "datasets.Dataset", folder: Path, *, fields: Fields) -> None:
+    def __init__(
+        self, dataset: "datasets.Dataset", folder: Path, *, fields: Fields, splits: Sequence[str] = ()
+    ) -> None:
         import datasets
 
         if len(dataset) == 0:
@@ -196,6 +230,7 @@ class DatasetSource:
             chosen = chosen.cast_column(self._columns.image, datasets.Image(decode=False))
         self._dataset: Any = chosen
         self.shard_lengths = [len(chosen)]
+        self.census, self.splits = Census(read=len(chosen)), splits
         self.fingerprint = fingerprint_files(_files_below(folder), len(chosen))
 
     def __len__(self) -> int:
@@ -211,7 +246,7 @@ class DatasetSource:
             self._dataset[index],
             key=f"{index:08d}",
             shard=str(self._folder),
-            folder=self._folder,
+            folder=str(self._folder),
             fields=self._fields,
         )
 
@@ -236,7 +271,8 @@ def open_saved_dataset(folder: Path, split: str | None, *, fields: Fields) -> Da
         loaded = datasets.load_from_disk(str(folder))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder}: not a readable save_to_disk folder: {error}") from error
-    return DatasetSource(_split_of(loaded, split, folder), folder, fields=fields)
+    rows, splits = _rows_of(loaded, split, folder)
+    return DatasetSource(rows, folder, fields=fields, splits=splits)
 
 
 def load_dataset_folder(folder: Path, split: str | None, *, fields: Fields) -> DatasetSource:
@@ -252,10 +288,12 @@ def load_dataset_folder(folder: Path, split: str | None, *, fields: Fields) -> D
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"datasets.load_dataset cannot read it either: {reason}") from error
-    return DatasetSource(_split_of(loaded, split, folder), folder, fields=fields)
+    rows, splits = _rows_of(loaded, split, folder)
+    return DatasetSource(rows, folder, fields=fields, splits=splits)
 
 
-def _split_of(loaded: Any, split: str | None, folder: Path) -> "datasets.Dataset":
+def _rows_of(loaded: Any, split: str | None, folder: Path) -> tuple["datasets.Dataset", list[str]]:
+    """The rows of a split, or of all; and the splits, when there are several and all are asked for."""
     import datasets
 
     if isinstance(loaded, datasets.Dataset):
@@ -263,25 +301,49 @@ def _split_of(loaded: Any, split: str | None, folder: Path) -> "datasets.Dataset
             raise ValueError(
                 f"{folder}: split is {split!r}, but the saved data set has no splits; expected None"
             )
-        return loaded
-    if split is None and len(loaded) == 1:
-        return next(iter(loaded.values()))
+        return loaded, []
+    if split is None:
+        return datasets.concatenate_datasets(list(loaded.values())), sorted(loaded) * (len(loaded) > 1)
     if split not in loaded:
         raise ValueError(f"{folder}: split is {split!r}; expected one of {sorted(loaded)}")
-    return loaded[split]
+    return loaded[split], []
 
 
-def _schema(path: Path) -> tuple[list[str], list[tuple[int, int]]]:
-    """Column names of a parquet file, and (rows, bytes) of each row group."""
+@dataclass(frozen=True, kw_only=True)
+class _Schema:
+    """Column names of a parquet file, (rows, bytes) of each row group, and what identifies its content."""
+
+    names: list[str]
+    groups: list[tuple[int, int]]
+    checksum: int
+
+
+def _schema(path: str) -> _Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    foreign = foreign_content(read_span(path, 0, 512))
+    if foreign is not None:
+        raise ValueError(f"{path}: got {foreign}; expected a parquet file")
     try:
-        with pq.ParquetFile(path) as file:
+        with open_file(path) as stream, pq.ParquetFile(stream) as file:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-            return file.schema_arrow.names, [(g.num_rows, g.total_byte_size) for g in groups]
+            # sizes, places and extremes of all columns: what is stored behind a parquet file's rows
+            checksum = zlib.crc32(repr([group.to_dict() for group in groups]).encode())
+            sizes = [(group.num_rows, group.total_byte_size) for group in groups]
+            return _Schema(names=file.schema_arrow.names, groups=sizes, checksum=checksum)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable parquet file: {error}") from error
+
+
+def count_rows(path: str) -> int:
+    """Rows of a parquet file, 0 when it has no picture column.
+
+    Raises:
+        ValueError: when it is not parquet.
+    """
+    schema = _schema(path)
+    return sum(rows for rows, _ in schema.groups) if _first(IMAGE_FIELDS, schema.names) else 0
 
 
 def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
@@ -292,14 +354,11 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _picture(value: Any, folder: Path) -> bytes:
+def _picture(value: Any, folder: str) -> bytes:
     """Bytes of a picture cell: raw bytes, or the Hugging Face struct {bytes, path}."""
-    if isinstance(value, Mapping) and value.get("bytes") is None and value.get("path"):
-        path = (folder / value["path"]).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise RecordError(f"the picture is stored as {value['path']!r}, outside of {folder}")
-        return read_image_file(path)
     data = value.get("bytes") if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping) and data is None and value.get("path"):
+        data = _picture_file(str(value["path"]), folder)
     if not isinstance(data, bytes):
         raise RecordError(
             f"the picture cell holds a {type(data).__name__}; expected bytes, or {{bytes, path}}"
@@ -307,6 +366,17 @@ def _picture(value: Any, folder: Path) -> bytes:
     if len(data) > MAX_IMAGE_BYTES:
         raise RecordError(f"a picture of {len(data):,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
     return data
+
+
+def _picture_file(name: str, folder: str) -> bytes:
+    path = name if is_remote(folder) else str((Path(folder) / name).resolve())
+    if not (inside(name) if is_remote(folder) else Path(path).is_relative_to(Path(folder).resolve())):
+        raise RecordError(f"the picture is stored as {name!r}, outside of {folder}")
+    path = join(folder, name) if is_remote(folder) else path
+    try:
+        return read_span(path, 0, MAX_IMAGE_BYTES + 1)
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _all_captions(rows: Sequence[Mapping[str, Any]], fields: Fields) -> Iterator[str]:

@@ -1,95 +1,145 @@
-"""Webdataset tars: ``KEY.webp|png|jpg|jpeg`` beside ``KEY.json`` or ``KEY.txt`` (and ``KEY.cls``).
+"""Where the members of a tar are: found once by reading its headers, and kept on disk for large tars."""
 
-A tar is indexed once (offsets only) and samples are then read straight from it: nothing is unpacked.
-"""
-
-from collections.abc import Iterator, Sequence
+import bz2
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import numpy as np
+from textok.data.files import File, foreign_content, is_remote, open_file, read_span
+from textok.writing import replacing
 
-from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, fingerprint_files
-from textok.data.records import Fields, RecordError, parse_record, read_captions, read_label
-from textok.data.samples import BadSample, BadSampleError, RawSample
-from textok.data.sources.tar_index import PARTS, index_tar
+TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
+# Smaller tars are indexed anew each time: that takes about 0.05 s per thousand samples.
+KEPT_FROM_BYTES = 64 << 20
+_MAGIC = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
-_LIMITS = {"image": MAX_IMAGE_BYTES, "json": MAX_TEXT_BYTES, "txt": MAX_TEXT_BYTES, "cls": 64}
+Member = tuple[str, int, int, int]
+"""Name, first byte, size, and the time when it was changed last."""
 
 
-class TarSource:
-    """Samples of one or more plain tar files, in file order.
-
-    Args:
-        paths: the shards.
-        fields: which fields and which image ending to read.
+def plain_tar(path: str, file: File) -> str:
+    """The tar itself, or what a compressed one holds, which is unpacked once into the user's cache folder.
 
     Raises:
-        ValueError: when a tar is damaged, compressed, or holds no picture.
+        ValueError: when it is no tar at all, naming what it is, or the compressed data are damaged.
     """
+    head = read_span(path, 0, 512)
+    foreign = foreign_content(head)
+    if foreign is not None:
+        raise ValueError(f"{path}: got {foreign}; expected a tar")
+    unpack = next((unpack for magic, unpack in _MAGIC.items() if head.startswith(magic)), None)
+    if unpack is None:
+        return path
+    target = _kept_file(path, file, ".tar")
+    if not target.is_file():
+        _unpack(path, unpack, target)
+    return str(target)
 
-    def __init__(self, paths: Sequence[Path], *, fields: Fields) -> None:
-        self._paths = [str(path) for path in paths]
-        self._fields = fields
-        indices = [index_tar(path, image_ending=fields.image) for path in paths]
-        self.shard_lengths = [len(index.keys) for index in indices]
-        self.max_window = None
-        self._keys = np.concatenate([index.keys for index in indices])
-        self._spans = np.concatenate([index.spans for index in indices])
-        self._shards = np.repeat(np.arange(len(paths)), self.shard_lengths)
-        self.fingerprint = fingerprint_files(paths, len(self))
 
-    def __len__(self) -> int:
-        return len(self._keys)
+def _unpack(path: str, unpack: Callable[..., Any], target: Path) -> None:
+    try:
+        with (
+            open_file(path) as packed,
+            unpack(packed) as content,
+            replacing(target, shared=True) as temporary,
+            open(temporary, "wb") as out,
+        ):
+            shutil.copyfileobj(content, out, 1 << 20)
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise ValueError(f"{path}: damaged compressed tar ({error}); download it again") from error
 
-    def read(self, index: int) -> RawSample:
-        """The sample at ``index``, not decoded.
 
-        Raises:
-            BadSampleError: when a part is missing, oversized or malformed.
-        """
-        shard, key = self._paths[self._shards[index]], self._keys[index].decode()
-        try:
-            parts = self._read_parts(index, PARTS)
-            if "image" not in parts:
-                raise RecordError("no picture beside the metadata")
-            captions, label = self._texts(parts)
-        except RecordError as error:
-            raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
-        return RawSample(key=key, shard=shard, image=parts["image"], captions=captions, label=label)
+def tar_members(path: str, file: File) -> list[Member]:
+    """The regular members of a plain tar, also of several joined into one file.
 
-    def captions(self) -> Iterator[str]:
-        """Every caption of every sample, in order; samples whose metadata is unreadable are passed over."""
-        for index in range(len(self)):
+    The index of a large tar is kept in the user's cache folder.
+
+    Raises:
+        ValueError: when the tar is damaged.
+    """
+    size = file.size if is_remote(path) else Path(path).stat().st_size
+    if size < KEPT_FROM_BYTES:
+        return list(_scan(path, size))
+    kept = _kept_file(path, file, ".json")
+    members = _load(kept, limit=size)
+    if members is None:
+        members = list(_scan(path, size))
+        # no room or no permission: the index is only a saving of time
+        with suppress(OSError), replacing(kept, shared=True) as temporary:
+            temporary.write_text(json.dumps(members))
+    return members
+
+
+def _scan(path: str, size: int) -> Iterator[Member]:
+    with open_file(path) as file:
+        start = 0
+        while start is not None:
             try:
-                captions, _ = self._texts(self._read_parts(index, PARTS[1:]))
-            except RecordError:
-                continue
-            yield from captions
-
-    def _read_parts(self, index: int, names: Sequence[str]) -> dict[str, bytes]:
-        parts = {}
-        with open(self._paths[self._shards[index]], "rb") as file:
-            for name in names:
-                offset, size = (int(v) for v in self._spans[index, PARTS.index(name)])
-                if offset >= 0:
-                    parts[name] = _read_span(file, offset, size, limit=_LIMITS[name])
-        return parts
-
-    def _texts(self, parts: dict[str, bytes]) -> tuple[tuple[str, ...], int | None]:
-        record = parse_record(parts["json"]) if "json" in parts else {}
-        if "txt" in parts and self._fields.caption is None:
-            record.setdefault("text", parts["txt"].decode(errors="replace"))
-        if "cls" in parts and parts["cls"].strip().isdigit():
-            record.setdefault("cls", int(parts["cls"]))
-        return read_captions(record, self._fields.caption), read_label(record, self._fields.label)
+                file.seek(start)
+                start = yield from _one_tar(file, size)
+            except tarfile.TarError as error:
+                raise ValueError(
+                    f"{path}: not a whole tar ({error}); download it again, or pack it anew"
+                ) from error
 
 
-def _read_span(file: BinaryIO, offset: int, size: int, *, limit: int) -> bytes:
-    if size > limit:
-        raise RecordError(f"a member of {size:,} bytes, over the limit of {limit:,}")
+def _one_tar(file: Any, size: int) -> Iterator[Member]:
+    """The members from here to the end of this archive; returns where another one begins, or None."""
+    with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as tar:
+        for member in tar:
+            if member.size < 0:
+                raise tarfile.ReadError(f"member '{member.name}' has a negative size")
+            if member.isreg() and not member.issparse():
+                if member.offset_data + member.size > size:
+                    raise tarfile.ReadError(f"it ends inside '{member.name}'")
+                yield member.name, member.offset_data, member.size, int(member.mtime)
+            tar.members = []  # pyrefly: ignore[missing-attribute]  keeps no second copy of the list
+        return _next_start(file, tar.offset)
+
+
+def _next_start(file: Any, offset: int) -> int | None:
+    """The first block after the zeros that end an archive.
+
+    tarfile takes a damaged header for the end of the archive and would silently lose the rest.
+    """
     file.seek(offset)
-    data = file.read(size)
-    if len(data) != size:
-        raise RecordError(f"the tar ends inside the sample ({len(data)} of {size} bytes); was it changed?")
-    return data
+    block, zeros = file.read(tarfile.BLOCKSIZE), 0
+    while block and not any(block):
+        block, zeros = file.read(tarfile.BLOCKSIZE), zeros + 1
+    if not block:
+        return None
+    place = offset + zeros * tarfile.BLOCKSIZE
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise tarfile.ReadError(f"damaged header at byte {place}") from error
+    return place
+
+
+def _kept_file(path: str, file: File, suffix: str) -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    where = path if is_remote(path) else str(Path(path).resolve())
+    identity = json.dumps([where, file.size, file.changed])
+    name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:32]
+    return Path(root) / "textok" / "tars" / (name + suffix)
+
+
+def _load(kept: Path, *, limit: int) -> list[Member] | None:
+    """A kept index; None when there is none or it is not sound."""
+    try:
+        found = json.loads(kept.read_text())
+        members = [(str(name), int(offset), int(size), int(time)) for name, offset, size, time in found]
+    except (OSError, ValueError, TypeError, OverflowError):
+        return None
+    sound = members and all(
+        min(offset, size) >= 0 and offset + size <= limit for _, offset, size, _ in members
+    )
+    return members if sound else None

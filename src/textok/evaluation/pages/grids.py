@@ -9,11 +9,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from textok.data.images import tensor_to_image
+from textok.data.images import save_png, tensor_to_image
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
 from textok.evaluation.metrics.psnr import psnr_per_image
 from textok.evaluation.reconstruction import Reconstructions
-from textok.writing import replacing
 
 CAPTION_LABELS: dict[CaptionCondition, str] = {
     "right": "with caption",
@@ -64,10 +63,8 @@ def sample_grid(
 
 
 def save_picture(image: Image.Image, path: str | Path) -> Path:
-    """Write a PNG under a temporary name, then rename it: a killed run leaves no half file."""
-    with replacing(Path(path)) as temporary:
-        image.save(temporary, format="PNG", optimize=True)
-    return Path(path)
+    """Write a grid as a PNG that says so: it is never read as a picture of a data set."""
+    return save_png(image, path, page=True)
 
 
 def _paint(

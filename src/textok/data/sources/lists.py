@@ -1,0 +1,381 @@
+"""Lists that say what pictures show: metadata tables, COCO captions, Places365 lists, names of class folders."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from textok.data.census import Census
+from textok.data.files import MAX_TEXT_BYTES, inside, shown_name
+from textok.data.records import LABEL_FIELDS, Fields, RecordError, parse_record, read_captions, read_label
+from textok.data.sources.pairing import Entry, Row, Span
+from textok.data.sources.spans import Store
+from textok.data.text import TextError, decode_text
+
+MAX_LIST_BYTES = 2 << 30
+SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test", "dev")
+"""Names that folders of a class tree have when they are splits, not classes."""
+NAME_FIELDS = ("file_name", "filename", "file", "image", "image_path", "path")
+COCO_FILE = re.compile(r"(?:.*/)?captions[^/]*\.json")
+CATEGORIES = "categories_places365.txt"
+
+METADATA_FILE = re.compile(r"(?:.*/)?metadata\.(?:jsonl|csv|tsv)")
+_TABLE = re.compile(r".*\.(?:jsonl|csv|tsv)")
+_PLACES = {
+    "val": ("places365_val.txt", ("val_256/", "val_large/")),
+    "train": ("places365_train_standard.txt", ("data_256/", "data_large/")),
+}
+
+
+class Line(NamedTuple):
+    """A line of a list: what it says of which picture.
+
+    Attributes:
+        name: of the picture below the scope of the list.
+        span: where its record is.
+        problem: why it cannot be used; "" when it can.
+    """
+
+    name: str
+    span: Span
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureList:
+    """A list and the pictures it speaks about.
+
+    Attributes:
+        file: name of the list.
+        path: where it is.
+        scope: the folder that its names are relative to, with a slash at its end; "" for all.
+        lines: in order.
+        split: the part of the data set that it lists; None where names tell.
+    """
+
+    file: str
+    path: str
+    scope: str
+    lines: Sequence[Line]
+    split: str | None = None
+
+
+def read_whole(entry: Entry, store: Store) -> bytes:
+    """The bytes of a list.
+
+    Raises:
+        ValueError: when it is over the limit or cannot be read.
+    """
+    try:
+        return store.read(entry.span, limit=MAX_LIST_BYTES)
+    except RecordError as error:
+        raise ValueError(f"{store.paths[entry.span.file]}: {error}") from error
+
+
+# --- metadata tables --------------------------------------------------------------------------------------
+
+
+def metadata_lists(
+    entries: Sequence[Entry], names: set[str], store: Store, *, fields: Fields
+) -> list[PictureList]:
+    """The lists ``metadata.jsonl|csv|tsv``, each of its folder; else any table whose first line names a picture."""
+    found = [entry for entry in entries if METADATA_FILE.fullmatch(entry.name)]
+    tables = found or [entry for entry in entries if _TABLE.fullmatch(entry.name)]
+    lists = []
+    for entry in tables:
+        scope = entry.name[: entry.name.rfind("/") + 1]
+        lines = list(_table_lines(entry, store, fields=fields))
+        if not found and (not lines or scope + lines[0].name not in names):
+            continue
+        if not lines:
+            raise ValueError(
+                f"{entry.name}: found no line; expected one JSON object a line, or rows of a table"
+            )
+        path = store.paths[entry.span.file]
+        lists.append(
+            PictureList(file=entry.name, path=path, scope=scope, lines=_joined(lines, store, fields))
+        )
+    return lists
+
+
+def _table_lines(entry: Entry, store: Store, *, fields: Fields) -> Iterator[Line]:
+    data = read_whole(entry, store)
+    try:
+        text = decode_text(data)
+    except TextError as error:
+        if not entry.name.endswith(".jsonl"):
+            raise ValueError(f"{entry.name}: {error}") from error
+        text = None
+    if not entry.name.endswith(".jsonl"):
+        for row in csv.DictReader(io.StringIO(text), delimiter="\t" if entry.name.endswith(".tsv") else ","):
+            record = {name: _number(name, value, fields) for name, value in row.items() if name is not None}
+            yield _line(record, store.add_record(record), fields)
+        return
+    stored = data if text is None or data[:1] not in b"\xff\xfe\xef" else text.encode(errors="surrogatepass")
+    base = entry.span.offset if stored is data else store.add_bytes(stored)
+    file = entry.span.file if stored is data else 0
+    yield from _json_lines(stored, file=file, base=base, fields=fields)
+
+
+def _json_lines(data: bytes, *, file: int, base: int, fields: Fields) -> Iterator[Line]:
+    offset = 0
+    for number, line in enumerate(io.BytesIO(data), start=1):
+        span = Span(file, base + offset, len(line))
+        offset += len(line)
+        if not line.strip():
+            continue
+        try:
+            if len(line) > MAX_TEXT_BYTES:
+                raise RecordError(f"a line of {len(line):,} bytes, over the limit of {MAX_TEXT_BYTES:,}")
+            yield _line(parse_record(line), span, fields, f"line {number}")
+        except RecordError as error:
+            yield Line(f"line {number}", span, str(error))
+
+
+def _line(record: Mapping[str, Any], span: Span, fields: Fields, where: str = "a row") -> Line:
+    field = fields.image or next((name for name in NAME_FIELDS if record.get(name)), NAME_FIELDS[0])
+    name = record.get(field)
+    if inside(name):
+        return Line(str(name).removeprefix("./"), span)
+    return Line(where, span, f"{field!r} is {name!r:.80}; expected a file inside the folder")
+
+
+def _number(field: str, value: Any, fields: Fields) -> Any:
+    """Tables of text have no numbers: those of a label are read as one."""
+    labelled = field in LABEL_FIELDS or field == fields.label
+    return int(value) if labelled and isinstance(value, str) and value.isdigit() else value
+
+
+def _joined(lines: Sequence[Line], store: Store, fields: Fields) -> list[Line]:
+    """One line a picture: several of one picture are several captions of it."""
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(line.name, []).append(line)
+    return [group[0] if len(group) == 1 else _merged(group, store, fields) for group in groups.values()]
+
+
+def _merged(lines: Sequence[Line], store: Store, fields: Fields) -> Line:
+    captions: dict[str, None] = {}
+    label = None
+    try:
+        for line in lines:
+            record = parse_record(store.read(line.span, limit=MAX_TEXT_BYTES))
+            captions |= dict.fromkeys(read_captions(record, fields.caption))
+            label = read_label(record, fields.label) if label is None else label
+    except RecordError as error:
+        return lines[0]._replace(problem=str(error))
+    record = {fields.caption or "captions": list(captions), fields.label or "label": label}
+    return lines[0]._replace(span=store.add_record(record))
+
+
+# --- COCO captions ----------------------------------------------------------------------------------------
+
+
+def coco_lists(
+    entries: Sequence[Entry], names: set[str], store: Store, *, folder: str | None = None
+) -> list[PictureList]:
+    """Annotation files ``captions_SPLIT.json`` whose pictures are in a folder of the split's name, or ``images``.
+
+    Args:
+        folder: where the pictures are, when it is known.
+
+    Raises:
+        ValueError: when a file is not COCO captions.
+        FileNotFoundError: when its pictures are nowhere.
+    """
+    lists = []
+    for entry in entries:
+        split = entry.name.rpartition("/")[2].removesuffix(".json").removeprefix("captions").lstrip("_")
+        found = _coco_records(read_whole(entry, store), store.paths[entry.span.file])
+        lines = [
+            Line(name, store.add_record({"captions": captions}), _outside(name)) for name, captions in found
+        ]
+        places = [folder] if folder is not None else [*_coco_places(entry.name, split)]
+        scope = next((place for place in places if place + lines[0].name in names), None)
+        if scope is None:
+            raise FileNotFoundError(
+                f"{entry.name}: its first picture {lines[0].name!r} is not in {', '.join(places)}; "
+                f"name the folder of the pictures as {entry.name}:FOLDER"
+            )
+        path = store.paths[entry.span.file]
+        lists.append(PictureList(file=entry.name, path=path, scope=scope, lines=lines, split=split))
+    return lists
+
+
+def _coco_places(file: str, split: str) -> Iterator[str]:
+    parent = file[: file.rfind("/") + 1]
+    for base in dict.fromkeys((parent[: parent.rstrip("/").rfind("/") + 1], parent)):
+        for place in (split, "images", "train2017", "val2017"):
+            yield f"{base}{place}/"
+        yield base
+
+
+def _coco_records(data: bytes, file: str) -> list[tuple[str, list[str]]]:
+    """Names and captions of the pictures, in the order of the file.
+
+    Raises:
+        ValueError: for anything but COCO captions.
+    """
+    try:
+        content = json.loads(decode_text(data))
+        captions: dict[Any, list[str]] = {}
+        for annotation in content["annotations"]:
+            captions.setdefault(annotation["image_id"], []).append(" ".join(annotation["caption"].split()))
+        found = [(image["file_name"], captions.get(image["id"], [])) for image in content["images"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{file}: not COCO captions ({type(error).__name__}: {error}); expected an object with images "
+            "(id, file_name) and annotations (image_id, caption)"
+        ) from error
+    if not found or not all(isinstance(name, str) and name for name, _ in found):
+        raise ValueError(f"{file}: found no picture, or one without a file name; expected COCO captions")
+    return found
+
+
+def _outside(name: str) -> str:
+    return "" if inside(name) else f"the picture is named {name!r:.80}; expected a file inside the folder"
+
+
+# --- Places365 --------------------------------------------------------------------------------------------
+
+
+def places_lists(entries: Sequence[Entry], names: set[str], store: Store) -> list[PictureList]:
+    """The lists of Places365 as it is distributed; the caption of a picture is the name of its class.
+
+    Raises:
+        FileNotFoundError: when the pictures are not there.
+        ValueError: when a list is malformed.
+    """
+    files = {entry.name: entry for entry in entries}
+    classes = {label: class_caption(name) for name, label in _numbered(files[CATEGORIES], store)}
+    records = {
+        label: store.add_record({"captions": [caption], "label": label}) for label, caption in classes.items()
+    }
+    lists = []
+    for split, (file, scopes) in _PLACES.items():
+        if file not in files:
+            continue
+        listed = _numbered(files[file], store)
+        unknown = sorted({label for _, label in listed} - classes.keys())
+        path = store.paths[files[file].span.file]
+        if unknown or not listed:
+            raise ValueError(
+                f"{path}: found {len(listed)} pictures, classes {unknown[:5]} not in {CATEGORIES}"
+            )
+        scope = next((place for place in scopes if any(name.startswith(place) for name in names)), None)
+        if scope is None:
+            raise FileNotFoundError(f"{path}: expected its pictures in {' or '.join(scopes)}")
+        lines = [_place(name, records[label]) for name, label in listed]
+        lists.append(PictureList(file=file, path=path, scope=scope, lines=lines, split=split))
+    return lists
+
+
+def _place(name: str, record: Span) -> Line:
+    name = name.lstrip("/")
+    return Line(name, record, _outside(name))
+
+
+def _numbered(entry: Entry, store: Store) -> list[tuple[str, int]]:
+    """The lines "NAME NUMBER" of a list.
+
+    Raises:
+        ValueError: when one is anything else, naming it.
+    """
+    lines = []
+    for number, line in enumerate(decode_text(read_whole(entry, store)).splitlines(), start=1):
+        name, _, label = line.strip().rpartition(" ")
+        if not name or not label.isdecimal():
+            raise ValueError(
+                f"{entry.name}, line {number}: got {line.strip()!r:.80}; expected a name and a number"
+            )
+        lines.append((name, int(label)))
+    return lines
+
+
+# --- classes ----------------------------------------------------------------------------------------------
+
+
+def class_captions(rows: Sequence[Row], store: Store, census: Census) -> None:
+    """Where no text says what pictures show and each lies in a folder, the folder's name is the class and the caption.
+
+    ``a/art_gallery/1.jpg`` reads "art gallery", see :func:`class_caption`; a name without letters is no caption.
+    """
+    if not rows or any(len(row.parts) > 1 or row.problem for row in rows):
+        return
+    parents = [_class_of(row.name) for row in rows]
+    if not all(parents):
+        return
+    labels = {parent: number for number, parent in enumerate(sorted(set(parents)))}
+    spans = {}
+    for parent, label in labels.items():
+        caption = class_caption(shown_name(parent))
+        captions = [caption] if any(map(str.isalpha, caption)) else []
+        spans[parent] = store.add_record({"captions": captions, "label": label})
+    for row, parent in zip(rows, parents, strict=True):
+        row.parts["json"] = spans[parent]
+    census.notes.append(f"no captions beside them: the names of {len(labels):,} folders serve as captions")
+
+
+def _class_of(name: str) -> str:
+    parts = name.split("/")[:-1]
+    return "/".join(parts[1:] if parts and parts[0] in SPLIT_FOLDERS else parts)
+
+
+def class_caption(name: str) -> str:
+    """A class's name in words: ``/a/art_gallery`` is "art gallery", ``a/bus_station/indoor`` and
+    ``bus_station-indoor`` are "bus station indoor".
+
+    The single letter that Places365 sorts its classes under is left out, and the number of repeats before a name.
+    """
+    parts = [part for part in name.split("/") if part]
+    if len(parts) > 1 and len(parts[0]) == 1:
+        parts = parts[1:]
+    words = " ".join(re.sub(r"^\d+_(?=\D)", "", part) for part in parts)
+    return " ".join(words.replace("_", " ").replace("-", " ").split())
+
+
+# --- lists and pictures together --------------------------------------------------------------------------
+
+
+def listed_rows(
+    rows: Sequence[Row], lists: Sequence[PictureList], census: Census, *, path_of: Callable[[str], str]
+) -> list[Row]:
+    """The pictures in the order of their lists, then those that no list speaks about.
+
+    A picture in the scope of a list which does not name it is passed over; one that is named but not there is a
+    sample that cannot be read.
+    """
+    by_name = {row.name: row for row in rows}
+    used: set[str] = set()
+    ordered = []
+    for one in lists:
+        for line in one.lines:
+            name = one.scope + line.name
+            row = by_name.get(name)
+            problem = line.problem
+            if row is None and not problem:
+                problem = f"cannot read {shown_name(path_of(name))}: no such picture"
+            key = line.name if problem and row is None and line.problem else _stem(line.name)
+            parts = {} if row is None else row.parts
+            ordered.append(
+                Row(name=name, key=key, parts={**parts, "json": line.span}, problem=problem, shard=one.path)
+            )
+            used.add(name)
+    scopes = tuple(one.scope for one in lists)
+    left = [row for row in rows if row.name not in used]
+    unlisted = [row.name for row in left if row.name.startswith(scopes)]
+    census.pass_over("pictures that no list names", map(shown_name, unlisted))
+    return [*ordered, *(row for row in left if not row.name.startswith(scopes))]
+
+
+def _stem(name: str) -> str:
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and "/" not in name[len(stem) :] else name
+
+
+def is_list(name: str, files: Iterable[str]) -> bool:
+    """Whether a name is that of a list of Places365 in these files."""
+    return CATEGORIES in files and name in (CATEGORIES, *(file for file, _ in _PLACES.values()))

@@ -1,0 +1,364 @@
+"""From the name of a source to its samples: which form it has, which part is asked for, what is passed over."""
+
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from textok.data.census import Census
+from textok.data.files import (
+    File,
+    Listing,
+    fingerprint_of,
+    is_left_by_systems,
+    is_remote,
+    list_files,
+    listing,
+    shown_name,
+)
+from textok.data.records import Fields
+from textok.data.sources.lists import (
+    CATEGORIES,
+    COCO_FILE,
+    METADATA_FILE,
+    SPLIT_FOLDERS,
+    PictureList,
+    class_captions,
+    coco_lists,
+    is_list,
+    listed_rows,
+    metadata_lists,
+    places_lists,
+)
+from textok.data.sources.pairing import Entry, Row, Span, is_picture, pair
+from textok.data.sources.spans import SpanSource, Store
+from textok.data.sources.table import (
+    DatasetSource,
+    ParquetSource,
+    count_rows,
+    load_dataset_folder,
+    open_saved_dataset,
+)
+from textok.data.sources.tar import TAR_SUFFIXES, Member, plain_tar, tar_members
+
+# train-000000.tar, train-00000-of-00002.parquet, train-00000-of-00002-0123abcd.parquet
+_NUMBERED = re.compile(r"(.+?)[-_.]\d+(-of-\d+(-[0-9a-f]+)?)?")
+_TABLES = (".csv", ".jsonl", ".json", ".arrow")
+_COCO_WORDS = ".json:"
+
+EXPECTED = (
+    "pictures, alone or with .txt, .caption or .json files, metadata.jsonl or metadata.csv, in folders of classes, "
+    "with COCO captions or Places365 lists; webdataset tars; parquet files; or a Hugging Face datasets folder"
+)
+
+StoredSource = SpanSource | ParquetSource | DatasetSource
+
+
+def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad: str) -> StoredSource:
+    """Open a source of any form; arguments and errors as :func:`textok.data.sources.open_source`."""
+    words, colon, folder = str(source).partition(_COCO_WORDS)
+    if colon or words.endswith(".json"):
+        return _open_coco(words + ".json" * bool(colon), folder or None, split, fields=fields)
+    files = list_files(source, on_bad=on_bad)
+    names = {file.name for file in files.files}
+    if files.whole and not is_remote(files.root) and names & {"dataset_dict.json", "state.json"}:
+        return open_saved_dataset(Path(files.root), split, fields=fields)
+    if split is not None and any(name.startswith(f"{split}/") for name in names) and not _has_lists(names):
+        files, split = files.below(split), None
+    form, others = _form(files)
+    for name, rest in others.items():
+        files.census.pass_over(f"{name} beside {form}", [shown_name(file.name) for file in rest])
+    chosen = {file.name for rest in others.values() for file in rest}
+    left = [file for file in files.files if file.name not in chosen]
+    files = Listing(root=files.root, files=left, census=files.census, whole=files.whole)
+    if form == "tars":
+        return _open_tars(files, split, fields=fields, on_bad=on_bad)
+    if form == "parquet files":
+        shards, splits = _of_split(_shards(files, (".parquet",)), split, files)
+        _count_others(files, (".parquet",))
+        paths = [files.path(file.name) for file in shards]
+        return ParquetSource(paths, fields=fields, census=files.census, splits=splits)
+    if form == "pictures":
+        return _open_pictures(files, split, fields=fields)
+    return _open_other(files, split, source, fields=fields)
+
+
+def _has_lists(names: set[str]) -> bool:
+    """Whether lists at the root speak about the parts of a folder."""
+    lists = {"metadata.jsonl", "metadata.csv", "metadata.tsv", CATEGORIES}
+    return bool(names & lists) or any(COCO_FILE.fullmatch(name) and name.count("/") < 2 for name in names)
+
+
+# --- forms --------------------------------------------------------------------------------------------------
+
+
+def _form(files: Listing) -> tuple[str, dict[str, list[File]]]:
+    """The form that holds most pictures ("" for none), and the files of the other forms."""
+    forms = {
+        "tars": _shards(files, TAR_SUFFIXES),
+        "parquet files": _shards(files, (".parquet",)),
+        "pictures": [file for file in files.files if is_picture(file.name)],
+    }
+    forms = {name: members for name, members in forms.items() if members}
+    if len(forms) < 2:
+        listed = any(METADATA_FILE.fullmatch(file.name) for file in files.files)
+        return next(iter(forms), "pictures" if listed else ""), {}
+    counts = {name: _count_pictures(name, members, files) for name, members in forms.items()}
+    form = max(counts, key=lambda name: counts[name])
+    return form, {name: members for name, members in forms.items() if name != form}
+
+
+def _shards(files: Listing, suffixes: tuple[str, ...]) -> list[File]:
+    return [file for file in files.files if file.name.lower().endswith(suffixes)]
+
+
+def _count_others(files: Listing, suffixes: tuple[str, ...]) -> None:
+    shards = {file.name for file in _shards(files, suffixes)}
+    files.census.pass_over(
+        "other files", [shown_name(file.name) for file in files.files if file.name not in shards]
+    )
+
+
+def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
+    if form == "pictures":
+        return len(members)
+    counts = 0
+    for file in members:
+        path = files.path(file.name)
+        try:
+            if form == "parquet files":
+                counts += count_rows(path)
+            else:
+                counts += sum(is_picture(name) for name, *_ in tar_members(plain_tar(path, file), file))
+        except (ValueError, OSError):  # named as passed over, or an error when nothing else is there
+            continue
+    return counts
+
+
+def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[list[File], list[str]]:
+    """The shards whose name starts with the split, and the splits; names that are numbers belong to no split."""
+    splits: dict[str | None, list[File]] = {}
+    for file in shards:
+        stem = re.sub(r"(\.tar)?\.\w+$", "", file.name.rpartition("/")[2])
+        match = _NUMBERED.fullmatch(stem)
+        name = match[1] if match else None if stem.isdigit() else stem
+        splits.setdefault(name, []).append(file)
+    names = sorted(name for name in splits if name is not None)
+    if split is None:
+        return shards, names if len(splits) > 1 else []
+    if split not in splits:
+        raise ValueError(
+            f"{files.root}: split is {split!r}; expected {f'one of {names}' if names else 'none'}"
+        )
+    return splits[split], []
+
+
+# --- pictures in folders ------------------------------------------------------------------------------------
+
+
+def _open_pictures(files: Listing, split: str | None, *, fields: Fields) -> SpanSource:
+    store, census = Store(), files.census
+    entries = [
+        Entry(file.name, Span(store.add_file(files.path(file.name)), 0, file.size)) for file in files.files
+    ]
+    lists = _lists(entries, store, fields=fields)
+    rows = _rows(entries, lists, split, files, fields=fields)
+    return _span_source(rows, store, files, lists, fields=fields, census=census)
+
+
+def _span_source(
+    rows: list[Row],
+    store: Store,
+    files: Listing,
+    lists: Sequence[PictureList],
+    *,
+    fields: Fields,
+    census: Census,
+) -> SpanSource:
+    if not rows:
+        raise ValueError(f"{files.root}: found no pictures ({census}); expected {EXPECTED}")
+    class_captions(rows, store, census)
+    census.read += len(rows)
+    source = SpanSource(rows, store, fields=fields, census=census)
+    parts = (f"{file.name}:{file.size}:{file.changed}" for file in files.files)
+    source.fingerprint = fingerprint_of(parts, len(rows))
+    source.splits = _splits(rows, lists)
+    return source
+
+
+def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[PictureList]:
+    names = {entry.name for entry in entries if is_picture(entry.name)}
+    if any(entry.name == CATEGORIES for entry in entries):
+        check_no_fields(fields, "Places365 lists")
+        return places_lists(entries, names, store)
+    stems = {name.rpartition(".")[0] for name in names}
+    coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
+    if coco:
+        check_no_fields(fields, "COCO captions")
+        return coco_lists(coco, names, store)
+    return metadata_lists(entries, names, store, fields=fields)
+
+
+def _rows(
+    entries: Sequence[Entry],
+    lists: Sequence[PictureList],
+    split: str | None,
+    files: Listing,
+    *,
+    fields: Fields,
+) -> list[Row]:
+    census = files.census
+    used = {one.file for one in lists}
+    names = {entry.name for entry in entries}
+    rest = [entry for entry in entries if entry.name not in used and not is_list(entry.name, names)]
+    census.beside += len(entries) - len(rest)
+    rows = pair(rest, census, image_suffix=None if lists else fields.image)
+    for row in rows:
+        row.shard = files.root
+    named = fields.caption or fields.label
+    if not lists and named and not any("json" in row.parts for row in rows):
+        check_no_fields(fields, f"{files.root}: found {listing([row.name for row in rows])} without metadata")
+    if any(one.split is not None for one in lists):
+        return _rows_of_lists(rows, lists, split, files)
+    if lists:
+        rows = listed_rows(rows, lists, census, path_of=files.path)
+    if split is None:
+        return rows
+    chosen = [row for row in rows if row.name.startswith(f"{split}/")]
+    if not chosen:
+        folders = sorted({row.name.partition("/")[0] for row in rows if "/" in row.name})
+        raise ValueError(
+            f"{files.root}: split is {split!r}; expected {f'one of {folders}' if folders else 'none'}"
+        )
+    return chosen
+
+
+def _rows_of_lists(
+    rows: list[Row], lists: Sequence[PictureList], split: str | None, files: Listing
+) -> list[Row]:
+    """Of lists that are a part each: the rows of the part that is asked for, or of all."""
+    chosen = [one for one in lists if split in (None, one.split)]
+    if not chosen:
+        names = sorted(str(one.split) for one in lists)
+        raise ValueError(f"{files.root}: split is {split!r}; expected one of {names}")
+    scopes = tuple(one.scope for one in chosen)
+    inside = [row for row in rows if split is None or row.name.startswith(scopes)]
+    ordered = listed_rows(inside, chosen, files.census, path_of=files.path)
+    listed = sum(len(one.lines) for one in chosen)
+    files.census.pass_over("pictures that no list names", [shown_name(row.name) for row in ordered[listed:]])
+    return ordered[:listed]
+
+
+def _splits(rows: Iterable[Row], lists: Sequence[PictureList]) -> list[str]:
+    """The parts that a folder names: by its lists, or by folders with the usual names of parts."""
+    named = sorted(one.split for one in lists if one.split is not None)
+    if named:
+        return named if len(named) > 1 else []
+    return sorted({row.name.partition("/")[0] for row in rows if "/" in row.name} & set(SPLIT_FOLDERS))
+
+
+def check_no_fields(fields: Fields, what: str) -> None:
+    """Raise ``ValueError`` when a form without fields was asked for some by name."""
+    if fields != Fields():
+        raise ValueError(f"{what}, which have no fields; expected no field names, got {fields}")
+
+
+def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fields) -> SpanSource:
+    """An annotation file, its pictures in ``folder``, or beside it or one level up, as COCO unpacks."""
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"{file}: no such file")
+    check_no_fields(fields, f"{file}: COCO captions")
+    own = path.stem.removeprefix("captions").lstrip("_") or path.stem
+    if split not in (None, own):
+        raise ValueError(f"{file}: split is {split!r}; expected {own!r} or none")
+    if folder is not None and not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder of pictures")
+    root = path.parent.parent if folder is None and path.parent.name == "annotations" else path.parent
+    files = list_files(folder or root)
+    store = Store()
+    annotations = Entry(
+        str(path) if folder is not None else path.relative_to(root).as_posix(),
+        Span(store.add_file(file), 0, path.stat().st_size),
+    )
+    entries = [
+        Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size)) for one in files.files
+    ]
+    names = {entry.name for entry in entries}
+    lists = coco_lists([annotations], names, store, folder="" if folder is not None else None)
+    scope = lists[0].scope
+    below = [entry for entry in entries if entry.name.startswith(scope) and is_picture(entry.name)]
+    census = Census(beside=1)
+    chosen = [file for file in files.files if file.name.startswith(scope)]
+    files = Listing(root=files.root, files=[*chosen, _file_of(path)], census=census)
+    rows = _rows_of_lists(pair(below, census), lists, None, files)
+    return _span_source(rows, store, files, [], fields=fields, census=census)
+
+
+def _file_of(path: Path) -> File:
+    state = path.stat()
+    return File(path.name, state.st_size, str(state.st_mtime_ns))
+
+
+# --- tars ---------------------------------------------------------------------------------------------------
+
+
+def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str) -> SpanSource:
+    shards, splits = _of_split(_shards(files, TAR_SUFFIXES), split, files)
+    census, store = files.census, Store()
+    _count_others(files, TAR_SUFFIXES)
+    rows: list[Row] = []
+    identity = []
+    for file in shards:
+        path = files.path(file.name)
+        try:
+            plain = plain_tar(path, file)
+            members = tar_members(plain, file)
+        except (ValueError, OSError) as error:
+            if on_bad == "stop":
+                raise
+            census.pass_over(f"tars that cannot be read ({error})", [shown_name(file.name)])
+            continue
+        rows += _tar_rows(path, members, store, number=store.add_file(plain), fields=fields, census=census)
+        content = zlib.crc32(
+            repr([(name, size, time) for name, _, size, time in members]).encode(errors="replace")
+        )
+        identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{content}")
+    source = _span_source(rows, store, files, [], fields=fields, census=census)
+    source.fingerprint = fingerprint_of(identity, len(rows))
+    source.splits = splits
+    return source
+
+
+def _tar_rows(
+    path: str, members: Iterable[Member], store: Store, *, number: int, fields: Fields, census: Census
+) -> list[Row]:
+    entries = []
+    for name, offset, size, _ in members:
+        name = name.removeprefix("./")
+        if is_left_by_systems(name):
+            census.pass_over("left by systems", [shown_name(name)])
+        else:
+            entries.append(Entry(name, Span(number, offset, size)))
+    inner = Listing(root=path, files=[], census=census)
+    lists = metadata_lists(entries, {entry.name for entry in entries}, store, fields=fields)
+    rows = _rows(entries, lists, None, inner, fields=fields)
+    for row in rows:
+        row.shard = path
+    return rows
+
+
+# --- what else there is -------------------------------------------------------------------------------------
+
+
+def _open_other(files: Listing, split: str | None, source: str | Path, *, fields: Fields) -> DatasetSource:
+    """Whatever else ``datasets`` can read, such as tables with pictures in them."""
+    names = [file.name for file in files.files]
+    message = f"{source}: unknown layout: found {listing(names)}; expected {EXPECTED}"
+    tables = [name for name in names if name.lower().endswith(_TABLES)]
+    if not files.whole or is_remote(files.root) or not tables:
+        raise ValueError(message)
+    try:
+        return load_dataset_folder(Path(files.root), split, fields=fields)
+    except ValueError as error:
+        raise ValueError(f"{message} ({error})") from error
