@@ -1,10 +1,11 @@
 """What a source holds: what is read, and what is passed over and why."""
 
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from textok.display import note
 
 _SHOWN = 3
 _announced: set[str] = set()
@@ -68,8 +69,8 @@ class Census:
 
 def announce(name: str, census: Census) -> None:
     """Print the census on stderr where there is something to say; once a process, by the first of several ranks."""
-    line = f"textok: {name}: {census}"
+    line = f"{name}: {census}"
     if not (census.passed or census.notes) or os.environ.get("RANK", "0") != "0" or line in _announced:
         return
     _announced.add(line)
-    print(line, file=sys.stderr)
+    note(line)
