@@ -78,6 +78,7 @@ def test_pictures_elsewhere_are_named(tmp_path: Path, photos: list[RawSample]) -
         open_source(tmp_path / "gone.json")
 
 
+@pytest.mark.slow
 def test_batches_take_the_first_caption(tmp_path: Path, photos: list[RawSample]) -> None:
     config = DataConfig(source=str(write_coco(tmp_path, photos)), size=(64, 64))
     [batch] = EvalLoader(config, batch_size=8)
