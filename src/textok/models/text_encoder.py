@@ -201,6 +201,15 @@ class TextEncoder:
         return ids.to(self._model.device), mask.to(self._model.device)
 
 
+def token_counts(name_or_folder: str | Path, captions: Sequence[str]) -> list[int]:
+    """Tokens of each caption before any is cut, special tokens included; no weights are loaded."""
+    if not captions:
+        return []
+    tokenizer: Any = _load_tokenizer(resolve(str(name_or_folder)))
+    ids = tokenizer(list(captions), truncation=False, padding=False, verbose=False)["input_ids"]
+    return [len(row) for row in ids]
+
+
 def _describe(name: str, folder: Path, *, max_tokens: int, dtype: str) -> TextEncoderInfo:
     config = _load_config(folder)
     text_config = getattr(config, "text_config", None) or config

@@ -1,0 +1,121 @@
+"""``textok check``: what a source holds and what would go wrong with it, without training or encoding anything."""
+
+import base64
+from html import escape
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
+from textok.cli.output import report
+from textok.data import BadSampleError, DataConfig, Source
+from textok.evaluation.pages.document import html_page, plain_table
+from textok.models.checkpoint import SHIPPED, read_config, resolve
+from textok.pipeline.source_check import check_source
+from textok.writing import check_target, write_text
+
+_SHOWN = 24
+
+
+def check(
+    data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
+    *,
+    split: Split = None,
+    limit: Limit = None,
+    model: str = "icons-128",
+    size: Size = None,
+    on_bad: OnBad = "skip",
+    page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
+    json: bool = False,
+) -> None:
+    """Read captioned pictures and report what is in them: counts, sizes, captions, bad samples, repeats.
+
+    Args:
+        split: which part of the data; all of it without.
+        limit: take at most so many pictures, from the first.
+        model: for whose picture size and text encoder it is judged what would be cut.
+        size: height and width, instead of the model's.
+        on_bad: what to do with a file that cannot be opened: stop, or count it. Bad samples are listed either way.
+        page: write a page with the worst samples here.
+        json: print everything as JSON.
+    """
+    if page is not None:
+        check_target(page, option="page", sources=[data])
+    settings = read_config(resolve(model, shipped=SHIPPED) / "config.json")["model"]
+    size = size or (settings["image_size"], settings["image_size"])
+    config = DataConfig(source=data, split=split, size=size, require_captions=False, on_bad=on_bad)
+    result, source = check_source(config, limit=limit)
+    facts = result.facts(
+        size=size, text_encoder=settings["text_encoder"], max_tokens=settings["max_text_tokens"]
+    )
+    if page is not None:
+        write_text(page, _page(data, facts, source))
+    report(facts, *_lines(data, facts), json=json)
+
+
+def _lines(data: str, facts: dict[str, Any]) -> list[str]:
+    tokens, cut, small = facts["caption_tokens"], facts["captions_cut"], facts["smaller_than_model"]
+    heights, widths = facts["heights"], facts["widths"]
+    lines = [
+        f"{data}: {facts['pictures']:,} pictures, {facts['captioned']:,} with captions ({facts['captions']:,} in all)",
+        f"  sizes      height {heights['least']} to {heights['most']} px, median {heights['median']}; width "
+        f"{widths['least']} to {widths['most']} px, median {widths['median']}",
+        f"  cropped    {facts['cropped_share']:.0%} of each picture on average, to {small['size'][0]} x "
+        f"{small['size'][1]} px; {small['count']:,} pictures are smaller",
+        f"  captions   {tokens['least']} to {tokens['most']} tokens, median {tokens['median']}; {cut['count']:,} are "
+        f"cut to {cut['limit']}",
+    ]
+    for name, values in _problems(facts).items():
+        if values:
+            first = "; ".join(values[:3])
+            lines.append(f"  {name:<10} {len(values):,}: {first}{'; ...' if len(values) > 3 else ''}")
+    return lines
+
+
+def _problems(facts: dict[str, Any]) -> dict[str, list[str]]:
+    """What a person should look at, by kind, each in words."""
+    passed = facts["census"]["passed_over"]
+    return {
+        "bad": [f"{bad['key']}: {bad['reason']}" for bad in facts["bad"]],
+        "passed": [f"{one['count']} {reason} ({', '.join(one['first'])})" for reason, one in passed.items()],
+        "notes": facts["census"]["notes"],
+        "animated": [f"{key}: first frame" for key in facts["animated"]],
+        "repeats": [" = ".join(group) for group in facts["repeats"]],
+        "look alike": [" ~ ".join(pair) for pair in facts["near_repeats"]],
+    }
+
+
+def _page(data: str, facts: dict[str, Any], source: Source) -> str:
+    """The counts, and the samples worth a look: repeats with their pictures, bad ones with their reasons."""
+    suspects = [
+        *facts["repeats"],
+        *facts["near_repeats"],
+        *([key] for key in facts["smaller_than_model"]["first"]),
+    ]
+    shown = [key for group in suspects for key in group][:_SHOWN]
+    parts = [f"<h1>{escape(data)}</h1>", "<pre>" + escape("\n".join(_lines(data, facts))) + "</pre>"]
+    rows = [[bad["key"], bad["shard"], bad["reason"]] for bad in facts["bad"]]
+    if rows:
+        parts += ["<h2>Bad samples</h2>", plain_table(rows, heads=["key", "where", "why"])]
+    if shown:
+        parts += ["<h2>Repeated, alike or small</h2>", *_pictures(source, set(shown))]
+    if facts["captions_cut"]["first"]:
+        cut = [[text] for text in facts["captions_cut"]["first"]]
+        parts += ["<h2>Captions that are cut</h2>", plain_table(cut, heads=["caption"])]
+    return html_page("\n".join(parts), title=f"textok check {data}")
+
+
+def _pictures(source: Source, keys: set[str]) -> list[str]:
+    figures = []
+    for index in range(len(source)):
+        try:
+            raw = source.read(index)
+        except BadSampleError:
+            continue
+        if raw.key in keys:
+            coded = base64.b64encode(raw.image).decode()
+            label = escape(f"{raw.key} {raw.captions[0] if raw.captions else ''}")
+            image = f'<img src="data:image;base64,{coded}" height="128" alt="">'
+            figures.append(f"<figure>{image}<figcaption>{label}</figcaption></figure>")
+    return figures
