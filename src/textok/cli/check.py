@@ -113,7 +113,7 @@ def _pictures(source: Source, keys: set[str]) -> list[str]:
             raw = source.read(index)
         except BadSampleError:
             continue
-        if raw.key in keys:
+        if raw.key in keys and isinstance(raw.image, bytes):
             coded = base64.b64encode(raw.image).decode()
             label = escape(f"{raw.key} {raw.captions[0] if raw.captions else ''}")
             image = f'<img src="data:image;base64,{coded}" height="128" alt="">'

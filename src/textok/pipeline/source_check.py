@@ -59,7 +59,13 @@ class SourceCheck:
     animated: list[str] = field(default_factory=list)
 
     def add(self, raw: RawSample, *, max_pixels: int) -> None:
-        """Count one sample; an unreadable picture becomes a bad one."""
+        """Count one sample; an unreadable picture becomes a bad one.
+
+        Raises:
+            ValueError: for a picture that is drawn and not stored.
+        """
+        if not isinstance(raw.image, bytes):
+            raise ValueError(f"{raw.shard}: its pictures are drawn, not stored; there is nothing to check")
         try:
             small = decode_image(raw.image, (_SIDE, _SIDE), max_pixels=max_pixels)
             size = stored_size(raw.image)

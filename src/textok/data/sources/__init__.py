@@ -68,10 +68,10 @@ def open_source(
     """Open a data set; prints nothing, its ``census`` says what was passed over.
 
     Args:
-        source: "scenes" or "icons" (docs/scenes.md), a file, a folder, a glob, brace notation (``train-{000..009}.tar``) or an fsspec address such as
-            ``hf://datasets/someone/pictures``; COCO captions are ``captions_SPLIT.json``, where the pictures lie
-            beside it as COCO unpacks, or ``FILE.json:FOLDER``. Of a folder with several forms in it, the one that
-            holds most pictures is read.
+        source: "scenes" or "icons" (docs/scenes.md), a file, a folder, a glob, brace notation
+            (``train-{000..009}.tar``) or an fsspec address such as ``hf://datasets/someone/pictures``; COCO captions
+            are ``captions_SPLIT.json``, where the pictures lie beside it as COCO unpacks, or ``FILE.json:FOLDER``. Of a
+            folder with several forms in it, the one that holds most pictures is read.
         split: which part of it, named by files (``SPLIT-000000.tar``, ``SPLIT-00000-of-00001.parquet``), by folders
             (``SPLIT/``) or by the data set; None for all of it.
         fields: names of the image, caption and label fields, where they are not the usual ones.
