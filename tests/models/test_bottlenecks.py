@@ -1,14 +1,14 @@
-"""The continuous bottlenecks, and what all four share."""
+"""The continuous bottlenecks, and what all of them share."""
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, VQConfig
+from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, NormConfig, VQConfig
 
-BOTTLENECKS = [AEConfig(), KLConfig(), FSQConfig(levels=(8, 5, 5)), VQConfig(codebook_size=64, latent_dim=4)]
-CONTINUOUS = [AEConfig(), KLConfig()]
+CONTINUOUS = [AEConfig(), KLConfig(), NormConfig()]
+BOTTLENECKS = [*CONTINUOUS, FSQConfig(levels=(8, 5, 5)), VQConfig(codebook_size=64, latent_dim=4)]
 
 
 def kind_of(config: object) -> str:
@@ -145,3 +145,12 @@ def test_kl_gradient_reaches_mean_and_variance() -> None:
 def test_bad_settings_are_named(build: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_normalised_latents_have_unit_variance_and_noise_in_training() -> None:
+    bottleneck, states = NormConfig(latent_dim=8, noise=0.5).build(), 3 + 7 * torch.randn(200, 5, 8)
+    latents = bottleneck.eval()(states).latents
+    assert_close(latents.mean(-1), torch.zeros(200, 5), rtol=0, atol=1e-5)
+    assert_close(latents.var(-1, unbiased=False), torch.ones(200, 5), rtol=0, atol=1e-3)
+    noise = bottleneck.train()(states, generator=torch.Generator().manual_seed(0)).latents - latents
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.03)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, VQConfig
+from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, NormConfig, VQConfig
 from textok.models.layers import patchify, unpatchify
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters, cut
@@ -17,6 +17,7 @@ from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters, cut
 BOTTLENECKS = [
     AEConfig(latent_dim=4),
     KLConfig(latent_dim=4),
+    NormConfig(latent_dim=4),
     FSQConfig(levels=(8, 5, 5, 5)),
     VQConfig(codebook_size=32, latent_dim=4),
 ]

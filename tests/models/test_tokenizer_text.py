@@ -215,3 +215,24 @@ def test_arms_of_a_comparison_start_from_the_same_weights(change):
     ]
     assert len(shared) > 40
     assert all(torch.equal(one[name], other[name]) for name in shared)
+
+
+def test_a_pooled_caption_has_a_fixed_number_of_tokens(make_model: MakeModel, make_text: MakeText) -> None:
+    pool = make_model(text_pool=3).encoder.text
+    short, long = (pool(make_text([n]), batch=1) for n in (2, 40))
+    assert short[0].shape == long[0].shape == (1, 3, 32) and bool(short[1].all())
+    none, empty = pool(None, batch=1)[0], pool(make_text([0]), batch=1)[0]
+    assert_close(none, empty)
+    assert not torch.allclose(none, short[0], atol=1e-3)
+
+
+def test_padding_changes_no_pooled_caption(
+    make_model: MakeModel, make_text: MakeText, images: Tensor
+) -> None:
+    model = make_model(text_pool=3)
+    text, other = make_text([5, 0, 9]), make_text([5, 0, 9], seed=2)
+    wide = padded(text, 12, garbage=7.0)
+    sides = zip(*(run(model, images, captions) for captions in (text, wide, other)), strict=True)
+    for found, same, changed in sides:
+        assert_close(found, same, rtol=0, atol=1e-5)
+        assert not torch.allclose(found[0], changed[0], atol=1e-3)

@@ -6,8 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from textok.objectives.flow_loss import FlowLoss, FlowLossConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
-from textok.objectives.reconstruction import LossConfig, PixelLoss, ReconstructionObjective
+from textok.objectives.reconstruction import (
+    DirectDistance,
+    LossConfig,
+    NoisyDistance,
+    PixelLoss,
+    ReconstructionObjective,
+)
 from textok.objectives.training_pass import Estimate, TrainingPass
 
 
@@ -74,3 +81,38 @@ def test_frozen_networks_do_not_learn() -> None:
 def test_bad_settings_are_named(change: dict[str, object], key: str) -> None:
     with pytest.raises(ValueError, match=f"{key}: got"):
         replace(LossConfig(), **change)
+
+
+def test_the_flow_loss_is_the_squared_error_of_the_velocity() -> None:
+    images, noise = torch.rand(3, 3, 4, 4), torch.randn(3, 3, 4, 4)
+    times, estimates = torch.tensor([0.5, 0.8, 0.01]), torch.rand(3, 3, 4, 4)
+    noisy = images + times[:, None, None, None] * (noise - images)
+    clamped = times.clamp(min=0.05)[:, None, None, None]
+    velocity, target = (noisy - estimates) / clamped, (noisy - images) / clamped
+    estimate = Estimate(images=estimates, times=times, is_direct=torch.zeros(3, dtype=torch.bool))
+    loss = FlowLoss(FlowLossConfig(weight=2.0))(estimate, images)
+    torch.testing.assert_close(loss, 2 * (velocity - target).square().mean())
+
+
+def test_rows_are_judged_by_their_kind() -> None:
+    images = torch.zeros(4, 3, 32, 32)
+    estimates = torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None, None, None].expand_as(images).contiguous()
+    times, is_direct = torch.tensor([0.9, 0.5, 0.9, 0.6]), torch.tensor([True, False, False, True])
+    estimate = Estimate(images=estimates, times=times, is_direct=is_direct)
+    assert PixelLoss(l2=1.0, l1=0.0)(estimate, images).item() == pytest.approx((1 + 16) / 2)
+    expected = (4 / 0.5**2 + 9 / 0.9**2) / 2
+    assert FlowLoss(FlowLossConfig())(estimate, images).item() == pytest.approx(expected)
+    network = EfficientNetPerceptualLoss()
+    config = FlowLossConfig(perceptual=0.5, perceptual_until=0.7)
+    expected = 0.5 * network(estimates[1:2], images[1:2])
+    torch.testing.assert_close(NoisyDistance(network, config)(estimate, images), expected)
+    expected = 0.1 * network(estimates[[0, 3]], images[[0, 3]])
+    torch.testing.assert_close(DirectDistance(network, weight=0.1)(estimate, images), expected)
+
+
+def test_a_batch_without_a_kind_of_rows_has_a_loss_of_zero() -> None:
+    images, times = torch.zeros(2, 3, 32, 32), torch.ones(2)
+    for is_direct, loss in ((False, PixelLoss(l2=1.0, l1=0.0)), (True, FlowLoss(FlowLossConfig()))):
+        rows = torch.full((2,), is_direct)
+        estimate = Estimate(images=images + 1, times=times, is_direct=rows)
+        assert loss(estimate, images).item() == 0

@@ -128,6 +128,36 @@ class Block(nn.Module):
         return bias + absent
 
 
+class ModulatedBlock(Block):
+    """Block whose first positions are shifted, scaled and gated by a state that all blocks share, plus own offsets.
+
+    Where state and offsets are zero, which is how training starts, it is exactly a ``Block``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None) -> None:
+        super().__init__(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias)
+        self.offsets = nn.Parameter(torch.zeros(6 * dim))
+
+    def forward(
+        self,
+        x: Float[Tensor, "b s d"],
+        keys: KeyMask,
+        state: Float[Tensor, "b e"],
+        count: int,
+        *,
+        keep: int | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        """One block; ``state`` (b, 6 d) acts on the first ``count`` positions."""
+        modulation = (state + self.offsets)[:, None].to(x.dtype)  # (b 1 6d)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=2)
+        bias = self.key_bias(keys, length=x.shape[1])
+        normed = modulate_first(self.norm1(x), shift1, scale1, count=count)
+        mixed = self.attention(normed, bias=bias, keep=keep)
+        x = x[:, :keep] + modulate_first(mixed, torch.zeros_like(gate1), gate1, count=count)
+        mixed = self.mlp(modulate_first(self.norm2(x), shift2, scale2, count=count))
+        return x + modulate_first(mixed, torch.zeros_like(gate2), gate2, count=count)
+
+
 class AdaptiveBlock(nn.Module):
     """Transformer block whose norms are shifted and scaled, and whose branches are gated, by the state (adaLN-zero)."""
 
@@ -167,18 +197,22 @@ class Transformer(nn.Module):
         depth: int,
         mlp_ratio: float = 4.0,
         text_bias: float | None = None,
+        modulated: bool = False,
     ) -> None:
         super().__init__()
+        block = ModulatedBlock if modulated else Block
         self.blocks = nn.ModuleList(
-            Block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
+            block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim)
         self.activation_checkpointing = False
 
-    def forward(self, x: Float[Tensor, "b s d"], keys: KeyMask, *, keep: int) -> Float[Tensor, "b q d"]:
-        """Run the blocks and keep the first ``keep`` positions."""
+    def forward(
+        self, x: Float[Tensor, "b s d"], keys: KeyMask, *context: Any, keep: int
+    ) -> Float[Tensor, "b q d"]:
+        """Run the blocks and keep the first ``keep`` positions; modulated blocks read ``context`` too."""
         recompute = self.activation_checkpointing and self.training
-        return self.norm(run_blocks(self.blocks, x, keys, keep=keep, recompute=recompute))
+        return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
 
 
 def run_blocks(
@@ -242,12 +276,20 @@ def modulate(
     return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)
 
 
+def modulate_first(
+    x: Float[Tensor, "b s d"], shift: Float[Tensor, "b 1 d"], scale: Float[Tensor, "b 1 d"], *, count: int
+) -> Float[Tensor, "b s d"]:
+    """Shift and scale the first ``count`` positions."""
+    return torch.cat([modulate(x[:, :count], shift, scale), x[:, count:].to(shift.dtype)], dim=1)
+
+
 def init_linear(module: nn.Module) -> None:
     """Give every linear layer inside Xavier weights and zero biases."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 @contextmanager

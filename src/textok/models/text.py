@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from textok.models.layers import absent_bias, attend, init_linear
+
 
 @dataclass(frozen=True)
 class TextCondition:
@@ -112,3 +114,39 @@ class TextTokens(nn.Module):
             raise ValueError(
                 f"text: got {length} tokens, expected at most {limit}; encode with max_tokens={limit}"
             )
+
+
+class PooledTextTokens(nn.Module):
+    """Caption states to a fixed number of tokens: learned queries attend to the tokens of ``TextTokens``.
+
+    A row without a caption is the pooled null token, so it has as many tokens as any other.
+    """
+
+    def __init__(self, tokens: TextTokens, *, num_tokens: int, num_heads: int) -> None:
+        super().__init__()
+        self.tokens, self.num_heads = tokens, num_heads
+        dim = len(tokens.null)
+        self.queries = nn.Parameter(torch.randn(num_tokens, dim) * 0.5)
+        self.norm = nn.LayerNorm(dim)
+        self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        init_linear(self)
+
+    @property
+    def null(self) -> nn.Parameter:
+        """The learned token of rows without a caption."""
+        return self.tokens.null
+
+    def forward(
+        self, text: TextCondition | None, *, batch: int
+    ) -> tuple[Float[Tensor, "b n d"], Bool[Tensor, "b n"]]:
+        """Tokens (b, n, d), all of them present."""
+        tokens, mask = self.tokens(text, batch=batch)
+        states = self.norm(tokens)
+        queries = self.queries.expand(batch, -1, -1)
+        q, k, v = (
+            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for layer, x in ((self.q, queries), (self.k, states), (self.v, states))
+        )
+        mixed = attend(q, k, v, bias=absent_bias(mask, dtype=q.dtype))
+        pooled = queries + self.out(mixed.transpose(1, 2).flatten(2))
+        return pooled, mask.new_ones(pooled.shape[:2])

@@ -99,16 +99,19 @@ class TexTok(Pretrained):
         images: Float[Tensor, "b 3 h w"],
         text: TextCondition | None = None,
         *,
+        decoder_text: TextCondition | None = None,
         lengths: Int[Tensor, "b"] | None = None,
         generator: torch.Generator | None = None,
     ) -> TrainingPass:
         """Encode, squeeze, cut row i to its first ``lengths[i]`` latents (nested dropout), decode.
 
-        ``generator`` serves whatever the bottleneck and the decoder draw.
+        The decoder reads ``text`` too, or ``decoder_text`` where that is given. ``generator`` serves whatever the
+        bottleneck and the decoder draw.
         """
         grid = self.grid_of(images)
         states, mask = cut(self.encoder(images, text, grid=grid), lengths)  # (b k i), (b k)
         bottleneck = self.bottleneck(states, mask=mask, generator=generator)
+        text = text if decoder_text is None else decoder_text
         estimate = self.decoder(
             bottleneck.latents, text, images=images, grid=grid, mask=mask, generator=generator
         )
@@ -162,6 +165,7 @@ class TexTok(Pretrained):
         lengths: Int[Tensor, "b"] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        start: float | None = None,
         generator: Random | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Latents, or codes of a discrete tokenizer, to pictures.
@@ -173,6 +177,8 @@ class TexTok(Pretrained):
             lengths: a budget for each row, at most k; default k for all.
             steps: of a decoder that samples; 0 decodes in one pass, None takes the decoder's own number.
             guidance: how strongly a decoder that samples follows the caption; 1 is plain, None takes its own value.
+            start: time at which a decoder that samples begins: 1 at pure noise, below it at the picture of one pass
+                with that share of noise; None takes its own value.
             generator: one, or one per picture, for the noise of a decoder that samples; by default every picture
                 starts from the same noise.
 
@@ -192,7 +198,14 @@ class TexTok(Pretrained):
         if min(grid) < 1:
             raise ValueError(f"grid: got {grid}, expected at least one row and one column of patches")
         return self.decoder.decode(
-            latents, text, grid=grid, mask=mask, steps=steps, guidance=guidance, generator=generator
+            latents,
+            text,
+            grid=grid,
+            mask=mask,
+            steps=steps,
+            guidance=guidance,
+            start=start,
+            generator=generator,
         )
 
     # --- checks -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from textok.checks import check, check_choice
 from textok.models.layers import KeyMask, Transformer, drawn_apart, grid_positions
-from textok.models.text import TextCondition, TextTokens
+from textok.models.text import PooledTextTokens, TextCondition, TextTokens
 
 Placement = Literal["both", "encoder", "decoder", "none"]
 
@@ -28,6 +28,8 @@ class ViTConfig:
         text_encoder: name, folder or hub id of the frozen text encoder whose states the model was trained on.
         text_dim: its width.
         max_text_tokens: captions are cut to this many tokens.
+        text_pool: number of tokens that a caption is pooled to, by learned queries on each side, which makes long
+            captions cheaper; None reads every token state.
         text_bias: initial value of the learned attention bias on caption keys; None leaves the bias out.
     """
 
@@ -45,12 +47,15 @@ class ViTConfig:
     text_encoder: str = "minilm"
     text_dim: int = 384
     max_text_tokens: int = 40
+    text_pool: int | None = None
     text_bias: float | None = -3.0
 
     def __post_init__(self) -> None:
         sizes = ("image_size", "patch_size", "dim", "encoder_depth", "decoder_depth", "num_heads")
         check(self, "model", *sizes, "num_latents", "text_dim", "max_text_tokens", at_least=1)
         check(self, "model", "mlp_ratio", above=0)
+        if self.text_pool is not None:
+            check(self, "model", "text_pool", at_least=1)
         check_choice(self, "model", placement=("both", "encoder", "decoder", "none"))
         if self.image_size % self.patch_size:
             raise ValueError(
@@ -75,22 +80,28 @@ class ViTConfig:
         """Whether this side reads the caption."""
         return self.placement in ("both", side)
 
-    def build_transformer(self, side: Literal["encoder", "decoder"]) -> Transformer:
-        """The blocks of this side."""
+    def build_transformer(
+        self, side: Literal["encoder", "decoder"], *, modulated: bool = False
+    ) -> Transformer:
+        """The blocks of this side; ``modulated`` ones read a time too."""
         return Transformer(
             self.dim,
             self.num_heads,
             depth=self.encoder_depth if side == "encoder" else self.decoder_depth,
             mlp_ratio=self.mlp_ratio,
             text_bias=self.text_bias if self.reads_text(side) else None,
+            modulated=modulated,
         )
 
-    def build_text(self, side: Literal["encoder", "decoder"]) -> TextTokens | None:
+    def build_text(self, side: Literal["encoder", "decoder"]) -> TextTokens | PooledTextTokens | None:
         """Caption states to tokens; None on a side that reads no captions."""
         if not self.reads_text(side):
             return None
         with drawn_apart():
-            return TextTokens(text_dim=self.text_dim, dim=self.dim, max_tokens=self.max_text_tokens)
+            tokens = TextTokens(text_dim=self.text_dim, dim=self.dim, max_tokens=self.max_text_tokens)
+            if self.text_pool is None:
+                return tokens
+            return PooledTextTokens(tokens, num_tokens=self.text_pool, num_heads=self.num_heads)
 
     def positions(self, grid: tuple[int, int], *, like: Tensor) -> Float[Tensor, "p d"]:
         """Positions of the patches, on the device and in the dtype of ``like``."""
@@ -101,7 +112,7 @@ class ViTConfig:
 def join_text(
     tokens: Float[Tensor, "b s d"],
     mask: Bool[Tensor, "b s"] | None,
-    embed: TextTokens | None,
+    embed: TextTokens | PooledTextTokens | None,
     text: TextCondition | None,
 ) -> tuple[Float[Tensor, "b r d"], KeyMask]:
     """Put the caption tokens, if this side reads them, behind the others.

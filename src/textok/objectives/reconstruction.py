@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textok.checks import check
+from textok.objectives.flow_loss import FlowLoss, FlowLossConfig
 from textok.objectives.lpips import LPIPS
 from textok.objectives.perceptual import EfficientNetPerceptualLoss, PerceptualLoss
 from textok.objectives.training_pass import Estimate, TrainingPass
@@ -27,6 +28,8 @@ class LossConfig:
         perceptual: weight of the perceptual distance, a mean over positions, stages and pictures.
         perceptual_network: "effnet_lite0" (packaged), or "vgg16" / "alexnet" with ``perceptual_weights``.
         perceptual_weights: safetensors file with the LPIPS network; needed for vgg16 and alexnet only.
+        flow: the losses of rows that a flow decoder sees through noise; those above are of its direct rows; None for a
+            direct decoder.
     """
 
     l2: float = 1.0
@@ -34,6 +37,7 @@ class LossConfig:
     perceptual: float = 0.1
     perceptual_network: Literal["effnet_lite0", "vgg16", "alexnet"] = "effnet_lite0"
     perceptual_weights: str | None = None
+    flow: FlowLossConfig | None = None
 
     def __post_init__(self) -> None:
         check(self, "loss", "l2", "l1", "perceptual", at_least=0)
@@ -48,9 +52,16 @@ class LossConfig:
     def build(self, *, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
         """The losses by the names that logs give them; frozen networks compute in ``dtype``."""
         losses: dict[str, nn.Module] = {"pixels": PixelLoss(l2=self.l2, l1=self.l1)}
-        if self.perceptual:
+        flow_perceptual = self.flow.perceptual if self.flow else 0.0
+        network = None
+        if self.perceptual or flow_perceptual:
             network = self.build_perceptual_network(dtype=dtype)
-            losses["perceptual"] = WeightedDistance(network, weight=self.perceptual)
+        if network is not None and self.perceptual:
+            losses["perceptual"] = DirectDistance(network, weight=self.perceptual)
+        if self.flow:
+            losses["flow"] = FlowLoss(self.flow)
+        if self.flow and network is not None and flow_perceptual:
+            losses["flow_perceptual"] = NoisyDistance(network, self.flow)
         return losses
 
     def build_perceptual_network(self, *, dtype: torch.dtype) -> PerceptualLoss:
@@ -81,9 +92,13 @@ class PixelLoss(nn.Module):
         self.l2, self.l1 = l2, l1
 
     def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """Weighted sum of both errors."""
+        """Weighted sum of both errors over the rows decoded without noise; 0 without such rows."""
+        total, rows = images.new_zeros(()), estimate.direct_rows()
         estimates, targets = estimate.images.float(), images.float()
-        total = images.new_zeros(())
+        if rows is not None:
+            estimates, targets = estimates[rows], targets[rows]
+        if not len(estimates):
+            return total
         if self.l2:
             total = total + self.l2 * F.mse_loss(estimates, targets)
         if self.l1:
@@ -91,13 +106,37 @@ class PixelLoss(nn.Module):
         return total
 
 
-class WeightedDistance(nn.Module):
-    """A perceptual distance times its weight."""
+class DirectDistance(nn.Module):
+    """A perceptual distance of the rows decoded without noise, times its weight."""
 
     def __init__(self, network: PerceptualLoss, *, weight: float) -> None:
         super().__init__()
         self.network, self.weight = network, weight
 
     def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """The weighted mean over the batch."""
-        return self.weight * self.network(estimate.images, images)
+        """The weighted mean over these rows; 0 without such rows."""
+        rows = estimate.direct_rows()
+        if rows is None:
+            return self.weight * self.network(estimate.images, images)
+        return _distance(self.network, estimate.images, images, rows, weight=self.weight)
+
+
+class NoisyDistance(nn.Module):
+    """A perceptual distance of the rows decoded from little enough noise, times its weight."""
+
+    def __init__(self, network: PerceptualLoss, config: FlowLossConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+
+    def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+        """The weighted mean over these rows; 0 without such rows."""
+        rows = estimate.noisy_rows(until=self.config.perceptual_until)
+        return _distance(self.network, estimate.images, images, rows, weight=self.config.perceptual)
+
+
+def _distance(
+    network: PerceptualLoss, estimates: Tensor, images: Tensor, rows: Tensor, *, weight: float
+) -> Float[Tensor, ""]:
+    if not len(rows):
+        return images.new_zeros(())
+    return weight * network(estimates[rows], images[rows])

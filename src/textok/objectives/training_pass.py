@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -20,6 +21,16 @@ class Estimate:
     images: Float[Tensor, "b 3 h w"]
     times: Float[Tensor, "b"] | None = None
     is_direct: Bool[Tensor, "b"] | None = None
+
+    def direct_rows(self) -> Int[Tensor, "r"] | None:
+        """The rows decoded without noise; None for all."""
+        return None if self.is_direct is None else self.is_direct.nonzero()[:, 0]
+
+    def noisy_rows(self, *, until: float = 1.0) -> Int[Tensor, "r"]:
+        """The rows decoded from pictures with at most this share of noise."""
+        if self.times is None or self.is_direct is None:
+            return torch.zeros(0, dtype=torch.long, device=self.images.device)
+        return (~self.is_direct & (self.times <= until)).nonzero()[:, 0]
 
 
 @dataclass(frozen=True)

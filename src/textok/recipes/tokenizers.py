@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from textok.data import DataConfig
-from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
+from textok.models.bottleneck import AEConfig, FSQConfig, NormConfig, VQConfig
+from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
+from textok.objectives.flow_loss import FlowLossConfig
 from textok.objectives.reconstruction import LossConfig
 from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
@@ -136,6 +138,81 @@ def toy() -> TokenizerRun:
     )
 
 
+# --- scenes: composed pictures without end, whose captions tell what is in them ----------------------------
+
+
+def scenes_64_direct() -> TokenizerRun:
+    """Scenes at 64 px, patch 8, width 192, 4 and 6 blocks, one pass from tokens to pixels; an arm of the study."""
+    return TokenizerRun(
+        name="scenes-64-direct",
+        model=TexTokConfig(
+            image_size=64,
+            patch_size=8,
+            dim=192,
+            num_heads=3,
+            encoder_depth=4,
+            decoder_depth=6,
+            bottleneck=NormConfig(latent_dim=8),
+            max_text_tokens=96,
+            text_pool=16,
+        ),
+        data=DataConfig(source="scenes", split="train", size=(64, 64)),
+        loss=LossConfig(l2=1.0, perceptual=0.1),
+        optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=500),
+        budgets=BudgetDraw(kind="powers", full_share=0.25),
+        decoder_caption_dropout=0.1,
+        steps=12_500,
+        batch_size=32,
+        micro_batch=32,
+        checkpoint_every=500,
+        validation=ValidationConfig(every=2500, budgets=(1, 2, 4, 8, 16, 32)),
+    )
+
+
+def scenes_64_flow() -> TokenizerRun:
+    """scenes-64-direct with the decoder that generates."""
+    return _with_flow(scenes_64_direct(), name="scenes-64-flow")
+
+
+def scenes_128() -> TokenizerRun:
+    """Scenes at 128 px: patch 16, width 256, 6 and 8 blocks, flow decoder, dense captions of up to 96 tokens."""
+    run = scenes_64_flow()
+    return replace(
+        run,
+        name="scenes-128",
+        model=replace(
+            run.model,
+            image_size=128,
+            patch_size=16,
+            dim=256,
+            num_heads=4,
+            encoder_depth=6,
+            decoder_depth=8,
+            bottleneck=NormConfig(latent_dim=16),
+        ),
+        data=replace(run.data, size=(128, 128)),
+        steps=25_000,
+        batch_size=64,
+        micro_batch=64,
+    )
+
+
+def scenes_128_fsq() -> TokenizerRun:
+    """scenes-128 with finite scalar quantization: 64,000 codes, 16 bits per token."""
+    run = scenes_128()
+    return replace(run, name="scenes-128-fsq", model=replace(run.model, bottleneck=FSQConfig()), steps=8000)
+
+
+def _with_flow(run: TokenizerRun, *, name: str) -> TokenizerRun:
+    """The same run with a flow decoder; its direct rows weigh five times as much, so that both kinds are heard."""
+    return replace(
+        run,
+        name=name,
+        model=replace(run.model, decoder=FlowDecoderConfig()),
+        loss=replace(run.loss, l2=5 * run.loss.l2, perceptual=5 * run.loss.perceptual, flow=FlowLossConfig()),
+    )
+
+
 # --- the paper's rows -----------------------------------------------------------------------------------
 
 
@@ -198,6 +275,10 @@ RECIPES: dict[str, Callable[[], TokenizerRun]] = {
     "icons-128-vq": icons_128_vq,
     "icons-64": icons_64,
     "icons-64-small": icons_64_small,
+    "scenes-64-direct": scenes_64_direct,
+    "scenes-64-flow": scenes_64_flow,
+    "scenes-128": scenes_128,
+    "scenes-128-fsq": scenes_128_fsq,
     "toy": toy,
 } | {
     f"imagenet-{resolution}-{size}-{k}".lower(): _imagenet_recipe(resolution, k, size)

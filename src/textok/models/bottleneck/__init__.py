@@ -1,14 +1,22 @@
-"""What sits between encoder and decoder: plain (ae), Gaussian (kl), finite scalar (fsq) or vector (vq).
+"""The bottlenecks between encoder and decoder: plain (ae), Gaussian (kl), normalised (norm), finite scalar
+(fsq) or vector (vq).
 
 Every bottleneck maps encoder outputs (b, k, ``input_dim``) to latents (b, k, ``latent_dim``) and says what
 that cost. Axes: b batch, k latent tokens, c latent channels, n codebook entries.
 """
 
-from textok.models.bottleneck.continuous import AEConfig, AutoencoderBottleneck, GaussianBottleneck, KLConfig
+from textok.models.bottleneck.continuous import (
+    AEConfig,
+    AutoencoderBottleneck,
+    GaussianBottleneck,
+    KLConfig,
+    NormBottleneck,
+    NormConfig,
+)
 from textok.models.bottleneck.discrete import FiniteScalarBottleneck, FSQConfig, VectorBottleneck, VQConfig
 from textok.models.bottleneck.protocol import Bottleneck, BottleneckOutput
 
-BottleneckConfig = AEConfig | KLConfig | FSQConfig | VQConfig
+BottleneckConfig = AEConfig | KLConfig | NormConfig | FSQConfig | VQConfig
 
 __all__ = [
     "AEConfig",
@@ -20,6 +28,8 @@ __all__ = [
     "FiniteScalarBottleneck",
     "GaussianBottleneck",
     "KLConfig",
+    "NormBottleneck",
+    "NormConfig",
     "VQConfig",
     "VectorBottleneck",
 ]

@@ -1,4 +1,4 @@
-"""Continuous latents: plain (ae) and Gaussian (kl)."""
+"""Continuous latents: plain (ae), Gaussian (kl) and normalised (norm)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -108,3 +108,46 @@ class GaussianBottleneck(_Continuous):
             log_variance=log_variance,
             statistics=statistics,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormConfig:
+    """Latents of zero mean and unit variance per token, with noise in training (DiTo: Chen et al. 2025, 2501.18593).
+
+    ``noise`` is the standard deviation of that noise: without it, a few numbers could hold any amount of detail.
+    """
+
+    kind: ClassVar[str] = "norm"
+    latent_dim: int = 16
+    noise: float = 0.2
+
+    def __post_init__(self) -> None:
+        check(self, "bottleneck", "latent_dim", at_least=2)
+        check(self, "bottleneck", "noise", at_least=0)
+
+    def build(self) -> "NormBottleneck":
+        """The module of this configuration."""
+        return NormBottleneck(self)
+
+
+class NormBottleneck(_Continuous):
+    """Layer normalisation without learned scale; noise in training, none in evaluation."""
+
+    def __init__(self, config: NormConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input_dim = self.latent_dim = config.latent_dim
+
+    def forward(
+        self,
+        states: Float[Tensor, "b k i"],
+        *,
+        mask: Bool[Tensor, "b k"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> BottleneckOutput:
+        """Normalise in fp32."""
+        latents = nn.functional.layer_norm(states.float(), (self.latent_dim,))
+        if self.training and self.config.noise:
+            noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+            latents = latents + self.config.noise * noise
+        return BottleneckOutput(latents=latents, loss=states.new_zeros((), dtype=torch.float32))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from textok.models.layers import init_linear, unpatchify
+from textok.models.layers import KeyMask, init_linear, unpatchify
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig, join_text
 from textok.objectives.training_pass import Estimate
@@ -31,13 +31,15 @@ class DirectConfig:
 class DirectDecoder(nn.Module):
     """[patch queries ; latents ; text] -> ViT -> keep the patches -> linear -> pixels."""
 
+    modulated: ClassVar[bool] = False
+
     def __init__(self, config: ViTConfig, *, latent_dim: int) -> None:
         super().__init__()
         self.config = config
         self.latent = nn.Linear(latent_dim, config.dim)
         self.latent_positions = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
         self.query = nn.Parameter(torch.zeros(config.dim))
-        self.transformer = config.build_transformer("decoder")
+        self.transformer = config.build_transformer("decoder", modulated=self.modulated)
         self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
         init_linear(self)
         self.text = config.build_text("decoder")
@@ -69,26 +71,46 @@ class DirectDecoder(nn.Module):
         mask: Bool[Tensor, "b k"] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        start: float | None = None,
         generator: Random | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures of latents; ``generator`` is not used, for nothing is drawn.
 
         Raises:
-            ValueError: for steps or guidance, which need a flow decoder.
+            ValueError: for steps, guidance or a start, which need a flow decoder.
         """
-        _check_direct(steps, guidance)
-        queries = self.query + self.config.positions(grid, like=self.query)  # (p d)
-        tokens = self.latent(latents.to(self.query.dtype)) + self.latent_positions[: latents.shape[1]]
-        tokens = torch.cat([queries.expand(len(latents), -1, -1), tokens], dim=1)  # (b p+k d)
-        if mask is not None:
-            mask = torch.cat([mask.new_ones(len(mask), len(queries)), mask], dim=1)
-        tokens, keys = join_text(tokens, mask, self.text, text)  # (b p+k+t d)
-        patches = self.output(self.transformer(tokens, keys, keep=len(queries)))  # (b p 3*patch*patch)
+        _check_direct(steps=(steps, 0), guidance=(guidance, 1.0), start=(start, 1.0))
+        queries = self.patch_queries(grid, batch=len(latents))
+        tokens, keys = self.sequence(queries, latents, text, mask=mask)  # (b p+k+t d)
+        patches = self.output(self.transformer(tokens, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
         return unpatchify(patches, grid=grid, patch_size=self.config.patch_size).float()
 
+    def patch_queries(self, grid: tuple[int, int], *, batch: int) -> Float[Tensor, "b p d"]:
+        """The learned query at every patch's position."""
+        return (self.query + self.config.positions(grid, like=self.query)).expand(batch, -1, -1)
 
-def _check_direct(steps: int | None, guidance: float | None) -> None:
-    for name, value, expected in (("steps", steps, 0), ("guidance", guidance, 1)):
+    def sequence(
+        self,
+        front: Float[Tensor, "b s d"],
+        latents: Float[Tensor, "b k c"],
+        text: TextCondition | None,
+        *,
+        mask: Bool[Tensor, "b k"] | None,
+        front_mask: Bool[Tensor, "b s"] | None = None,
+    ) -> tuple[Float[Tensor, "b r d"], KeyMask]:
+        """``front``, the latents, then the caption; each mask is None where all positions are present."""
+        tokens = self.latent(latents.to(self.query.dtype)) + self.latent_positions[: latents.shape[1]]
+        tokens = torch.cat([front, tokens], dim=1)
+        if mask is not None or front_mask is not None:
+            every = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+            parts = (every[:, : front.shape[1]], every[:, front.shape[1] :])
+            given = (front_mask, mask)
+            mask = torch.cat([a if b is None else b for a, b in zip(parts, given, strict=True)], dim=1)
+        return join_text(tokens, mask, self.text, text)
+
+
+def _check_direct(**values: tuple[int | float | None, int | float]) -> None:
+    for name, (value, expected) in values.items():
         if value is not None and value != expected:
             raise ValueError(
                 f"{name}: got {value}, expected {expected}: this tokenizer's decoder is direct; "

@@ -48,6 +48,7 @@ class Decoder(Protocol):
         mask: Bool[Tensor, "b k"] | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        start: float | None = None,
         generator: Random | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
         """Pictures on the scale [-1, 1], not clamped; see ``TexTok.decode`` for the settings."""

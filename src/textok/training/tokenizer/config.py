@@ -56,6 +56,8 @@ class TokenizerRun(Run):
         discriminator: its widths; None takes the published ones for the resolution.
         discriminator_optimizer: how the discriminator moves (AdamW).
         caption_dropout: share of training pictures whose caption is replaced by the null token.
+        decoder_caption_dropout: the same share for the decoder alone, drawn independently of the encoder's; None drops
+            the captions of the same pictures on both sides.
         wrong_caption_share: share of training pictures that get the caption of another picture of the batch, so
             that the model learns to doubt captions.
         init_from: shipped name, folder or hub id whose weights the run starts from (fine-tuning).
@@ -74,6 +76,7 @@ class TokenizerRun(Run):
     discriminator: DiscriminatorConfig | None = None
     discriminator_optimizer: OptimizerConfig = DISCRIMINATOR_OPTIMIZER
     caption_dropout: float = 0.1
+    decoder_caption_dropout: float | None = None
     wrong_caption_share: float = 0.0
     init_from: str | None = None
     text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -89,8 +92,21 @@ class TokenizerRun(Run):
             raise ValueError(
                 f"discriminator_optimizer.kind: got {self.discriminator_optimizer.kind!r}, expected adamw"
             )
+        if self.decoder_caption_dropout is not None:
+            check(self, "", "decoder_caption_dropout", at_least=0, at_most=1)
+        self._check_flow()
         if self.adversarial is None:
             self._check_no_discriminator()
+
+    def _check_flow(self) -> None:
+        has_flow = self.model.decoder.kind == "flow"
+        if has_flow != (self.loss.flow is not None):
+            raise ValueError(
+                f"loss.flow: got {self.loss.flow} with a {self.model.decoder.kind} decoder, "
+                "expected settings for a flow decoder, None for a direct one"
+            )
+        if has_flow and self.adversarial is not None:
+            raise ValueError("adversarial: got GAN terms with a flow decoder, expected None")
 
     def _check_no_discriminator(self) -> None:
         """Settings of a discriminator that no loss asks for are a mistake, not a wish."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from textok.data.samples import Batch
@@ -21,6 +21,7 @@ class MicroBatch:
 
     images: Float[Tensor, "b 3 h w"]
     text: TextCondition | None
+    decoder_text: TextCondition | None
     lengths: Int[Tensor, "b"] | None
     noise: torch.Generator
     share: float
@@ -43,20 +44,34 @@ def micro_batches(
     lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
     dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
     captions = swap_rows(batch.captions, run.wrong_caption_share, generator=draws)
-    condition = None if text is None else text(captions).dropped(dropped)
+    condition = None if text is None else text(captions)
+    dropped_by_decoder = None
+    if run.decoder_caption_dropout is not None:
+        dropped_by_decoder = drop_rows(len(batch), run.decoder_caption_dropout, generator=draws)
     order = torch.arange(len(batch))
     if condition is not None:  # captions of like length together, so that little of a micro-batch is padding
-        order = condition.mask.sum(dim=1).argsort(stable=True)
+        order = condition.dropped(dropped).mask.sum(dim=1).argsort(stable=True)
     for rows in order.split(run.micro_batch):
         images = to_unit(batch.images[rows].to(device))
         yield MicroBatch(
             images=images,
-            text=None if condition is None else condition[rows].to(device),
+            text=_without(condition, dropped, rows, device),
+            decoder_text=_without(condition, dropped_by_decoder, rows, device),
             lengths=None if lengths is None else lengths[rows],
             noise=noise,
             share=len(images) / len(batch),
             last=bool(rows[-1] == order[-1]),
         )
+
+
+def _without(
+    text: TextCondition | None,
+    dropped: Bool[Tensor, "n"] | None,
+    rows: Int[Tensor, "b"],
+    device: torch.device,
+) -> TextCondition | None:
+    """Some rows of the captions, without those that are dropped; None where there is nothing to draw."""
+    return None if text is None or dropped is None else text.dropped(dropped)[rows].to(device)
 
 
 def total(terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:

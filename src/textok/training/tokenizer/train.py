@@ -108,7 +108,11 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
             for part in micro_batches(batch, run, text, step=step, rank=rank, device=device):
                 with nullcontext() if part.last else parallel.no_sync():
                     result = parallel.network(
-                        part.images, part.text, lengths=part.lengths, generator=part.noise
+                        part.images,
+                        part.text,
+                        decoder_text=part.decoder_text,
+                        lengths=part.lengths,
+                        generator=part.noise,
                     )
                     terms = objective(result, part.images)
                     terms |= discriminator.generator_term(
