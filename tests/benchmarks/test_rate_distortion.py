@@ -11,10 +11,9 @@ from rates.coding import FORMATS, RateJudge, Setting, classic, tokens_at
 from rates.page import rate_curves, rate_page
 from textok.data.images import tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
-from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from tiny import TinyNetwork
+from tiny import TinyNetwork, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +56,7 @@ def test_of_equal_bytes_the_better_is_drawn() -> None:
 
 
 def test_rows_and_page(drawings: CaptionedPictures) -> None:
-    torch.manual_seed(0)
-    shape = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 4}
-    tokenizer = ImageTokenizer(TexTok(TexTokConfig(image_size=64, patch_size=16, **shape)).eval())
+    tokenizer = ImageTokenizer(tiny_model(image_size=64, patch_size=16))
     judge = RateJudge(drawings, TinyNetwork())
     ours = list(tokens_at(tokenizer, drawings, (1, 4), prior=None))
     rows = [judge.row(coded) for coded in ours]

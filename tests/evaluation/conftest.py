@@ -13,8 +13,9 @@ from textok.evaluation.metrics.frechet import SplitStatistics
 from textok.evaluation.metrics.paired import PairedMetrics
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import ImageFeatures
-from textok.models.text import TextCondition
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.bottleneck import KLConfig
+from textok.models.tokenizer import TexTok
+from tiny import LetterEncoder, TinyNetwork, tiny_model
 
 
 def evaluate_pairs(originals: Tensor, reconstructions: Tensor, *, network: object) -> dict[str, float]:
@@ -32,59 +33,22 @@ def evaluate_pairs_() -> Callable[..., dict[str, float]]:
     return evaluate_pairs
 
 
-class TinyNetwork(nn.Module):
-    """Two random convolutions that stand in for EfficientNet."""
-
-    name = "tiny"
-    dim = 6
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.kernels = [
-            torch.randn(4, 3, 3, 3, generator=generator),
-            torch.randn(6, 4, 3, 3, generator=generator),
-        ]
-
-    def forward(self, images: Tensor) -> ImageFeatures:
-        fine = torch.nn.functional.conv2d(images.float() / 127.5 - 1, self.kernels[0], stride=2).relu()
-        coarse = torch.nn.functional.conv2d(fine, self.kernels[1], stride=2).relu()
-        return ImageFeatures(pooled=coarse.mean(dim=(2, 3)), stages=(fine, coarse))
-
-
-def word_states(captions: list[str] | tuple[str, ...]) -> TextCondition:
-    """One random vector a letter, fixed by the letter: a text encoder of a few lines."""
-    table = torch.randn(256, 12, generator=torch.Generator().manual_seed(1))
-    return TextCondition.pad([table[[ord(letter) % 256 for letter in caption[:6]]] for caption in captions])
-
-
 @pytest.fixture
 def network() -> TinyNetwork:
     return TinyNetwork()
 
 
 @pytest.fixture
-def text():
-    return word_states
+def text() -> LetterEncoder:
+    return LetterEncoder()
 
 
 @pytest.fixture
 def model() -> TexTok:
-    torch.manual_seed(0)
-    config = TexTokConfig(
-        image_size=32,
-        patch_size=8,
-        dim=32,
-        encoder_depth=1,
-        decoder_depth=1,
-        num_heads=2,
-        num_latents=8,
-        text_dim=12,
-    )
-    model = TexTok(config)
+    model = tiny_model(KLConfig(latent_dim=8), num_latents=8, text_dim=12)
     # Larger outputs than at the start of training, so that budgets and captions show in 8 bits.
     nn.init.normal_(model.decoder.output.weight, std=0.2)
-    return model.eval()
+    return model
 
 
 @pytest.fixture
@@ -120,5 +84,5 @@ def semantics() -> Semantics:
         network=TinyClassifier(),
         two_tower=TwoTower(config).eval(),
         class_posterior=ClassPosterior(classes),
-        text=word_states,
+        text=LetterEncoder(),
     )

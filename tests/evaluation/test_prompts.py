@@ -13,17 +13,15 @@ from textok.evaluation.pages.grids import fitted_words, sample_grid
 from textok.evaluation.pages.prompts import PromptCard, PromptSection, prompt_gallery
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
-from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
     """A generator of at most twelve tokens that draws noise, in two steps."""
-    torch.manual_seed(0)
-    shape = {"encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 12}
-    tokenizer = TexTok(TexTokConfig(image_size=32, patch_size=8, dim=32, **shape)).eval()
+    tokenizer = tiny_model(num_latents=12)
     config = DiTConfig(
         dim=32,
         depth=1,

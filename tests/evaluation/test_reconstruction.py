@@ -13,9 +13,9 @@ from textok.data.samples import Batch
 from textok.evaluation.captioned import CaptionedPictures, wrong_captions
 from textok.evaluation.evaluator import Evaluator
 from textok.models.bottleneck import FSQConfig
-from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.objectives.quality import psnr_per_image
 from textok.pixels import to_uint8, to_unit
+from tiny import tiny_model
 
 
 @given(st.lists(st.sampled_from(["a cat", "a dog", "a hen", ""]), min_size=2, max_size=12))
@@ -230,19 +230,7 @@ def test_latents_are_described_once_a_condition(model, pictures, text, network):
 
 
 def test_codes_are_described_at_each_budget(pictures, text, network):
-    torch.manual_seed(0)
-    config = TexTokConfig(
-        image_size=32,
-        patch_size=8,
-        dim=32,
-        encoder_depth=1,
-        decoder_depth=1,
-        num_heads=2,
-        num_latents=8,
-        text_dim=12,
-        bottleneck=FSQConfig(levels=(4, 4)),
-    )
-    model = TexTok(config).eval()
+    model = tiny_model(FSQConfig(levels=(4, 4)), num_latents=8, text_dim=12)
     rows = (
         Evaluator(model=model, text=text, network=network)
         .score(pictures, budgets=(2, 8), captions=("right",))

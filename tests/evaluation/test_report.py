@@ -17,6 +17,7 @@ from textok.evaluation.pages.gallery import Section
 from textok.evaluation.pages.report import Report, render_report, table_rows
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from tiny import tiny_model
 
 VOID = {"meta", "img", "br", "line", "circle", "rect", "path", "polyline"}
 
@@ -175,15 +176,9 @@ def test_chart_places_better_values_higher_and_names_lines_apart():
 
 @pytest.mark.slow
 def test_demo_of_a_small_model_on_the_shipped_pictures(tmp_path, monkeypatch, network):
-    from textok.models.tokenizer import TexTok, TexTokConfig
-
     monkeypatch.setattr(demo, "EffNetLite2", lambda: network)
     monkeypatch.setattr(demo, "_TIMED_SECONDS", 0.0)
-    torch.manual_seed(0)
-    config = TexTokConfig(
-        image_size=32, patch_size=8, dim=32, encoder_depth=1, decoder_depth=1, num_heads=2, num_latents=8
-    )
-    TexTok(config).save_pretrained(tmp_path / "model", name="toy", made_by={"run": {"steps": 3}})
+    tiny_model(num_latents=8).save_pretrained(tmp_path / "model", name="toy", made_by={"run": {"steps": 3}})
     path = demo.write_demo(tmp_path / "out", ImageTokenizer.from_pretrained(tmp_path / "model"))
     page = Page(path.read_text())
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from research import scoring
 from research.command import run
@@ -13,16 +12,14 @@ from research.generation import study as generation
 from research.generation.__main__ import generation as command
 from research.generation.study import GenerationSetting, generation_arms, model_for, study_generation
 from textok.evaluation.results import Result
-from textok.models.bottleneck import FSQConfig, KLConfig, VQConfig
+from textok.models.bottleneck import FSQConfig, VQConfig
 from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGITConfig
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTokConfig
 from textok.recipes.generators import GENERATOR_RECIPES, icons_64_dit, toy_dit
 from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun
-
-SHAPE = {"dim": 32, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "num_latents": 32}
-
+from tiny import tiny_model
 
 NAMED = {"both": TexTokConfig(), "none": TexTokConfig(placement="none")}
 
@@ -31,12 +28,8 @@ NAMED = {"both": TexTokConfig(), "none": TexTokConfig(placement="none")}
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folders = {}
     for placement in ("both", "none"):
-        torch.manual_seed(0)
-        config = TexTokConfig(
-            image_size=32, patch_size=8, bottleneck=KLConfig(latent_dim=4), placement=placement, **SHAPE
-        )
         folders[placement] = str(tmp_path_factory.mktemp(placement))
-        TexTok(config).save_pretrained(folders[placement], name=placement)
+        tiny_model(placement=placement, num_latents=32).save_pretrained(folders[placement], name=placement)
     return folders
 
 
@@ -85,9 +78,7 @@ def test_codes_get_a_maskgit_of_the_same_size(tmp_path: Path) -> None:
 
 
 def test_a_discrete_tokenizer_in_the_study(small: GeneratorRun, drawings: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = TexTokConfig(image_size=32, patch_size=8, bottleneck=FSQConfig(), **SHAPE)
-    TexTok(config).save_pretrained(tmp_path / "weights", name="fsq")
+    tiny_model(FSQConfig(), num_latents=32).save_pretrained(tmp_path / "weights", name="fsq")
     setting = GenerationSetting(data=str(drawings), limit=16)
     out = tmp_path / "study"
     study_generation(small, {"fsq": str(tmp_path / "weights")}, out, setting=setting, only=["generator-fsq"])
