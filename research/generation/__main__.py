@@ -34,7 +34,7 @@ def generation(
     to go on where it was stopped; every arm is a normal run folder under OUT.
 
     Args:
-        tokenizers: names and weights, such as both=RUN/weights none=RUN/weights; gains are of the first over the
+        tokenizers: names and weights, such as both=RUN/weights,none=RUN/weights; gains are of the first over the
             second, and a discrete one gets a MaskGIT of the same width and depth.
         out: the folder of the study.
         recipe: what every generator is made of.

@@ -34,7 +34,7 @@ def words(model_folder: Path, tmp_path: Path) -> list[str]:
     """The command, without its output files."""
     folder = write_pictures(tmp_path / "colours", [f"{i % 5} squares" for i in range(COUNT)], side=32)
     command = ["evaluate", "reconstruction", str(model_folder), "--data", str(folder), "--no-semantics"]
-    return [*command, "--budgets", "1,4", "--captions", "right,none,near", "--batch-size", "3"]
+    return [*command, "--budgets", "1,4", "--conditions", "right,none,near", "--batch-size", "3"]
 
 
 def evaluate(words: list[str], folder: Path) -> int:

@@ -114,7 +114,7 @@ def test_a_study_over_two_sittings(
     page = tmp_path / "page.md"
     page.write_text("<!-- study -->\n<!-- end study -->\n")
     monkeypatch.setitem(GENERATOR_RECIPES, "small", lambda: small)
-    words = ["--tokenizers", *(f"{name}={folder}" for name, folder in tokenizers.items())]
+    words = ["--tokenizers", ",".join(f"{name}={folder}" for name, folder in tokenizers.items())]
     words += [
         "--recipe",
         "small",

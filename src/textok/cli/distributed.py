@@ -65,14 +65,6 @@ def open_device(name: str, *, float64: bool = False) -> torch.device:
     return device
 
 
-rank_device = open_device
-
-
-def scoring_device(name: str) -> torch.device:
-    """Old name."""
-    return open_device(name, float64=True)
-
-
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """The processes of ``torchrun`` can merge their results inside the block; nothing for a single one.

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seeds, check_size
-from textok.cli.distributed import note, place, scoring_device
+from textok.cli.distributed import note, open_device, place
 from textok.cli.tables import shown, text_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.evaluation import adm, generation
@@ -78,7 +78,7 @@ def evaluate_generation(
     trained_on = open_pictures(train, split=train_split, size=drawn.size) if train else None
     generation.check_count(len(drawn))
     judged = drawn.captioned and not no_semantics
-    torch_device = scoring_device(device)
+    torch_device = open_device(device, float64=True)
     reader = FeatureReader.load(network.load(torch_device), semantics=judged, device=torch_device)
     statistics = _stored_statistics(real, reader.network)
     features = read_pictures(reader, drawn, batch_size=batch_size, judged=judged)

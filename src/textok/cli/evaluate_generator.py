@@ -9,12 +9,11 @@ import torch
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_files, check_needs, check_seeds
-from textok.cli.choices import comma_list
-from textok.cli.distributed import place, scoring_device
+from textok.cli.checks import check_at_least, check_budgets, check_files, check_needs, check_seeds
+from textok.cli.distributed import open_device, place
 from textok.cli.evaluate_generation import read_pictures
 from textok.cli.tables import score_table
-from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, budgets_of
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader
 from textok.evaluation.metrics.paired import MIN_FRECHET
@@ -40,10 +39,9 @@ def evaluate_generator(
     train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
     budgets: Annotated[
-        tuple[str, ...],
-        arg(metavar="K,K", help_behavior_hint="(default: a quarter, half and all of the model's)"),
+        tuple[int, ...], arg(help_behavior_hint="(default: a quarter, half and all of the model's)")
     ] = (),
-    guidance: Annotated[tuple[str, ...], arg(metavar="FLOAT,FLOAT")] = ("1,3",),
+    guidance: tuple[float, ...] = (1.0, 3.0),
     steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the model's)")] = None,
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
@@ -78,10 +76,10 @@ def evaluate_generator(
     check_seeds("seed", [seed])
     check_needs(absent=train is None, by="train", train_split=train_split)
     check_files(out=out)
-    scales = [Guidance(scale=scale).scale for scale in _numbers(guidance)]
+    scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
     if place().count > 1:
         raise ValueError("evaluate generator: runs as one process; start it without torchrun")
-    torch_device = scoring_device(device)
+    torch_device = open_device(device, float64=True)
     pipeline = _open_pipeline(
         model, tokenizer=tokenizer, device=torch_device, precision=precision, steps=steps
     )
@@ -125,10 +123,10 @@ def _open_pipeline(
     return pipeline
 
 
-def _cells(budgets: Sequence[str], scales: Sequence[float], *, max_tokens: int) -> list[SampledCell]:
+def _cells(budgets: Sequence[int], scales: Sequence[float], *, max_tokens: int) -> list[SampledCell]:
     """Every budget with every guidance scale."""
     usual = sorted({max(1, max_tokens // 4), max(1, max_tokens // 2), max_tokens})
-    chosen = budgets_of(budgets, max_tokens=max_tokens, usual=usual)
+    chosen = check_budgets(budgets or usual, max_tokens=max_tokens)
     return [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
 
 
@@ -152,11 +150,3 @@ def _settings(
         "reference": reference.settings,
         "train": None if train is None else train.settings,
     }
-
-
-def _numbers(words: Sequence[str]) -> list[float]:
-    items = comma_list(words, name="guidance")
-    try:
-        return [float(item) for item in items]
-    except ValueError as error:
-        raise ValueError(f"guidance: got {' '.join(words)}; expected numbers and commas") from error

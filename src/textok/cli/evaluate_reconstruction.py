@@ -10,22 +10,21 @@ import torch
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_files, check_folders, check_size
-from textok.cli.choices import comma_list
-from textok.cli.distributed import is_first, note, place, process_group, scoring_device
+from textok.cli.checks import check_at_least, check_budgets, check_files, check_folders, check_size
+from textok.cli.distributed import is_first, note, open_device, place, process_group
 from textok.cli.tables import score_table, shown
-from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures, budgets_of
+from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 from textok.data import Source
 from textok.evaluation import adm
 from textok.evaluation.caption_variants import check_conditions, usable_conditions, why_unusable
-from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.reconstruction import usual_budgets
 from textok.evaluation.results import Result, Row, write_result
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import environment
 
-CAPTIONS_HELP = (
+CONDITIONS_HELP = (
     "what is read beside the picture: right (its own caption), none, wrong (another picture's), or its own made worse: "
     "short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing)"
 )
@@ -59,11 +58,9 @@ def evaluate_reconstruction(
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     *,
     budgets: Annotated[
-        tuple[str, ...], arg(metavar="K,K", help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
+        tuple[int, ...], arg(help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
     ] = (),
-    captions: Annotated[tuple[str, ...], arg(metavar="NAME,NAME", help=CAPTIONS_HELP)] = (
-        "right,none,wrong",
-    ),
+    conditions: Annotated[tuple[str, ...], arg(help=CONDITIONS_HELP)] = CONDITIONS,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
     write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     no_semantics: bool = False,
@@ -90,14 +87,12 @@ def evaluate_reconstruction(
     check_at_least(1, batch_size=batch_size)
     check_files(out=out)
     check_folders(write_samples=write_samples)
-    conditions = comma_list(captions, name="captions")
     check_conditions(conditions)
-    sources, torch_device = pictures.open(), scoring_device(device)
+    sources, torch_device = pictures.open(), open_device(device, float64=True)
     tokenizer = TexTok.from_pretrained(model).to(torch_device)
     config = tokenizer.config
     check_size(pictures.size, patch=config.patch_size)
-    usual = usual_budgets(config.num_latents)
-    chosen = budgets_of(budgets, max_tokens=config.num_latents, usual=usual)
+    chosen = check_budgets(budgets or usual_budgets(config.num_latents), max_tokens=config.num_latents)
     evaluator = Evaluator.load(
         tokenizer,
         network.load(torch_device),
@@ -110,7 +105,7 @@ def evaluate_reconstruction(
         pictures=pictures,
         size=pictures.size or (config.image_size, config.image_size),
         budgets=chosen,
-        conditions=_conditions(conditions, tokenizer),
+        conditions=_conditions(list(dict.fromkeys(conditions)), tokenizer),
         samples=write_samples,
     )
     with process_group(torch_device):

@@ -1,23 +1,21 @@
 """Options of the evaluation commands: which pictures, and which network reads them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from tqdm import tqdm
-from tyro.conf import UseAppendAction, arg
+from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_size
-from textok.cli.choices import ONE_PICTURE, SOURCE_HELP, comma_list
 from textok.cli.distributed import is_first, note
+from textok.cli.options import Data, Limit, OnBad, Size, Splits
 from textok.data import DataConfig, EvalLoader, Source
 from textok.data.subset import spread
 from textok.evaluation import networks
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.reconstruction import check_budgets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +43,14 @@ DEFAULT_NETWORK = NetworkChoice()
 class TestedPictures:
     """Which pictures to evaluate on."""
 
-    data: Annotated[str, arg(metavar="SOURCE", help=SOURCE_HELP.removeprefix(ONE_PICTURE))]
-    split: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME,NAME", help_behavior_hint="")] = ()
+    data: Data
+    split: Splits = ()
     """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
-    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
-    """take only so many pictures of each split, spread over it"""
-    size: Annotated[
-        tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")
-    ] = None
+    limit: Limit = None
+    """number of pictures of each split, spread over it"""
+    size: Size = None
     """height and width to resize and crop to"""
-    on_bad: Literal["stop", "skip"] = "stop"
+    on_bad: OnBad = "stop"
     """what to do with an unreadable picture: stop and name it, or leave it out and say so"""
 
     def __post_init__(self) -> None:
@@ -68,7 +64,7 @@ class TestedPictures:
             FileNotFoundError: when nothing is there.
             ValueError: for an unknown layout or split.
         """
-        splits: list[str | None] = [*comma_list(self.split, name="split")] or [None]
+        splits: list[str | None] = [*dict.fromkeys(self.split)] or [None]
         names = {split: split or Path(self.data.rstrip("/")).stem for split in splits}
         return {name: self._config(split, (1, 1)).open() for split, name in names.items()}
 
@@ -88,17 +84,3 @@ class TestedPictures:
         return DataConfig(
             source=self.data, split=split, size=size, require_captions=False, on_bad=self.on_bad
         )
-
-
-def budgets_of(words: Sequence[str], *, max_tokens: int, usual: Sequence[int]) -> list[int]:
-    """The budgets of a comma list; the usual ones when there are no words.
-
-    Raises:
-        ValueError: for words that are no numbers from 1 to the model's K.
-    """
-    items = comma_list(words, name="budgets")
-    if not all(item.isdecimal() for item in items):
-        raise ValueError(f"budgets: got {','.join(items)}, expected whole numbers and commas")
-    budgets = list(dict.fromkeys(map(int, items))) or list(usual)
-    check_budgets(budgets, max_tokens=max_tokens)
-    return budgets

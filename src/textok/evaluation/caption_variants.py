@@ -90,7 +90,7 @@ def check_conditions(conditions: Sequence[CaptionCondition]) -> None:
     """
     expected = (*CONDITIONS, *VARIANTS)
     if not conditions or not set(conditions) <= set(expected):
-        raise ValueError(f"captions: got {','.join(conditions)!r}, expected some of {','.join(expected)}")
+        raise ValueError(f"conditions: got {','.join(conditions)!r}, expected some of {','.join(expected)}")
 
 
 def usable_conditions(

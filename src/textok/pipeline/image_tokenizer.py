@@ -15,11 +15,12 @@ from textok.data.images import tensor_to_image
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
+from textok.pipeline import passes
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
 from textok.pipeline.remembered_text import RememberedText
 from textok.pipeline.tokens import Tokens
-from textok.pixels import to_uint8, to_unit
+from textok.pixels import to_uint8
 from textok.sampling.random import Random
 
 Captions = str | Sequence[str | None] | None
@@ -155,7 +156,7 @@ class ImageTokenizer:
         num_tokens: int | None = None,
     ) -> Encoding:
         """Encode one batch; what the model returns stays on its device."""
-        return self.model.encode(to_unit(pixels.to(self.device)).to(self.dtype), text, num_tokens=num_tokens)
+        return passes.encode_pixels(self.model, pixels, text, num_tokens=num_tokens)
 
     def tokens_of(
         self,
@@ -262,12 +263,17 @@ class ImageTokenizer:
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode one batch to pictures in [-1, 1], not clamped, on the tokenizer's device.
 
-        All decoding of trained tokenizers goes through here. The arguments are those of ``TexTok.decode``.
+        The arguments are those of ``TexTok.decode``.
         """
-        values = values.to(self.device)
-        values = values.float() if values.is_floating_point() else values.long()
-        return self.model.decode(
-            values, text, grid=grid, lengths=lengths, steps=steps, guidance=guidance, generator=generator
+        return passes.decode_values(
+            self.model,
+            values,
+            text,
+            grid=grid,
+            lengths=lengths,
+            steps=steps,
+            guidance=guidance,
+            generator=generator,
         )
 
     def reconstruct(

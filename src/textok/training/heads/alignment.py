@@ -3,7 +3,6 @@
 The features are computed once and kept in memory; the head itself is small.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from textok.data import DataConfig, EvalLoader
-from textok.display import Progress, with_progress
 from textok.evaluation.alignment import (
     TwoTower,
     TwoTowerConfig,
@@ -25,13 +23,12 @@ from textok.evaluation.alignment import (
 )
 from textok.evaluation.alignment.two_tower import SHIPPED_NAME
 from textok.evaluation.networks import EffNetLite2
-from textok.models.checkpoint import encode_config
 from textok.models.tokenizer import TexTokConfig
 from textok.pipeline.cached_text import CachedText
-from textok.training.run_folder import environment
+from textok.training.heads.fit import FitConfig, first_batches, fit_head, record_of
 
 FIRST_SCALE = 1 / 0.07
-MOST_SCALE = 100.0
+MAX_SCALE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,19 +109,13 @@ def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
     """
     parts = {name: _loaders(run, name) for name in dict.fromkeys((run.split, *run.scored))}
     network, text = EffNetLite2(), _text(run)
-    found = {
+    features = {
         name: read_features(loaders, network=network, text=text, limit=run.limit, name=name or run.data)
         for name, loaders in parts.items()
     }
-    head = fit(run, found[run.split]).to(torch.float16).float()  # as it will be stored
-    rows = [row for name in run.scored for row in retrieval_rows(head, found[name], split=name, run=run)]
-    made = environment()
-    made_by = {
-        "run": encode_config(run),
-        "pictures": len(found[run.split].texts),
-        "scores": rows,
-        "environment": {key: made[key] for key in ("code", "python", "libraries")},
-    }
+    head = fit(run, features[run.split]).to(torch.float16).float()  # as it will be stored
+    rows = [row for name in run.scored for row in retrieval_rows(head, features[name], split=name, run=run)]
+    made_by = record_of(run, pictures=len(features[run.split].texts), scores=rows)
     head.save_pretrained(out, name=SHIPPED_NAME, dtype=torch.float16, made_by=made_by)
     return rows
 
@@ -146,9 +137,12 @@ def read_features(
     """
     texts, images = [], []
     for loader in loaders:
-        seen = list(_seen(loader, network, limit=limit, name=f"{name} {loader.config.size[0]} px"))
-        images.append(torch.cat([pooled for pooled, _ in seen])[:limit])
-        texts = [caption for _, captions in seen for caption in captions][:limit]
+        title, pooled, texts = f"{name} {loader.config.size[0]} px", [], []
+        for batch in first_batches(loader, limit=limit, title=title):
+            pooled.append(network(batch.images).pooled)
+            texts += batch.captions
+        images.append(torch.cat(pooled)[:limit])
+    texts = texts[:limit]
     if not all(caption.strip() for caption in texts):
         raise ValueError(f"{name}: a picture has no caption; expected one for every picture")
     text.warm(texts, progress=True)
@@ -168,21 +162,25 @@ def fit(run: AlignmentRun, data: AlignmentData) -> TwoTower:
         torch.manual_seed(run.seed)
         head = TwoTower(run.model).train()
         log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
-        optimizer = torch.optim.AdamW(
-            [{"params": head.parameters()}, {"params": [log_scale], "weight_decay": 0.0}],
-            lr=run.lr,
-            weight_decay=run.weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(run, step))
-        for rows in with_progress(_batches(run, count), run.steps, unit="step", title="two-tower"):
-            sizes = torch.randint(len(data.images), (run.batch_size,))
+        batches = _batches(run, count)
+
+        def loss_of() -> Tensor:
+            rows, sizes = next(batches), torch.randint(len(data.images), (run.batch_size,))
             images = head.embed_images(data.images[sizes, rows])
             captions = head.embed_captions(data.captions[rows])
-            loss = contrastive_loss(images, captions, scale=log_scale.exp().clamp(max=MOST_SCALE))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            return contrastive_loss(images, captions, scale=log_scale.exp().clamp(max=MAX_SCALE))
+
+        fit_head(
+            [{"params": head.parameters()}, {"params": [log_scale], "weight_decay": 0.0}],
+            loss_of,
+            FitConfig(
+                steps=run.steps,
+                warmup=float(run.warmup),
+                lr=run.lr,
+                weight_decay=run.weight_decay,
+                title="two-tower",
+            ),
+        )
     return head.eval()
 
 
@@ -223,20 +221,6 @@ def _loaders(run: AlignmentRun, split: str | None) -> list[EvalLoader]:
     return [EvalLoader(config, batch_size=64, source=source) for config in configs]
 
 
-def _seen(
-    loader: EvalLoader, network: EffNetLite2, *, limit: int | None, name: str
-) -> Iterator[tuple[Float[Tensor, "b i"], list[str]]]:
-    total = min(len(loader.source), limit or len(loader.source))
-    count = 0
-    with Progress(total, unit="image", title=name) as progress:
-        for batch in loader:
-            yield network(batch.images).pooled, batch.captions
-            progress.update(len(batch))
-            count += len(batch)
-            if count >= total:
-                return
-
-
 def _text(run: AlignmentRun) -> CachedText:
     """The head's text encoder, by the cache that tokenizers of the same encoder use."""
     head = run.model
@@ -254,8 +238,3 @@ def _batches(run: AlignmentRun, count: int) -> Iterator[Tensor]:
             left = torch.randperm(count)
         yield left[: run.batch_size]
         left = left[run.batch_size :]
-
-
-def _share_of_lr(run: AlignmentRun, step: int) -> float:
-    rise = min(1.0, (step + 1) / max(1, run.warmup))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / run.steps))

@@ -4,8 +4,6 @@ The tokenizer makes the pictures that it was trained on better than others, so w
 the mean error on held-out pictures.
 """
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,10 @@ from textok.budgets.curves import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.data import DataConfig, EvalLoader
 from textok.data.samples import Batch
-from textok.display import Progress, with_progress
-from textok.models.checkpoint import encode_config
 from textok.objectives.quality import MeasureName, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
 from textok.pixels import to_unit
-from textok.training.run_folder import environment
+from textok.training.heads.fit import FitConfig, first_batches, fit_head, record_of
 
 NAME = "quality-predictor"
 _WARMUP = 0.05  # of the steps
@@ -118,21 +114,15 @@ def train_predictor(
     tokenizer = tokenizer or ImageTokenizer.from_pretrained(run.model)
     splits = dict.fromkeys([run.split, *(name for name in (run.held_out, run.scored) if name is not None)])
     parts = {name: _loader(run, name, side=tokenizer.model.config.image_size) for name in splits}
-    found = {
+    measured = {
         name: measure_pictures(run, tokenizer, part, name=name or run.data) for name, part in parts.items()
     }
-    head = fit(run, found[run.split], config=head_config(run, tokenizer))
-    before = {} if run.scored is None else score(head, found[run.scored])
+    head = fit(run, measured[run.split], config=head_config(run, tokenizer))
+    before = {} if run.scored is None else score(head, measured[run.scored])
     if run.held_out is not None:
-        correct(head, found[run.held_out])
-    scores = {} if run.scored is None else score(head, found[run.scored]) | {"uncorrected": before}
-    made = environment()
-    made_by = {
-        "run": encode_config(run),
-        "pictures": len(found[run.split]),
-        "scores": scores,
-        "environment": {key: made[key] for key in ("code", "python", "libraries")},
-    }
+        correct(head, measured[run.held_out])
+    scores = {} if run.scored is None else score(head, measured[run.scored]) | {"uncorrected": before}
+    made_by = record_of(run, pictures=len(measured[run.split]), scores=scores)
     head.save_pretrained(out, name=NAME, made_by=made_by)
     return scores
 
@@ -158,7 +148,7 @@ def measure_pictures(
     """
     generator = torch.Generator().manual_seed(run.seed)
     parts: list[tuple[Tensor, ...]] = []
-    for batch in _batches(loader, limit=run.limit, name=name):
+    for batch in first_batches(loader, limit=run.limit, title=name):
         budgets = draw_budgets(
             len(batch),
             looks=run.looks,
@@ -219,23 +209,30 @@ def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorCo
         torch.manual_seed(run.seed)
         head = QualityPredictor(config).train()
         _set_scales(head, data)
-        optimizer = torch.optim.AdamW(head.parameters(), lr=run.lr, weight_decay=run.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(run, step))
-        for _ in with_progress(range(run.steps), run.steps, unit="step", title="quality predictor"):
+
+        def loss_of() -> Tensor:
             rows = torch.randint(len(data), (run.batch_size,))
-            told = _told(head, data, rows)
-            loss = F.smooth_l1_loss(told / head.curve_std, data.quality[rows] / head.curve_std, beta=0.3)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            predicted = _predicted(head, data, rows)
+            return F.smooth_l1_loss(predicted / head.curve_std, data.quality[rows] / head.curve_std, beta=0.3)
+
+        fit_head(
+            head.parameters(),
+            loss_of,
+            FitConfig(
+                steps=run.steps,
+                warmup=_WARMUP * run.steps,
+                lr=run.lr,
+                weight_decay=run.weight_decay,
+                title="quality predictor",
+            ),
+        )
     return head.eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def correct(head: QualityPredictor, data: MeasuredPictures) -> None:
     """Add to every curve what these pictures are better or worse than told on average, smoothly in log k."""
-    error = data.quality - _told(head, data, torch.arange(len(data)))
+    error = data.quality - _predicted(head, data, torch.arange(len(data)))
     head.correction += _mean_curve(head, data.budgets, error)
 
 
@@ -247,7 +244,7 @@ def score(head: QualityPredictor, data: MeasuredPictures) -> dict[str, Any]:
         pictures; bias, what is told less what is, on average, and rmse, both in the measure's unit; explained, the
         share of the variance of quality about the pictures' mean curve that the head tells.
     """
-    error = _told(head, data, torch.arange(len(data))) - data.quality
+    error = _predicted(head, data, torch.arange(len(data))) - data.quality
     mean_curve = _mean_curve(head, data.budgets, data.quality)
     spread = (mean_curve[data.budgets - 1] - data.quality).square().mean()
     return {
@@ -258,7 +255,9 @@ def score(head: QualityPredictor, data: MeasuredPictures) -> dict[str, Any]:
     }
 
 
-def _told(head: QualityPredictor, data: MeasuredPictures, rows: Int[Tensor, "b"]) -> Float[Tensor, "b r"]:
+def _predicted(
+    head: QualityPredictor, data: MeasuredPictures, rows: Int[Tensor, "b"]
+) -> Float[Tensor, "b r"]:
     return head(data.latents[rows], data.detail[rows]).gather(1, data.budgets[rows] - 1)
 
 
@@ -279,23 +278,5 @@ def _mean_curve(
     return (weights @ head.shapes.double()).float()
 
 
-def _share_of_lr(run: PredictorRun, step: int) -> float:
-    rise = min(1.0, (step + 1) / max(1.0, _WARMUP * run.steps))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / run.steps))
-
-
 def _loader(run: PredictorRun, split: str | None, *, side: int) -> EvalLoader:
     return EvalLoader(DataConfig(source=run.data, split=split, size=(side, side)), batch_size=64)
-
-
-def _batches(loader: EvalLoader, *, limit: int | None, name: str) -> Iterator[Batch]:
-    """Batches until there are ``limit`` pictures."""
-    total = min(len(loader.source), limit or len(loader.source))
-    count = 0
-    with Progress(total, unit="image", title=name) as progress:
-        for batch in loader:
-            yield batch
-            progress.update(len(batch))
-            count += len(batch)
-            if count >= total:
-                return
