@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from textok.cli.distributed import place, process_group
-from textok.cli.options import Data, Limit, ModelOptions, OnBad, Split
+from textok.cli.options import Captions, Data, Limit, ModelOptions, OnBad, Split
 from textok.cli.output import report
 from textok.data import DataConfig
 from textok.data.caption_forms import checked_forms
@@ -24,6 +24,7 @@ def cache(
     out: Path,
     split: Split = None,
     caption_forms: Annotated[tuple[str, ...], arg(metavar="FORM,FORM")] = ("given",),
+    captions: Captions = None,
     flip: bool = False,
     no_text: bool = False,
     limit: Limit = None,
@@ -41,6 +42,7 @@ def cache(
         split: which part of the data, such as train.
         caption_forms: forms of each caption, one row for each: given, scene (no style and keywords), short (first
             phrase), thing (noun phrase).
+        captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
         flip: also every picture mirrored.
         no_text: leave the text features out, which take most of the space: for generators of classes.
         limit: take at most so many pictures, from the first.
@@ -52,7 +54,14 @@ def cache(
     side = TexTok.from_pretrained(model.model).config.image_size
     run = CachingRun(
         tokenizer=model.model,
-        data=DataConfig(source=data, split=split, size=(side, side), on_bad=on_bad, require_captions=False),
+        data=DataConfig(
+            source=data,
+            split=split,
+            captions=None if captions is None else str(captions),
+            size=(side, side),
+            on_bad=on_bad,
+            require_captions=False,
+        ),
         captions=checked_forms(list(caption_forms)),
         flip=flip,
         text=not no_text,

@@ -15,6 +15,7 @@ from textok.cli.options import DEFAULT_MODEL, Captions, ModelOptions, NumTokens
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
+from textok.data.caption_files import first_captions
 from textok.data.images import save_png
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -51,7 +52,7 @@ def decode(
         out: the folder for the pictures.
         num_tokens: decode from the first tokens of each picture only, this many.
         key: decode only the pictures of these names.
-        captions: a JSON file {key: caption} to decode with, instead of the captions in the token file.
+        captions: captions by key (what textok caption wrote, or a JSON file), instead of those in the token file.
         no_captions: decode without captions.
         steps: of a decoder that samples.
         guidance: scale of classifier-free guidance, of a decoder that samples.
@@ -66,7 +67,7 @@ def decode(
         raise FileNotFoundError(f"{tokens}: no such file")
     check_target(out, sources=[tokens], overwrite=overwrite)
     keys = tuple(dict.fromkeys(chain.from_iterable(key)))
-    texts = None if captions is None else read_captions(captions)
+    texts = None if captions is None else first_captions(captions)
     tokenizer, lost = model.load(), list[str]()
     num_tokens = tokenizer.model.budget(num_tokens)
     sampling = {"steps": steps, "guidance": guidance, "seed": seed}
@@ -159,21 +160,6 @@ def _decode_part(
     for key, picture, file in zip(part.keys, pictures, files, strict=True):
         picture.info["textok"] = json_format.dumps({"key": key, "tokenizer": part.model_id})
         save_png(picture, file)
-
-
-def read_captions(file: Path) -> dict[str, str]:
-    """The captions of a JSON file {key: caption}.
-
-    Raises:
-        ValueError: when it holds anything else.
-    """
-    try:
-        captions = json_format.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON: {error}, expected an object {{key: caption}}") from error
-    if not isinstance(captions, dict) or not all(isinstance(text, str) for text in captions.values()):
-        raise ValueError(f"{file}: got other JSON, expected an object {{key: caption}}")
-    return captions
 
 
 def _captioned(

@@ -6,7 +6,7 @@ is an option with a name:
     --model        a tokenizer or generator: a shipped name, a folder or a hub id
     --data         pictures, where they are not the first word; --split and --limit choose among them
     --latents      a folder that textok cache wrote
-    --captions     a JSON file of captions by key
+    --captions     captions by key: what textok caption wrote, or a JSON file
     --conditions   which captions a tokenizer is given: right, none, wrong and others
     --num-tokens   the budget of every picture; --budgets 2,8,32 are several
     --out          the file or folder to write
@@ -38,7 +38,7 @@ Splits = Annotated[tuple[str, ...], arg(help_behavior_hint="")]
 Limit = Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")]
 Size = Annotated[tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")]
 NumTokens = Annotated[int | None, arg(metavar="K", help_behavior_hint="(default: all)")]
-Captions = Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")]
+Captions = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
 OnBad = Literal["stop", "skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
 

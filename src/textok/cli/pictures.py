@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_size
-from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
+from textok.cli.options import DATA_HELP, Captions, Limit, OnBad, Size, Split
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
@@ -22,6 +22,8 @@ class PictureOptions:
     data: Annotated[Positional[str], arg(metavar="DATA", help=f"a picture file, or {DATA_HELP}")]
     caption: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None
     """one caption for every picture, instead of those of the data"""
+    captions: Captions = None
+    """captions by key (what textok caption wrote, or a JSON file), instead of those of the data"""
     split: Split = None
     """which part of the data, such as test-drawing; not needed when it has only one"""
     limit: Limit = None
@@ -69,6 +71,7 @@ class PictureOptions:
         config = DataConfig(
             source=self.data,
             split=self.split,
+            captions=None if self.captions is None else str(self.captions),
             size=self.size or (side, side),
             require_captions=False,
             on_bad=self.on_bad,

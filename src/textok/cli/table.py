@@ -35,6 +35,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("demo", "demo", "Write a report that shows the tokenizer at work."),
     "check": Command("check", "check", "Report what is in captioned pictures."),
+    "caption": Command("caption", "caption", "Write captions of pictures that have none."),
     "encode": Command("encode", "encode", "Encode pictures with their captions into a token file."),
     "decode": Command("decode", "decode", "Decode a token file to PNG pictures."),
     "compress": Command(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from jaxtyping import UInt8
 from torch import Tensor
 
+from textok.data.caption_files import CaptionedSource, read_caption_file
 from textok.data.census import announce
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
@@ -23,6 +24,8 @@ class DataConfig:
     Attributes:
         source: where the pictures are, "scenes" or "icons" for drawn ones, see :func:`textok.data.sources.open_source`.
         split: part of the source; None for all of it.
+        captions: captions by key in a file (.parquet, .jsonl, .json) or a folder of ``textok caption``, in place of
+            those of the source.
         size: (height, width) of the pictures.
         image_field: column (tables) or file ending (tars) of the picture, if not a usual one.
         caption_field: field with the caption or captions, if not captions, caption or text.
@@ -41,6 +44,7 @@ class DataConfig:
 
     source: str
     split: str | None = None
+    captions: str | None = None
     size: tuple[int, int] = (128, 128)
     image_field: str | None = None
     caption_field: str | None = None
@@ -79,7 +83,9 @@ class DataConfig:
         fields = Fields(image=self.image_field, caption=self.caption_field, label=self.label_field)
         source = open_source(self.source, self.split, fields=fields, on_bad=self.on_bad)
         announce(self.source, source.census)
-        return source
+        if self.captions is None:
+            return source
+        return CaptionedSource(source, read_caption_file(self.captions))
 
 
 def _check(key: str, got: object, expected: str, ok: bool) -> None:  # noqa: FBT001 (reads as a sentence)

@@ -6,6 +6,7 @@ Pixels are uint8 (0..255) everywhere outside the models, and [-1, 1] inside them
 import io
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,9 @@ _TRANSPOSES = {
 _DRAFT_MARGIN = 2
 
 
+_TERMINAL = threading.Lock()  # stderr is one for all threads
+
+
 class ImageError(ValueError):
     """A picture that cannot be decoded, or is over the pixel limit."""
 
@@ -85,6 +89,20 @@ def decode_image(
         check_pixels(image, max_pixels)
         _reduce_on_decoding(image, size)
         return image_to_tensor(fit_image(image, size, resample=resample))
+
+
+def decode_whole(data: bytes, *, side: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Decode an encoded picture to upright RGB that is not cut; one with a longer side than ``side`` is reduced.
+
+    Raises:
+        ImageError: when the picture is unreadable, truncated, or over the limit.
+    """
+    with _open(data) as image:
+        check_pixels(image, max_pixels)
+        _reduce_on_decoding(image, (side, side))
+        picture = to_rgb(_upright(_in_srgb(image))).copy()
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return picture
 
 
 def stored_size(data: bytes) -> tuple[int, int]:
@@ -219,6 +237,11 @@ def _silent_decoder(data: bytes) -> Iterator[None]:
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         yield
         return
+    with _TERMINAL:
+        yield from _without_terminal()
+
+
+def _without_terminal() -> Iterator[None]:
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -19,6 +19,7 @@ from textok.data import (
     image_to_tensor,
     tensor_to_image,
 )
+from textok.data.caption_files import first_captions
 from textok.data.files import fingerprint_files
 from textok.data.images import DRAWN_SIZE, stored_size
 from textok.evaluation.adm import read_adm
@@ -145,12 +146,14 @@ def of_pictures(
 
 
 def read_captions_file(file: Path) -> Captions:
-    """Captions by key (a JSON object) or in order (a JSON list).
+    """Captions by key (what textok caption wrote, or a JSON object) or in order (a JSON list).
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: for anything else.
     """
+    if file.is_dir() or file.suffix in (".parquet", ".jsonl"):
+        return first_captions(file)
     if file.stat().st_size > MAX_CAPTION_BYTES:
         raise ValueError(f"{file}: over the limit of {MAX_CAPTION_BYTES:,} bytes for captions")
     expected = "expected a JSON object {key: caption}, or a list of captions in the order of the pictures"

@@ -1,0 +1,189 @@
+"""The files of a captioning run: a caption is written before the next is asked for, and none is asked for twice."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from textok.captioning.config import CaptionConfig
+from textok.captioning.prompting import Prompt
+from textok.writing import mark_folder, replacing, strict_json, write_json
+
+CAPTIONS, REJECTED, SETTINGS, TABLE = "captions.jsonl", "rejected.jsonl", "settings.json", "captions.parquet"
+_SAME = ("writer", "known", "temperature", "seed", "max_tokens", "side", "quality")
+_FLUSH_EVERY = 200  # rows: a killed process loses none of them, a power cut these at most
+_ROWS_AT_ONCE = 20_000
+_TYPES = {
+    pa.string(): ("key", "caption", "writer", "model", "prompt", "time"),
+    pa.int64(): ("number", "seed", "tokens_in", "tokens_out", "asks"),
+    pa.float64(): ("temperature", "cost", "seconds"),
+    pa.list_(pa.string()): ("changes",),
+}
+_SCHEMA = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in names])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One caption of one picture, or why there is none.
+
+    Attributes:
+        key: of the picture.
+        number: which of its captions, from 0.
+        caption: the text; of a rejected one the beginning of what came last.
+        reason: why it was rejected; None when it was accepted.
+        changes: what was mended.
+        seed: of the last ask, as is the temperature.
+        tokens_in: tokens read, all asks together, as are the tokens written.
+        asks: how often the picture was asked about.
+        seconds: from the first ask to the verdict.
+    """
+
+    key: str
+    number: int = 0
+    caption: str = ""
+    reason: str | None = None
+    changes: tuple[str, ...] = ()
+    seed: int = 0
+    temperature: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    asks: int = 0
+    seconds: float = 0.0
+
+
+class Journal:
+    """The rows of a folder, those of earlier runs included, and at the end the table of the accepted ones.
+
+    One process at a time may open it (``writing.only_writer``). A last line that was cut off is taken away.
+
+    Args:
+        folder: made when missing.
+        config: what is recorded, and the prices.
+        model: the writer's.
+        prompt: the prompt.
+        again: ask about rejected pictures again; their rows move to ``rejected.before.jsonl``.
+
+    Raises:
+        ValueError: when the folder holds captions that were made otherwise.
+    """
+
+    def __init__(
+        self, folder: Path, config: CaptionConfig, *, model: str, prompt: Prompt, again: bool = False
+    ) -> None:
+        self.config, self._folder, self._model, self._prompt = config, folder, model, prompt
+        same = {name: value for name, value in asdict(config).items() if name in _SAME}
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_settings(
+            folder / SETTINGS, {**same, "model": model, "prompt": prompt.name, "prompt_text": prompt.text}
+        )
+        mark_folder(folder, "captions")
+        if again and (folder / REJECTED).exists():
+            os.replace(folder / REJECTED, folder / "rejected.before.jsonl")
+        self.done: set[tuple[str, int]] = set()
+        self.accepted = self.tokens_in = self.tokens_out = self._unflushed = 0
+        self.cost = self.seconds = 0.0
+        self.rejected: Counter[str] = Counter()
+        for path in (folder / CAPTIONS, folder / REJECTED):
+            _cut_torn_line(path)
+            for row in read_rows(path):
+                self._count(row)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._files = [os.open(folder / name, flags, 0o666) for name in (CAPTIONS, REJECTED)]
+
+    def add(self, row: Row) -> None:
+        """Write a verdict: the system has it when this returns, the disk some rows later."""
+        content = {
+            **vars(row),
+            "writer": self.config.writer,
+            "model": self._model,
+            "prompt": self._prompt.name,
+            "cost": self.config.cost(row.tokens_in, row.tokens_out),
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        line = memoryview(f"{strict_json(content)}\n".encode())
+        while line:  # a full disk takes a part of it, then raises
+            line = line[os.write(self._files[row.reason is not None], line) :]
+        self._count(content)
+        self._unflushed += 1
+        if self._unflushed >= _FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Have the disk hold all rows."""
+        for handle in self._files:
+            os.fsync(handle)
+        self._unflushed = 0
+
+    def facts(self) -> dict[str, Any]:
+        """Counts of all runs on the folder."""
+        names = ("tokens_in", "tokens_out", "cost")
+        counts = {"captions": self.accepted, "rejected": dict(self.rejected)}
+        return {**counts, **{name: round(getattr(self, name), 6) for name in names}}
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+        for handle in self._files:
+            os.close(handle)
+        with (
+            replacing(self._folder / TABLE) as temporary,
+            pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,
+        ):
+            rows = read_rows(self._folder / CAPTIONS)
+            while some := list(islice(rows, _ROWS_AT_ONCE)):
+                writer.write_table(pa.Table.from_pylist(some, schema=_SCHEMA))
+
+    def _count(self, row: dict[str, Any]) -> None:
+        self.done.add((row["key"], row["number"]))
+        for name in ("tokens_in", "tokens_out", "cost", "seconds"):
+            setattr(self, name, getattr(self, name) + row[name])
+        if row["reason"] is None:
+            self.accepted += 1
+        else:
+            self.rejected[row["reason"].partition(":")[0]] += 1
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a journal; none when it is not there.
+
+    Raises:
+        ValueError: for a line that is no row; names it.
+    """
+    if not path.exists():
+        return
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+                row["key"], row["number"], row["caption"], row["reason"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"{path}: got line {number}, expected a row of textok caption") from error
+            yield row
+
+
+def _cut_torn_line(path: Path) -> None:
+    if path.exists():
+        with open(path, "rb+") as file:
+            file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
+
+
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    if not path.exists():
+        write_json(path, settings)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"out: got {path.parent}, whose captions were made with {name} {before.get(name)!r}, expected "
+                f"{value!r}; take another folder, or the same options"
+            )

@@ -1,0 +1,222 @@
+"""Any server that speaks the OpenAI protocol: vLLM, SGLang, Ollama, llama.cpp, ``transformers serve``, hosted ones."""
+
+import asyncio
+import base64
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+from PIL import Image
+
+from textok.captioning.config import CaptionConfig
+from textok.captioning.pictures import jpeg_bytes, open_picture
+from textok.captioning.writers.protocol import Answer, Request
+from textok.data.samples import RawSample
+
+KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
+_NO_KEY = "none"
+_GIVE_UP = 10  # pictures in a row that failed at the server
+_PROBE_RETRIES = 2
+_PROBE = "Which colour is this? Answer with one word."
+_LOAD = (408, 429, 503)
+
+
+class OpenAIWriter:
+    """Sends each picture as JPEG with the prompt; as many requests at a time as the server takes.
+
+    The client retries what fails, backs off and waits as long as the server asks it to. The key is read from the
+    environment, goes into the header of the requests alone, and is taken out of all that comes back.
+    """
+
+    varies = True
+    batch_size = 1
+
+    def __init__(self, config: CaptionConfig) -> None:
+        if config.base_url is None or config.model is None:
+            missing = "base_url" if config.base_url is None else "model"
+            raise ValueError(f"{missing}: got none, expected where the server is and the name of its model")
+        address = urlsplit(config.base_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise ValueError(f"base_url: got {config.base_url!r}, expected such as http://127.0.0.1:8000/v1")
+        self._host = address.netloc.rpartition("@")[2]
+        self.model, self.in_flight, self._config = config.model, config.concurrency, config
+        self.notice = f"openai: the pictures are sent to {self._host} (model {config.model})"
+        self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), _NO_KEY)
+        self._gate = Gate(config.concurrency)
+        self._client = openai.AsyncOpenAI(
+            base_url=config.base_url,
+            api_key=self._key,
+            timeout=config.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._watch]}),
+        )
+        self._failed_in_a_row = 0
+        self._length = "max_tokens"
+
+    async def check(self) -> None:
+        """That the server is there, takes the key, has the model, and that the model sees pictures.
+
+        Raises:
+            ValueError: when the server is there, and one of the others is not so.
+            ConnectionError: when there is no server.
+        """
+        if self._config.no_probe:
+            return
+        red = jpeg_bytes(Image.new("RGB", (64, 64), "red"), quality=90)
+        seeing = await self._probe(_content(_PROBE, base64.b64encode(red).decode()), "does it take pictures?")
+        blind = await self._probe(_content(_PROBE, None), "is it a chat model?")
+        if seeing.tokens_in and seeing.tokens_in == blind.tokens_in:
+            raise ValueError(
+                f"model: {self.model} at {self._host} reads as many tokens with a picture as without, expected more: "
+                "it does not see pictures; take another, or --no-probe if its counts are wrong"
+            )
+
+    def prepare(self, sample: RawSample) -> str:
+        """The picture as JPEG in base64, reduced to the side asked for, without metadata."""
+        image = open_picture(sample.image, side=self._config.side)
+        return base64.b64encode(jpeg_bytes(image, quality=self._config.quality)).decode()
+
+    async def write(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer per request.
+
+        Raises:
+            ValueError: when the server refuses the key or the model.
+            ConnectionError: when pictures failed one after another, whatever was tried.
+        """
+        return [await self._write(request) for request in requests]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _write(self, request: Request) -> Answer:
+        content = _content(request.prompt, request.picture)
+        options = {"seed": request.seed, "temperature": request.temperature}
+        try:
+            answer = await self._ask(content, self._config.retries, self._config.max_tokens, options)
+        except _FailureError as error:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= _GIVE_UP:
+                raise ConnectionError(
+                    f"base_url: got no answer from {self._host} ({error}); try later"
+                ) from None
+            return Answer(text="", failure=f"server: {error}")
+        self._failed_in_a_row = 0
+        return answer
+
+    async def _probe(self, content: list[dict[str, Any]], question: str) -> Answer:
+        try:
+            return await self._ask(content, _PROBE_RETRIES, 1, {"seed": 0, "temperature": 0.0})
+        except _FailureError as error:
+            if error.is_connection:
+                raise ConnectionError(
+                    f"base_url: got no answer from {self._host} ({error}); start it"
+                ) from None
+            raise ValueError(
+                f"model: {self.model} at {self._host} refuses a probe ({error}); {question}"
+            ) from None
+
+    async def _ask(
+        self, content: list[dict[str, Any]], retries: int, max_tokens: int, options: dict[str, Any]
+    ) -> Answer:
+        """Ask until there is an answer; answers that are none are asked for again like requests that fail."""
+        client, failure = self._client.with_options(max_retries=retries), _FailureError("no answer")
+        messages: Any = [{"role": "user", "content": content}]
+        for _ in range(retries + 1):
+            length: dict[str, Any] = {self._length: max_tokens}
+            async with self._gate:
+                start = time.monotonic()
+                try:
+                    response: Any = await client.chat.completions.create(
+                        model=self.model, messages=messages, **options, **length
+                    )
+                    self._gate.went_well(slow=time.monotonic() - start > self._config.timeout)
+                    return self._answer(response)
+                except openai.APIStatusError as error:
+                    failure = self._failure(error)
+                except openai.APIConnectionError as error:
+                    raise _FailureError(self._line(error), is_connection=True) from None
+                except (openai.APIError, ValueError, AttributeError, IndexError, TypeError) as error:
+                    failure = _FailureError(f"not an answer: {type(error).__name__}")
+        raise failure
+
+    def _answer(self, response: Any) -> Answer:
+        choice, usage = response.choices[0], response.usage
+        return Answer(
+            text=self._without_key(choice.message.content or ""),
+            finish=choice.finish_reason or "stop",
+            tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
+            tokens_out=getattr(usage, "completion_tokens", 0) or 0,
+        )
+
+    def _failure(self, error: openai.APIStatusError) -> "_FailureError":
+        """Of an error that is worth another name of an option; raises for all others."""
+        status, line = error.status_code, self._line(error)
+        if status in (401, 403):
+            raise ValueError(
+                f"{KEYS[0]}: {self._host} refuses the key ({status}); set the variable"
+            ) from None
+        if status == 404:
+            raise ValueError(f"model: {self._host} has no {self.model!r} ({line})") from None
+        if status == 400 and "max_completion_tokens" in str(error) and self._length == "max_tokens":
+            self._length = "max_completion_tokens"  # what newer hosted models call it
+            return _FailureError(line)
+        raise _FailureError(f"{status} {line}") from None
+
+    async def _watch(self, response: Any) -> None:
+        """See each response, also those that the client will try again."""
+        if response.status_code in _LOAD:
+            self._gate.slow_down()
+
+    def _line(self, error: Exception) -> str:
+        return self._without_key(" ".join(str(error).split()) or type(error).__name__)[:200]
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key != _NO_KEY else text
+
+
+class _FailureError(Exception):
+    def __init__(self, text: str, *, is_connection: bool = False) -> None:
+        super().__init__(text)
+        self.is_connection = is_connection
+
+
+class Gate:
+    """Lets so many requests through at a time: half as many when the server is overloaded, slowly more again.
+
+    Args:
+        most: requests at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._limit = most, float(most)
+        self._active, self._halved = 0, 0.0
+        self._changed = asyncio.Condition()
+
+    async def __aenter__(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._active < max(1, int(self._limit)))
+            self._active += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        async with self._changed:
+            self._active -= 1
+            self._changed.notify_all()
+
+    def went_well(self, *, slow: bool = False) -> None:
+        """A request was answered; ``slow``: after a time-out."""
+        self._limit = min(self._most, self._limit + 1 / self._limit)
+        if slow:
+            self.slow_down()
+
+    def slow_down(self) -> None:
+        """The server has too much to do. The requests of one second meet the same overload, and count once."""
+        if time.monotonic() - self._halved > 1:
+            self._limit, self._halved = max(1.0, self._limit / 2), time.monotonic()
+
+
+def _content(prompt: str, picture: str | None) -> list[dict[str, Any]]:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}}
+    return [*([image] if picture else []), {"type": "text", "text": prompt}]

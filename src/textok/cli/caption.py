@@ -1,0 +1,99 @@
+"""``textok caption``: captions for pictures that have none, by a model, by rules, or by measuring."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from textok.captioning.config import CaptionConfig
+from textok.captioning.journal import Journal
+from textok.captioning.outputs import write_beside, write_new_tars
+from textok.captioning.preview import estimate_rest, write_preview
+from textok.captioning.prompting import load_prompt
+from textok.captioning.run import CaptionRun
+from textok.captioning.writers import open_writer
+from textok.cli.checks import check_at_least
+from textok.cli.distributed import open_device
+from textok.cli.options import DATA_HELP, Limit, OnBad, Split
+from textok.cli.output import report
+from textok.data import DataConfig
+from textok.display import note
+from textok.pipeline.stopping import polite_stop
+from textok.writing import check_target, only_writer
+
+DEFAULTS = CaptionConfig()
+_ROW_BYTES = 1500  # of a caption in the journal and in the table
+_PREVIEWED = 20
+
+
+def caption(
+    data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
+    config: Annotated[CaptionConfig, arg(name="")] = DEFAULTS,
+    *,
+    out: Path,
+    split: Split = None,
+    limit: Limit = None,
+    on_bad: OnBad = "stop",
+    ask_rejected: bool = False,
+    preview: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+    estimate: bool = False,
+    beside: bool = False,
+    write_tars: bool = False,
+    json: bool = False,
+) -> None:
+    """Write captions of pictures into a folder that encode, cache and training read.
+
+    The same command goes on where it was stopped or killed, and asks about no picture that has its answer.
+
+    Args:
+        out: the folder for captions.jsonl, captions.parquet and rejected.jsonl.
+        split: which part of the data, such as train.
+        limit: take at most so many pictures, from the first.
+        on_bad: what to do with an unreadable picture: stop and name it, or write it to rejected.jsonl and go on.
+        ask_rejected: ask about the rejected pictures again.
+        preview: also an HTML page of the first pictures with their captions.
+        estimate: ask nothing, and print what the rest will take, going by the captions that are there.
+        beside: also a .txt file beside each picture; files that a person wrote or corrected are kept.
+        write_tars: also new tars of the captioned pictures, in the folder tars.
+        json: print the result as JSON.
+    """
+    check_at_least(1, limit=limit)
+    reading = DataConfig(source=data, split=split, on_bad=on_bad, max_bad_share=1.0, require_captions=False)
+    source = reading.open()
+    count = min(len(source), limit or len(source))
+    check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)
+    config = replace(config, device=str(open_device(config.device)))
+    prompt, writer = load_prompt(config.prompt), open_writer(config)
+    with only_writer(out / "captions.jsonl"), polite_stop() as stop:
+        with Journal(out, config, model=writer.model, prompt=prompt, again=ask_rejected) as journal:
+            if estimate:
+                return _report(estimate_rest(journal, pictures=count, writer=writer), json=json)
+            note(writer.notice)
+            CaptionRun(
+                source=source,
+                data=reading,
+                config=config,
+                writer=writer,
+                prompt=prompt,
+                journal=journal,
+                stop=stop,
+            ).run(count)
+        if preview is not None:
+            write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
+        if stop.asked:
+            raise KeyboardInterrupt
+        facts = journal.facts()
+        facts |= {"text_files": write_beside(source, out)} if beside else {}
+        facts |= {"tars": write_new_tars(source, out)} if write_tars else {}
+        return _report({"folder": str(out), **facts}, json=json)
+
+
+def _report(facts: dict[str, Any], *, json: bool) -> None:
+    """The facts as JSON, or in one line without what is 0."""
+    texts = []
+    for name, value in facts.items():
+        counts = value.items() if isinstance(value, dict) else [("", value)]
+        words = ", ".join(f"{count} {kind}".strip() for kind, count in counts if count)
+        texts += [f"{name.replace('_', ' ')}: {words}"] if words else []
+    report(facts, "; ".join(texts), json=json)
