@@ -29,7 +29,7 @@ from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "caption_information.json"
-SOURCE, SPLITS = "datasets/icons-128", ("train", "val", "test-drawing")
+SOURCE, SPLITS = "icons", ("train", "val", "test-drawing")
 BUDGETS = (1, 2, 4, 8, 32)
 WIDTHS, RIDGES = (0.5, 1.0, 2.0), (1e-2, 1e-1, 1.0, 10.0, 100.0)
 BATCH = 50
@@ -83,7 +83,7 @@ class Reader:
 def side_of(tokenizer: ImageTokenizer, text: TextEncoder, split: str, limit: int) -> Side:
     """Pictures through the tokenizer at every budget."""
     size = tokenizer.model.config.image_size
-    config = DataConfig(source=str(ROOT / SOURCE), split=split, size=(size, size))
+    config = DataConfig(source=SOURCE, split=split, size=(size, size))
     pictures = CaptionedPictures.collect(split, EvalLoader(config, batch_size=64)).spread(limit)
     network = Enlarged(EffNetLite2(), side=128)
     parts: dict[tuple[int, str], list[Tensor]] = {}

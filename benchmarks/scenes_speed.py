@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from textok.data import DataConfig, read_sample
 from textok.data.scenes.captions import write_caption
 from textok.data.scenes.drawings import CACHE_BYTES
 from textok.data.scenes.picture import draw_scene
@@ -42,9 +43,10 @@ def main() -> None:
 
 def measure(source: SceneSource, size: int, *, warm: int, count: int) -> dict[str, float]:
     """Scenes per second with an empty cache and with a full one; a sample is facts, caption, JSON and pixels."""
+    config = DataConfig(source="scenes", size=(size, size))
 
     def read(index: int) -> Any:
-        return source.read(index).image.draw((size, size))
+        return read_sample(source, index, config)
 
     cold = seconds(read, range(warm)) / warm
     full = seconds(read, range(warm, warm + count)) / count

@@ -9,7 +9,7 @@ latents=${LATENTS:-latents}
 
 # Two rows a picture: with its caption, and with the bare scene of it
 for split in train val; do
-  .venv/bin/textok cache --data datasets/icons-128 --split $split --caption-forms given,scene \
+  .venv/bin/textok cache --data icons --split $split --caption-forms given,scene \
     --out "$latents/icons-128-$split"
 done
 # how likely each token is, for textok compress; the file of other weights is refused
@@ -21,6 +21,6 @@ done
 release=(.venv/bin/python runs/release_generator.py "$out" --to weights/icons-128-generator)
 "${release[@]}"
 .venv/bin/textok evaluate generator icons-128 --data datasets/icons-128 --split test-drawing \
-  --train datasets/icons-128 --train-split train --budgets 8,16,32 --guidance 1,3 \
+  --train icons --train-split train --budgets 8,16,32 --guidance 1,3 \
   --out benchmarks/results/generator_icons-128.json
 "${release[@]}"

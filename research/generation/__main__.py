@@ -21,7 +21,7 @@ def generation(
     tokenizers: Annotated[tuple[str, ...], arg(metavar="NAME=FOLDER")],
     out: Path,
     recipe: str = "icons-64-dit",
-    data: str = "datasets/icons-128",
+    data: str = "icons",
     only: ArmNames = (),
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     gather: bool = False,

@@ -100,7 +100,7 @@ def test_an_interrupted_training_is_no_success(
     real = training.train_tokenizer
     monkeypatch.setattr(training, "train_tokenizer", lambda run, out: real(run, out, stop_at=1))
     words = ["train", "tokenizer", "toy", "--out", str(tmp_path), "--model.placement", "none", "--steps", "3"]
-    words += ["--data.source", str(Path(__file__).parents[2] / "datasets/icons-128"), "--batch-size", "4"]
+    words += ["--data.source", "icons", "--batch-size", "4"]
     assert main(words) == 130
     said = capsys.readouterr()
     assert "stopped at step 1 of 3" in said.out and said.out.splitlines()[-1] != str(tmp_path / "weights")

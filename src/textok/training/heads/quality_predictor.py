@@ -47,7 +47,7 @@ class PredictorRun:
     """
 
     model: str = "icons-128"
-    data: str = "datasets/icons-128"
+    data: str = "icons"
     split: str | None = "train"
     held_out: str | None = "val"
     scored: str | None = "test-drawing"
