@@ -15,7 +15,8 @@ from textok.models.dit import DiT, DiTConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.text_encoder import TextEncoder
-from textok.pipeline.generation import Pipeline, picture_generator, read_class_captions
+from textok.pipeline.class_captions import read_class_captions
+from textok.pipeline.generation import Pipeline, picture_generator
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.sampling import Sampling
 

@@ -31,8 +31,9 @@ from textok.budgets.search import (
     measure_all,
 )
 from textok.objectives.quality import find_measure
-from textok.pipeline.image_tokenizer import Captions, ImageTokenizer, as_captions, values_of
+from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
 from textok.pipeline.pictures import Picture
+from textok.pipeline.remembered_text import Captions, as_captions
 from textok.pipeline.tokens import Tokens
 from textok.pixels import to_unit
 

@@ -18,9 +18,10 @@ from textok.models.checkpoint import CLASS_CAPTIONS_FILE, resolve
 from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
-from textok.pipeline.image_tokenizer import ImageTokenizer, as_captions
+from textok.pipeline.class_captions import read_class_captions
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.remembered_text import RememberedText
+from textok.pipeline.remembered_text import RememberedText, as_captions
 from textok.pipeline.sampling import Sampling, draw_tokens
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
@@ -344,21 +345,3 @@ def load_tokenizer(
         raise FileNotFoundError(
             f"the generator's tokenizer {generator.config.tokenizer}: {error}; name it (tokenizer=, --tokenizer)"
         ) from error
-
-
-def read_class_captions(path: Path) -> dict[int, list[str]]:
-    """Captions of every class from a JSON object {label: [captions]}; empty when there is no file.
-
-    Raises:
-        ValueError: for a file of another form.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        captions = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: got {error}, expected a JSON object {{label: [captions]}}") from error
-    lists = all(isinstance(texts, list) for texts in captions.values())
-    if not lists or not all(isinstance(text, str) for texts in captions.values() for text in texts):
-        raise ValueError(f"{path}: got something else, expected a JSON object {{label: [captions]}}")
-    return captions

@@ -18,12 +18,11 @@ from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline import passes
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.remembered_text import RememberedText
+from textok.pipeline.remembered_text import Captions, RememberedText, as_captions
 from textok.pipeline.tokens import Tokens
 from textok.pixels import to_uint8
 from textok.sampling.random import Random
 
-Captions = str | Sequence[str | None] | None
 Output = Literal["pil", "uint8", "float"]
 Pictures = list[Image.Image] | UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]
 
@@ -329,32 +328,6 @@ class ImageTokenizer:
             most = self.model.config.num_latents
             raise ValueError(f"num_tokens: got {num_tokens!r}, expected a whole number from 1 to {most}")
         return self.model.budget(num_tokens)
-
-
-def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
-    """One string for each picture, "" where there is none.
-
-    Raises:
-        ValueError: for anything but strings and None, text that is not Unicode, or another number of captions.
-    """
-    if captions is None or isinstance(captions, str):
-        captions = (captions,) * count
-    if not isinstance(captions, Sequence):
-        raise ValueError(
-            f"captions: got {type(captions).__name__}, expected a string, or one for each picture"
-        )
-    if len(captions) != count:
-        raise ValueError(
-            f"captions: got {len(captions)} for {count} pictures, expected one each, or one for all"
-        )
-    for place, caption in enumerate(captions):
-        if not isinstance(caption, str | None):
-            raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
-        if caption and any("\ud800" <= letter <= "\udfff" for letter in caption):
-            raise ValueError(
-                f"captions[{place}]: got {caption[:40]!r}, expected Unicode (no lone surrogates)"
-            )
-    return tuple(caption or "" for caption in captions)
 
 
 def values_of(encoding: Encoding) -> Float[Tensor, "b k c"] | Int[Tensor, "b k"]:

@@ -10,6 +10,8 @@ from torch import Tensor
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 
+Captions = str | Sequence[str | None] | None
+"""One for each picture (None or "" for a picture without), one for all, or none."""
 MAX_REMEMBERED = 256
 """Captions whose states are kept for the next call: with MiniLM 16 MB, with T5-XXL 270 MB in bfloat16."""
 
@@ -66,3 +68,29 @@ class RememberedText:
         recent = [*others, *distinct][-max(MAX_REMEMBERED, len(distinct)) :]
         self._states = {caption: self._states[caption] for caption in recent}
         return condition
+
+
+def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
+    """One string for each picture, "" where there is none.
+
+    Raises:
+        ValueError: for anything but strings and None, text that is not Unicode, or another number of captions.
+    """
+    if captions is None or isinstance(captions, str):
+        captions = (captions,) * count
+    if not isinstance(captions, Sequence):
+        raise ValueError(
+            f"captions: got {type(captions).__name__}, expected a string, or one for each picture"
+        )
+    if len(captions) != count:
+        raise ValueError(
+            f"captions: got {len(captions)} for {count} pictures, expected one each, or one for all"
+        )
+    for place, caption in enumerate(captions):
+        if not isinstance(caption, str | None):
+            raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
+        if caption and any("\ud800" <= letter <= "\udfff" for letter in caption):
+            raise ValueError(
+                f"captions[{place}]: got {caption[:40]!r}, expected Unicode (no lone surrogates)"
+            )
+    return tuple(caption or "" for caption in captions)
