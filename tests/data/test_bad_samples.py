@@ -82,8 +82,8 @@ def test_only_bad_samples_end_in_an_error(make_tars):
 def test_missing_captions_are_bad_unless_allowed(make_tars):
     root = make_tars(1, captions=0)
     with pytest.raises(BadSampleError, match="no caption"):
-        next(TrainLoader(config(root), batch_size=1))
-    batch = next(TrainLoader(config(root, require_captions=False), batch_size=1))
+        next(TrainLoader(config(root, require_captions=True), batch_size=1))
+    batch = next(TrainLoader(config(root), batch_size=1))
     assert batch.captions == [""]
 
 

@@ -166,17 +166,6 @@ def test_decoded_pictures_are_kept_when_they_fit(make_tars, monkeypatch, keep, t
     assert set(seen.values()) == {times} and len(seen) == 12
 
 
-def test_training_data_that_is_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError) as relative:
-        TrainLoader(DataConfig(source="datasets/mine", split="train"), batch_size=2)
-    assert f"a relative path: it starts at {tmp_path}" in str(relative.value)
-    assert "--data.source" in str(relative.value)
-    with pytest.raises(FileNotFoundError, match=r"--data\.source") as absolute:
-        TrainLoader(DataConfig(source=str(tmp_path / "mine")), batch_size=2)
-    assert "relative" not in str(absolute.value)
-
-
 def test_too_few_samples_for_one_step(make_tars):
     with pytest.raises(ValueError, match="9 samples"):
         TrainLoader(config(make_tars(9)), batch_size=4, world=3)

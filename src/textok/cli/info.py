@@ -21,6 +21,7 @@ from textok.models.checkpoint import (
     SHIPPED_GENERATORS,
     WEIGHTS_FILE,
     encode_config,
+    model_folder,
     read_config,
     shipped_folder,
 )
@@ -61,8 +62,9 @@ def describe(name: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     if (path / MANIFEST).is_file():
         return {"latents": _latents(path)}
-    if (path / CONFIG_FILE).is_file():
-        return {"generator" if kind_of(path) else "model": _weights(path)}
+    folder = model_folder(path)
+    if (folder / CONFIG_FILE).is_file():
+        return {"generator" if kind_of(folder) else "model": _weights(folder)}
     return _named(name)
 
 

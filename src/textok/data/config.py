@@ -51,7 +51,7 @@ class DataConfig:
     label_field: str | None = None
     resample: Resample = "lanczos"
     flip: bool = False
-    require_captions: bool = True
+    require_captions: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
     on_bad: Literal["stop", "skip"] = "stop"
     max_bad_share: float = 0.01

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ class TrainLoader:
         source: an open source; None opens the one that ``config`` names.
 
     Raises:
-        FileNotFoundError: when the source is not there; says where it was looked for.
+        FileNotFoundError: when the source is not there.
         ValueError: when the split is smaller than one batch over all ranks.
     """
 
@@ -52,7 +51,7 @@ class TrainLoader:
         source: Source | None = None,
     ) -> None:
         self.config = config
-        self.source = _open(config) if source is None else source
+        self.source = config.open() if source is None else source
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world = _checked_rank(rank, world)
         self.bad = BadSampleLedger(config=config)
@@ -248,19 +247,6 @@ class EvalLoader:
             if isinstance(sample, BadSample):
                 self.bad.add(sample)
         return [sample for sample in ordered if isinstance(sample, Sample)]
-
-
-def _open(config: DataConfig) -> Source:
-    try:
-        return config.open()
-    except FileNotFoundError as error:
-        relative = (
-            "" if Path(config.source).is_absolute() else f", a relative path: it starts at {Path.cwd()}"
-        )
-        raise FileNotFoundError(
-            f"{error} (data.source is {config.source}{relative}); run from the folder that holds the data, or "
-            "set data.source (--data.source PATH)"
-        ) from error
 
 
 def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: list[str]) -> Batch:

@@ -1,5 +1,6 @@
 """The one sample schema: what every source hands out, what a batch holds, and how a bad sample is told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -78,6 +79,19 @@ class BadSample:
     key: str
     shard: str
     reason: str
+
+
+class SplitError(ValueError):
+    """A source has no part of the asked name.
+
+    Attributes:
+        splits: names of the parts that it has.
+    """
+
+    def __init__(self, where: object, split: str | None, splits: Sequence[str]) -> None:
+        expected = f"one of {list(splits)}" if splits else "none: it has no parts"
+        super().__init__(f"{where}: split is {split!r}; expected {expected}")
+        self.splits = list(splits)
 
 
 class BadSampleError(ValueError):

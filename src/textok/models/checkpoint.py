@@ -6,6 +6,7 @@ import hashlib
 import json
 import types
 import typing
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -15,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from textok.display import note
 from textok.models.card import CARD_FILE, model_card
 from textok.models.hub import fetch
 from textok.writing import replacing, write_text
@@ -201,7 +203,7 @@ def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) 
     if name in shipped:
         return shipped_folder(shipped[name])
     if Path(name).is_dir():
-        return Path(name)
+        return model_folder(Path(name))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         files = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS)
         return fetch(name, what="model", revision=revision, files=files)
@@ -210,6 +212,28 @@ def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) 
     raise FileNotFoundError(
         f"{name}: no such folder, and no shipped model (those are: {', '.join(shipped)}){hint}"
     )
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder of a model; of a run folder that of its best weights, else its last ones, and which is said.
+
+    Raises:
+        FileNotFoundError: when a run has no weights yet.
+    """
+    if (folder / CONFIG_FILE).is_file() or not (folder / "run.json").is_file():
+        return folder
+    for name, kind in (("best", "best"), ("weights", "last")):
+        if (folder / name / CONFIG_FILE).is_file():
+            _report_weights(
+                folder, kind, read_config(folder / name / CONFIG_FILE).get("made_by", {}).get("step")
+            )
+            return folder / name
+    raise FileNotFoundError(f"{folder}: a run without weights yet; let it train to its first validation")
+
+
+@lru_cache
+def _report_weights(folder: Path, kind: str, step: int | None) -> None:
+    note(f"{folder}: its {kind} weights, of step {step}")
 
 
 def read_config(path: Path) -> dict[str, Any]:

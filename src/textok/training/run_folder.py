@@ -49,10 +49,11 @@ class RunFolder:
 
     # --- what was asked ---------------------------------------------------------------------------------
 
-    def start(self, config: Any, *, facts: dict[str, Any]) -> None:
+    def start(self, config: Any, *, facts: dict[str, Any], census: dict[str, Any] | None = None) -> None:
         """Write run.json in a new folder; in an old one make sure that it is the same run.
 
-        Settings in ``MAY_DIFFER`` are not compared; run.json keeps those that the run began with.
+        Settings in ``MAY_DIFFER`` are not compared; run.json keeps those that the run began with, and the census of
+        its pictures.
 
         Raises:
             ValueError: when the folder holds another run, naming the settings or data that differ.
@@ -65,7 +66,7 @@ class RunFolder:
             return
         if any(path.suffix != ".tmp" for path in self.path.iterdir()):  # that is of a start that was killed
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
-        write_json(file, {**asked, "environment": environment()})
+        write_json(file, {**asked, "environment": environment()} | ({"census": census} if census else {}))
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for part in ("config", "facts"):
@@ -74,7 +75,7 @@ class RunFolder:
             if changed:
                 raise ValueError(
                     f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
-                    "Use the same settings, or another --out"
+                    "Use the same settings; or another --out, and --init-from this run to start from its weights"
                 )
 
     # --- what came out ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from textok.data.files import (
     shown_name,
 )
 from textok.data.records import Fields
+from textok.data.samples import SplitError
 from textok.data.sources.lists import (
     CATEGORIES,
     COCO_FILE,
@@ -147,9 +148,7 @@ def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[li
     if split is None:
         return shards, names if len(splits) > 1 else []
     if split not in splits:
-        raise ValueError(
-            f"{files.root}: split is {split!r}; expected {f'one of {names}' if names else 'none'}"
-        )
+        raise SplitError(files.root, split, names)
     return splits[split], []
 
 
@@ -178,6 +177,9 @@ def _span_source(
     if not rows:
         raise ValueError(f"{files.root}: found no pictures ({census}); expected {EXPECTED}")
     class_captions(rows, store, census)
+    bare = sum(not row.parts.keys() & {"json", "txt"} for row in rows)
+    if bare:
+        census.notes.append(f"{bare:,} of them have no caption")
     census.read += len(rows)
     source = SpanSource(rows, store, fields=fields, census=census)
     parts = (f"{file.name}:{file.size}:{file.changed}" for file in files.files)
@@ -226,10 +228,8 @@ def _rows(
         return rows
     chosen = [row for row in rows if row.name.startswith(f"{split}/")]
     if not chosen:
-        folders = sorted({row.name.partition("/")[0] for row in rows if "/" in row.name})
-        raise ValueError(
-            f"{files.root}: split is {split!r}; expected {f'one of {folders}' if folders else 'none'}"
-        )
+        folders = _splits(rows, ())
+        raise SplitError(files.root, split, folders)
     return chosen
 
 
@@ -240,7 +240,7 @@ def _rows_of_lists(
     chosen = [one for one in lists if split in (None, one.split)]
     if not chosen:
         names = sorted(str(one.split) for one in lists)
-        raise ValueError(f"{files.root}: split is {split!r}; expected one of {names}")
+        raise SplitError(files.root, split, names)
     scopes = tuple(one.scope for one in chosen)
     inside = [row for row in rows if split is None or row.name.startswith(scopes)]
     ordered = listed_rows(inside, chosen, files.census, path_of=files.path)
@@ -271,7 +271,7 @@ def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fiel
     check_no_fields(fields, f"{file}: COCO captions")
     own = path.stem.removeprefix("captions").lstrip("_") or path.stem
     if split not in (None, own):
-        raise ValueError(f"{file}: split is {split!r}; expected {own!r} or none")
+        raise SplitError(file, split, [own])
     if folder is not None and not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of pictures")
     root = path.parent.parent if folder is None and path.parent.name == "annotations" else path.parent

@@ -107,6 +107,10 @@ class SpanSource:
             raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
         return RawSample(key=key, shard=shard, image=image, captions=captions, label=label)
 
+    def keys(self) -> Iterator[str]:
+        """The key of every sample, in order."""
+        return (key.decode() for key in self._keys)
+
     def captions(self) -> Iterator[str]:
         """Every caption of every sample, in order; samples whose texts are unreadable are passed over."""
         for index in range(len(self)):

@@ -34,7 +34,7 @@ from textok.data.records import (
     read_captions,
     read_label,
 )
-from textok.data.samples import BadSample, BadSampleError, RawSample
+from textok.data.samples import BadSample, BadSampleError, RawSample, SplitError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -84,12 +84,11 @@ class Columns:
     def sample(
         self, row: Mapping[str, Any], *, key: str, shard: str, folder: str, fields: Fields
     ) -> RawSample:
-        """A row as a sample; ``key`` names it when the table has no key column.
+        """A row as a sample.
 
         Raises:
             BadSampleError: when the picture, captions or label cannot be read.
         """
-        key = str(row[self.key]) if self.key is not None else key
         try:
             return RawSample(
                 key=key,
@@ -156,11 +155,26 @@ class ParquetSource:
         file = self._groups[group][0]
         path, columns = self._paths[file], self._columns[file]
         [record] = self._table(group).slice(row, 1).to_pylist()
-        key = f"{PurePosixPath(path).stem}-{index:08d}"
-        if columns.key is not None and str(record[columns.key]) in self._repeated:
-            record[columns.key] = f"{record[columns.key]}-{index:08d}"
+        key = self._key(file, index, record[columns.key] if columns.key else None)
         folder = path.rpartition("/")[0] or "."
         return columns.sample(record, key=key, shard=path, folder=folder, fields=self._fields)
+
+    def keys(self) -> Iterator[str]:
+        """The key of every row, in order, without touching the pictures."""
+        index = 0
+        for group, (file, _) in enumerate(self._groups):
+            column = self._columns[file].key
+            rows = self.shard_lengths[group]
+            own = self._read(group, [column])[column].to_pylist() if column else [None] * rows
+            for value in own:
+                yield self._key(file, index, value)
+                index += 1
+
+    def _key(self, file: int, index: int, value: object) -> str:
+        """The key column's value, else the name of the file; with the row where that alone is not unique."""
+        if self._columns[file].key is not None and str(value) not in self._repeated:
+            return str(value)
+        return f"{PurePosixPath(self._paths[file]).stem if value is None else value}-{index:08d}"
 
     def captions(self) -> Iterator[str]:
         """Every caption of every row, in order; malformed ones are passed over."""
@@ -242,9 +256,10 @@ class DatasetSource:
         Raises:
             BadSampleError: when the picture, captions or label cannot be read.
         """
+        row = self._dataset[index]
         return self._columns.sample(
-            self._dataset[index],
-            key=f"{index:08d}",
+            row,
+            key=str(row[self._columns.key]) if self._columns.key else f"{index:08d}",
             shard=str(self._folder),
             folder=str(self._folder),
             fields=self._fields,
@@ -298,14 +313,12 @@ def _rows_of(loaded: Any, split: str | None, folder: Path) -> tuple["datasets.Da
 
     if isinstance(loaded, datasets.Dataset):
         if split is not None:
-            raise ValueError(
-                f"{folder}: split is {split!r}, but the saved data set has no splits; expected None"
-            )
+            raise SplitError(folder, split, [])
         return loaded, []
     if split is None:
         return datasets.concatenate_datasets(list(loaded.values())), sorted(loaded) * (len(loaded) > 1)
     if split not in loaded:
-        raise ValueError(f"{folder}: split is {split!r}; expected one of {sorted(loaded)}")
+        raise SplitError(folder, split, sorted(loaded))
     return loaded[split], []
 
 

@@ -18,7 +18,9 @@ class ValidationConfig:
     """What is evaluated during training, with the EMA weights.
 
     Attributes:
-        split: of the same source as the training data.
+        source: of the held-out pictures; None takes that of the training data.
+        split: the part to hold out. Where there is none of this name, a part called validation, valid, dev or test, or
+            a few pictures by the hash of their keys.
         count: most pictures, the first of the split.
         every: steps between evaluations.
         budgets: numbers of tokens; those above the model's K are left out.
@@ -27,6 +29,7 @@ class ValidationConfig:
         pictures: how many are drawn in the PNG grid.
     """
 
+    source: str | None = None
     split: str = "val"
     count: int = 305
     every: int = 1000

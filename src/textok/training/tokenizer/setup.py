@@ -1,8 +1,12 @@
 """Where a tokenizer run starts from, and how it takes its batches."""
 
+from dataclasses import replace
+
 from textok.data import BadSampleError, Batch, TrainLoader
+from textok.display import note
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import RunFolder
+from textok.training.tokenizer.config import TokenizerRun
 
 
 def start_from(model: TexTok, name_or_folder: str) -> None:
@@ -20,6 +24,15 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
     model.load_state_dict(trained.state_dict())
     model.latent_mean.zero_()
     model.latent_std.fill_(1.0)
+
+
+def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
+    """The run with a batch that the samples fill: fewer of them than a batch make a smaller one, which is said."""
+    largest = samples // world * world
+    if not largest or run.batch_size <= largest:
+        return run
+    note(f"batch_size: {samples} samples do not fill {run.batch_size}; it is {largest}")
+    return replace(run, batch_size=largest)
 
 
 def next_batch(loader: TrainLoader, folder: RunFolder, *, rank: int) -> Batch:

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from textok.data import EvalLoader, TrainLoader
+from textok.data.held_out import open_training
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
@@ -26,9 +27,10 @@ from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.discriminator import build_discriminator
-from textok.training.tokenizer.setup import next_batch, start_from
+from textok.training.tokenizer.setup import next_batch, start_from, with_batch
 from textok.training.tokenizer.step import micro_batches, total
 from textok.training.tokenizer.validation import Validation, export, first_batches
+from textok.writing import check_target
 
 
 def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None = None) -> Path:
@@ -50,9 +52,19 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
         raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- data and captions --------------------------------------------------------------------------------
-    loader = TrainLoader(run.data, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
-    held_out_loader = EvalLoader(replace(run.data, split=run.validation.split, flip=False), batch_size=64)
-    held_out = CaptionedPictures.collect(run.validation.split, held_out_loader, limit=run.validation.count)
+    check_target(Path(out), sources=[run.data.source], overwrite=True)
+    pictures = open_training(run.data, source=run.validation.source, split=run.validation.split)
+    run = with_batch(run, samples=len(pictures.train), world=world)
+    loader = TrainLoader(
+        run.data,
+        batch_size=run.batch_size // world,
+        seed=run.seed,
+        rank=rank,
+        world=world,
+        source=pictures.train,
+    )
+    held_out_loader = EvalLoader(replace(run.data, flip=False), batch_size=64, source=pictures.held_out)
+    held_out = CaptionedPictures.collect(pictures.name, held_out_loader, limit=run.validation.count)
     text = None
     if run.model.placement != "none":
         text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(device))
@@ -82,7 +94,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     folder, shown = RunFolder(out), accelerator.is_main_process
     if shown:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
-        folder.start(run, facts=facts)
+        folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts())
         folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()

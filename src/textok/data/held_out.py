@@ -1,0 +1,126 @@
+"""Which pictures a training learns from, and which are held out to judge it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from textok.data.config import DataConfig
+from textok.data.samples import SplitError
+from textok.data.sources import Source
+from textok.data.subset import SourceSubset, keys_of
+from textok.display import note
+
+HELD_OUT_PARTS = ("val", "validation", "valid", "dev", "test")
+"""Names of parts to judge by, the best first."""
+SHARE, LEAST, MOST = 0.02, 8, 1000
+"""How many pictures are held out where no part is named: this share, but at least and at most so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPictures:
+    """The two parts of a training's pictures.
+
+    Attributes:
+        train: what is learned from.
+        held_out: what judges it.
+        name: of the held-out part.
+        facts: how pictures were held out, for the record; empty when a part of the data is named.
+    """
+
+    train: Source
+    held_out: Source
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def open_training(config: DataConfig, *, source: str | None, split: str | None) -> TrainingPictures:
+    """Open the pictures to train on and those held out.
+
+    Without a split the training takes a part called train, else all. Held out are: another source; the part
+    ``split`` of the same one; a part called val, validation, valid, dev or test; or else a few pictures by the hash of
+    their keys, which are the same whatever the order of the files.
+
+    Args:
+        config: of the pictures to train on.
+        source: where the held-out pictures are, when not in the same source.
+        split: their part.
+
+    Raises:
+        FileNotFoundError: when the source is not there; says where it was looked for.
+        ValueError: when there is a choice of parts that nothing decides, or too few pictures.
+    """
+    train = _open_train(config)
+    if source is not None:
+        return TrainingPictures(
+            train=train, held_out=_open_part(replace(config, source=source, split=split)), name=source
+        )
+    try:
+        return TrainingPictures(
+            train=train, held_out=replace(config, split=split).open(), name=split or "held out"
+        )
+    except SplitError as error:
+        parts = [part for part in HELD_OUT_PARTS if part in error.splits and part != config.split]
+    if parts:
+        note(f"{config.source}: the part {parts[0]} is held out for validation")
+        return TrainingPictures(train=train, held_out=replace(config, split=parts[0]).open(), name=parts[0])
+    return hold_out(train, config.source)
+
+
+def hold_out(source: Source, name: str) -> TrainingPictures:
+    """Hold out a few pictures of a source: those whose keys have the smallest hashes.
+
+    Raises:
+        ValueError: when there are too few pictures for two parts.
+    """
+    total = len(source)
+    count = min(max(LEAST, round(SHARE * total)), MOST, total // 2)
+    if not count:
+        raise ValueError(f"{name}: got {total} pictures, expected at least 2: one to train on, one held out")
+    hashes = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys_of(source)]
+    chosen = set(sorted(range(total), key=hashes.__getitem__)[:count])
+    rest = [place for place in range(total) if place not in chosen]
+    note(f"{name}: {count} of {total:,} pictures are held out for validation, by the hash of their names")
+    return TrainingPictures(
+        train=SourceSubset(source, rest),
+        held_out=SourceSubset(source, sorted(chosen)),
+        name="held out",
+        facts={"held_out": {"rule": "smallest hashes of keys", "count": count}},
+    )
+
+
+def _open_train(config: DataConfig) -> Source:
+    try:
+        if config.split is not None:
+            return _open_part(config)
+        whole = config.open()
+    except FileNotFoundError as error:
+        relative = (
+            "" if Path(config.source).is_absolute() else f", a relative path: it starts at {Path.cwd()}"
+        )
+        raise FileNotFoundError(
+            f"{error} (data.source is {config.source}{relative}); run from the folder that holds the data, or "
+            "set data.source (--data.source PATH)"
+        ) from error
+    part = _training_part(whole.splits, config.source)
+    return whole if part is None else replace(config, split=part).open()
+
+
+def _training_part(splits: Sequence[str], source: str) -> str | None:
+    others = [part for part in splits if part not in HELD_OUT_PARTS]
+    train = [part for part in others if part.startswith("train")] or others
+    if len(train) > 1:
+        raise ValueError(f"data.split: got none for {source}, expected one of {train}")
+    return train[0] if train else None
+
+
+def _open_part(config: DataConfig) -> Source:
+    """A part; all of a source that has no parts, which is said."""
+    try:
+        return config.open()
+    except SplitError as error:
+        if len(error.splits) > 1 or set(error.splits) & {"train", *HELD_OUT_PARTS}:
+            raise
+    note(f"{config.source}: has no parts, so all of it is taken and not {config.split!r}")
+    return replace(config, split=None).open()
