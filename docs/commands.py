@@ -16,7 +16,7 @@ TOP = """# Commands
 Written by `docs/commands.py` from what `textok COMMAND --help` prints; a test holds this page to it.
 
 - **One thing has one name in every command.** Pictures are `--data` (or the first word of a command that turns
-  them into something else), a tokenizer or generator is `--model`, a budget is
+  them into something else), a tokenizer or generator is `--model`, cached latents are `--latents`, a budget is
   `--num-tokens`, several budgets are `--budgets`, and results go to `--out`.
 - **A list is one word with commas**, as in `--budgets 2,8,32`; an item with a comma in it stands in double quotes.
   A pair is two words, as in `--size 64 128`.

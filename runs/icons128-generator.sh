@@ -14,7 +14,7 @@ for split in train val; do
 done
 # how likely each token is, for textok compress; the file of other weights is refused
 .venv/bin/textok prior "$latents/icons-128-train" --model icons-128
-.venv/bin/textok train generator icons-128-dit --data "$latents/icons-128-train" \
+.venv/bin/textok train generator icons-128-dit --latents "$latents/icons-128-train" \
   --preview.held-out "$latents/icons-128-val" --out "$out"
 
 # weights at 16 bits, scores on test-drawing, then the card with the scores in it

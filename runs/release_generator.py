@@ -72,7 +72,7 @@ def summary(folder: Path) -> dict[str, Any]:
     """The facts of a run, small enough to travel with the weights."""
     run, log = json.loads((folder / "run.json").read_text()), read_log(folder)
     config, steps = run["config"], steps_of(folder / "weights")
-    manifest = read_manifest(Path(config["data"]))
+    manifest = read_manifest(Path(config["latents"]))
     speeds = [row["rows_per_second"] for row in log if "rows_per_second" in row]
     return {
         "recipe": "icons-128-dit",

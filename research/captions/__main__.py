@@ -10,7 +10,7 @@ from tyro.conf import arg
 from research.captions.study import publish as publish_tables
 from research.captions.study import study_captions
 from research.command import ArmNames, check_documents, run
-from textok.cli.checks import check_at_least, check_folders, check_seeds
+from textok.cli.checks import check_at_least, check_folders, check_seed
 from textok.cli.recipes import find_recipe
 from textok.data import open_source
 from textok.models.checkpoint import resolve
@@ -55,7 +55,8 @@ def captions(
             run, wherever that was, and stay in the tables; a published document links it.
     """
     check_at_least(1, limit=limit, steps=steps)
-    check_seeds("seeds", seeds)
+    for seed in seeds:
+        check_seed(seed)
     check_folders(out=out)
     check_documents(publish, record)
     shipped = None if shipped in (None, "none") else shipped

@@ -59,7 +59,7 @@ SAMPLERS = {
 def train(arm: str, options: argparse.Namespace) -> DiT:
     """Train the recipe's DiT on one of the two objectives."""
     cache = LatentCache.open(options.data)
-    recipe = replace(GENERATOR_RECIPES[options.recipe](), data=options.data, steps=options.steps)
+    recipe = replace(GENERATOR_RECIPES[options.recipe](), latents=options.data, steps=options.steps)
     run = fitted(replace(recipe, seed=options.seed), cache.manifest)
     if not isinstance(run.model, DiTConfig):
         raise ValueError(f"recipe: got {options.recipe} with a MaskGIT, expected one with a DiT")

@@ -112,7 +112,7 @@ def generation_arms(
             base,
             name=name,
             model=model_for(base.model, tokenizers[tokenizer]),
-            data=str(latents_folder(out, tokenizer)),
+            latents=str(latents_folder(out, tokenizer)),
             budgets=draw,
             preview=replace(base.preview, held_out=held_out, tokenizer="none"),
         )

@@ -63,9 +63,11 @@ class Progress:
         self.close()
 
 
-def with_progress(items: Iterable[Item], total: int, *, unit: str, title: str = "") -> Iterator[Item]:
+def with_progress(
+    items: Iterable[Item], total: int, *, unit: str, title: str = "", shown: bool = True
+) -> Iterator[Item]:
     """The items, with a progress bar that counts them."""
-    with Progress(total, unit=unit, title=title) as progress:
+    with Progress(total, unit=unit, title=title, shown=shown) as progress:
         for item in items:
             yield item
             progress.update()

@@ -54,9 +54,9 @@ def test_arms_differ_in_their_latents_or_their_budgets(tmp_path: Path) -> None:
         "generator-both", "generator-none", "generator-both-only-8", "generator-both-only-32",
     ]  # fmt: skip
     both, none = arms["generator-both"].run, arms["generator-none"].run
-    assert both.data != none.data and both.budgets == none.budgets == base.budgets
+    assert both.latents != none.latents and both.budgets == none.budgets == base.budgets
     alone = arms["generator-both-only-8"]
-    assert alone.run.data == both.data and alone.budgets == (8,)
+    assert alone.run.latents == both.latents and alone.budgets == (8,)
     assert alone.run.budgets == BudgetDraw(kind="fixed", length=8)
     for arm in arms.values():
         assert (arm.run.model, arm.run.steps, arm.run.seed) == (base.model, base.steps, base.seed)

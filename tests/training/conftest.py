@@ -83,7 +83,7 @@ def generator_run(
     return GeneratorRun(
         name="tiny",
         model=DiTConfig(dim=32, depth=1, num_heads=2),
-        data=latents,
+        latents=latents,
         optimizer=OptimizerConfig(kind="adamw", lr=3e-3, warmup_steps=2),
         budgets=BudgetDraw(kind="uniform", per_sample=True),
         preview=PreviewConfig(held_out=latents, every=6, budgets=(2, 4), tokenizer="none"),

@@ -73,7 +73,7 @@ def test_it_learns_the_latents(run: GeneratorRun, tmp_path: Path) -> None:
 
 def test_the_model_fits_the_cache(run: GeneratorRun, tmp_path: Path) -> None:
     model = load_generator(train_generator(replace(run, steps=2), tmp_path))
-    manifest = LatentCache.open(run.data).manifest
+    manifest = LatentCache.open(run.latents).manifest
     assert isinstance(model, DiT)
     assert (model.config.num_latents, model.config.latent_dim) == (4, 4)
     assert model.config.tokenizer == manifest.tokenizer
@@ -94,7 +94,7 @@ def test_a_step_needs_neither_tokenizer_nor_text_encoder(
 
 def test_maskgit_trains_on_codes(run: GeneratorRun, discrete: Path, tmp_path: Path) -> None:
     run = replace(
-        run, model=MaskGITConfig(**SHAPE, factors=2), data=str(discrete),
+        run, model=MaskGITConfig(**SHAPE, factors=2), latents=str(discrete),
         preview=replace(run.preview, held_out=str(discrete)),
     )  # fmt: skip
     train_generator(run, tmp_path / "whole")
@@ -129,7 +129,7 @@ def test_a_class_generator_comes_with_captions_of_its_classes(
 ) -> None:
     model = DiTConfig(**SHAPE, condition=ConditionConfig(kind="class"))
     preview = replace(run.preview, held_out=None, tokenizer=None, every=2, steps=1)
-    run = replace(run, model=model, data=str(labelled), preview=preview, steps=2)
+    run = replace(run, model=model, latents=str(labelled), preview=preview, steps=2)
     weights_folder = train_generator(run, tmp_path)
     pipeline = Pipeline.from_pretrained(weights_folder)
     assert pipeline.generator.config.condition.num_classes == 3
@@ -149,9 +149,9 @@ def test_a_cache_without_text_trains_classes_only(
     monkeypatch.setattr(LatentCache, "open", lambda _: LatentCache(bare, shards))
     preview = replace(run.preview, held_out=None)
     with pytest.raises(ValueError, match="cached without text"):
-        train_generator(replace(run, data=str(labelled), preview=preview), tmp_path / "text")
+        train_generator(replace(run, latents=str(labelled), preview=preview), tmp_path / "text")
     model = DiTConfig(**SHAPE, condition=ConditionConfig(kind="class"))
-    train_generator(replace(run, model=model, data=str(labelled), preview=preview, steps=2), tmp_path)
+    train_generator(replace(run, model=model, latents=str(labelled), preview=preview, steps=2), tmp_path)
 
 
 def no_text(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -210,7 +210,7 @@ def test_too_many_bad_steps_stop_the_run(
 
 
 def test_held_out_rows_must_have_what_the_model_reads(run: GeneratorRun, tmp_path: Path) -> None:
-    shutil.copytree(Path(run.data), tmp_path / "bare")
+    shutil.copytree(Path(run.latents), tmp_path / "bare")
     manifest = json.loads((tmp_path / "bare" / "manifest.json").read_text())
     manifest["settings"]["text"] = False
     (tmp_path / "bare" / "manifest.json").write_text(json.dumps(manifest))

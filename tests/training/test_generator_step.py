@@ -29,7 +29,7 @@ def made(kind: str, dropout: float, micro: int = 64) -> list[tuple[int, int | No
     """(row, condition) pairs as the network gets them; None for a dropped condition."""
     condition = ConditionConfig(kind=kind, num_classes=ROWS if kind == "class" else 0, text_dim=DIM)
     run = GeneratorRun(
-        name="t", model=DiTConfig(dim=16, depth=1, num_heads=2, condition=condition), data="unused",
+        name="t", model=DiTConfig(dim=16, depth=1, num_heads=2, condition=condition), latents="unused",
         condition_dropout=dropout, batch_size=ROWS, micro_batch=micro, budgets=BudgetDraw(kind="fixed"),
     )  # fmt: skip
     pairs: list[tuple[int, int | None]] = []

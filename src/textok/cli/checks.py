@@ -30,14 +30,6 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed: got {seed}, expected 0 to {MAX_SEED}")
 
 
-def check_seeds(name: str, seeds: Sequence[int]) -> None:
-    """Old name."""
-    for seed in seeds:
-        check_seed(seed)
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"{name}: got {' '.join(map(str, seeds))}, expected each once")
-
-
 def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
     """The budgets in rising order, each once.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_files, check_seeds
+from textok.cli.checks import check_at_least, check_files, check_seed
 from textok.cli.tables import shown, text_table
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def evaluate_compare(
     from textok.writing import finite, write_json
 
     check_at_least(100, draws=draws)
-    check_seeds("seed", [seed])
+    check_seed(seed)
     check_files(out=out)
     first, second = read_result(a), read_result(b)
     found = compare(first, second, seed=seed, draws=draws)

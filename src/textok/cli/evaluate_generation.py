@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_files, check_needs, check_seeds, check_size
+from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import note, open_device, place
 from textok.cli.tables import shown, text_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
+from textok.display import Progress
 from textok.evaluation import adm, generation
 from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metric_names import meaning
@@ -66,7 +66,7 @@ def evaluate_generation(
         json: print the row as JSON instead of a table.
     """
     check_at_least(1, batch_size=batch_size)
-    check_seeds("seed", [seed])
+    check_seed(seed)
     check_size(size)
     check_needs(absent=train is None, by="train", train_split=train_split)
     check_files(out=out, write_samples=write_samples, write_statistics=write_statistics)
@@ -109,7 +109,7 @@ def read_pictures(
     reader: FeatureReader, pictures: PictureSet, *, batch_size: int, judged: bool = False
 ) -> PictureFeatures:
     """Features of a set, with a progress bar on stderr."""
-    with tqdm(total=len(pictures), desc=Path(pictures.name).name, unit="image") as bar:
+    with Progress(len(pictures), unit="image", title=Path(pictures.name).name) as bar:
         return reader.read(pictures.batches(batch_size), judged=judged, progress=bar.update)
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_budgets, check_files, check_needs, check_seeds
+from textok.cli.checks import check_at_least, check_budgets, check_files, check_needs, check_seed
 from textok.cli.distributed import open_device, place
 from textok.cli.evaluate_generation import read_pictures
 from textok.cli.tables import score_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
+from textok.display import Progress
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader
 from textok.evaluation.metrics.paired import MIN_FRECHET
@@ -73,7 +73,7 @@ def evaluate_generator(
     """
     check_at_least(1, batch_size=batch_size, steps=steps)
     check_at_least(MIN_FRECHET, limit=limit)
-    check_seeds("seed", [seed])
+    check_seed(seed)
     check_needs(absent=train is None, by="train", train_split=train_split)
     check_files(out=out)
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
@@ -99,7 +99,7 @@ def evaluate_generator(
         seed=seed,
     )
     prompts = _prompts(held_out, limit=limit)
-    with tqdm(total=len(prompts) * len(cells), desc="samples", unit="image") as bar:
+    with Progress(len(prompts) * len(cells), unit="image", title="samples") as bar:
         scores = evaluator.score(prompts, cells, progress=bar.update)
     if out is not None:
         settings = reader.settings | _settings(pipeline, cells, reference=held_out, train=trained_on)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_budgets, check_files, check_folders, check_size
@@ -15,6 +14,7 @@ from textok.cli.distributed import is_first, note, open_device, place, process_g
 from textok.cli.tables import score_table, shown
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 from textok.data import Source
+from textok.display import Progress
 from textok.evaluation import adm
 from textok.evaluation.caption_variants import check_conditions, usable_conditions, why_unusable
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
@@ -166,7 +166,7 @@ class _Command:
         pictures = self.evaluator.with_variants(pictures, conditions)
         rank, count = place()
         share = len(range(rank, len(pictures), count))
-        with tqdm(total=share, desc=pictures.split, unit="image", disable=not is_first()) as bar:
+        with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
             scores = self.evaluator.score(
                 pictures,
                 budgets=self.budgets,

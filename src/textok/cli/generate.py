@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from textok.cli.output import report
 from textok.data.images import save_png
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.pipeline.generation import Pipeline
+from textok.sampling.flow import SAMPLERS
 
 _BY_MODEL = "(default: the model's)"
 
@@ -36,10 +37,9 @@ class SamplingOptions:
     ] = None
     """times within which guidance acts: 1 is pure noise, 0 the picture"""
     sampler: Annotated[
-        Literal["euler", "heun", "adams", "stochastic"] | None,
-        arg(metavar="NAME", help_behavior_hint=_BY_MODEL),
+        str | None,
+        arg(metavar="NAME", help=f"of a flow: {', '.join(SAMPLERS)}", help_behavior_hint=_BY_MODEL),
     ] = None
-    """of a DiT: the order and kind of its steps"""
     temperature: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=_BY_MODEL)] = None
     """of the codes of a MaskGIT"""
 

@@ -6,7 +6,6 @@ from html import escape
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tqdm import tqdm
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least
@@ -15,6 +14,7 @@ from textok.data.scenes.captions import DENSITIES, write_caption
 from textok.data.scenes.export import Format, write_shards
 from textok.data.scenes.picture import check_scene_size
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
+from textok.display import Progress
 from textok.evaluation.pages.document import html_page
 from textok.writing import MARKER, check_target, mark_folder, strict_json, write_text
 
@@ -60,9 +60,11 @@ def scenes(
     settings = strict_json({"scenes": source.fingerprint, "size": size, "format": file_format})
     _check_out(out, settings)
     mark_folder(out, settings)
-    with tqdm(total=count, unit="scene") as bar:
+    before = 0
+    with Progress(count, unit="scene") as progress:
         for done in write_shards(source, out, count=count, size=size, file_format=file_format):
-            bar.update(done - bar.n)
+            progress.update(done - before)
+            before = done
     if page is not None:
         write_text(page, example_page(source, count=min(count, _ON_PAGE)))
     print(f"{out}: {count} scenes of {split}, {size} px{f'; {page}' if page else ''}")

@@ -1,11 +1,11 @@
 """Options of the evaluation commands: which pictures, and which network reads them."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from tqdm import tqdm
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_size
@@ -13,6 +13,7 @@ from textok.cli.distributed import is_first, note
 from textok.cli.options import Data, Limit, OnBad, Size, Splits
 from textok.data import DataConfig, EvalLoader, Source
 from textok.data.subset import spread
+from textok.display import with_progress
 from textok.evaluation import networks
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.networks import FeatureNetwork
@@ -73,9 +74,9 @@ class TestedPictures:
         loader = EvalLoader(
             self._config(None, size), batch_size=batch_size, source=spread(source, self.limit)
         )
-        title = f"{name}: reading"
-        with tqdm(loader, desc=title, unit="batch", leave=False, disable=not is_first()) as batches:
-            pictures = CaptionedPictures.collect(name, batches)
+        batches = math.ceil(len(loader.source) / batch_size)
+        progress = with_progress(loader, batches, unit="batch", title=f"{name}: reading", shown=is_first())
+        pictures = CaptionedPictures.collect(name, progress)
         for bad in loader.bad.samples:
             note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
         return pictures

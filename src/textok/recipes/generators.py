@@ -1,4 +1,4 @@
-"""Generators on cached latents or codes: ``textok train generator NAME --data CACHE --out RUN``."""
+"""Generators on cached latents or codes: ``textok train generator NAME --latents CACHE --out RUN``."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ def icons_128_dit() -> GeneratorRun:
     return GeneratorRun(
         name="icons-128",
         model=DiTConfig(dim=384, depth=8, num_heads=6),
-        data="latents/icons-128-train",
+        latents="latents/icons-128-train",
         optimizer=OptimizerConfig(kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=200),
         budgets=BudgetDraw(kind="log_uniform", full_share=0.4, per_sample=False),
         preview=PreviewConfig(held_out="latents/icons-128-val", every=500, count=610),
@@ -38,7 +38,7 @@ def icons_128_maskgit() -> GeneratorRun:
         model=MaskGITConfig(
             dim=384, depth=8, num_heads=6, num_latents=32, num_codes=64_000, factors=2, base=512
         ),
-        data="latents/icons-128-fsq-train",
+        latents="latents/icons-128-fsq-train",
         preview=PreviewConfig(held_out="latents/icons-128-fsq-val", steps=12),
     )
 
@@ -50,7 +50,7 @@ def icons_64_dit() -> GeneratorRun:
         run,
         name="icons-64",
         model=DiTConfig(dim=256, depth=6, num_heads=4),
-        data="latents/icons-64-train",
+        latents="latents/icons-64-train",
         preview=PreviewConfig(every=500, count=305),
         steps=2000,
     )
@@ -61,7 +61,7 @@ def toy_dit() -> GeneratorRun:
     return GeneratorRun(
         name="toy-dit",
         model=DiTConfig(dim=64, depth=2, num_heads=2),
-        data="latents/toy",
+        latents="latents/toy",
         optimizer=OptimizerConfig(warmup_steps=5),
         preview=PreviewConfig(every=20, steps=2, prompts=("a red apple",)),
         steps=20,
@@ -90,7 +90,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "XL") -> Generato
             num_latents=num_latents,
             condition=ConditionConfig(kind="class", num_classes=1000),
         ),
-        data=f"latents/imagenet-{resolution}-b-{num_latents}",
+        latents=f"latents/imagenet-{resolution}-b-{num_latents}",
         optimizer=OptimizerConfig(
             kind="adamw", lr=2e-4, betas=(0.9, 0.95), weight_decay=0.0, warmup_steps=1000, final_lr=1.0
         ),

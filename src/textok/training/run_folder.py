@@ -28,7 +28,7 @@ _LIBRARIES = (
 # What a run may be resumed with another value of: how fast it goes, where its files lie and how often it tells,
 # not what it learns. Data that moved are known by their fingerprint, which is one of the facts.
 MAY_DIFFER = {
-    "data",
+    "latents",
     "data.source",
     "data.workers",
     "data.keep_decoded_mb",

@@ -54,7 +54,7 @@ class GeneratorRun(Run):
     Attributes:
         model: a DiT for continuous latents, a MaskGIT for codes; what belongs to the tokenizer (``num_latents``,
             ``latent_dim`` or ``num_codes``, its id, the text encoder) is filled in from the cache.
-        data: folder of the training latents (``textok cache``).
+        latents: folder of the training latents (``textok cache``).
         flow: how times are drawn (DiT).
         preview: see its class.
         condition_dropout: share of rows that train without their class or caption, for guidance.
@@ -65,7 +65,7 @@ class GeneratorRun(Run):
 
     name: str = "generator"
     model: DiTConfig | MaskGITConfig = field(default_factory=DiTConfig)
-    data: str
+    latents: str
     flow: FlowConfig = field(default_factory=FlowConfig)
     budgets: BudgetDraw = field(default_factory=lambda: BudgetDraw(per_sample=False))
     preview: PreviewConfig = field(default_factory=PreviewConfig)

@@ -18,14 +18,14 @@ def fitted(run: GeneratorRun, manifest: Manifest) -> GeneratorRun:
     discrete = manifest.num_codes is not None
     if isinstance(run.model, DiTConfig) == discrete:
         tokens, model = ("codes", "a MaskGIT") if discrete else ("continuous latents", "a DiT")
-        raise ValueError(f"{run.data}: got {tokens} of a {manifest.kind} tokenizer; train {model} on them")
+        raise ValueError(f"{run.latents}: got {tokens} of a {manifest.kind} tokenizer; train {model} on them")
     if run.sharded and run.optimizer.kind != "adamw":
         raise ValueError(f"optimizer.kind: got {run.optimizer.kind!r} with sharded weights, expected adamw")
     values: dict[str, Any] = {
         "num_latents": manifest.num_latents,
         "tokenizer": manifest.tokenizer,
         "tokenizer_source": manifest.tokenizer_source,
-        "condition": fitted_condition(run.model.condition, manifest, data=run.data),
+        "condition": fitted_condition(run.model.condition, manifest, data=run.latents),
     }
     values |= {"num_codes": manifest.num_codes} if discrete else {"latent_dim": manifest.latent_dim}
     return replace(run, model=replace(run.model, **values))

@@ -46,7 +46,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
         raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- latents ------------------------------------------------------------------------------------------
-    cache = LatentCache.open(run.data)
+    cache = LatentCache.open(run.latents)
     loader = LatentLoader(cache, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
     run = fitted(run, cache.manifest)
 
