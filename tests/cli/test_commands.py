@@ -236,7 +236,7 @@ def test_info_shows_the_shipped_model_and_then_its_recipe(capsys: pytest.Capture
         (["decode", "{tokens}", "--out", "d", "--captions", "{pictures}"], "captions: got"),
         (["demo", "--data", "nowhere"], "nowhere"),
         (["demo", "--data", "{pictures}", "--split", "x"], "split is 'x'"),
-        (["demo", "--split", "x"], "split: got 'x' of no source"),
+        (["demo", "--split", "x"], "split: got 'x'"),
         (["demo", "--limit", "0"], "limit: got 0"),
     ],
 )
