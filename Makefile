@@ -1,5 +1,5 @@
 # A clone needs Python 3.11 or newer with pip; everything else goes into .venv, in the tested versions.
-#   make demo TORCH=cpu                     torch without CUDA, which on Linux is 4.4 GB less
+#   make demo TORCH=cpu                     torch without CUDA, which on Linux is 4 GB less
 #   make setup PYTHON=python3.12            another Python than the first of those below
 #   make test ARGS="tests/models -k mask"   some of the tests
 
@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet \
 	$(if $(filter cpu,$(TORCH)),$(CPU_INDEX)) $(PIP_FLAGS) -c constraints.txt
-# What stands on the disk afterwards, measured on Linux.
-SIZE := $(if $(filter cpu,$(TORCH)),about 1.5 GB,about 5.9 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 1.5 GB)
+# What stands on the disk afterwards, measured on Linux; the tools for development are the last half.
+SIZE := $(if $(filter cpu,$(TORCH)),2 to 2.5 GB,6 to 6.5 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 2 to 2.5 GB)
 # Every script that `make bench` runs, in this order; each writes its own file under benchmarks/results/.
 BENCHMARKS := $(sort $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)))
 

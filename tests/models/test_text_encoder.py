@@ -305,7 +305,7 @@ def test_missing_folder_and_offline_hub_id_say_what_to_do(
         TextEncoder.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="some-owner/some-t5"):
         TextEncoder.from_pretrained("some-owner/some-t5@main")
-    with pytest.raises(FileNotFoundError, match="Check the spelling"):
+    with pytest.raises(FileNotFoundError, match="not a hub id"):
         TextEncoder.from_pretrained("not a hub id")
 
 
