@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from textok.models import layers
-from textok.models.layers import Block, KeyMask, Transformer, attend, attend_by_products, grid_positions
+from textok.models.layers import Block, KeyMask, Transformer, attend, attend_by_products
+from textok.models.patches import grid_positions
 
 
 def qkv_and_bias(*, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:

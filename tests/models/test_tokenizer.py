@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, NormConfig, VQConfig
-from textok.models.layers import patchify, unpatchify
+from textok.models.patches import patchify, unpatchify
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters, cut
 

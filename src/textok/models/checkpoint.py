@@ -284,13 +284,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
 
 
-def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
-    missing = [f"{key} is missing" for key in expected if key not in found]
-    unknown = [f"{key} is unknown" for key in found if key not in expected]
+def _differences(expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]) -> list[str]:
+    missing = [f"{key} is missing" for key in expected if key not in stored]
+    unknown = [f"{key} is unknown" for key in stored if key not in expected]
     shaped = [
-        f"{key} has shape {found[key]}, expected {shape}"
+        f"{key} got shape {stored[key]}, expected {shape}"
         for key, shape in expected.items()
-        if key in found and found[key] != shape
+        if key in stored and stored[key] != shape
     ]
     return shaped + missing + unknown
 
@@ -299,7 +299,7 @@ def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[in
 
 
 def encode_config(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON values; a class with a ``kind`` says it, which tells unions apart."""
+    """A config dataclass as JSON values; a class that has a ``kind`` is written with it."""
     data: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from textok.models.layers import init_linear, patchify
+from textok.models.layers import init_linear
+from textok.models.patches import patchify
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig, join_text
 

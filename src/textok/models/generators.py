@@ -1,4 +1,4 @@
-"""Any generator from its folder: the configuration says which class it is."""
+"""Loads any generator from its folder; its class is in the configuration."""
 
 import json
 from pathlib import Path

@@ -49,9 +49,9 @@ class TextEncoderInfo:
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:
-            raise ValueError(f"text encoder dtype: got {self.dtype!r}; expected one of {', '.join(_DTYPES)}")
+            raise ValueError(f"text encoder dtype: got {self.dtype!r}, expected one of {', '.join(_DTYPES)}")
         if self.max_tokens < 1:
-            raise ValueError(f"text encoder max_tokens: got {self.max_tokens}; expected at least 1")
+            raise ValueError(f"text encoder max_tokens: got {self.max_tokens}, expected at least 1")
 
 
 class TextEncoder:
@@ -96,7 +96,7 @@ class TextEncoder:
 
         Raises:
             FileNotFoundError: no such folder, no safetensors weights, or a hub id that cannot be fetched.
-            ValueError: a setting or a model that does not fit; the message says what to change.
+            ValueError: a setting or a model that does not fit, with what to change.
         """
         name = str(name_or_folder)
         info = cls.describe(name, max_tokens=max_tokens, dtype=dtype)

@@ -21,7 +21,7 @@ class FlowLossConfig:
         weight: of the velocity's squared error.
         min_time: times below count as this one.
         perceptual: weight of the perceptual distance of the estimates.
-        perceptual_until: it counts up to this time; above it the estimate is a blur whatever the network knows.
+        perceptual_until: the distance counts up to this time; above it every estimate is blurred.
     """
 
     weight: float = 1.0

@@ -147,7 +147,7 @@ class LPIPS(PerceptualLoss):
     Args:
         path: safetensors file with the published weights (see the head of this module).
         net: the network in it, "vgg16" or "alexnet".
-        dtype: the arithmetic of the network, whatever autocast says outside; distances are always fp32.
+        dtype: the dtype of the network, also under autocast; distances are always fp32.
         chunk: images that go through the network at a time.
 
     Raises:

@@ -90,7 +90,7 @@ class PerceptualLoss(nn.Module, ABC):
     """A distance between the features that a frozen network finds in two images.
 
     Args:
-        dtype: the arithmetic of the network, whatever autocast says outside; distances are always fp32.
+        dtype: the dtype of the network, also under autocast; distances are always fp32.
         chunk: images that go through the network at a time.
 
     Attributes:

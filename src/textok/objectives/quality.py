@@ -39,13 +39,13 @@ def find_measure(name: MeasureName) -> Measure:
     Raises:
         ValueError: for another name.
     """
-    known = {
+    measures = {
         "psnr": Measure("psnr", lower_is_better=False, compare=psnr_per_image),
         "perceptual": Measure("perceptual", lower_is_better=True, compare=perceptual_distance),
     }
-    if name not in known:
-        raise ValueError(f"measure: got {name!r}; expected {' or '.join(known)}")
-    return known[name]
+    if name not in measures:
+        raise ValueError(f"measure: got {name!r}, expected {' or '.join(measures)}")
+    return measures[name]
 
 
 def psnr_per_image(

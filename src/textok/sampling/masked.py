@@ -45,7 +45,7 @@ def mask_codes(
     generator: torch.Generator,
     lengths: Int[Tensor, "b"] | None = None,
 ) -> tuple[Codes, Bool[Tensor, "b k"]]:
-    """Mask at least one code a row: as many as the schedule says for a random progress, at random positions.
+    """Mask at least one code per row: as many as the schedule gives for a random progress, at random positions.
 
     Args:
         codes: of a tokenizer.
@@ -65,11 +65,11 @@ def mask_codes(
 
 
 def masked_loss(logits: Logits, codes: Codes, is_masked: Bool[Tensor, "b k"]) -> Float[Tensor, ""]:
-    """Cross entropy of the masked codes in nats a code, the sum over its digits; at least one must be masked."""
+    """Cross entropy of the masked codes in nats per code, the sum over its digits; at least one must be masked."""
     factors, base = logits.shape[2:]
-    wanted = digits_of(codes[is_masked], base=base, factors=factors)  # (m f)
-    found = logits[is_masked].float()  # (m f n)
-    return factors * F.cross_entropy(found.flatten(0, 1), wanted.flatten())
+    targets = digits_of(codes[is_masked], base=base, factors=factors)  # (m f)
+    predictions = logits[is_masked].float()  # (m f n)
+    return factors * F.cross_entropy(predictions.flatten(0, 1), targets.flatten())
 
 
 # --- decoding -------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def decode_masked(
         generator: of the draws.
         lengths: how many codes each row has, at least 1; past it codes are 0.
         device: where ``predict`` wants the codes.
-        on_step: is told the number of finished steps.
+        on_step: is called with the number of finished steps.
 
     Returns:
         Codes from 0 to ``mask_code`` - 1.
@@ -128,8 +128,8 @@ def decode_masked(
         confidence += confidence_temperature * (1 - progress) * _gumbel(shape, generator, codes.device)
         planned = (share * lengths).floor().long()  # (b,)
         remaining = torch.minimum(remaining - 1, planned).clamp(min=0)
-        kept = most_confident(confidence, is_masked, remaining=remaining)
-        codes, is_masked = torch.where(kept, drawn, codes), is_masked & ~kept
+        accepted = most_confident(confidence, is_masked, remaining=remaining)
+        codes, is_masked = torch.where(accepted, drawn, codes), is_masked & ~accepted
         if on_step is not None:
             on_step(index + 1)
     return codes
@@ -173,8 +173,8 @@ def sample_digits(
     """Draw from 0 to ``highest`` by inverting the cumulative distribution at ``uniform`` in [0, 1)."""
     cumulative = probabilities.cumsum(dim=-1).contiguous()
     total = cumulative.gather(-1, highest[..., None])  # (b k 1)
-    found = torch.searchsorted(cumulative, uniform[..., None] * total, right=True)
-    return torch.minimum(found[..., 0], highest)
+    digits = torch.searchsorted(cumulative, uniform[..., None] * total, right=True)
+    return torch.minimum(digits[..., 0], highest)
 
 
 def _check_settings(steps: int, temperature: float, confidence_temperature: float) -> None:
@@ -200,7 +200,7 @@ def _present(
 
 
 def _ranks(values: Float[Tensor, "b k"]) -> Int[Tensor, "b k"]:
-    """The place of each value in its row's ascending order, from 0."""
+    """The rank of each value in the ascending order of its row, from 0."""
     return values.argsort(dim=1, stable=True).argsort(dim=1)
 
 

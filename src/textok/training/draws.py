@@ -24,7 +24,7 @@ class BudgetDraw:
     Attributes:
         kind: "fixed" keeps ``length`` always; "uniform" draws 1..K; "log_uniform" draws 2^u with u uniform on
             [0, log2 K], rounded; "powers" draws among the powers of two up to K.
-        full_share: share of draws that keep all K whatever the kind says.
+        full_share: share of draws that keep all K, whatever the kind.
         per_sample: every picture draws its own length; else the batch shares one (cheaper: the tail is cut).
         length: of "fixed"; default all K.
     """

@@ -1,4 +1,4 @@
-"""Muon in the number type that the hardware multiplies fast, with equal shapes orthogonalised together."""
+"""Muon in the dtype that the hardware multiplies fast, with equal shapes orthogonalised together."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

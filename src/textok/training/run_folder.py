@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked, with what code and data, what came out, and where to go on."""
+"""The folder of a run: its settings, code and data, its results, and its checkpoints."""
 
 import json
 import platform
@@ -25,8 +25,8 @@ _LIBRARIES = (
     "datasets",
 )
 
-# What a run may be resumed with another value of: how fast it goes, where its files lie and how often it tells,
-# not what it learns. Data that moved are known by their fingerprint, which is one of the facts.
+# Settings that may change when a run is resumed: speed, places of files and how often it logs, not what it learns.
+# Data that moved are known by their fingerprint, which is one of the facts.
 MAY_DIFFER = {
     "latents",
     "data.source",
@@ -47,7 +47,7 @@ class RunFolder:
         self.path = Path(path)
         self._tensorboard: Any = None
 
-    # --- what was asked ---------------------------------------------------------------------------------
+    # --- settings ---------------------------------------------------------------------------------------
 
     def start(self, config: Any, *, facts: dict[str, Any], census: dict[str, Any] | None = None) -> None:
         """Write run.json in a new folder; in an old one make sure that it is the same run.
@@ -59,19 +59,19 @@ class RunFolder:
             ValueError: when the folder holds another run, naming the settings or data that differ.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        asked = {"config": encode_config(config), "facts": facts}
+        record = {"config": encode_config(config), "facts": facts}
         file = self.path / "run.json"
         if file.exists():
-            self._check_same(json.loads(file.read_text()), json.loads(json.dumps(asked)))
+            self._check_same(json.loads(file.read_text()), json.loads(json.dumps(record)))
             return
         if any(path.suffix != ".tmp" for path in self.path.iterdir()):  # that is of a start that was killed
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
-        write_json(file, {**asked, "environment": environment()} | ({"census": census} if census else {}))
+        write_json(file, {**record, "environment": environment()} | ({"census": census} if census else {}))
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for part in ("config", "facts"):
-            found = _changes(before[part], now[part])
-            changed = [text for path, text in found.items() if part == "facts" or path not in MAY_DIFFER]
+            changes = _changes(before[part], now[part]).items()
+            changed = [text for path, text in changes if part == "facts" or path not in MAY_DIFFER]
             if changed:
                 raise ValueError(
                     f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
@@ -113,15 +113,15 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop log lines past ``step``, which will be written again, and a line that a kill cut off."""
         for file in self.path.glob("*.jsonl"):
-            kept = []
+            lines = []
             for line in file.read_text().splitlines():
                 try:
                     record = json.loads(line)
                 except ValueError:
                     continue
                 if record.get("step", 0) <= step:
-                    kept.append(line + "\n")
-            write_text(file, "".join(kept))
+                    lines.append(line + "\n")
+            write_text(file, "".join(lines))
 
     # --- where to go on ---------------------------------------------------------------------------------
 
@@ -136,8 +136,8 @@ class RunFolder:
 
     def latest(self) -> dict[str, Any] | None:
         """State of the newest checkpoint, or None in a fresh run."""
-        found = snapshots(self.checkpoints)
-        return load_snapshot(found[-1]) if found else None
+        folders = snapshots(self.checkpoints)
+        return load_snapshot(folders[-1]) if folders else None
 
 
 def steps_of(weights: Path) -> int:
@@ -164,7 +164,7 @@ def environment() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """What was typed; of the command line only its name, for where it is installed says nothing to others."""
+    """The command as typed, with its name in place of the path where it is installed."""
     program = Path(sys.argv[0])
     ours = program.name == "textok" or program.parts[-3:] == ("textok", "cli", "__main__.py")
     return " ".join(["textok" if ours else sys.argv[0], *sys.argv[1:]])
@@ -174,10 +174,10 @@ def code_version() -> str:
     """Version of the package, with the git commit when it runs from a checkout."""
     here = Path(__file__).resolve().parent
     command = ["git", "describe", "--always", "--dirty"]
-    found = (
+    result = (
         subprocess.run(command, cwd=here, capture_output=True, text=True, check=False) if _has_git() else None
     )
-    commit = f" ({found.stdout.strip()})" if found is not None and found.returncode == 0 else ""
+    commit = f" ({result.stdout.strip()})" if result is not None and result.returncode == 0 else ""
     return _version("open-textok") + commit
 
 
@@ -204,7 +204,7 @@ def _cpu_name() -> str:
 
 
 def _changes(before: Any, now: Any, path: str = "") -> dict[str, str]:
-    """What differs, told by the dotted path of the setting."""
+    """The differences, by the dotted path of the setting."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return {} if before == now else {path: f"{path} was {before!r}, is {now!r}"}
     changes: dict[str, str] = {}

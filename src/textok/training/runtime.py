@@ -59,9 +59,9 @@ class Means:
             return {}
         means = [total.to(accelerator.device) / self._counts[name] for name, total in self._sums.items()]
         values = accelerator.reduce(torch.stack(means), reduction="mean").tolist()
-        taken = dict(zip(self._sums, values, strict=True))
+        means_by_name = dict(zip(self._sums, values, strict=True))
         self._sums, self._counts = {}, {}
-        return taken
+        return means_by_name
 
     def state_dict(self) -> dict[str, Any]:
         """What this rank added since the last line."""

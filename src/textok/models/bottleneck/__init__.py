@@ -1,8 +1,8 @@
 """The bottlenecks between encoder and decoder: plain (ae), Gaussian (kl), normalised (norm), finite scalar
 (fsq) or vector (vq).
 
-Every bottleneck maps encoder outputs (b, k, ``input_dim``) to latents (b, k, ``latent_dim``) and says what
-that cost. Axes: b batch, k latent tokens, c latent channels, n codebook entries.
+Every bottleneck maps encoder outputs (b, k, ``input_dim``) to latents (b, k, ``latent_dim``) and returns the
+loss of doing so. Axes: b batch, k latent tokens, c latent channels, n codebook entries.
 """
 
 from textok.models.bottleneck.continuous import (

@@ -1,4 +1,4 @@
-"""What the four bottlenecks share: the call, and what it returns."""
+"""The call that all bottlenecks share, and what it returns."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,7 +28,7 @@ class BottleneckOutput:
 
 
 class Bottleneck(Protocol):
-    """The protocol that the four forms share."""
+    """The protocol that all forms share."""
 
     input_dim: int
     latent_dim: int
@@ -50,7 +50,7 @@ class Bottleneck(Protocol):
 
 
 def masked_mean(values: Float[Tensor, "b k"], mask: Bool[Tensor, "b k"] | None) -> Float[Tensor, ""]:
-    """Mean of one value a token over the tokens that are present (all of them without a mask)."""
+    """Mean of one value per token over the tokens that are present (all of them without a mask)."""
     if mask is None:
         return values.mean()
     return (values * mask).sum() / mask.sum().clamp(min=1)

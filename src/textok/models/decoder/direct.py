@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from textok.models.layers import KeyMask, init_linear, unpatchify
+from textok.models.layers import KeyMask, init_linear
+from textok.models.patches import unpatchify
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig, join_text
 from textok.objectives.training_pass import Estimate
@@ -104,8 +105,8 @@ class DirectDecoder(nn.Module):
         if mask is not None or front_mask is not None:
             every = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
             parts = (every[:, : front.shape[1]], every[:, front.shape[1] :])
-            given = (front_mask, mask)
-            mask = torch.cat([a if b is None else b for a, b in zip(parts, given, strict=True)], dim=1)
+            pairs = zip(parts, (front_mask, mask), strict=True)
+            mask = torch.cat([everywhere if part is None else part for everywhere, part in pairs], dim=1)
         return join_text(tokens, mask, self.text, text)
 
 

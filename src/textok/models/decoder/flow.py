@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from textok.checks import check
 from textok.models.decoder.direct import DirectDecoder
-from textok.models.layers import TimeEmbedding, init_linear, patchify, unpatchify
+from textok.models.layers import TimeEmbedding, init_linear
+from textok.models.patches import patchify, unpatchify
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig
 from textok.objectives.training_pass import Estimate

@@ -61,11 +61,11 @@ def micro_rows(
     if condition.text is not None:  # captions of like length together, so that little is padding
         order = condition.text.mask.sum(dim=1).argsort(stable=True)
     for rows in order.split(run.micro_batch):
-        cut, own = cut_tokens(tokens[rows], None if lengths is None else lengths[rows])
+        cut, budgets = cut_tokens(tokens[rows], None if lengths is None else lengths[rows])
         yield MicroRows(
             tokens=cut.to(device),
             condition=condition[rows].to(device),
-            lengths=None if own is None else own.to(device),
+            lengths=None if budgets is None else budgets.to(device),
             share=len(rows) / count,
             last=bool(rows[-1] == order[-1]),
         )

@@ -60,22 +60,22 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
     # --- run folder and resume ----------------------------------------------------------------------------
-    folder, shown = RunFolder(out), accelerator.is_main_process
-    if shown:
+    folder, is_main = RunFolder(out), accelerator.is_main_process
+    if is_main:
         folder.start(run, facts={"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world})
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     state = TrainState(model, ema, parallel, optimizers, loader, guard, means)
     step = state.resume(folder, rank=rank)
     preview = Validation(run, cache, accelerator=accelerator, parallel=parallel)
-    if shown:
+    if is_main:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
 
     # --- the loop -----------------------------------------------------------------------------------------
     last = run.steps if stop_at is None else min(run.steps, stop_at)
     throughput = Throughput()
-    bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
+    bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     with polite_stop() as stop, closing(folder), bar:
         while step < last and not agreed(stop, accelerator):
             model.train()
@@ -111,7 +111,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
                 bar.set_postfix_str(
                     f"loss {values.get('loss', float('nan')):.4f}, {values['rows_per_second']:.0f} rows/s"
                 )
-                if shown:
+                if is_main:
                     folder.log(step, values)
             if step % run.preview.every == 0 or step == run.steps:
                 preview.run(ema.module, folder, step=step)
@@ -122,7 +122,7 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
             state.save(folder, step=step, rank=rank)
 
     # --- weights ------------------------------------------------------------------------------------------
-    if shown and step < run.steps:
+    if is_main and step < run.steps:
         print(f"stopped at step {step} of {run.steps}; the same command goes on")
     export(ema.module, run, folder, cache, step=step, parallel=parallel, accelerator=accelerator)
     accelerator.wait_for_everyone()

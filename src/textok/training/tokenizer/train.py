@@ -91,8 +91,8 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     parallel = distribute(model, ema, accelerator, sharded=False)
 
     # --- run folder and resume ----------------------------------------------------------------------------
-    folder, shown = RunFolder(out), accelerator.is_main_process
-    if shown:
+    folder, is_main = RunFolder(out), accelerator.is_main_process
+    if is_main:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
         folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts())
         folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
@@ -102,14 +102,14 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     others = {"validation": validation, "discriminator": discriminator}
     state = TrainState(model, ema, parallel, optimizers, loader, guard, means, others)
     step = state.resume(folder, rank=rank)
-    if shown:
+    if is_main:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
 
     # --- the loop -----------------------------------------------------------------------------------------
     last = run.steps if stop_at is None else min(run.steps, stop_at)
     throughput = Throughput()
-    bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not shown)
+    bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     with polite_stop() as stop, closing(folder), bar:
         while step < last and not agreed(stop, accelerator):
             model.train()
@@ -163,7 +163,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
                 values |= {"skipped_steps": guard.skipped, "bad_samples": loader.bad.count}
                 loss, speed = values.get("loss/pixels", float("nan")), values["images_per_second"]
                 bar.set_postfix_str(f"loss {loss:.4f}, {speed:.0f} images/s")
-                if shown:
+                if is_main:
                     folder.log(step, values)
             if step % run.validation.every == 0 or step == run.steps:
                 validation.run(averaged, folder, step=step, accelerator=accelerator)
@@ -175,7 +175,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
 
     # --- weights ------------------------------------------------------------------------------------------
     loader.close()
-    if shown:
+    if is_main:
         if step < run.steps:
             print(f"stopped at step {step} of {run.steps}; the same command goes on")
         export(averaged, run, folder, step=step, text=text, batches=first_batches(loader))
