@@ -9,8 +9,7 @@ from torch import Tensor
 
 from textok.evaluation.metric_names import meaning
 from textok.evaluation.pages.curves import curve_chart
-from textok.evaluation.pages.document import html_page, plain_table
-from textok.evaluation.pages.gallery import data_uri
+from textok.evaluation.pages.document import data_uri, html_page, plain_table
 from textok.evaluation.results import Row
 
 _FILES = ("bytes", "bytes_with_captions")

@@ -9,8 +9,9 @@ import torch
 
 from textok.evaluation import demo_prompts
 from textok.evaluation.demo_prompts import PROMPTS, generate_prompts
+from textok.evaluation.pages.document import render
 from textok.evaluation.pages.grids import fitted_words, sample_grid
-from textok.evaluation.pages.prompts import PromptCard, PromptSection, prompt_gallery
+from textok.evaluation.pages.report import PromptCard, PromptSection
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.pipeline.generation import Pipeline
@@ -57,8 +58,9 @@ def test_every_prompt_is_drawn_at_every_budget_from_the_same_noise(
 def test_the_section_tells_times_and_escapes_prompts() -> None:
     pictures = torch.randint(0, 256, (2, 3, 3, 16, 16), dtype=torch.uint8)
     card = PromptCard(prompt="a <cat> & a hat", note="Never shown.", pictures=pictures)
-    html = prompt_gallery(
-        PromptSection(
+    html = render(
+        "prompts.html",
+        prompts=PromptSection(
             model_id="toy-12345678",
             cards=[card],
             budgets=[4, 8],
@@ -66,7 +68,7 @@ def test_the_section_tells_times_and_escapes_prompts() -> None:
             batch=3,
             settings="euler, 2 steps, guidance 3",
             parameters=2_000_000,
-        )
+        ),
     )
     assert html.count("<img ") == 6 and re.findall(r'<th scope="row">(\d+)', html) == ["4", "8"]
     assert "12 ms with 4 tokens, 34 ms with 8 tokens" in html and "2 M parameters" in html

@@ -13,8 +13,7 @@ from PIL import Image
 from textok.evaluation import demo
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
 from textok.evaluation.pages.curves import curve_chart, value_ticks
-from textok.evaluation.pages.gallery import Section
-from textok.evaluation.pages.report import Report, render_report, table_rows
+from textok.evaluation.pages.report import Report, Section, render_report, table_rows
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from tiny import tiny_model

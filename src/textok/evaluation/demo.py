@@ -18,8 +18,7 @@ from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics.paired import measure_pairs
 from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
-from textok.evaluation.pages.gallery import Scores, Section
-from textok.evaluation.pages.report import Report, render_report
+from textok.evaluation.pages.report import Report, Scores, Section, render_report
 from textok.evaluation.reconstruction import Reconstructions, usual_budgets
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.facts import bytes_per_image, model_facts

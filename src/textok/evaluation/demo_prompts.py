@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from textok.evaluation.pages.prompts import PromptCard, PromptSection
+from textok.evaluation.pages.report import PromptCard, PromptSection
 from textok.pipeline.generation import Pipeline
 
 PROMPTS = {

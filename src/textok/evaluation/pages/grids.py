@@ -1,9 +1,9 @@
 """Picture grids for run folders and model cards: one PNG of pictures side by side, with words around them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
@@ -26,12 +26,16 @@ _MARGIN, _LINE = 16, 20
 _INK, _FAINT, _RULE, _PAPER = (24, 24, 28), (112, 112, 122), (224, 224, 228), (255, 255, 255)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Column:
+class _Column(NamedTuple):
     """Words above a column, and those above its group of columns."""
 
     head: str = ""
     group: str = ""
+
+
+def caption_label(condition: CaptionCondition) -> str:
+    """A caption condition in the words of a reader."""
+    return CAPTION_LABELS.get(condition, condition.replace("_", " "))
 
 
 def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -> Image.Image:
