@@ -20,7 +20,7 @@ done
 # weights at 16 bits, scores on test-drawing, then the card with the scores in it
 release=(.venv/bin/python runs/release_generator.py "$out" --to weights/icons-128-generator)
 "${release[@]}"
-.venv/bin/textok evaluate generator icons-128 --data datasets/icons-128 --split test-drawing \
+.venv/bin/textok evaluate generator --data datasets/icons-128 --split test-drawing \
   --train icons --train-split train --budgets 8,16,32 --guidance 1,3 \
   --out benchmarks/results/generator_icons-128.json
 "${release[@]}"

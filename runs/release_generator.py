@@ -1,7 +1,7 @@
 """Ship a trained generator: its weights at 16 bits, and a model card made from recorded results.
 
     python runs/release_generator.py RUN --to weights/icons-128-generator
-    textok evaluate generator icons-128 ...      (as runs/icons128-generator.sh has it)
+    textok evaluate generator ...      (as runs/icons128-generator.sh has it)
     python runs/release_generator.py RUN --to weights/icons-128-generator
 
 The first call writes the weights; the second scores them; the third puts the scores into the card.

@@ -8,9 +8,9 @@ from textok.cli import main
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 ICONS, PHOTOS = DATASETS / "icons-128", DATASETS / "photos-256"
-RECONSTRUCTION = ["evaluate", "reconstruction", "icons-128", "--data", "{icons}", "--split", "val"]
+RECONSTRUCTION = ["evaluate", "reconstruction", "--model", "icons-128", "--data", "{icons}", "--split", "val"]
 GENERATION = ["evaluate", "generation", "{photos}", "--reference", "{photos}"]
-GENERATOR = ["evaluate", "generator", "icons-128", "--data", "{icons}", "--split", "val"]
+GENERATOR = ["evaluate", "generator", "--model", "icons-128", "--data", "{icons}", "--split", "val"]
 COMPARE = ["evaluate", "compare", "a.json", "b.json"]
 LARGE = str(2**63)
 

@@ -64,7 +64,7 @@ def a_json(data: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFact
         "--conditions",
         "right,none,wrong",
     ]
-    code = run("evaluate", "reconstruction", model_folder, *words, "--out", out, NOTHING_ELSE)
+    code = run("evaluate", "reconstruction", "--model", model_folder, *words, "--out", out, NOTHING_ELSE)
     monkeypatch.undo()
     assert code == 0
     return out
@@ -129,7 +129,7 @@ def test_the_values_of_every_picture_are_kept(a_json: Path) -> None:
 
 def test_the_table(data: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", data, "--split", "test-a,test-b", "--budgets", "2,4"]
-    assert run("evaluate", "reconstruction", model_folder, *words, NOTHING_ELSE) == 0
+    assert run("evaluate", "reconstruction", "--model", model_folder, *words, NOTHING_ELSE) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:6] == ["split", "captions", "tokens", "count", "psnr", "ssim"]
     assert len([line for line in lines if line.startswith("test-")]) == 2 * 3 * 2
@@ -160,7 +160,7 @@ def test_rows_as_json_and_the_default_budgets(
     data: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", data / "test-a", "--conditions", "none", "--limit", 5, "--json", NOTHING_ELSE]
-    assert run("evaluate", "reconstruction", model_folder, *words) == 0
+    assert run("evaluate", "reconstruction", "--model", model_folder, *words) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["split"], row["captions"], row["budget"], row["count"]) for row in rows] == [
         ("test-a", "none", 2, 5),
@@ -171,7 +171,7 @@ def test_rows_as_json_and_the_default_budgets(
 def test_written_samples_are_the_reconstructions(data: Path, model_folder: Path, tmp_path: Path) -> None:
     words = ["--data", data, "--split", "test-a", "--budgets", 4, "--conditions", "none"]
     out = ["--out", tmp_path / "r.json", "--write-samples", tmp_path / "npz", NOTHING_ELSE]
-    assert run("evaluate", "reconstruction", model_folder, *words, *out) == 0
+    assert run("evaluate", "reconstruction", "--model", model_folder, *words, *out) == 0
     original = np.load(tmp_path / "npz" / "test-a-original.npz")["arr_0"]
     made = np.load(tmp_path / "npz" / "test-a-none-4.npz")["arr_0"]
     assert original.shape == made.shape == (COUNT, 32, 32, 3) and made.dtype == np.uint8
@@ -185,7 +185,7 @@ def test_a_tokenizer_without_text_is_evaluated_without(
 ) -> None:
     tiny_model(placement="none").save_pretrained(tmp_path / "model", name="no-text")
     words = ["--data", data, "--split", "test-a", "--budgets", 4, "--json", NOTHING_ELSE]
-    assert run("evaluate", "reconstruction", tmp_path / "model", *words) == 0
+    assert run("evaluate", "reconstruction", "--model", tmp_path / "model", *words) == 0
     captured = capsys.readouterr()
     assert [row["captions"] for row in json.loads(captured.out)] == ["none"]
     assert "reads no captions: evaluated with none only" in captured.err
@@ -195,7 +195,10 @@ def test_pictures_without_captions(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = bare(tmp_path / "bare", seed=3, count=3)
-    assert run("evaluate", "reconstruction", model_folder, "--data", folder, "--json", NOTHING_ELSE) == 0
+    assert (
+        run("evaluate", "reconstruction", "--model", model_folder, "--data", folder, "--json", NOTHING_ELSE)
+        == 0
+    )
     captured = capsys.readouterr()
     assert {row["captions"] for row in json.loads(captured.out)} == {"none"}
     assert "bare: not evaluated: right, wrong: the pictures have no captions" in captured.err
@@ -217,7 +220,7 @@ def test_captions_made_worse(
 
     monkeypatch.setattr(TextEncoder, "from_pretrained", noted)
     words = ["--data", data / "test-a", "--budgets", 4, "--conditions", "right,short,thing,shuffled,near"]
-    assert run("evaluate", "reconstruction", model_folder, *words, "--json", NOTHING_ELSE) == 0
+    assert run("evaluate", "reconstruction", "--model", model_folder, *words, "--json", NOTHING_ELSE) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["captions"] for row in rows] == ["right", "short", "thing", "shuffled", "near"]
     psnr = {row["captions"]: row["psnr"] for row in rows}
@@ -225,7 +228,7 @@ def test_captions_made_worse(
     assert "thing a" in read, "shuffled"
     folder = captioned(tmp_path / "alike", seed=3, count=1)
     words = ["--data", folder, "--budgets", 4, "--conditions", "short,near", "--json", NOTHING_ELSE]
-    assert run("evaluate", "reconstruction", model_folder, *words) == 0
+    assert run("evaluate", "reconstruction", "--model", model_folder, *words) == 0
     captured = capsys.readouterr()
     assert [row["captions"] for row in json.loads(captured.out)] == ["short"]
     assert "alike: not evaluated: near: all captions name the same thing" in captured.err
@@ -237,7 +240,7 @@ def test_a_folder_a_class_spreads_its_limit(
     for seed, name in enumerate(("art_gallery", "bakery-shop")):
         bare(tmp_path / name, seed=seed)
     words = ["--data", tmp_path, "--budgets", 4, "--limit", 4, "--json", NOTHING_ELSE]
-    assert run("evaluate", "reconstruction", model_folder, *words) == 0
+    assert run("evaluate", "reconstruction", "--model", model_folder, *words) == 0
     rows = json.loads(capsys.readouterr().out)
     # Were the four pictures of one class, there would be no wrong caption to lend.
     assert [row["captions"] for row in rows] == ["right", "none", "wrong"]
@@ -393,24 +396,30 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["reconstruction", "{model}", "--data", str(ICONS)], "split is None; expected one of"),
-        (["reconstruction", "{model}", "--data", "nowhere"], "nowhere"),
+        (["reconstruction", "--model", "{model}", "--data", str(ICONS)], "split is None; expected one of"),
+        (["reconstruction", "--model", "{model}", "--data", "nowhere"], "nowhere"),
         (
-            ["reconstruction", "{model}", "--data", "{data}/test-a", "--budgets", "2,9"],
+            ["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--budgets", "2,9"],
             "budgets: got",
         ),
-        (["reconstruction", "{model}", "--data", "{data}/test-a", "--budgets", "two"], "--budgets"),
         (
-            ["reconstruction", "{model}", "--data", "{data}/test-a", "--conditions", "left"],
+            ["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--budgets", "two"],
+            "--budgets",
+        ),
+        (
+            ["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--conditions", "left"],
             "conditions: got 'left'",
         ),
-        (["reconstruction", "{model}", "--data", "{data}/test-a", "--limit", "0"], "limit: got 0"),
-        (["reconstruction", "{model}", "--data", "{data}/test-a", "--batch-size", "0"], "batch_size: got 0"),
+        (["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--limit", "0"], "limit: got 0"),
         (
-            ["reconstruction", "{model}", "--data", "{data}/test-a", "--device", "abacus"],
+            ["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--batch-size", "0"],
+            "batch_size: got 0",
+        ),
+        (
+            ["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--device", "abacus"],
             "device: got 'abacus'",
         ),
-        (["reconstruction", "nomodel", "--data", "{data}/test-a"], "nomodel"),
+        (["reconstruction", "--model", "nomodel", "--data", "{data}/test-a"], "nomodel"),
         (["compare", "{a}"], "B.json"),
         (["compare", "{a}", "gone.json"], "gone.json: no such result file"),
         (["compare", "{a}", "{data}/test-a/metadata.jsonl"], "not a result file"),
@@ -461,7 +470,9 @@ def test_semantics_with_the_packages_own_networks(
     )
     monkeypatch.setattr("textok.evaluation.networks.load_network", lambda name, weights=None: EffNetLite2())
     words = ["--data", data / "test-a", "--budgets", 4, "--conditions", "right", "--limit", 4]
-    assert run("evaluate", "reconstruction", model_folder, *words, "--out", tmp_path / "r.json") == 0
+    assert (
+        run("evaluate", "reconstruction", "--model", model_folder, *words, "--out", tmp_path / "r.json") == 0
+    )
     result = read_result(tmp_path / "r.json")
     wanted = {"retrieval_two_tower_r1", "alignment_class_posterior", "posterior_agreement_effnet_lite2"}
     assert wanted <= set(result.rows[0]) and wanted <= set(result.per_image[0])
@@ -502,7 +513,7 @@ def test_captions_of_samples_from_a_file(
 @pytest.mark.slow
 def test_as_a_process(data: Path, model_folder: Path, tmp_path: Path) -> None:
     """With the package's own network, as a user starts it."""
-    command = [sys.executable, "-m", "textok.cli", "evaluate", "reconstruction", str(model_folder)]
+    command = [sys.executable, "-m", "textok.cli", "evaluate", "reconstruction", "--model", str(model_folder)]
     words = [
         "--data",
         str(data),

@@ -65,7 +65,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory, write_tar: Callable[..., 
 def test_a_row_for_every_cell(
     generator: Path, drawings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", "generator", str(generator), "--data", str(drawings), "--split", "held"]
+    words = ["evaluate", "generator", "--model", str(generator), "--data", str(drawings), "--split", "held"]
     words += ["--train", str(drawings), "--train-split", "known", "--steps", "2", "--budgets", "2,4"]
     words += ["--limit", "20"]
     assert main([*words, "--guidance", "1,2", "--out", str(tmp_path / "scores.json")]) == 0
@@ -97,7 +97,18 @@ def test_a_row_for_every_cell(
 def test_the_usual_budgets_fit_the_generator(
     small: Path, drawings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", "generator", str(small), "--data", str(drawings), "--split", "held", "--limit", "16"]
+    words = [
+        "evaluate",
+        "generator",
+        "--model",
+        str(small),
+        "--data",
+        str(drawings),
+        "--split",
+        "held",
+        "--limit",
+        "16",
+    ]
     assert main([*words, "--guidance", "1", "--steps", "1", "--json"]) == 0
     assert [row["budget"] for row in json.loads(capsys.readouterr().out)] == [2, 4, 8]
 
@@ -107,7 +118,7 @@ def test_pictures_without_captions_are_no_prompts(
 ) -> None:
     (tmp_path / "bare").mkdir()
     Image.new("RGB", (128, 128)).save(tmp_path / "bare" / "one.png")
-    assert main(["evaluate", "generator", str(generator), "--data", str(tmp_path / "bare")]) == 2
+    assert main(["evaluate", "generator", "--model", str(generator), "--data", str(tmp_path / "bare")]) == 2
     assert "no picture has a caption" in capsys.readouterr().err
 
 
@@ -123,5 +134,5 @@ def test_pictures_without_captions_are_no_prompts(
 def test_wrong_options_are_named(
     generator: Path, drawings: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", "generator", str(generator), "--data", str(drawings), *words]) == 2
+    assert main(["evaluate", "generator", "--model", str(generator), "--data", str(drawings), *words]) == 2
     assert told in capsys.readouterr().err

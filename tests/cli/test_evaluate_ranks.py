@@ -33,7 +33,15 @@ class MeanColours(nn.Module):
 def words(model_folder: Path, tmp_path: Path) -> list[str]:
     """The command, without its output files."""
     folder = write_pictures(tmp_path / "colours", [f"{i % 5} squares" for i in range(COUNT)], side=32)
-    command = ["evaluate", "reconstruction", str(model_folder), "--data", str(folder), "--no-semantics"]
+    command = [
+        "evaluate",
+        "reconstruction",
+        "--model",
+        str(model_folder),
+        "--data",
+        str(folder),
+        "--no-semantics",
+    ]
     return [*command, "--budgets", "1,4", "--conditions", "right,none,near", "--batch-size", "3"]
 
 

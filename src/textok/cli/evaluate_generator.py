@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_budgets, check_files, check_needs, check_seed
 from textok.cli.distributed import open_device, place
@@ -30,9 +30,9 @@ HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": 
 
 
 def evaluate_generator(
-    model: Annotated[Positional[str], arg(metavar="MODEL")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     *,
+    model: str = "icons-128",
     data: Annotated[str, arg(metavar="SOURCE")],
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
     train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_budgets, check_files, check_folders, check_size
 from textok.cli.distributed import is_first, note, open_device, place, process_group
@@ -53,10 +53,10 @@ few captions, a judge says nothing of these pictures. Agreement, same class: a c
 
 
 def evaluate_reconstruction(
-    model: Annotated[Positional[str], arg(metavar="MODEL")],
     pictures: Annotated[TestedPictures, arg(name="")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     *,
+    model: str = "icons-128",
     budgets: Annotated[
         tuple[int, ...], arg(help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
     ] = (),
