@@ -213,3 +213,29 @@ def test_a_run_in_its_own_pictures_is_refused(tmp_path: Path, capsys: pytest.Cap
     words = ["train", "tokenizer", "toy", "--data.source", str(tmp_path / "own")]
     assert main([*words, "--out", str(tmp_path / "own" / "run"), *TOKENIZER, *SMALL]) == 2
     assert "out: got" in capsys.readouterr().err and not (tmp_path / "own" / "run").exists()
+
+
+def test_a_shorter_run_scales_and_a_run_is_extended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat_txt(tmp_path / "own")
+    words = [
+        "train",
+        "tokenizer",
+        "toy",
+        "--data.source",
+        str(tmp_path / "own"),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    words += [*TOKENIZER, *SMALL]
+    assert main(words) == 0
+    assert "warm-up takes 1 of them" in capsys.readouterr().err
+    longer = [*words, "--steps", "3"]
+    assert main(longer) == 2
+    assert "--extend" in capsys.readouterr().err
+    assert main([*longer, "--extend"]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["steps"] == 3 and [config["steps"] for config in record["extended"]] == [2]
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 3

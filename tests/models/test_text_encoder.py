@@ -358,3 +358,10 @@ def test_bad_settings_are_refused(folders: dict[str, Path], changes: dict[str, o
 def test_one_string_is_not_a_list_of_captions(minilm: TextEncoder) -> None:
     with pytest.raises(TypeError, match="expected a list"):
         minilm("a red cat")
+
+
+def test_what_is_cut_of_a_caption_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = TextEncoder.from_pretrained("minilm", max_tokens=6)
+    for _ in range(2):
+        encoder(["a cat", "one two three four five six seven"])
+    assert capsys.readouterr().err.count("the last 3 tokens of 'one two three") == 1

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.recipes import print_weights, with_recipe
+from textok.cli.recipes import print_weights, scaled, with_recipe
 from textok.recipes import RECIPES
 from textok.training.tokenizer import train
 from textok.training.tokenizer.config import TokenizerRun
@@ -22,11 +22,14 @@ def _train_tokenizer(
     run: Annotated[TokenizerRun, arg(name="")],
     *,
     out: Path,
+    extend: bool = False,
 ) -> None:
     """Train a tokenizer by a recipe; the same command resumes a run that was stopped.
 
     Args:
         recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
         out: the run folder: configuration, metrics, pictures, checkpoints and weights.
+        extend: go on with the run in that folder for other steps, or by another optimizer or validation.
     """
-    print_weights(train.train_tokenizer(run, out), steps=run.steps)
+    run = scaled(run, RECIPES[recipe]())
+    print_weights(train.train_tokenizer(run, out, extend=extend), steps=run.steps)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from textok.display import note
 from textok.models.text import TextCondition
 from textok.models.text_encoder_files import files_fingerprint, resolve
 
@@ -74,6 +75,7 @@ class TextEncoder:
         self.info = info
         self._model: Any = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
+        self._cut_is_said = False
 
     @classmethod
     def from_pretrained(
@@ -183,7 +185,23 @@ class TextEncoder:
             max_length=self.max_tokens,
             padding=False,
         )["input_ids"]
+        full = [row for row, token_ids in zip(rows, ids, strict=True) if len(token_ids) == self.max_tokens]
+        if full and not self._cut_is_said:
+            self._say_what_is_cut([str(captions[row]) for row in full])
         return {row: token_ids for row, token_ids in zip(rows, ids, strict=True) if token_ids}
+
+    def _say_what_is_cut(self, captions: Sequence[str]) -> None:
+        """Once: how much of the first caption that is too long is not read."""
+        for caption in captions:
+            whole = self._tokenizer(caption, truncation=False, verbose=False)
+            over = len(whole["input_ids"]) - self.max_tokens
+            if over > 0:
+                self._cut_is_said = True
+                note(
+                    f"captions are read up to {self.max_tokens} tokens: the last {over} tokens of "
+                    f"{caption[:60] + '...' if len(caption) > 60 else caption!r} are cut; others may be too"
+                )
+                return
 
     def _token_states(self, tokens: list[list[int]]) -> list[Float[Tensor, "_ d"]]:
         ids, mask = self._pad(tokens)

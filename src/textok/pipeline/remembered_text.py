@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from textok.data.text import TextError, clean_text
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 
@@ -86,11 +87,13 @@ def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
         raise ValueError(
             f"captions: got {len(captions)} for {count} pictures, expected one each, or one for all"
         )
-    for place, caption in enumerate(captions):
-        if not isinstance(caption, str | None):
-            raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
-        if caption and any("\ud800" <= letter <= "\udfff" for letter in caption):
-            raise ValueError(
-                f"captions[{place}]: got {caption[:40]!r}, expected Unicode (no lone surrogates)"
-            )
-    return tuple(caption or "" for caption in captions)
+    return tuple(_as_caption(caption, place) for place, caption in enumerate(captions))
+
+
+def _as_caption(caption: object, place: int) -> str:
+    if not isinstance(caption, str | None):
+        raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
+    try:
+        return clean_text(caption or "")
+    except TextError as error:
+        raise ValueError(f"captions[{place}]: {error}") from error

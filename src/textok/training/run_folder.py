@@ -39,6 +39,9 @@ MAY_DIFFER = {
     "checkpoint_every",
 }
 
+MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
+"""What a run may be extended with another value of: for how long and how it is optimized and judged."""
+
 
 class RunFolder:
     """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only."""
@@ -49,11 +52,19 @@ class RunFolder:
 
     # --- settings ---------------------------------------------------------------------------------------
 
-    def start(self, config: Any, *, facts: dict[str, Any], census: dict[str, Any] | None = None) -> None:
+    def start(
+        self,
+        config: Any,
+        *,
+        facts: dict[str, Any],
+        census: dict[str, Any] | None = None,
+        extend: bool = False,
+    ) -> None:
         """Write run.json in a new folder; in an old one make sure that it is the same run.
 
         Settings in ``MAY_DIFFER`` are not compared; run.json keeps those that the run began with, and the census of
-        its pictures.
+        its pictures. With ``extend`` those in ``MAY_EXTEND`` may differ too: the record then holds the new ones, and
+        the earlier ones under "extended".
 
         Raises:
             ValueError: when the folder holds another run, naming the settings or data that differ.
@@ -62,20 +73,30 @@ class RunFolder:
         record = {"config": encode_config(config), "facts": facts}
         file = self.path / "run.json"
         if file.exists():
-            self._check_same(json.loads(file.read_text()), json.loads(json.dumps(record)))
+            before, now = json.loads(file.read_text()), json.loads(json.dumps(record))
+            self._check_same(before, now, extend=extend)
+            if extend and before["config"] != now["config"]:
+                earlier = [*before.get("extended", []), before["config"]]
+                write_json(file, {**before, **now, "extended": earlier})
             return
         if any(path.suffix != ".tmp" for path in self.path.iterdir()):  # that is of a start that was killed
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
         write_json(file, {**record, "environment": environment()} | ({"census": census} if census else {}))
 
-    def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+    def _check_same(self, before: dict[str, Any], now: dict[str, Any], *, extend: bool) -> None:
         for part in ("config", "facts"):
-            changes = _changes(before[part], now[part]).items()
-            changed = [text for path, text in changes if part == "facts" or path not in MAY_DIFFER]
+            changes = _changes(before[part], now[part])
+            changed = [
+                text
+                for path, text in changes.items()
+                if part == "facts"
+                or not (path in MAY_DIFFER or (extend and path.partition(".")[0] in MAY_EXTEND))
+            ]
             if changed:
                 raise ValueError(
                     f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
-                    "Use the same settings; or another --out, and --init-from this run to start from its weights"
+                    "Use the same settings; --extend to go on for other steps; or another --out, with --init-from this "
+                    "run to start from its weights"
                 )
 
     # --- what came out ----------------------------------------------------------------------------------

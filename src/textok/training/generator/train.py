@@ -27,13 +27,16 @@ from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
 
 
-def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None = None) -> Path:
+def train_generator(
+    run: GeneratorRun, out: str | Path, *, stop_at: int | None = None, extend: bool = False
+) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
     Args:
         run: what to train.
         out: the run folder; must be new, or hold the same run.
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
+        extend: go on with a run for other steps, or by another optimizer or preview.
 
     Raises:
         ValueError: for settings that do not fit, a damaged cache, or a folder with another run.
@@ -62,7 +65,9 @@ def train_generator(run: GeneratorRun, out: str | Path, *, stop_at: int | None =
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out), accelerator.is_main_process
     if is_main:
-        folder.start(run, facts={"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world})
+        folder.start(
+            run, facts={"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}, extend=extend
+        )
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     state = TrainState(model, ema, parallel, optimizers, loader, guard, means)

@@ -33,13 +33,16 @@ from textok.training.tokenizer.validation import Validation, export, first_batch
 from textok.writing import check_target
 
 
-def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None = None) -> Path:
+def train_tokenizer(
+    run: TokenizerRun, out: str | Path, *, stop_at: int | None = None, extend: bool = False
+) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
     Args:
         run: what to train.
         out: the run folder; must be new, or hold the same run.
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
+        extend: go on with a run for other steps, or by another optimizer or validation.
 
     Raises:
         ValueError: for settings that do not fit, or a folder with another run.
@@ -94,7 +97,7 @@ def train_tokenizer(run: TokenizerRun, out: str | Path, *, stop_at: int | None =
     folder, is_main = RunFolder(out), accelerator.is_main_process
     if is_main:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
-        folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts())
+        folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts(), extend=extend)
         folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
