@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from textok.checks import check
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
@@ -59,25 +61,23 @@ class CaptionConfig:
     """stop when so much is spent on the folder; needs the prices"""
 
     def __post_init__(self) -> None:
-        for name in ("captions_per_picture", "max_tokens", "side", "concurrency", "batch_size", "asks"):
-            _check(name, getattr(self, name), "at least 1", getattr(self, name) >= 1)
-        _check("temperature", self.temperature, "0 to 2", 0 <= self.temperature <= 2)
-        _check("quality", self.quality, "1 to 100", 1 <= self.quality <= 100)
-        _check("timeout", self.timeout, "more than 0 seconds", self.timeout > 0)
-        _check("contradiction", self.contradiction, "0 to 1", 0 <= self.contradiction < 1)
-        _check("seed", self.seed, "0 to 2147483647", 0 <= self.seed < 2**31)
-        for name in ("retries", "price_in", "price_out"):
-            _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
-        has_prices = self.max_cost is None or self.price_in + self.price_out > 0
-        _check("max_cost", self.max_cost, "it together with price_in and price_out", has_prices)
-        alike = self.captions_per_picture > 1 and self.temperature == 0
-        _check("temperature", self.temperature, "more than 0 for several captions per picture", not alike)
+        counts = ("captions_per_picture", "max_tokens", "side", "concurrency", "batch_size", "asks")
+        check(self, "", *counts, at_least=1)
+        check(self, "", "retries", "price_in", "price_out", at_least=0)
+        check(self, "", "temperature", at_least=0, at_most=2)
+        check(self, "", "quality", at_least=1, at_most=100)
+        check(self, "", "timeout", above=0)
+        check(self, "", "contradiction", at_least=0, below=1)
+        check(self, "", "seed", at_least=0, below=2**31)
+        if self.max_cost is not None and not self.price_in + self.price_out:
+            raise ValueError(
+                f"max_cost: got {self.max_cost} without prices, expected price_in and price_out too"
+            )
+        if self.captions_per_picture > 1 and not self.temperature:
+            raise ValueError(
+                "temperature: got 0, at which all captions of a picture are alike, expected more"
+            )
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """The price of so many tokens."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
-
-
-def _check(name: str, value: object, expected: str, ok: bool) -> None:  # noqa: FBT001 (reads as a sentence)
-    if not ok:
-        raise ValueError(f"{name}: got {value!r}, expected {expected}")

@@ -32,7 +32,10 @@ def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> No
         for row in read_rows(folder / name):
             rows.setdefault(row["key"], []).append(row)
     figures = [_figure(source, index, rows) for index in range(min(limit, len(source)))]
-    body = f"<h1>Captions</h1>\n<p>{escape(_facts(rows))}</p>\n" + "\n".join(figures)
+    makers = {
+        f"{row['writer']} ({row['model']}, prompt {row['prompt']})" for some in rows.values() for row in some
+    }
+    body = f"<h1>Captions by {escape('; '.join(sorted(makers)))}</h1>\n" + "\n".join(figures)
     write_text(page, html_page(body, title="Captions: preview by textok"))
 
 
@@ -83,10 +86,3 @@ def _texts(rows: Sequence[dict[str, Any]]) -> str:
         tokens = f"{row['tokens_in']} + {row['tokens_out']} tokens, {row['seconds']:.1f} s"
         texts.append(f"<p>{text}<br><small>{escape(f'{words}{tokens}; {note}'.rstrip('; '))}</small></p>")
     return "".join(texts) or "<p><em>not asked about yet</em></p>"
-
-
-def _facts(rows: dict[str, list[dict[str, Any]]]) -> str:
-    flat = [row for several in rows.values() for row in several]
-    accepted = sum(row.get("reason") is None for row in flat)
-    makers = sorted({f"{row['writer']} ({row['model']}, prompt {row['prompt']})" for row in flat})
-    return f"{accepted} captions, {len(flat) - accepted} rejected, by {'; '.join(makers) or 'nobody yet'}."
