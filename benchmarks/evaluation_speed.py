@@ -4,7 +4,7 @@
 
 scores icons-128 on test-drawing with right captions at one budget, several times, and writes the medians to
 benchmarks/results/evaluation_speed.json. Run it on an otherwise idle machine; minutes. Then two processes share
-the same pictures, and their merged row is compared with that of one; likewise two halves of the same features.
+the same pictures, and their merged row is compared with that of one.
 """
 
 import argparse
@@ -25,12 +25,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from textok.data import DataConfig, EvalLoader
+from textok.evaluation import reconstruction
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics import paired
-from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
-from textok.evaluation.metrics.paired import PairedMetrics
-from textok.evaluation.metrics.semantics import SemanticMetrics, Semantics
+from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.metrics.semantics import CaptionJudge, Semantics
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
 from textok.evaluation.results import Row, read_result, write_result
 from textok.models.tokenizer import TexTok
@@ -50,10 +50,8 @@ def main() -> None:
     rounds, whole = measured_rounds(options, pictures)
     rows = medians(rounds, count=len(pictures))
     network = EffNetLite2()
-    halves = rows_of_halves(network, pictures, batch_size=options.batch)
     checks = {
         "two_ranks_relative_differences": differences(whole, row_of_ranks(options)),
-        "two_halves_relative_differences": differences(*halves),
         "frechet_from_vectors_against_sums": frechet_both_ways(network, pictures, batch_size=options.batch),
     }
     settings = {
@@ -131,9 +129,10 @@ class TimedNetwork:
 def metrics_timed(watch: Stopwatch) -> Iterator[None]:
     """Time the parts of the evaluation that are looked up by name."""
     parts: list[tuple[Any, str, str]] = [
-        (PairedMetrics, "update", "PSNR, SSIM, perceptual distance, feature statistics"),
+        (reconstruction, "measure_pairs", "PSNR, SSIM, perceptual distance"),
+        (reconstruction, "SplitStatistics", "feature statistics"),
         (Semantics, "judge", "captions for retrieval, once a set"),
-        (SemanticMetrics, "update", "retrieval and agreement"),
+        (CaptionJudge, "measure", "retrieval and agreement"),
         (paired, "frechet_distance", "Fréchet distances, of real halves among them"),
         (paired, "frechet_distance_pca", "Fréchet distances along principal directions"),
         (paired, "kernel_distance", "kernel distance"),
@@ -230,20 +229,6 @@ def evaluate_on_rank(rank: int, options: argparse.Namespace, folder: Path, port:
     if rank == 0:
         write_result(folder / "row.json", settings={}, rows=[row])
     dist.destroy_process_group()
-
-
-def rows_of_halves(network: EffNetLite2, pictures: CaptionedPictures, *, batch_size: int) -> tuple[Row, Row]:
-    """The same features in one go, and in two halves that are merged; darker pictures stand in for made ones."""
-    sums = [(PairedMetrics.empty(network), SplitStatistics.empty(network.dim)) for _ in range(3)]
-    for number, indices in enumerate(torch.arange(len(pictures)).split(batch_size)):
-        images = pictures.images[indices]
-        features, darker = network(images), network(images // 2)
-        for place in (0, 1 + number % 2):
-            metrics, originals = sums[place]
-            metrics.update(images, images // 2, indices=indices, original_features=features, features=darker)
-            sums[place] = metrics, originals + SplitStatistics.of(features.pooled, indices)
-    (whole, all_originals), (a, some), (b, others) = sums
-    return {**whole.compute(all_originals)}, {**(b + a).compute(others + some)}
 
 
 def differences(a: Row, b: Row) -> dict[str, float]:

@@ -31,10 +31,12 @@ from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metric_names import meaning
 from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
 from textok.evaluation.metrics.kernel_distance import kernel_distance
-from textok.evaluation.metrics.paired import KERNEL_SEED, PairedMetrics
-from textok.evaluation.metrics.semantics import CaptionJudge, SemanticMetrics, Semantics
+from textok.evaluation.metrics.paired import KERNEL_SEED, measure_pairs, set_distances
+from textok.evaluation.metrics.picture_metric import Pairs
+from textok.evaluation.metrics.semantics import CaptionJudge, Semantics
 from textok.evaluation.metrics.structural_similarity import ssim_per_image
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
+from textok.evaluation.picture_values import means
 from textok.objectives.quality import psnr_per_image
 from textok.training.run_folder import environment
 from textok.writing import write_json
@@ -75,24 +77,23 @@ class PictureSet:
             features=seen(network, pictures.images),
         )
 
-    def semantic(self, features: ImageFeatures) -> SemanticMetrics:
-        """What pictures with these features say, in the place of the originals."""
-        found = SemanticMetrics()
-        found.update(self.judge, features, indices=torch.arange(len(self.pictures)), originals=self.features)
-        return found
+    def semantic(self, features: ImageFeatures) -> dict[str, Tensor]:
+        """Values of pictures with these features, in the place of the originals."""
+        return self.judge.measure(torch.arange(len(self.pictures)), features, self.features)
 
     def score(self, damaged: Tensor, features: ImageFeatures) -> dict[str, float]:
         """All metrics of the damaged copy."""
-        metrics, indices = PairedMetrics.empty(self.network), torch.arange(len(self.pictures))
-        metrics.update(
-            self.pictures.images,
-            damaged,
-            indices=indices,
+        pairs = Pairs(
+            originals=self.pictures.images,
+            reconstructions=damaged,
             original_features=self.features,
             features=features,
+            network=self.network,
         )
-        paired = metrics.compute(SplitStatistics.of(self.features.pooled, indices))
-        return paired | self.semantic(features).compute(self.semantic(self.features))
+        sets = [SplitStatistics(seen.pooled) for seen in (self.features, features)]
+        ceiling = {f"{name}_original": value for name, value in means(self.semantic(self.features)).items()}
+        row = means(measure_pairs(pairs) | self.semantic(features))
+        return row | set_distances(*sets, network=self.network) | ceiling
 
 
 def main() -> None:

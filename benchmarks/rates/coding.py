@@ -17,8 +17,10 @@ from textok.codec import Prior, TtkReader, TtkWriter, header_for
 from textok.data.images import image_to_tensor, tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics.frechet import SplitStatistics
-from textok.evaluation.metrics.paired import PairedMetrics
+from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.picture_values import PictureValues, means
 from textok.evaluation.results import Row
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
@@ -163,18 +165,25 @@ class RateJudge:
         self.pictures, self.network = pictures, network
         self.batches = list(torch.arange(len(pictures)).split(_BATCH))
         self.features: list[ImageFeatures] = [network(pictures.images[rows]) for rows in self.batches]
-        self.originals = SplitStatistics.empty(network.dim)
-        for rows, features in zip(self.batches, self.features, strict=True):
-            self.originals = self.originals + SplitStatistics.of(features.pooled, rows)
+        self.originals = SplitStatistics(torch.cat([features.pooled for features in self.features]))
 
     def row(self, coded: Coded) -> Row:
         """Sizes and scores of what came back."""
-        paired = PairedMetrics.empty(self.network)
+        values = PictureValues()
         for rows, features in zip(self.batches, self.features, strict=True):
-            made = coded.images[rows]
-            paired.update(self.pictures.images[rows], made, indices=rows, original_features=features)
+            pairs = Pairs(
+                originals=self.pictures.images[rows],
+                reconstructions=coded.images[rows],
+                original_features=features,
+                features=self.network(coded.images[rows]),
+                network=self.network,
+            )
+            values.add(rows, {"features": pairs.features.pooled} | measure_pairs(pairs))
+        columns = values.in_order()
+        distances = set_distances(
+            self.originals, SplitStatistics(columns.pop("features")), network=self.network
+        )
         area = self.pictures.images.shape[2] * self.pictures.images.shape[3]
         rates = {name.replace("bytes", "bpp", 1): 8 * size / area for name, size in coded.sizes.items()}
-        told: Row = {"split": self.pictures.split, "codec": coded.codec, "setting": coded.setting}
-        counted: Row = {"count": len(self.pictures)}
-        return told | counted | coded.sizes | rates | paired.compute(self.originals)
+        row: Row = {"split": self.pictures.split, "codec": coded.codec, "setting": coded.setting}
+        return row | {"count": len(self.pictures)} | coded.sizes | rates | means(columns) | distances

@@ -38,6 +38,5 @@ def test_a_few_pictures(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert sum(row["seconds"] for row in parts) == pytest.approx(whole["seconds"])
     assert all(row["seconds"] > 0 for row in parts)
     checks = found["checks"]
-    assert max(checks["two_halves_relative_differences"].values()) < 1e-9
     assert checks["two_ranks_relative_differences"]["psnr"] < 1e-3
     assert checks["frechet_from_vectors_against_sums"]["relative_difference"] < 1e-3

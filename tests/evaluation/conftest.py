@@ -1,6 +1,6 @@
 """A small feature network, a small tokenizer and a few pictures, all from fixed seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,27 +10,60 @@ from torch import Tensor, nn
 from textok.evaluation.alignment import ClassPosterior, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics.frechet import SplitStatistics
-from textok.evaluation.metrics.paired import PairedMetrics
+from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import ImageFeatures
+from textok.evaluation.picture_values import PictureValues, means
 from textok.models.bottleneck import KLConfig
 from textok.models.tokenizer import TexTok
 from tiny import LetterEncoder, TinyNetwork, tiny_model
 
 
+def pair_values(
+    originals: Tensor, reconstructions: Tensor, parts: Iterable[Tensor], *, network: object
+) -> PictureValues:
+    """Values and features of pairs, whose positions in the set come in parts."""
+    values = PictureValues()
+    for rows in parts:
+        pairs = Pairs(
+            originals=originals[rows],
+            reconstructions=reconstructions[rows],
+            original_features=network(originals[rows]),
+            features=network(reconstructions[rows]),
+            network=network,
+        )
+        vectors = {"original": pairs.original_features.pooled, "made": pairs.features.pooled}
+        values.add(rows, vectors | measure_pairs(pairs))
+    return values
+
+
+def row_of(values: PictureValues, *, network: object) -> dict[str, float]:
+    """Means, and distances between the sets."""
+    columns = values.in_order()
+    sets = [SplitStatistics(columns.pop(name)) for name in ("original", "made")]
+    return means(columns) | set_distances(*sets, network=network)
+
+
 def evaluate_pairs(originals: Tensor, reconstructions: Tensor, *, network: object) -> dict[str, float]:
     """All metrics of a set of pictures against their originals, in batches of 64."""
-    metrics, statistics = PairedMetrics.empty(network), SplitStatistics.empty(network.dim)
-    for rows in torch.arange(len(originals)).split(64):
-        features = network(originals[rows])
-        statistics = statistics + SplitStatistics.of(features.pooled, rows)
-        metrics.update(originals[rows], reconstructions[rows], indices=rows, original_features=features)
-    return metrics.compute(statistics)
+    values = pair_values(originals, reconstructions, torch.arange(len(originals)).split(64), network=network)
+    return row_of(values, network=network)
 
 
 @pytest.fixture(name="evaluate_pairs")
 def evaluate_pairs_() -> Callable[..., dict[str, float]]:
     return evaluate_pairs
+
+
+@pytest.fixture(name="pair_values")
+def pair_values_() -> Callable[..., PictureValues]:
+    return pair_values
+
+
+@pytest.fixture(name="row_of")
+def row_of_() -> Callable[..., dict[str, float]]:
+    return row_of
 
 
 @pytest.fixture

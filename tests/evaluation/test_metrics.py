@@ -1,4 +1,4 @@
-"""PSNR, SSIM and MS-SSIM against scikit-image and torchmetrics; the running metrics under merging."""
+"""PSNR, SSIM and MS-SSIM against scikit-image and torchmetrics; the metrics of sets, also of two ranks."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,10 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from textok.evaluation.merging import merge_metrics, merge_statistics
-from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
+from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.evaluation.metrics.paired import (
     MIN_FRECHET,
     MIN_PCA,
-    PairedMetrics,
 )
 from textok.evaluation.metrics.perceptual import perceptual_per_image
 from textok.evaluation.metrics.structural_similarity import (
@@ -176,16 +174,13 @@ def test_effnet_lite2_with_folded_norms_equals_the_packaged_network():
     torch.testing.assert_close(EffNetLite2()(images).pooled, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_two_halves_merged_equal_the_whole(network, evaluate_pairs):
+def test_values_come_in_the_order_of_the_set(network, evaluate_pairs, pair_values, row_of):
     clean, noisy = (torch.cat([half] * 8) for half in noisy_pair())
+    parts = (torch.arange(0, 24, 3), torch.tensor([i for i in range(24) if i % 3]))
+    values = pair_values(clean, noisy, parts, network=network)
+    torch.testing.assert_close(values.in_order()["psnr"], psnr_per_image(clean, noisy), rtol=0, atol=0)
     whole = evaluate_pairs(clean, noisy, network=network)
-    parts, originals = [], SplitStatistics.empty(network.dim)
-    for indices in (torch.arange(0, 24, 3), torch.tensor([i for i in range(24) if i % 3])):
-        features = network(clean[indices])
-        originals = originals + SplitStatistics.of(features.pooled, indices)
-        parts.append(PairedMetrics.empty(network))
-        parts[-1].update(clean[indices], noisy[indices], indices=indices, original_features=features)
-    assert (parts[0] + parts[1]).compute(originals) == pytest.approx(whole, rel=1e-9, abs=1e-9)
+    assert row_of(values, network=network) == pytest.approx(whole, rel=1e-9, abs=1e-9)
 
 
 def test_identical_sets_are_at_distance_zero_and_the_floor_is_not(network, evaluate_pairs):
@@ -245,37 +240,23 @@ def test_fewer_pictures_than_channels_add_kernel_distance_and_principal_directio
     assert not {name for name in many if "kd_" in name or "pca" in name}
 
 
-def test_two_halves_merged_equal_the_whole_with_fewer_pictures_than_channels(evaluate_pairs):
-    clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
-    network, parts, originals = Wide(), [], SplitStatistics.empty(Wide.dim)
-    for indices in reversed(torch.arange(MIN_PCA).reshape(-1, 3 + 1).T.unbind()):
-        features = network(clean[indices])
-        originals = originals + SplitStatistics.of(features.pooled, indices)
-        parts.append(PairedMetrics.empty(network))
-        parts[-1].update(clean[indices], other[indices], indices=indices, original_features=features)
-    merged = sum(parts[1:], start=parts[0]).compute(originals)
-    assert merged == pytest.approx(evaluate_pairs(clean, other, network=network), rel=1e-9, abs=1e-9)
-
-
-def _row_on_rank(rank, store, clean, other, results):
+def _row_on_rank(rank, store, clean, other, pair_values, row_of, results):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    indices = torch.arange(rank, len(clean), 2)
-    network, device = Wide(), torch.device("cpu")
-    features = network(clean[indices])
-    metrics = PairedMetrics.empty(network)
-    metrics.update(clean[indices], other[indices], indices=indices, original_features=features)
-    originals = merge_statistics(SplitStatistics.of(features.pooled, indices), device=device)
-    results[rank] = merge_metrics(metrics, device=device).compute(originals)
+    values = pair_values(clean, other, [torch.arange(rank, len(clean), 2)], network=Wide())
+    values.gather()
+    results[rank] = row_of(values, network=Wide())
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_ranks_give_the_row_of_one_with_fewer_pictures_than_channels(tmp_path, evaluate_pairs):
+def test_two_ranks_give_the_row_of_one(tmp_path, evaluate_pairs, pair_values, row_of):
     clean, other = small_pictures(MIN_PCA, 0), small_pictures(MIN_PCA, 1)
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_row_on_rank, args=(tmp_path / "store", clean, other, results), nprocs=2)
+        mp.spawn(
+            _row_on_rank, args=(tmp_path / "store", clean, other, pair_values, row_of, results), nprocs=2
+        )
         both = dict(results)
     assert both[0] == both[1] and "kd_wide" in both[0]
     assert both[0] == pytest.approx(evaluate_pairs(clean, other, network=Wide()), rel=1e-9, abs=1e-9)

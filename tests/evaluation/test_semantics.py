@@ -1,6 +1,5 @@
-"""Semantic accuracy: retrieval, agreement of posteriors, sums over chunks, pictures without captions."""
+"""Semantic accuracy: retrieval, agreement of posteriors, pictures without captions."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -8,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textok.evaluation.metrics.semantics import SemanticMetrics, posterior_agreement, top1_agreement
+from textok.evaluation.metrics.semantics import posterior_agreement, top1_agreement
 from textok.evaluation.networks import ImageFeatures
+from textok.evaluation.picture_values import means
 
 NAMES = {
     "retrieval_two_tower_r1",
@@ -29,20 +29,13 @@ def damaged(images: torch.Tensor) -> torch.Tensor:
     return images // 2 + noise
 
 
-def measure(semantics, pictures, parts, *, made=damaged) -> SemanticMetrics:
-    """Metrics of damaged pictures, in parts that are added."""
-    judge, total = semantics.judge(pictures.captions), SemanticMetrics()
-    for indices in parts:
-        images = pictures.images[indices]
-        part = SemanticMetrics()
-        part.update(
-            judge,
-            semantics.network(made(images)),
-            indices=indices,
-            originals=semantics.network(images),
-        )
-        total = total + part
-    return total
+def measure(semantics, pictures, *, made=damaged) -> dict[str, torch.Tensor]:
+    """Values of damaged pictures, by metric."""
+    return semantics.judge(pictures.captions).measure(
+        torch.arange(len(pictures)),
+        semantics.network(made(pictures.images)),
+        semantics.network(pictures.images),
+    )
 
 
 @given(
@@ -66,24 +59,24 @@ def test_disjoint_posteriors_do_not_agree():
     assert top1_agreement(a, a).tolist() == [1, 1]
 
 
-def test_two_halves_merged_equal_the_whole(semantics, pictures):
-    whole = measure(semantics, pictures, [torch.arange(18)])
-    halves = measure(semantics, pictures, [torch.arange(1, 18, 2), torch.arange(0, 18, 2)])
-    assert set(whole.values) == NAMES
-    for name, value in whole.compute().items():
-        assert halves.compute()[name] == pytest.approx(value, abs=1e-6), name
-    for index in range(18):
-        assert halves.of(index) == pytest.approx(whole.of(index), abs=1e-5)
+def test_a_part_of_the_pictures_has_the_values_that_it_has_in_the_whole(semantics, pictures):
+    whole, indices = measure(semantics, pictures), torch.arange(1, 18, 2)
+    features = [semantics.network(images[indices]) for images in (damaged(pictures.images), pictures.images)]
+    part = semantics.judge(pictures.captions).measure(indices, *features)
+    assert set(whole) == set(part) == NAMES
+    for name, values in part.items():
+        torch.testing.assert_close(values, whole[name][indices], atol=1e-5, rtol=0)
 
 
-def test_perfect_reconstructions_reach_the_ceiling(semantics, pictures):
-    perfect = measure(semantics, pictures, [torch.arange(18)], made=lambda images: images)
-    row = perfect.compute(perfect)
-    assert row["posterior_agreement_tiny_classifier"] == pytest.approx(1, abs=1e-6)
-    assert row["top1_agreement_tiny_classifier"] == 1
-    for judge in ("two_tower", "class_posterior"):
-        assert row[f"retrieval_{judge}_r1"] == row[f"retrieval_{judge}_r1_original"]
-        assert row[f"alignment_{judge}"] == row[f"alignment_{judge}_original"]
+def test_perfect_reconstructions_agree_and_find_what_the_originals_find(semantics, pictures):
+    perfect = measure(semantics, pictures, made=lambda images: images)
+    assert perfect["posterior_agreement_tiny_classifier"].numpy() == pytest.approx(1, abs=1e-6)
+    assert (perfect["top1_agreement_tiny_classifier"] == 1).all()
+    judge = semantics.judge(pictures.captions)
+    originals = judge.measure(torch.arange(18), semantics.network(pictures.images))
+    assert set(originals) == {name for name in NAMES if "agreement" not in name}
+    for name, values in originals.items():
+        assert torch.equal(values, perfect[name])
 
 
 def test_a_head_that_knows_the_captions_finds_them_all(semantics, pictures):
@@ -94,9 +87,8 @@ def test_a_head_that_knows_the_captions_finds_them_all(semantics, pictures):
     indices = torch.arange(18)
     for shift, expected in ((0, 1.0), (1, 0.0)):
         logits = 50 * torch.eye(5)[(indices + shift) % 5]
-        found = SemanticMetrics()
-        found.update(known, ImageFeatures(pooled=torch.zeros(18, 6), logits=logits), indices=indices)
-        assert found.compute()["retrieval_class_posterior_r1"] == expected
+        values = known.measure(indices, ImageFeatures(pooled=torch.zeros(18, 6), logits=logits))
+        assert (values["retrieval_class_posterior_r1"] == expected).all()
 
 
 def test_equal_captions_are_one_candidate(semantics, pictures):
@@ -108,12 +100,12 @@ def test_equal_captions_are_one_candidate(semantics, pictures):
 
 def test_pictures_without_a_caption_have_agreement_only(semantics, pictures):
     some = replace(pictures, captions=("", *pictures.captions[1:]))
-    found = measure(semantics, some, [torch.arange(18)])
-    assert math.isnan(found.of(0)["alignment_two_tower"]) and 0 <= found.of(0)[max(NAMES)] <= 1
-    rest = [found.of(i)["alignment_two_tower"] for i in range(1, 18)]
-    assert found.compute()["alignment_two_tower"] == pytest.approx(sum(rest) / 17)
-    none = measure(semantics, replace(pictures, captions=("",) * 18), [torch.arange(18)])
-    assert set(none.compute()) == {name for name in NAMES if "agreement" in name}
+    values = measure(semantics, some)
+    assert values["alignment_two_tower"][0].isnan() and 0 <= values[max(NAMES)][0] <= 1
+    rest = values["alignment_two_tower"][1:].tolist()
+    assert means(values)["alignment_two_tower"] == pytest.approx(sum(rest) / 17)
+    none = measure(semantics, replace(pictures, captions=("",) * 18))
+    assert set(none) == {name for name in NAMES if "agreement" in name}
 
 
 def test_what_a_network_must_be(semantics, network, pictures):
@@ -122,7 +114,7 @@ def test_what_a_network_must_be(semantics, network, pictures):
     judge = semantics.judge(pictures.captions)
     blind = replace(semantics.network(pictures.images), logits=None)
     with pytest.raises(ValueError, match="gives no logits"):
-        SemanticMetrics().update(judge, blind, indices=torch.arange(18))
+        judge.measure(torch.arange(18), blind)
 
 
 def test_a_network_that_is_shared_runs_once(semantics, network, pictures):

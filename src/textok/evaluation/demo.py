@@ -147,18 +147,17 @@ def make_section(
 def score(pictures: CaptionedPictures, outputs: Reconstructions, network: FeatureNetwork) -> Scores:
     """The metrics of every single reconstruction."""
     features = network(pictures.images)
-    return {
-        cell: measure_pairs(
-            Pairs(
-                originals=pictures.images,
-                reconstructions=images,
-                original_features=features,
-                features=network(images),
-                network=network,
-            )
+    scores = {}
+    for cell, images in outputs.items():
+        pairs = Pairs(
+            originals=pictures.images,
+            reconstructions=images,
+            original_features=features,
+            features=network(images),
+            network=network,
         )
-        for cell, images in outputs.items()
-    }
+        scores[cell] = {name: column.tolist() for name, column in measure_pairs(pairs).items()}
+    return scores
 
 
 @torch.inference_mode()

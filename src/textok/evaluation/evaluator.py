@@ -129,14 +129,14 @@ class Evaluator:
                 for caption in captions:
                     text = self._text_for(texts[caption], indices)
                     encoding = self._encode(originals.images, text)
-                    metrics.add_encoding(caption, encoding)
+                    metrics.add_encoding(caption, encoding, indices)
                     for k in budgets:
                         images = self._decode(encoding, text, budget=k, size=originals.images.shape[-2:])
                         metrics.add((caption, k), originals, images)
                 if progress is not None:
                     progress(len(indices))
         if world_size > 1:
-            metrics.merge_ranks(device)
+            metrics.gather()
         return metrics.scores(pictures)
 
     def reconstruct(

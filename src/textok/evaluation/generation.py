@@ -11,13 +11,14 @@ from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.nearest_neighbours import copying_row, nearest_neighbours
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
 from textok.evaluation.metrics.precision_recall import precision_recall
-from textok.evaluation.metrics.semantics import SemanticMetrics, Semantics
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import (
     FeatureNetwork,
     distance_name,
     inception_score_name,
     kernel_distance_name,
 )
+from textok.evaluation.picture_values import means
 from textok.evaluation.results import Row
 
 NEIGHBOURS = 3
@@ -182,10 +183,9 @@ def _caption_metrics(samples: PictureFeatures, semantics: Semantics, per_image: 
         raise ValueError(
             "generation: got features that were read without the judges of captions, expected them with"
         )
-    metrics = SemanticMetrics()
     judge = semantics.judge(samples.captions)
-    metrics.update(judge, samples.meaning, indices=torch.arange(len(samples)))
+    columns = judge.measure(torch.arange(len(samples)), samples.meaning)
     for index, picture in enumerate(per_image):
-        picture |= metrics.of(index)
+        picture |= {name: float(column[index]) for name, column in columns.items()}
     row: Row = {"count_captioned": sum(map(bool, samples.captions))}
-    return row | metrics.compute()
+    return row | means(columns)

@@ -1,4 +1,4 @@
-"""Everything that an evaluation of a tokenizer measures: of one rank, then of all of them.
+"""Everything that an evaluation of a tokenizer measures, by caption condition and budget.
 
 Every row also describes the encodings of its caption condition: the latents' statistics are those of all K tokens,
 whatever the row's budget; the codes' statistics are those of its first k, so that bits are those of the budget.
@@ -6,18 +6,19 @@ whatever the row's budget; the codes' statistics are those of its first k, so th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
-from textok.evaluation.encodings import EncodingRecord
-from textok.evaluation.merging import merge_metrics, merge_statistics, merge_sums
+from textok.evaluation.metrics.codes import channel_statistics, code_statistics, latent_statistics
 from textok.evaluation.metrics.frechet import SplitStatistics
-from textok.evaluation.metrics.paired import PairedMetrics
-from textok.evaluation.metrics.semantics import CaptionJudge, SemanticMetrics
+from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.picture_metric import Pairs
+from textok.evaluation.metrics.semantics import CaptionJudge
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.picture_values import PictureValues, means
 from textok.evaluation.results import ChannelRow, Row
 from textok.models.tokenizer import Encoding
 
@@ -29,6 +30,8 @@ Cell = tuple[CaptionCondition, int]
 
 Reconstructions = dict[Cell, UInt8[Tensor, "n 3 h w"]]
 """uint8 pictures by caption condition and budget."""
+
+_FEATURES = "features"  # the column of feature vectors beside those of the metrics
 
 
 def usual_budgets(max_tokens: int) -> list[int]:
@@ -66,13 +69,9 @@ class ReconstructionScores:
 
 @dataclass(frozen=True, kw_only=True)
 class Originals:
-    """A batch of original pictures with their features.
+    """A batch of original pictures, uint8, with their positions in the set and their features.
 
-    Attributes:
-        images: uint8 pictures.
-        indices: their positions in the set.
-        features: by the network of the distances.
-        meaning: by the network of the semantic metrics; None when those are not measured.
+    ``meaning`` are the features by the network of the semantic metrics; None when those are not measured.
     """
 
     images: UInt8[Tensor, "b 3 h w"]
@@ -82,7 +81,7 @@ class Originals:
 
 
 class MetricAccumulator:
-    """Running sums of all metrics.
+    """All metrics of a set, batch by batch; values and feature vectors of every picture stay in main memory.
 
     Args:
         network: feature network of the distances.
@@ -102,81 +101,94 @@ class MetricAccumulator:
         num_codes: int | None,
     ) -> None:
         self.network, self.judge, self.num_codes = network, judge, num_codes
-        cells: list[Cell] = [(caption, k) for caption in captions for k in budgets]
-        self.paired = {cell: PairedMetrics.empty(network) for cell in cells}
-        self.semantic = {cell: SemanticMetrics() for cell in cells}
-        self.encodings = {caption: EncodingRecord() for caption in captions}
-        self.originals = SplitStatistics.empty(network.dim)
-        self.original_semantic = SemanticMetrics()
+        self.originals = PictureValues()
+        self.encodings = {caption: PictureValues() for caption in captions}
+        self.cells = {(caption, k): PictureValues() for caption in captions for k in budgets}
 
     def add_originals(self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]) -> Originals:
         """Count a batch of originals and return their features, which their reconstructions are compared with."""
         features = self.network(images)
-        meaning = self._meaning(images, features)
-        self.originals = self.originals + SplitStatistics.of(features.pooled, indices)
-        if self.judge is not None and meaning is not None:
-            self.original_semantic.update(self.judge, meaning, indices=indices)
-        return Originals(images=images, indices=indices, features=features, meaning=meaning)
+        originals = Originals(
+            images=images, indices=indices, features=features, meaning=self._meaning(images, features)
+        )
+        self.originals.add(indices, {_FEATURES: features.pooled} | self._judged(originals.meaning, indices))
+        return originals
 
-    def add_encoding(self, caption: CaptionCondition, encoding: Encoding) -> None:
+    def add_encoding(self, caption: CaptionCondition, encoding: Encoding, indices: Int[Tensor, "b"]) -> None:
         """Count the encodings of a batch, of all K tokens."""
-        self.encodings[caption].update(encoding)
+        columns = {
+            "latents": encoding.latents.float(),
+            "log_variance": None if encoding.log_variance is None else encoding.log_variance.float(),
+            "codes": encoding.codes,
+        }
+        present = {name: values for name, values in columns.items() if values is not None}
+        self.encodings[caption].add(indices, present)
 
     def add(self, cell: Cell, originals: Originals, reconstructions: UInt8[Tensor, "b 3 h w"]) -> None:
         """Count a batch of reconstructions."""
-        features, indices = self.network(reconstructions), originals.indices
-        self.paired[cell].update(
-            originals.images,
-            reconstructions,
-            indices=indices,
+        features = self.network(reconstructions)
+        pairs = Pairs(
+            originals=originals.images,
+            reconstructions=reconstructions,
             original_features=originals.features,
             features=features,
+            network=self.network,
         )
         meaning = self._meaning(reconstructions, features)
-        if self.judge is not None and meaning is not None:
-            self.semantic[cell].update(self.judge, meaning, indices=indices, originals=originals.meaning)
+        judged = self._judged(meaning, originals.indices, originals.meaning)
+        self.cells[cell].add(originals.indices, {_FEATURES: features.pooled} | measure_pairs(pairs) | judged)
+
+    def gather(self) -> None:
+        """Bring the values of all ranks together, on every rank; a collective call."""
+        for values in (self.originals, *self.encodings.values(), *self.cells.values()):
+            values.gather()
+
+    def scores(self, pictures: CaptionedPictures) -> ReconstructionScores:
+        """The metrics of the whole set."""
+        scores = ReconstructionScores(rows=[], per_image=[], latents=[])
+        for caption, values in self.encodings.items():
+            encodings = values.in_order()
+            where: Row = {"split": pictures.split, "captions": caption}
+            channels: ChannelRow = {"split": pictures.split, "captions": caption}
+            scores.latents.append(channels | channel_statistics(encodings["latents"]))
+            latents = latent_statistics(encodings["latents"], encodings.get("log_variance"))
+            for k in (k for name, k in self.cells if name == caption):
+                columns = self.cells[caption, k].in_order()
+                sets = SplitStatistics(columns.pop(_FEATURES))
+                row = where | {"budget": k, "count": len(pictures)} | means(columns)
+                row |= set_distances(self._sets, sets, network=self.network) | self._ceiling
+                if self.num_codes is not None:
+                    row |= code_statistics(encodings["codes"][:, :k], num_codes=self.num_codes)
+                scores.rows.append(row | latents)
+                singles = zip(*(column.tolist() for column in columns.values()), strict=True)
+                scores.per_image.extend(
+                    where | {"budget": k, "key": key} | dict(zip(columns, single, strict=True))
+                    for key, single in zip(pictures.keys, singles, strict=True)
+                )
+        return scores
+
+    @cached_property
+    def _sets(self) -> SplitStatistics:
+        return SplitStatistics(self.originals.in_order()[_FEATURES])
+
+    @cached_property
+    def _ceiling(self) -> dict[str, float]:
+        """What the originals score for their captions: the most to hope for."""
+        columns = self.originals.in_order()
+        columns.pop(_FEATURES)
+        return {f"{name}_original": value for name, value in means(columns).items()}
 
     def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
         if self.judge is None:
             return None
         return self.judge.semantics.features(images, known=features, by=self.network)
 
-    def merge_ranks(self, device: torch.device) -> None:
-        """Add up the sums of all ranks, on every rank; a collective call."""
-        self.paired = {cell: merge_metrics(metrics, device=device) for cell, metrics in self.paired.items()}
-        self.originals = merge_statistics(self.originals, device=device)
-        self.semantic = {cell: merge_sums(metrics) for cell, metrics in self.semantic.items()}
-        self.original_semantic = merge_sums(self.original_semantic)
-        self.encodings = {caption: merge_sums(record) for caption, record in self.encodings.items()}
-
-    def scores(self, pictures: CaptionedPictures) -> ReconstructionScores:
-        """The metrics of the whole set."""
-        return ReconstructionScores(
-            rows=self._rows(pictures), per_image=self._per_image(pictures), latents=self._latents(pictures)
-        )
-
-    def _rows(self, pictures: CaptionedPictures) -> list[Row]:
-        latents = {caption: record.latent_row() for caption, record in self.encodings.items()}
-        return [
-            {"split": pictures.split, "captions": caption, "budget": k, "count": len(pictures)}
-            | paired.compute(self.originals)
-            | self.semantic[caption, k].compute(self.original_semantic)
-            | self.encodings[caption].code_row(k, num_codes=self.num_codes)
-            | latents[caption]
-            for (caption, k), paired in self.paired.items()
-        ]
-
-    def _latents(self, pictures: CaptionedPictures) -> list[ChannelRow]:
-        return [
-            {"split": pictures.split, "captions": caption, **record.channels()}
-            for caption, record in self.encodings.items()
-        ]
-
-    def _per_image(self, pictures: CaptionedPictures) -> list[Row]:
-        return [
-            {"split": pictures.split, "captions": caption, "budget": k, "key": pictures.keys[i]}
-            | {name: column[place] for name, column in paired.per_image.items()}
-            | self.semantic[caption, k].of(i)
-            for (caption, k), paired in self.paired.items()
-            for i, place in sorted((index, place) for place, index in enumerate(paired.indices))
-        ]
+    def _judged(
+        self,
+        meaning: ImageFeatures | None,
+        indices: Int[Tensor, "b"],
+        originals: ImageFeatures | None = None,
+    ) -> dict[str, Tensor]:
+        if self.judge is None or meaning is None:
+            return {}
+        return self.judge.measure(indices, meaning, originals)

@@ -1,25 +1,25 @@
-"""Fréchet distance between sets of pictures, in float64, from statistics that add up over batches and ranks."""
+"""Fréchet distance between sets of pictures, in float64."""
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStatistics:
-    """What the Fréchet distance needs of a set of feature vectors, mergeable by ``+``.
+    """The statistics of a set of feature vectors that the Fréchet distance is computed from.
 
-    While there are no more vectors than channels, they are kept themselves: their distances then need no matrix
-    of all channels. Beyond that the sums of them and of their outer products are.
+    Up to as many vectors as channels are kept themselves: their distances then need no matrix of all channels.
+    Of more, the sums of them and of their outer products are kept.
 
     Attributes:
         count: number of vectors.
         total: their sum, (d,), float64.
-        vectors: the vectors (n, d), at most d of them and in any order; None where only sums are known.
+        vectors: the vectors (n, d), at most d of them; None where only sums are known.
         products: sum of their outer products, (d, d), float64; None while the vectors are kept.
     """
 
@@ -45,12 +45,6 @@ class FeatureStatistics:
         centre = mean.double()
         products = covariance.double() * (count - 1) + count * torch.outer(centre, centre)
         return cls(count=count, total=centre * count, products=products)
-
-    def __add__(self, other: "FeatureStatistics") -> "FeatureStatistics":
-        count, total = self.count + other.count, self.total + other.total
-        if self.vectors is None or other.vectors is None or count > self.dim:
-            return FeatureStatistics(count=count, total=total, products=self.outer + other.outer)
-        return FeatureStatistics(count=count, total=total, vectors=torch.cat((self.vectors, other.vectors)))
 
     @property
     def dim(self) -> int:
@@ -165,73 +159,18 @@ def frechet_distance_pca(a: FeatureStatistics, b: FeatureStatistics, *, componen
     return frechet_distance(a.along(directions), b.along(directions))
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacedFeatures:
-    """The feature vectors themselves, for distances that are not made of sums, with their pictures' positions.
-
-    A set keeps the vectors of its first d positions only, d the channels of a vector: with more pictures than
-    that the sums say enough.
-    """
-
-    positions: Int[Tensor, "n"]
-    vectors: Float[Tensor, "n d"]
-
-    @classmethod
-    def of(cls, features: Float[Tensor, "b d"], indices: Int[Tensor, "b"]) -> "PlacedFeatures":
-        """The vectors of the pictures at the positions ``indices``, both in main memory."""
-        kept = indices < features.shape[1]
-        return cls(positions=indices[kept], vectors=features[kept].float())
-
-    def half(self, *, odd: bool) -> Float[Tensor, "m d"]:
-        """The vectors at odd or at even positions, in the order of the set."""
-        order = self.positions.argsort()
-        return self.vectors[order[self.positions[order] % 2 == int(odd)]]
-
-    def __add__(self, other: "PlacedFeatures") -> "PlacedFeatures":
-        return PlacedFeatures(
-            positions=torch.cat((self.positions, other.positions)),
-            vectors=torch.cat((self.vectors, other.vectors)),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class SplitStatistics:
-    """Feature statistics of the pictures at even and at odd positions of a set.
+    """Feature statistics of a set, and of the halves of it at even and at odd positions.
 
     The two halves give the Fréchet distance its real-vs-real floor at an equal number of pictures.
     """
 
-    even: FeatureStatistics
-    odd: FeatureStatistics
-    placed: PlacedFeatures
-
-    @classmethod
-    def empty(cls, dim: int) -> "SplitStatistics":
-        """Statistics of no picture yet."""
-        return cls.of(torch.zeros(0, dim), torch.zeros(0, dtype=torch.int64))
-
-    @classmethod
-    def of(cls, features: Float[Tensor, "b d"], indices: Int[Tensor, "b"]) -> "SplitStatistics":
-        """Statistics of the vectors of the pictures at the positions ``indices``; kept in main memory."""
-        vectors, places = features.cpu(), indices.cpu()
-        odd = places % 2 == 1
-        return cls(
-            even=FeatureStatistics.of(vectors[~odd]),
-            odd=FeatureStatistics.of(vectors[odd]),
-            placed=PlacedFeatures.of(vectors, places),
-        )
-
-    @cached_property
-    def whole(self) -> FeatureStatistics:
-        """Statistics of all pictures."""
-        return self.even + self.odd
+    def __init__(self, vectors: Float[Tensor, "n d"]) -> None:
+        self.even_vectors, self.odd_vectors = vectors[0::2], vectors[1::2]
+        self.even, self.odd = FeatureStatistics.of(self.even_vectors), FeatureStatistics.of(self.odd_vectors)
+        self.whole = FeatureStatistics.of(vectors)
 
     @cached_property
     def floor(self) -> float:
         """Fréchet distance between the two halves: what pictures of one kind score by themselves."""
         return frechet_distance(self.odd, self.even)
-
-    def __add__(self, other: "SplitStatistics") -> "SplitStatistics":
-        return SplitStatistics(
-            even=self.even + other.even, odd=self.odd + other.odd, placed=self.placed + other.placed
-        )

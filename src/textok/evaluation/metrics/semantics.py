@@ -2,12 +2,11 @@
 
 Two scores read a picture as a caption would: the two-tower head (trained on drawings) and the classifier's
 posterior (made for photographs). Beside them, how far a classifier says the same of the reconstruction as of the
-original. All values are per picture, so bootstrap intervals work, and add up over chunks and ranks.
+original. All values are per picture, so that bootstrap intervals work.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -110,20 +109,29 @@ class CaptionJudge:
     candidates: Mapping[str, Float[Tensor, "m _"]]
 
     @torch.no_grad()
-    def compare(self, features: ImageFeatures, places: Int[Tensor, "b"]) -> dict[str, Float[Tensor, "b"]]:
-        """Retrieval (0 or 1) and alignment (cosine) of pictures with their captions, which all must exist.
+    def measure(
+        self, indices: Int[Tensor, "b"], pictures: ImageFeatures, originals: ImageFeatures | None = None
+    ) -> dict[str, Float[Tensor, "b"]]:
+        """Retrieval (0 or 1), alignment (cosine), and agreement with the originals (0 to 1), by metric name.
 
         Args:
-            features: of b pictures.
-            places: of their captions among the distinct ones.
+            indices: positions of the pictures in the set; those without a caption have NaN for the first two.
+            pictures: their features, by ``semantics.network``.
+            originals: features of the originals, to compare the class posteriors; None leaves that out.
         """
-        found = {}
+        columns = {}
+        own = self.own[indices].to(pictures.pooled.device)
         for name, captions in self.candidates.items():
-            pictures = self._embed(name, features)
-            own = places.to(pictures.device)
-            found[f"retrieval_{name}_r1"] = (ranks_of_own(pictures, captions, own) == 0).float()
-            found[f"alignment_{name}"] = (pictures * captions[own]).sum(dim=1)
-        return found
+            vectors, target = self._embed(name, pictures), own.clamp(min=0)
+            first = (ranks_of_own(vectors, captions, target) == 0).float()
+            columns[f"retrieval_{name}_r1"] = first.masked_fill(own < 0, torch.nan)
+            alignment = (vectors * captions[target]).sum(dim=1)
+            columns[f"alignment_{name}"] = alignment.masked_fill(own < 0, torch.nan)
+        if originals is not None:
+            name, logits = self.semantics.network.name, (_logits(pictures), _logits(originals))
+            columns[f"posterior_agreement_{name}"] = posterior_agreement(*logits)
+            columns[f"top1_agreement_{name}"] = top1_agreement(*logits)
+        return columns
 
     def _embed(self, name: str, features: ImageFeatures) -> Float[Tensor, "b _"]:
         if name == "two_tower":
@@ -149,72 +157,6 @@ def posterior_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Flo
 def top1_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
     """1 where both logits have the same most likely class, else 0."""
     return (a.argmax(dim=1) == b.argmax(dim=1)).float()
-
-
-@dataclass(kw_only=True)
-class SemanticMetrics:
-    """Running semantic metrics; add two of them to merge chunks or ranks.
-
-    Attributes:
-        values: metric name -> position of a picture in its set -> its value. Pictures without a caption have no
-            retrieval and alignment.
-    """
-
-    values: dict[str, dict[int, float]] = field(default_factory=dict)
-
-    def update(
-        self,
-        judge: CaptionJudge,
-        pictures: ImageFeatures,
-        *,
-        indices: Int[Tensor, "b"],
-        originals: ImageFeatures | None = None,
-    ) -> None:
-        """Add pictures that stand at the positions ``indices`` of the set.
-
-        Args:
-            judge: of this set's captions.
-            pictures: features of the reconstructions, by ``judge.semantics.network``.
-            indices: positions.
-            originals: features of the originals, to compare what a classifier says; None to leave that out.
-        """
-        places = judge.own[indices]
-        captioned = places >= 0
-        if captioned.any():
-            chosen = _rows(pictures, captioned)
-            self._add(judge.compare(chosen, places[captioned]), indices[captioned])
-        if originals is not None:
-            name, pair = judge.semantics.network.name, (_logits(pictures), _logits(originals))
-            agreement = {
-                f"posterior_agreement_{name}": posterior_agreement(*pair),
-                f"top1_agreement_{name}": top1_agreement(*pair),
-            }
-            self._add(agreement, indices)
-
-    def _add(self, found: Mapping[str, Float[Tensor, "b"]], indices: Int[Tensor, "b"]) -> None:
-        for name, column in found.items():
-            self.values.setdefault(name, {}).update(zip(indices.tolist(), column.tolist(), strict=True))
-
-    def __add__(self, other: "SemanticMetrics") -> "SemanticMetrics":
-        names = dict.fromkeys((*self.values, *other.values))
-        return SemanticMetrics(
-            values={name: self.values.get(name, {}) | other.values.get(name, {}) for name in names}
-        )
-
-    def compute(self, originals: "SemanticMetrics | None" = None) -> dict[str, float]:
-        """Means over pictures; those of ``originals``, the ceiling, as ``NAME_original``."""
-        # fsum: the mean does not depend on the order in which chunks and ranks were added.
-        row = {name: math.fsum(column.values()) / len(column) for name, column in self.values.items()}
-        ceiling = originals.compute() if originals is not None else {}
-        return row | {f"{name}_original": value for name, value in ceiling.items()}
-
-    def of(self, index: int) -> dict[str, float]:
-        """The values of one picture; NaN where it has none."""
-        return {name: column.get(index, math.nan) for name, column in self.values.items()}
-
-
-def _rows(features: ImageFeatures, rows: Tensor) -> ImageFeatures:
-    return ImageFeatures(pooled=features.pooled[rows], logits=_logits(features)[rows])
 
 
 def _logits(features: ImageFeatures) -> Float[Tensor, "b n"]:
