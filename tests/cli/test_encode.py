@@ -336,6 +336,7 @@ def test_nothing_of_the_users_is_written_over(
 
 
 @pytest.mark.parametrize("suffix", [".ttk", ".safetensors"])
+@pytest.mark.slow
 def test_an_interrupted_encoding_goes_on(
     suffix: str, model_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,6 +439,7 @@ def test_a_sample_keeps_no_batches(
     assert len(seen) == 4  # of the sample
 
 
+@pytest.mark.slow
 def test_large_pictures_are_decoded_fewer_at_a_time(
     model_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_public_names_load_when_asked() -> None:
         _ = textok.Nothing
 
 
+@pytest.mark.slow
 def test_the_same_pictures_without_a_progress_bar(model_folder: Path, pictures: Path, tmp_path: Path) -> None:
     for name, disabled in (("shown", "0"), ("hidden", "1")):
         out = ["--out", f"{name}.safetensors", "--batch-size", "2"]

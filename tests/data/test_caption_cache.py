@@ -53,6 +53,7 @@ def test_what_was_added_comes_back_in_float16(tmp_path: Path) -> None:
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
 )
 @settings(max_examples=20, deadline=None)
+@pytest.mark.slow
 def test_round_trip_of_any_lengths(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], dtype: torch.dtype
 ) -> None:

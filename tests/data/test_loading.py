@@ -80,6 +80,7 @@ def test_resuming_at_any_position_goes_on_exactly(make_tars, position, keep):
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("keep", [0, 100])
+@pytest.mark.slow
 def test_workers_change_nothing_and_prefetching_is_not_counted(make_tars, keep):
     root = make_tars(13, 9, broken=(4,))
     options = {"flip": True, "on_bad": "skip", "keep_decoded_mb": keep}

@@ -94,6 +94,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
+@pytest.mark.slow
 def test_command_lines_parse(page: Path, parse_only: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for count, words in enumerate(commands(page), start=1):
         assert cli.main(words) == 0, f"{name_of(page)}: textok {shlex.join(words)}\n{capsys.readouterr().err}"

@@ -17,6 +17,7 @@ def make(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("target", ["setup", "demo"])
+@pytest.mark.slow
 def test_one_word_chooses_the_small_build_and_both_sizes_are_said_before(target: str, tmp_path: Path) -> None:
     large = make("--dry-run", target, folder=tmp_path).stdout
     small = make("--dry-run", target, "TORCH=cpu", folder=tmp_path).stdout

@@ -19,6 +19,7 @@ def captions(scenes: list[Facts], density: str) -> list[str]:
 
 
 @pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.slow
 def test_thousands_of_captions_are_clean_english(scenes, density):
     for text in captions(scenes, density):
         for mistake in (VOWEL, CONSONANT, TWICE, re.compile(r"  |\s[,.;]|\.\.|,,|;;|\bNone\b|[{}]")):
@@ -26,6 +27,7 @@ def test_thousands_of_captions_are_clean_english(scenes, density):
         assert text == text.strip()
 
 
+@pytest.mark.slow
 def test_dense_captions_are_sentences_and_others_are_not(scenes):
     for text in captions(scenes, "dense"):
         assert text.endswith(".") and all(
@@ -35,23 +37,27 @@ def test_dense_captions_are_sentences_and_others_are_not(scenes):
         assert not text.endswith(".")
 
 
+@pytest.mark.slow
 def test_dense_captions_have_40_to_75_words(scenes):
     lengths = [len(text.split()) for text in captions(scenes, "dense")]
     assert min(lengths) >= 40
     assert max(lengths) <= 75
 
 
+@pytest.mark.slow
 def test_verbs_agree_with_their_nouns(scenes):
     for text in captions(scenes, "dense"):
         assert not re.search(r"\b(there|There) are (a|an) |\bthere is (two|three|four|five|six) ", text), text
 
 
+@pytest.mark.slow
 def test_a_denser_caption_tells_all_that_a_sparser_one_does(scenes):
     for i, facts in enumerate(scenes):
         told = [write_caption(facts, Stream("test", i), density).told for density in DENSITIES]
         assert told[0] <= told[1] <= told[2], facts
 
 
+@pytest.mark.slow
 def test_what_a_caption_tells_stands_in_it(scenes):
     for i, facts in enumerate(scenes):
         caption = write_caption(facts, Stream("test", i), "dense")
@@ -64,6 +70,7 @@ def test_what_a_caption_tells_stands_in_it(scenes):
             assert all(name in caption.text for name in facts.background.names)
 
 
+@pytest.mark.slow
 def test_facts_are_left_out_at_random(scenes):
     told = [write_caption(facts, Stream("test", i), "dense").told for i, facts in enumerate(scenes)]
     share = sum("background" in facts for facts in told) / len(told)

@@ -8,6 +8,7 @@ from textok.data.scenes.stream import Stream
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("density", ["short", "dense"])
+@pytest.mark.slow
 def test_one_fact_differs(scenes, drawings, kind, density):
     changed = [
         change

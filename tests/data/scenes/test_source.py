@@ -56,6 +56,7 @@ def test_no_drawing_is_in_two_splits():
 
 
 @pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.slow
 def test_scenes_of_a_split_show_its_drawings_only(split):
     source = SceneSource(split, SceneOptions())
     own = {drawing.key for drawing in source.drawings.rows}
@@ -83,6 +84,7 @@ def test_evaluation_reads_all_in_order(source):
     assert json.loads(batches[0].facts[3]) == json.loads(source.read(3).facts)
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_stopped_with_any_workers():
     loader = TrainLoader(config(split="train"), batch_size=4, seed=3)
     next(loader)
@@ -97,12 +99,14 @@ def test_training_goes_on_where_it_stopped_with_any_workers():
     again.close()
 
 
+@pytest.mark.slow
 def test_ranks_read_different_scenes():
     ranks = [TrainLoader(config(split="train"), batch_size=4, rank=rank, world=2) for rank in range(2)]
     whole = TrainLoader(config(split="train"), batch_size=8)
     assert [*next(ranks[0]).keys, *next(ranks[1]).keys] == next(whole).keys
 
 
+@pytest.mark.slow
 def test_icons_are_those_of_the_published_set():
     stored = EvalLoader(DataConfig(source="datasets/icons-128", split="test-drawing"), batch_size=64)
     drawn = EvalLoader(DataConfig(source="icons", split="test-drawing"), batch_size=64)
