@@ -2,8 +2,8 @@
 
     python benchmarks/scenes_speed.py
 
-composes, captions and draws scenes of the train split and writes benchmarks/results/scenes_speed.json. Run it on an
-otherwise idle machine; a minute. The first scenes fill the cache of decoded drawings and are timed apart.
+composes, captions and draws scenes of the train split and writes benchmarks/results/scenes_speed.json. Processor
+time of one thread; a minute. The first scenes fill the cache of decoded drawings and are timed apart.
 """
 
 import argparse
@@ -71,11 +71,11 @@ def parts_of(source: SceneSource, *, count: int) -> dict[str, float]:
 
 
 def seconds(call: Callable[[int], Any], indices: range) -> float:
-    """Wall time of all calls."""
-    start = time.perf_counter()
+    """Processor time of all calls."""
+    start = time.process_time()
     for index in indices:
         call(index)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tyro.conf import arg
 
 from textok.cli.checks import check_at_least
 from textok.data.images import tensor_to_image
-from textok.data.scenes.captions import DENSITIES, write_caption
+from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import Format, write_shards
 from textok.data.scenes.picture import check_scene_size
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
@@ -98,8 +98,6 @@ def _card(source: SceneSource, index: int) -> str:
     data = io.BytesIO()
     tensor_to_image(source.draw(index, 192)).save(data, "webp", quality=90)
     picture = base64.b64encode(data.getvalue()).decode()
-    captions = [write_caption(facts, source.caption_stream(index), density).text for density in DENSITIES]
-    lines = "".join(
-        f"<p><b>{name}</b> {escape(text)}</p>" for name, text in zip(DENSITIES, captions, strict=True)
-    )
+    captions = {density: source.caption(index, facts, density) for density in DENSITIES}
+    lines = "".join(f"<p><b>{density}</b> {escape(text)}</p>" for density, text in captions.items())
     return f'<figure><img src="data:image/webp;base64,{picture}" width="192" height="192" alt="">{lines}</figure>'

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from textok.data.scenes.colours import BACKGROUNDS, NAMES, TURNS, name_pixels, shares
 from textok.data.scenes.composition import compose
 from textok.data.scenes.facts import GRID, Facts, relation
-from textok.data.scenes.picture import draw_background, draw_scene, thing_pixels
+from textok.data.scenes.picture import draw_background, draw_scene, draw_thing
 from textok.data.scenes.stream import Stream
 
 SIZE = 64
@@ -19,7 +19,7 @@ SIZE = 64
 def seen_mask(facts: Facts, number: int, drawings, size: int = SIZE) -> np.ndarray:
     """Where one thing alone changes the background."""
     alone = replace(facts, things=(facts.things[number],))
-    return (draw_scene(alone, drawings, size) != draw_background(facts.background, size)).any(-1)
+    return (draw_scene(alone, drawings, size) != np.asarray(draw_background(facts.background, size))).any(-1)
 
 
 def test_each_place_is_where_its_drawing_lies(scenes, drawings):
@@ -41,8 +41,9 @@ def test_each_color_is_that_of_most_pixels(scenes, drawings):
     for facts in scenes[:600]:
         for thing in facts.things:
             if thing.colour in NAMES:
-                pixels = thing_pixels(thing, drawings, 128)
-                ranked = shares(pixels[pixels[..., 3] >= 250][:, :3])
+                picture, mask = draw_thing(thing, drawings, 128)
+                opaque = np.asarray(mask.getchannel(3)) >= 250
+                ranked = shares(np.asarray(picture)[opaque][:, :3])
                 total += 1
                 agreed += bool(ranked) and ranked[0][0] == thing.colour
     assert agreed / total > 0.95, f"{agreed} of {total}"

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from textok.data.scenes.captions import Caption, Density, write_caption
 from textok.data.scenes.colours import ALIKE, BACKGROUNDS, TURNS
 from textok.data.scenes.drawings import Drawings
-from textok.data.scenes.facts import GRID, Facts, Thing, relation
+from textok.data.scenes.facts import GRID, Facts
 from textok.data.scenes.stream import Stream
 from textok.data.scenes.words import parse_noun
 
 KINDS = ("thing", "colour", "place", "count", "background")
 
-_TRIES = 100
+_TRIES = 60  # of each kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def one_fact_changed(
         stream: draws of this change alone.
         drawings: where another thing is taken from.
         density: of both captions.
-        kind: which fact to change; None draws one of those that can be.
+        kind: which fact to change; None draws one of those that can be, each as likely.
 
     Returns:
         Both captions; None where no such fact can be changed alone.
@@ -63,51 +63,59 @@ def one_fact_changed(
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind: got {kind!r}; expected one of {', '.join(KINDS)}")
-    for _ in range(_TRIES):
-        chosen, words = kind or stream.choice(KINDS), stream.below(1 << 62)
-        number = None if chosen == "background" else stream.below(len(facts.things))
-        changed = _CHANGES[chosen](facts, number or 0, stream, drawings)
-        if changed is None or _relations(changed) != _relations(facts):
-            continue
-        right = write_caption(facts, Stream(words), density)
-        wrong = write_caption(changed, Stream(words), density)
-        fact = chosen if number is None else f"{chosen}:{number}"
-        if fact in right.told and right.told == wrong.told and right.text != wrong.text:
-            before, after = _value(facts, chosen, number), _value(changed, chosen, number)
-            return ChangedCaption(
-                right=right,
-                wrong=wrong,
-                facts=changed,
-                fact=chosen,
-                number=number,
-                before=before,
-                after=after,
-            )
+    for chosen in [kind] if kind else stream.shuffled(KINDS):
+        for _ in range(_TRIES):
+            number = None if chosen == "background" else stream.below(len(facts.things))
+            changed = _CHANGES[chosen](facts, number or 0, stream, drawings)
+            words = stream.below(1 << 62)
+            if changed and (result := _both(facts, changed, chosen, number, words, density)):
+                return result
     return None
 
 
-def _relations(facts: Facts) -> list[str]:
-    things = facts.things
-    return [relation(things[a], things[b]) for a in range(len(things)) for b in range(a)]
+def _both(
+    facts: Facts, changed: Facts, kind: str, number: int | None, words: int, density: Density
+) -> ChangedCaption | None:
+    """Both captions in the words of one stream; None where the fact is not told, or not the only difference."""
+    right = write_caption(facts, Stream(words), density)
+    fact = kind if number is None else f"{kind}:{number}"
+    if fact not in right.told or _told_relations(facts, right) != _told_relations(changed, right):
+        return None
+    wrong = write_caption(changed, Stream(words), density)
+    if right.told != wrong.told or right.text == wrong.text:
+        return None
+    return ChangedCaption(
+        right=right,
+        wrong=wrong,
+        facts=changed,
+        fact=kind,
+        number=number,
+        before=_value(facts, kind, number),
+        after=_value(changed, kind, number),
+    )
+
+
+def _told_relations(facts: Facts, caption: Caption) -> list[str]:
+    return [name for (a, b), name in facts.relations().items() if f"relation:{a}:{b}" in caption.told]
 
 
 def _value(facts: Facts, kind: str, number: int | None) -> str:
     if number is None:
         return " and ".join(facts.background.names)
-    thing = facts.things[number]
-    return {"thing": thing.phrase, "colour": thing.colour, "place": thing.place, "count": str(thing.count)}[
-        kind
-    ]
+    return str(getattr(facts.things[number], "phrase" if kind == "thing" else kind))
 
 
 def _other_thing(facts: Facts, number: int, stream: Stream, drawings: Drawings) -> Facts | None:
     thing = facts.things[number]
     other = drawings.rows[stream.choice(drawings.usable)]
     phrase = other.plain_phrase
-    named = {parse_noun(t.phrase).text.split()[-1] for t in facts.things}
-    fits = bool(phrase) and bool(other.keywords) == bool(thing.keywords) and "skin" not in phrase
-    fits = fits and bool(parse_noun(phrase).plural) == bool(parse_noun(thing.phrase).plural)
-    if not fits or other.concept == thing.concept or parse_noun(phrase).text.split()[-1] in named:
+    if not phrase or "skin" in phrase or other.concept == thing.concept:
+        return None
+    if bool(other.keywords) != bool(thing.keywords):
+        return None
+    nouns = {parse_noun(t.phrase).text.split()[-1] for t in facts.things}
+    is_alike = bool(parse_noun(phrase).plural) == bool(parse_noun(thing.phrase).plural)
+    if not is_alike or parse_noun(phrase).text.split()[-1] in nouns:
         return None
     return facts.changed(
         number, drawing=other.key, concept=other.concept, phrase=phrase, keywords=other.keywords
@@ -127,32 +135,30 @@ def _other_place(facts: Facts, number: int, stream: Stream, _drawings: Drawings)
     thing = facts.things[number]
     if thing.arrangement == "scattered":
         return None
-    shift_x, shift_y = stream.between(-GRID // 2, GRID // 2), stream.between(-GRID // 2, GRID // 2)
+    shift_x, shift_y = stream.between(-GRID, GRID), stream.between(-GRID, GRID)
     centers = tuple((x + shift_x, y + shift_y) for x, y in thing.centers)
+    least = thing.side // 3
+    if not all(least <= value <= GRID - least for center in centers for value in center):
+        return None
     moved = facts.changed(number, centers=centers)
-    inside = all(thing.side // 3 <= value <= GRID - thing.side // 3 for center in centers for value in center)
-    return moved if inside and moved.things[number].place != thing.place else None
+    return moved if moved.things[number].place != thing.place else None
 
 
 def _other_count(facts: Facts, number: int, stream: Stream, _drawings: Drawings) -> Facts | None:
     thing = facts.things[number]
     count = stream.between(1, 5)
-    if count == thing.count or ((count == 1) != (thing.arrangement == "") and thing.count > 1):
+    if count == thing.count or (count == 1 and thing.arrangement):
         return None
-    return facts.changed(number, centers=_spread(thing, count))
-
-
-def _spread(thing: Thing, count: int) -> tuple[tuple[int, int], ...]:
-    """So many centers side by side, with the same mean."""
     x, y = thing.center
     step = min(thing.side, GRID // (count + 1))
-    return tuple((x + (2 * i - count + 1) * step // 2, y) for i in range(count))
+    centers = tuple((x + (2 * i - count + 1) * step // 2, y) for i in range(count))
+    return facts.changed(number, centers=centers)
 
 
 def _other_background(facts: Facts, _number: int, stream: Stream, _drawings: Drawings) -> Facts | None:
     background, place = facts.background, stream.below(len(facts.background.names))
     name = stream.choice(list(BACKGROUNDS))
-    near = {other for told in background.names for other in (told, *ALIKE.get(told.split()[-1], ()))}
+    near = {other for known in background.names for other in (known, *ALIKE.get(known.split()[-1], ()))}
     if name in near:
         return None
     names, colours = list(background.names), list(background.colours)

@@ -1,4 +1,4 @@
-"""Colours by name: which name a pixel has, which colour a drawing has most of, and turning it to another."""
+"""Colours by name: which name a pixel has, what one calls a drawing, and turning it to another colour."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,39 +7,18 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-NAMES = (
-    "black", "white", "gray", "brown", "beige", "red", "orange", "yellow", "green", "teal", "blue", "purple", "pink",
-)  # fmt: skip
-COLOURLESS = ("black", "white", "gray")
+from textok.data.scenes.tables import TABLES
 
-TURNS = {
-    "red": 0,
-    "orange": 19,
-    "yellow": 36,
-    "green": 86,
-    "teal": 125,
-    "blue": 153,
-    "purple": 194,
-    "pink": 231,
-}
+RGB = tuple[int, int, int]
+
+_TABLE = TABLES["colours"]
+NAMES: tuple[str, ...] = tuple(_TABLE["names"])
+COLOURLESS: tuple[str, ...] = tuple(_TABLE["colourless"])
+TURNS: dict[str, int] = _TABLE["turns"]
 """The hue, in 256ths of the circle, that each name stands for when a drawing is turned to it."""
-
-BACKGROUNDS = {
-    "white": (255, 255, 255), "black": (18, 18, 18), "gray": (140, 140, 140), "beige": (235, 220, 185),
-    "brown": (120, 72, 36), "red": (204, 40, 45), "orange": (245, 140, 40), "yellow": (250, 220, 60),
-    "green": (60, 160, 70), "teal": (0, 140, 140), "sky blue": (135, 206, 235), "blue": (45, 95, 210),
-    "navy blue": (20, 33, 91), "purple": (118, 55, 150), "pink": (250, 165, 195),
-}  # fmt: skip
+BACKGROUNDS: dict[str, RGB] = {name: (r, g, b) for name, (r, g, b) in _TABLE["backgrounds"].items()}
 """Colours of backgrounds; a scene varies them a little."""
-
-ALIKE = {
-    "black": ("black", "navy blue", "brown"), "white": ("white", "beige"), "gray": ("gray",),
-    "brown": ("brown", "black", "red", "orange"), "beige": ("beige", "white", "yellow"),
-    "red": ("red", "orange", "brown"),
-    "orange": ("orange", "red", "yellow", "beige"), "yellow": ("yellow", "beige", "orange"), "green": ("green", "teal"),
-    "teal": ("teal", "green", "sky blue"), "blue": ("blue", "sky blue", "navy blue"),
-    "purple": ("purple", "navy blue", "blue"), "pink": ("pink", "red"),
-}  # fmt: skip
+ALIKE: dict[str, list[str]] = _TABLE["alike"]
 """The backgrounds from which a drawing of each colour hardly stands out."""
 
 _LEAST_SATURATION = 150
@@ -47,9 +26,18 @@ _LEAST_VALUE = {"yellow": 225, "orange": 225, "pink": 220}
 _BRIGHTER_AT_MOST = 180  # percent
 
 
+def _alike_backgrounds(name: str) -> frozenset[str]:
+    pairs = _TABLE["alike"] | _TABLE["alike backgrounds"]
+    return frozenset([name, *pairs.get(name, ()), *(other for other in pairs if name in pairs[other])])
+
+
+ALIKE_BACKGROUNDS = {name: _alike_backgrounds(name) for name in BACKGROUNDS}
+"""The backgrounds that are too near to each to stand beside it, itself among them."""
+
+
 def name_pixels(rgb: UInt8[np.ndarray, "n 3"]) -> Int[np.ndarray, "n"]:
     """The place in ``NAMES`` of each pixel's colour, by integer rules on hue, saturation and value."""
-    hue, saturation, value = _hsv(rgb)
+    hue, saturation, value = to_hsv(rgb)
     warm, red = (hue >= 14) & (hue < 66), (hue < 14) | (hue >= 346)
     rules = [
         ("black", (value < 52) | ((value < 76) & (saturation < 110))),
@@ -79,11 +67,6 @@ def shares(rgb: UInt8[np.ndarray, "n 3"]) -> list[tuple[str, int]]:
     return [(name, -count * 100 // max(1, len(rgb))) for count, name in ranked if count]
 
 
-def seen_pixels(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "n 3"]:
-    """The colours of the pixels that are more opaque than not."""
-    return rgba[rgba[..., 3] >= 128][:, :3]
-
-
 def colour_of(ranked: Sequence[tuple[str, int]]) -> str:
     """What one would call a drawing: "red" where half of it is, "red and white" for two, "" for many colours."""
     if not ranked:
@@ -95,43 +78,25 @@ def colour_of(ranked: Sequence[tuple[str, int]]) -> str:
     return ""
 
 
-def typical_hsv(rgb: UInt8[np.ndarray, "n 3"], name: str) -> tuple[int, int, int]:
-    """Median hue (in 256ths), saturation and value (0..255) of the pixels of one name."""
-    hue, saturation, value = _hsv(rgb[name_pixels(rgb) == NAMES.index(name)])
-    middle = (hue + 180) % 360 if name in ("red", "pink") else hue  # red lies around 0
-    typical = int(np.median(middle)) + (180 if name in ("red", "pink") else 0)
-    return typical % 360 * 256 // 360, int(np.median(saturation)), int(np.median(value))
-
-
 def turn(image: Image.Image, typical: tuple[int, int, int], target: str) -> Image.Image:
     """An RGB picture with all hues shifted so that its typical colour becomes the named one.
 
-    Saturation and value are scaled up where the typical colour is too pale or dark for the name. The shift and the
-    scales commute with a premultiplied alpha.
+    Saturation and value are scaled up where the typical colour is too pale or dark for the name.
     """
-    table = _turning_table(typical, target)
-    hsv = np.array(image.convert("HSV"))
-    for channel in range(3):
-        hsv[..., channel] = table[channel][hsv[..., channel]]
-    return Image.fromarray(hsv, "HSV").convert("RGB")
+    return image.convert("HSV").point(_turning_table(typical, target)).convert("RGB")
 
 
 @lru_cache(maxsize=4096)
-def _turning_table(typical: tuple[int, int, int], target: str) -> UInt8[np.ndarray, "3 256"]:
-    """What each hue, saturation and value becomes."""
+def _turning_table(typical: tuple[int, int, int], target: str) -> list[int]:
+    """What each hue, saturation and value becomes, 256 of each."""
     hue, saturation, value = typical
     richer = max(100, _LEAST_SATURATION * 100 // max(1, saturation))
     brighter = min(_BRIGHTER_AT_MOST, max(100, _LEAST_VALUE.get(target, 140) * 100 // max(1, value)))
-    levels = np.arange(256)
-    rows = [
-        (levels + TURNS[target] - hue) % 256,
-        np.minimum(255, levels * richer // 100),
-        np.minimum(255, levels * brighter // 100),
-    ]
-    return np.stack(rows).astype(np.uint8)
+    hues = [(level + TURNS[target] - hue) % 256 for level in range(256)]
+    return hues + [min(255, level * scale // 100) for scale in (richer, brighter) for level in range(256)]
 
 
-def _hsv(
+def to_hsv(
     rgb: UInt8[np.ndarray, "n 3"],
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
     """Hue in degrees, saturation and value in 0..255."""

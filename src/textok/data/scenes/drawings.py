@@ -2,7 +2,7 @@
 
 import io
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,19 @@ from PIL import Image
 
 from textok.data.files import fingerprint_files
 from textok.data.scenes.colours import colour_of
+from textok.data.scenes.tables import TABLES
 from textok.data.scenes.words import colour_words, parse_noun, without_colours
 
 SPLITS = ("train", "val", "test-drawing", "test-concept")
 FOLDER = Path("datasets") / "drawings-rgba"
-STYLES = {
-    "fluent-3d": ("glossy 3D", "emoji"), "fluent-flat": ("flat vector", "emoji"), "noto": ("softly shaded", "emoji"),
-    "noto-v1": ("rounded retro", "emoji"), "twemoji": ("simple flat-colored", "emoji"),
-    "emojione": ("crisp clean-edged", "emoji"), "fxemoji": ("bold cartoon", "emoji"),
-    "openclipart": ("clip art", "drawing"),
-}  # fmt: skip
+STYLES: dict[str, tuple[str, str]] = {name: (look, noun) for name, (look, noun) in TABLES["styles"].items()}
 """What the source sets look like: an adjective and a noun."""
 
 CACHE_BYTES = 256 << 20
 """Decoded pixels that one process keeps: all train drawings for scenes up to 64 px (244 MB), a quarter for larger."""
 
 _SIDE = 128
+_NOT_MIRRORED = frozenset(TABLES["not mirrored"])
 _LONGEST_PHRASE = 8  # words
 _LEAST_COVER = 6  # percent
 
@@ -82,15 +79,23 @@ class Drawing:
         return bool(self.turns) and not fixed
 
     @cached_property
+    def can_be_mirrored(self) -> bool:
+        """Whether left and right mean nothing in it, as they do in letters and flags."""
+        return not _NOT_MIRRORED & set(self.phrase.lower().replace("-", " ").split())
+
+    @cached_property
     def usable(self) -> bool:
         """Whether scenes use it: enough is opaque; its words are short, say what is seen, and no colour it has not."""
-        if (
-            self.cover < _LEAST_COVER
-            or self.phrase.startswith("a computer icon for")
-            or len(self.phrase.split()) > _LONGEST_PHRASE
-        ):
+        if self.cover < _LEAST_COVER or len(self.phrase.split()) > _LONGEST_PHRASE:
+            return False
+        if self.phrase.startswith("a computer icon for"):
             return False
         return bool(self.plain_phrase) or not self.colour or self.colour in colour_words(self.phrase)
+
+    @cached_property
+    def noun(self) -> str:
+        """The last word of what it is called: two drawings with the same one are called alike."""
+        return parse_noun(self.phrase).text.split()[-1].lower()
 
     @cached_property
     def own_words(self) -> tuple[str, str]:
@@ -119,12 +124,10 @@ class Drawings:
         if not self.path.is_file():
             raise FileNotFoundError(f"drawings: got {folder}, which lacks {self.path.name}; {ADVICE}")
         table = pq.read_table(self.path)
-        if "icon_key" not in table.column_names:
-            raise ValueError(
-                f"{self.path}: got columns {table.column_names}; expected those of datasets/build/measure.py"
-            )
+        if lacking := {"image", *_COLUMNS} - set(table.column_names):
+            raise ValueError(f"{self.path}: got no columns {sorted(lacking)}; build it with datasets/build")
         self._bytes = table["image"].combine_chunks()
-        self.rows = [_drawing(row) for row in table.drop_columns(["image"]).to_pylist()]
+        self.rows = [_drawing(row) for row in table.select(_COLUMNS).to_pylist()]
         self.fingerprint = fingerprint_files([self.path], len(self.rows))
         self._cache: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
         self._cached_bytes = 0
@@ -153,14 +156,11 @@ class Drawings:
     def image(self, place: int, side: int) -> Image.Image:
         """The drawing in premultiplied RGBA, at most ``side`` x ``side`` but not larger than half or all of 128."""
         least = _SIDE // 2 if side <= _SIDE // 2 else _SIDE
-        key = (place, least)
-        image = self._cache.get(key)
-        if image is None:
-            image = self._decode(place, least)
-            self._keep(key, image)
+        if (place, least) in self._cache:
+            self._cache.move_to_end((place, least))
         else:
-            self._cache.move_to_end(key)
-        return image
+            self._keep((place, least), self._decode(place, least))
+        return self._cache[place, least]
 
     def straight(self, place: int) -> Image.Image:
         """The drawing as stored, RGBA of 128 x 128."""
@@ -190,25 +190,18 @@ def drawings_folder(folder: str | None) -> Path:
     Raises:
         FileNotFoundError: when there is none; says where to get it.
     """
-    clone = Path(__file__).resolve().parents[4]
-    candidates = [Path(folder)] if folder else [FOLDER, clone / FOLDER]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
+    candidates = [Path(folder)] if folder else [FOLDER, Path(__file__).resolve().parents[4] / FOLDER]
+    if there := next(filter(Path.is_dir, candidates), None):
+        return there
     raise FileNotFoundError(f"drawings: got no folder {' or '.join(map(str, candidates))}; {ADVICE}")
 
 
+_COLUMNS = [column.name for column in fields(Drawing)]
+
+
 def _drawing(row: dict[str, Any]) -> Drawing:
-    names = ("key", "icon_key", "style", "concept", "phrase", "cover", "icon_caption", "icon_background")
-    return Drawing(
-        **{name: row[name] for name in names},
-        keywords=tuple(row["keywords"]),
-        colors=tuple((color["name"], color["percent"]) for color in row["colors"]),
-        hsv=(row["hsv"][0], row["hsv"][1], row["hsv"][2]),
-        turns=tuple(row["turns"]),
-    )
-
-
-def noun_of(drawing: Drawing) -> str:
-    """The last word of what a drawing is called, for telling whether two drawings are called alike."""
-    return parse_noun(drawing.phrase).text.split()[-1].lower()
+    row["colors"] = [(color["name"], color["percent"]) for color in row["colors"]]
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+    }
+    return Drawing(**values)

@@ -11,12 +11,14 @@ GRID = 512
 FILL = 92
 """Percent of its square that the longer side of a drawing takes."""
 
+BORDERS = (205, 307)
+"""Between them lies the center: 40 to 60 percent of the side."""
+
 Size = Literal["small", "medium", "large"]
 BackgroundKind = Literal["plain", "two-part", "gradient"]
 Direction = Literal["vertical", "horizontal"]
-
-_NEAR_EDGE, _FAR_EDGE = 205, 307
-"""Between them lies the center: 40 to 60 percent of the side."""
+Point = tuple[int, int]
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Thing:
     turn: str
     size: Size
     side: int
-    centers: tuple[tuple[int, int], ...]
+    centers: tuple[Point, ...]
     mirrored: bool
     arrangement: str = ""
 
@@ -57,16 +59,17 @@ class Thing:
         return len(self.centers)
 
     @property
-    def center(self) -> tuple[int, int]:
-        """The mean of its copies' centers."""
-        return mean_center(self.centers)
+    def center(self) -> Point:
+        """The mean of its copies' centers, rounded down."""
+        across, along = zip(*self.centers, strict=True)
+        return sum(across) // len(across), sum(along) // len(along)
 
     @property
     def place(self) -> str:
         """Where its center lies in a grid of three by three: "top left", "top", ..., "center", ..., "bottom right"."""
         x, y = self.center
-        across = "left" if x < _NEAR_EDGE else "right" if x > _FAR_EDGE else ""
-        along = "top" if y < _NEAR_EDGE else "bottom" if y > _FAR_EDGE else ""
+        across = "left" if x < BORDERS[0] else "right" if x > BORDERS[1] else ""
+        along = "top" if y < BORDERS[0] else "bottom" if y > BORDERS[1] else ""
         return f"{along} {across}".strip() or "center"
 
 
@@ -101,15 +104,15 @@ class Facts:
         """Drawings in the picture, copies included."""
         return sum(thing.count for thing in self.things)
 
+    def relations(self) -> dict[tuple[int, int], str]:
+        """How each thing lies to those before it, where it is clear; see :func:`relation`."""
+        pairs = [(a, b) for a in range(len(self.things)) for b in range(a)]
+        return {pair: name for pair in pairs if (name := relation(*(self.things[i] for i in pair)))}
+
     def to_json(self) -> str:
         """One line of JSON, with the places and counts by name."""
         named = [{**vars(thing), "count": thing.count, "place": thing.place} for thing in self.things]
-        relations = [
-            {"thing": a, "relation": r, "to": b}
-            for a in range(len(self.things))
-            for b in range(a)
-            if (r := relation(self.things[a], self.things[b]))
-        ]
+        relations = [{"thing": a, "relation": name, "to": b} for (a, b), name in self.relations().items()]
         return json.dumps({"things": named, "background": vars(self.background), "relations": relations})
 
     @classmethod
@@ -121,11 +124,10 @@ class Facts:
         """
         try:
             record = json.loads(text)
-            things = tuple(_thing(entry) for entry in record["things"])
-            background = Background(**{name: _tuples(value) for name, value in record["background"].items()})
+            things = tuple(Thing(**_fields(entry, without=("count", "place"))) for entry in record["things"])
+            return cls(things=things, background=Background(**_fields(record["background"])))
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"facts: got {text!r:.80}; expected the JSON of a scene ({error})") from error
-        return cls(things=things, background=background)
 
     def changed(self, number: int, **fields: Any) -> "Facts":
         """The same scene with fields of one thing replaced."""
@@ -137,37 +139,29 @@ class Facts:
 def relation(thing: Thing, other: Thing) -> str:
     """How ``thing`` lies to ``other``: "left of", "right of", "above", "below", "" or "in front of".
 
-    It is in front where it covers a part, if it is the one that is drawn later.
+    It is in front where it covers a part, if it is the one that is drawn later. Scattered copies lie on no side of
+    anything, a row only above or below it, a column only left or right of it.
     """
-    if thing.count == other.count == 1 and overlap(box(thing), box(other)) >= 10:
-        return "in front of"
+    if thing.count == other.count == 1:
+        one, two = square(thing.centers[0], thing.side), square(other.centers[0], other.side)
+        if overlap(one, two) >= 10:
+            return "in front of"
     (x, y), (u, v) = thing.center, other.center
     across, along = abs(x - u), abs(y - v)
     if max(across, along) < 80 or 10 * max(across, along) < 13 * min(across, along):
+        return ""
+    axes = {"scattered"} | ({"row"} if across > along else {"column"})
+    if axes & {thing.arrangement, other.arrangement}:
         return ""
     if across > along:
         return "left of" if x < u else "right of"
     return "above" if y < v else "below"
 
 
-Box = tuple[int, int, int, int]
-
-
-def box(thing: Thing, copy: int = 0) -> Box:
+def square(center: Point, side: int) -> Box:
     """Left, top, right, bottom of a copy's square, in 512ths; it may reach over the picture's edge."""
-    return square(thing.centers[copy], thing.side)
-
-
-def square(center: tuple[int, int], side: int) -> Box:
-    """The box of that center and side."""
     left, top = center[0] - side // 2, center[1] - side // 2
     return left, top, left + side, top + side
-
-
-def mean_center(centers: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The mean of some centers, rounded down."""
-    across, along = zip(*centers, strict=True)
-    return sum(across) // len(centers), sum(along) // len(centers)
 
 
 def overlap(one: Box, other: Box) -> int:
@@ -180,9 +174,8 @@ def overlap(one: Box, other: Box) -> int:
     return width * height * 100 // smaller
 
 
-def _thing(entry: dict[str, Any]) -> Thing:
-    derived = ("count", "place")
-    return Thing(**{name: _tuples(value) for name, value in entry.items() if name not in derived})
+def _fields(entry: dict[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    return {name: _tuples(value) for name, value in entry.items() if name not in without}
 
 
 def _tuples(value: Any) -> Any:

@@ -3,104 +3,64 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
 
-from textok.data.census import Census
 from textok.data.samples import RawSample
-from textok.data.scenes.drawings import drawings_folder
+from textok.data.scenes.drawings import Drawings, drawings_folder
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.source import SceneOptions, SceneSource
+from textok.data.scenes.source import Drawn, scene_picture
 
 FILE = "scenes-foreign.jsonl"
+_SPLITS = ("test-drawing", "test-concept")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForeignCaption:
-    """One line of the file.
-
-    Attributes:
-        split: of the scene, "test-drawing" or "test-concept".
-        index: of the scene, with seed 0.
-        facts: hash of its facts, so that the line is not read with another scene.
-        caption: what a person wrote.
-    """
-
-    split: str
-    index: int
-    facts: str
-    caption: str
-
-
-class ForeignSource:
-    """The foreign captions with their scenes.
+class ForeignSource(Drawn):
+    """The foreign captions with the facts of their scenes, of drawings of both test splits.
 
     Args:
-        options: only ``drawings`` counts; the file lies beside that folder.
+        folder: with the drawings, beside which the file lies; "" takes the clone's.
 
     Raises:
         FileNotFoundError: when the drawings or the file are not there.
-        ValueError: when the file was written for other scenes.
+        ValueError: for a malformed line, or one with a drawing that is not there.
     """
 
-    max_window = None
-
-    def __init__(self, options: SceneOptions) -> None:
-        folder = drawings_folder(options.drawings)
-        self.lines = read_foreign(folder.parent / FILE)
-        self._scenes = {
-            split: SceneSource(split, SceneOptions(drawings=options.drawings))
-            for split in sorted({line.split for line in self.lines})
-        }
-        self.shard_lengths = [len(self.lines)]
-        self.census, self.splits = Census(read=len(self.lines)), ()
-        text = "\n".join(line.caption + line.facts for line in self.lines)
-        self.fingerprint = f"scenes-foreign-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    def __len__(self) -> int:
-        return len(self.lines)
+    def __init__(self, folder: str = "") -> None:
+        drawings = drawings_folder(folder)
+        path = drawings.parent / FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; it lies in datasets/ of the repository")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        self._drawings = {split: Drawings(drawings, split) for split in _SPLITS}
+        self.lines = [
+            _read(line, f"{path}, line {number}", self._drawings)
+            for number, line in enumerate(lines, start=1)
+        ]
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        super().__init__("test", len(lines), f"scenes-foreign-2-{digest}")
 
     def read(self, index: int) -> RawSample:
-        """The scene at ``index`` with its foreign caption.
-
-        Raises:
-            ValueError: when the scene is not the one that the caption was written for.
-        """
-        line = self.lines[index]
-        sample = self._scenes[line.split].read(line.index)
-        digest = facts_digest(Facts.from_json(sample.facts))
-        if digest != line.facts:
-            raise ValueError(
-                f"{FILE}: line {index + 1} is for facts {line.facts}, but the scene has {digest}; use the drawings of "
-                "this version"
-            )
-        return replace(sample, captions=(line.caption,))
+        """The scene at ``index`` with its foreign caption, not drawn yet."""
+        split, caption, facts = self.lines[index]
+        return RawSample(
+            key=f"scene-foreign-{index:03d}",
+            shard=FILE,
+            image=scene_picture(facts, self._drawings[split]),
+            captions=(caption,),
+            facts=facts.to_json(),
+        )
 
     def captions(self) -> Iterator[str]:
         """The captions in order."""
-        return (line.caption for line in self.lines)
+        return (caption for _, caption, _ in self.lines)
 
 
-def read_foreign(path: Path) -> list[ForeignCaption]:
-    """The lines of the file.
-
-    Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: for a malformed line.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; it lies in datasets/ of the repository")
-    lines = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            lines.append(ForeignCaption(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: got {line!r:.60}; expected split, index, facts and caption"
-            ) from error
-    return lines
-
-
-def facts_digest(facts: Facts) -> str:
-    """A short hash of a scene's facts."""
-    return hashlib.sha256(facts.to_json().encode()).hexdigest()[:12]
+def _read(line: str, where: str, drawings: dict[str, Drawings]) -> tuple[str, str, Facts]:
+    try:
+        record = json.loads(line)
+        split, caption, facts = record["split"], str(record["caption"]), json.dumps(record["facts"])
+        scene, known = Facts.from_json(facts), drawings[split].places
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where}: got {line!r:.60}; expected a split, a caption and facts") from error
+    if lacking := [thing.drawing for thing in scene.things if thing.drawing not in known]:
+        raise ValueError(f"{where}: got drawing {lacking[0]!r}, expected one of {split}")
+    return split, caption, scene

@@ -24,7 +24,7 @@ def open_drawn(name: str, split: str | None) -> SceneSource | ForeignSource | Ic
     if kind != "scenes" and options != SceneOptions(drawings=options.drawings):
         raise ValueError(f"{name}: got {text!r}; expected drawings=FOLDER or nothing after {kind}")
     if kind == "scenes-foreign":
-        return ForeignSource(options)
+        return ForeignSource(options.drawings)
     if split not in SPLITS:
         raise ValueError(f"{name}: split is {split!r}; expected one of {', '.join(SPLITS)}")
     return SceneSource(split, options) if kind == "scenes" else IconSource(split, options.drawings)

@@ -1,4 +1,4 @@
-"""Drawing a scene's facts: premultiplied pixels over a background, in integers."""
+"""Drawing a scene's facts, or an icon, in Pillow's integer arithmetic."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -7,8 +7,10 @@ from PIL import Image
 from textok.data.scenes.colours import turn
 from textok.data.scenes.drawings import Drawings
 from textok.data.scenes.facts import GRID, Background, Facts, Thing
+from textok.data.scenes.tables import TABLES
 
 SMALLEST, LARGEST = 64, 512
+_ICON_SIDE = 128
 
 
 def draw_scene(facts: Facts, drawings: Drawings, size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -25,16 +27,12 @@ def draw_scene(facts: Facts, drawings: Drawings, size: int) -> UInt8[np.ndarray,
     check_scene_size(size)
     canvas = draw_background(facts.background, size)
     for thing in facts.things:
-        pixels = thing_pixels(thing, drawings, size)
+        picture, mask = draw_thing(thing, drawings, size)
+        half = picture.width // 2
         for x, y in thing.centers:
-            side = len(pixels)
-            _blend(
-                canvas,
-                pixels,
-                (x * size + GRID // 2) // GRID - side // 2,
-                (y * size + GRID // 2) // GRID - side // 2,
-            )
-    return canvas
+            corner = ((x * size + GRID // 2) // GRID - half, (y * size + GRID // 2) // GRID - half)
+            canvas.paste(picture, corner, mask)
+    return np.array(canvas)
 
 
 def check_scene_size(size: int) -> None:
@@ -43,39 +41,45 @@ def check_scene_size(size: int) -> None:
         raise ValueError(f"size: got {size}; expected {SMALLEST} to {LARGEST} pixels a side for scenes")
 
 
-def draw_background(background: Background, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The background alone."""
-    first, last = np.array(background.colours[0]), np.array(background.colours[-1])
-    steps = np.arange(size)
+def draw_background(background: Background, size: int) -> Image.Image:
+    """The background alone, RGB."""
+    first, last = background.colours[0], background.colours[-1]
     if background.kind == "gradient":
-        line = first + (last - first) * steps[:, None] // (size - 1)
-    else:
-        split = size if background.kind == "plain" else background.split * size // GRID
-        line = np.where(steps[:, None] < split, first, last)
-    line = line.astype(np.uint8)
-    canvas = np.empty((size, size, 3), np.uint8)
-    canvas[:] = line[:, None] if background.direction == "vertical" else line[None]
+        levels = [
+            a + (b - a) * step // (size - 1) for step in range(size) for a, b in zip(first, last, strict=True)
+        ]
+        shape = (1, size) if background.direction == "vertical" else (size, 1)
+        return Image.frombytes("RGB", shape, bytes(levels)).resize((size, size), Image.Resampling.NEAREST)
+    canvas = Image.new("RGB", (size, size), first)
+    if background.kind == "two-part":
+        split = background.split * size // GRID
+        left, top = (0, split) if background.direction == "vertical" else (split, 0)
+        canvas.paste(last, (left, top, size, size))
     return canvas
 
 
-def thing_pixels(thing: Thing, drawings: Drawings, size: int) -> UInt8[np.ndarray, "side side 4"]:
-    """One copy of a thing for a picture of ``size``, premultiplied RGBA."""
+def draw_thing(thing: Thing, drawings: Drawings, size: int) -> tuple[Image.Image, Image.Image]:
+    """One copy of a thing for a picture of ``size``: its colours and its opacity, to be pasted together.
+
+    As drawn it is premultiplied RGBA, which is its own mask; turned it is RGB, with a mask of its own.
+    """
     place = drawings.places[thing.drawing]
     side = max(4, (thing.side * size + GRID // 2) // GRID)
     image = drawings.image(place, side)
-    if image.size[0] != side:
+    if image.width != side:
         image = image.resize((side, side), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    if thing.turn:
-        turned = turn(Image.fromarray(pixels[..., :3]), drawings.rows[place].hsv, thing.turn)
-        pixels = np.dstack([np.minimum(np.asarray(turned), pixels[..., 3:]), pixels[..., 3]])
-    return pixels[:, ::-1] if thing.mirrored else pixels
+    if thing.mirrored:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if not thing.turn:
+        return image, image
+    straight = image.convert("RGBA")
+    return turn(straight.convert("RGB"), drawings.rows[place].hsv, thing.turn), straight
 
 
-def _blend(canvas: np.ndarray, pixels: np.ndarray, left: int, top: int) -> None:
-    """Lay premultiplied pixels over a part of the canvas; what reaches over its edge is cut."""
-    size, side = len(canvas), len(pixels)
-    rows, columns = slice(max(0, top), min(size, top + side)), slice(max(0, left), min(size, left + side))
-    part = pixels[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    under = canvas[rows, columns] * (255 - part[..., 3:]).astype(np.uint16) + 128
-    canvas[rows, columns] = part[..., :3] + ((under + (under >> 8)) >> 8).astype(np.uint8)
+def draw_icon(place: int, drawings: Drawings, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """A drawing in the middle of its own plain background, RGB: composed at 128 pixels as icons-128, then resized."""
+    background = tuple(TABLES["icon backgrounds"][drawings.rows[place].icon_background])
+    canvas = Image.new("RGB", (_ICON_SIDE, _ICON_SIDE), background)
+    image = drawings.straight(place)
+    canvas.paste(image, (0, 0), image)
+    return np.array(canvas if size == _ICON_SIDE else canvas.resize((size, size), Image.Resampling.LANCZOS))

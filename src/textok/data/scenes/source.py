@@ -1,7 +1,8 @@
-"""The sources ``scenes`` (composed pictures without end) and ``icons`` (each drawing alone on its background)."""
+"""Sources of pictures that are drawn: scenes without end, scenes with foreign captions, and icons."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +15,7 @@ from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
 from textok.data.scenes.drawings import Drawings, drawings_folder
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.icons import draw_icon
-from textok.data.scenes.picture import draw_scene
+from textok.data.scenes.picture import draw_icon, draw_scene
 from textok.data.scenes.stream import Stream
 
 LENGTHS = {"train": 10_000_000, "val": 500, "test-drawing": 1_000, "test-concept": 1_000}
@@ -70,38 +70,54 @@ class SceneOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenePicture:
-    """A scene that is drawn at the size that is asked for."""
+class Picture:
+    """A picture that is drawn at the size that is asked for.
 
-    facts: Facts
-    drawings: Drawings = field(repr=False)
+    Attributes:
+        kind: what it is, for messages.
+        pixels: draws it with so many pixels a side.
+    """
 
-    def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-        """RGB pixels.
-
-        Raises:
-            ValueError: unless ``size`` is a square of 64 to 512 pixels.
-        """
-        return _tensor(draw_scene(self.facts, self.drawings, _square(size, "scenes")))
-
-
-@dataclass(frozen=True, kw_only=True)
-class IconPicture:
-    """A drawing alone on its background."""
-
-    place: int
-    drawings: Drawings = field(repr=False)
+    kind: str
+    pixels: Callable[[int], np.ndarray] = field(repr=False)
 
     def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
         """RGB pixels.
 
         Raises:
-            ValueError: unless ``size`` is a square.
+            ValueError: unless ``size`` is a square; scenes have 64 to 512 pixels a side.
         """
-        return _tensor(draw_icon(self.drawings, self.place, _square(size, "icons")))
+        if size[0] != size[1]:
+            raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {self.kind}")
+        return torch.from_numpy(self.pixels(size[0])).permute(2, 0, 1).contiguous()
 
 
-class SceneSource:
+def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
+    """The picture of a scene."""
+    return Picture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
+
+
+class Drawn:
+    """What the sources below share.
+
+    Args:
+        split: which drawings they show.
+        count: how many samples there are.
+        fingerprint: of all that the samples depend on.
+    """
+
+    max_window: int | None = None
+    splits: tuple[str, ...] = ()
+
+    def __init__(self, split: str, count: int, fingerprint: str) -> None:
+        self.split, self.shard_lengths, self.census = split, [count], Census(read=count)
+        self.fingerprint = fingerprint
+
+    def __len__(self) -> int:
+        return self.shard_lengths[0]
+
+
+class SceneSource(Drawn):
     """Scenes of one split by number; each is a pure function of the seed, the split, the number and the drawings.
 
     Args:
@@ -114,25 +130,16 @@ class SceneSource:
     """
 
     def __init__(self, split: str, options: SceneOptions) -> None:
-        self.split, self.options = split, options
         self.drawings = Drawings(drawings_folder(options.drawings), split)
-        self._density: Density | None = as_density(options.density)
-        self.shard_lengths = [options.count or LENGTHS[split]]
+        count, settings = (
+            options.count or LENGTHS[split],
+            (options.density, options.seed, options.max_drawings),
+        )
+        fingerprint = "-".join(map(str, ["scenes-2", split, count, *settings, self.drawings.fingerprint]))
+        super().__init__(split, count, fingerprint)
+        self.options, self._density = options, as_density(options.density)
         # Scenes are independent draws: an endless epoch of train needs no other order.
         self.max_window = 0 if split == "train" and not options.count else None
-        self.census, self.splits = Census(read=len(self)), ()
-        parts = (
-            split,
-            len(self),
-            options.density,
-            options.seed,
-            options.max_drawings,
-            self.drawings.fingerprint,
-        )
-        self.fingerprint = "-".join(map(str, ("scenes-1", *parts)))
-
-    def __len__(self) -> int:
-        return self.shard_lengths[0]
 
     def facts(self, index: int) -> Facts:
         """What the scene at ``index`` shows."""
@@ -141,11 +148,15 @@ class SceneSource:
 
     def draw(self, index: int, size: int) -> UInt8[Tensor, "3 h w"]:
         """The picture at ``index``; raises ``ValueError`` for a size out of range."""
-        return _tensor(draw_scene(self.facts(index), self.drawings, size))
+        return scene_picture(self.facts(index), self.drawings).draw((size, size))
 
     def caption_stream(self, index: int) -> Stream:
         """The draws of the caption at ``index``."""
         return Stream("caption", self.options.seed, self.split, index)
+
+    def caption(self, index: int, facts: Facts, density: Density | None = None) -> str:
+        """The caption of the scene at ``index``; in the density of the options unless another is asked for."""
+        return write_caption(facts, self.caption_stream(index), density or self._density).text
 
     def read(self, index: int) -> RawSample:
         """The scene at ``index``, not drawn yet; its facts are JSON of :class:`~textok.data.scenes.facts.Facts`."""
@@ -153,40 +164,27 @@ class SceneSource:
         return RawSample(
             key=f"scene-{self.split}-{self.options.seed}-{index:08d}",
             shard=f"scenes/{self.split}",
-            image=ScenePicture(facts=facts, drawings=self.drawings),
-            captions=(write_caption(facts, self.caption_stream(index), self._density).text,),
+            image=scene_picture(facts, self.drawings),
+            captions=(self.caption(index, facts),),
             facts=facts.to_json(),
         )
 
     def captions(self) -> Iterator[str]:
         """The caption of every scene, one by one; ten million in train."""
-        for index in range(len(self)):
-            yield write_caption(self.facts(index), self.caption_stream(index), self._density).text
+        return (self.caption(index, self.facts(index)) for index in range(len(self)))
 
 
-class IconSource:
+class IconSource(Drawn):
     """The samples of icons-128, made from the drawings: the same keys, splits, order and captions.
 
     Args:
         split: train, val, test-drawing or test-concept.
         folder: with the drawings; "" takes the clone's.
-
-    Raises:
-        FileNotFoundError: when the drawings are not there; says where to get them.
-        ValueError: for an unknown split.
     """
-
-    max_window = None
 
     def __init__(self, split: str, folder: str = "") -> None:
         self.drawings = Drawings(drawings_folder(folder), split)
-        self.split = split
-        self.shard_lengths = [len(self.drawings)]
-        self.census, self.splits = Census(read=len(self.drawings)), ()
-        self.fingerprint = f"icons-1-{self.drawings.fingerprint}"
-
-    def __len__(self) -> int:
-        return len(self.drawings)
+        super().__init__(split, len(self.drawings.rows), f"icons-1-{self.drawings.fingerprint}")
 
     def read(self, index: int) -> RawSample:
         """The icon at ``index``, not drawn yet."""
@@ -194,21 +192,10 @@ class IconSource:
         return RawSample(
             key=drawing.icon_key,
             shard=f"icons/{self.split}",
-            image=IconPicture(place=index, drawings=self.drawings),
+            image=Picture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
             captions=(drawing.icon_caption,),
         )
 
     def captions(self) -> Iterator[str]:
         """The caption of every icon."""
-        for drawing in self.drawings.rows:
-            yield drawing.icon_caption
-
-
-def _tensor(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 h w"]:
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def _square(size: tuple[int, int], name: str) -> int:
-    if size[0] != size[1]:
-        raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {name}")
-    return size[0]
+        return (drawing.icon_caption for drawing in self.drawings.rows)

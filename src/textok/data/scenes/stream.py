@@ -1,7 +1,7 @@
 """Random numbers that are the same on every machine and under every Python: integers only, no global state."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Stream:
             place -= weight
         raise AssertionError("the weights are positive")
 
-    def shuffled(self, items: Sequence[T]) -> list[T]:
+    def shuffled(self, items: Iterable[T]) -> list[T]:
         """The items in random order (Fisher-Yates)."""
         mixed = list(items)
         for last in range(len(mixed) - 1, 0, -1):

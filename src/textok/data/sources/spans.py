@@ -99,13 +99,13 @@ class SpanSource:
         """
         key, shard = self._keys[index].decode(), self._shard_names[self._shards[index]]
         try:
-            captions, label = self._texts(index)
+            captions, label, facts = self._texts(index)
             if index in self._problems:
                 raise RecordError(self._problems[index])
             image = self._part(index, "image") or b""
         except RecordError as error:
             raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
-        return RawSample(key=key, shard=shard, image=image, captions=captions, label=label)
+        return RawSample(key=key, shard=shard, image=image, captions=captions, label=label, facts=facts)
 
     def keys(self) -> Iterator[str]:
         """The key of every sample, in order."""
@@ -115,7 +115,7 @@ class SpanSource:
         """Every caption of every sample, in order; samples whose texts are unreadable are passed over."""
         for index in range(len(self)):
             try:
-                captions, _ = self._texts(index)
+                captions, _, _ = self._texts(index)
             except RecordError:
                 continue
             yield from captions
@@ -124,7 +124,7 @@ class SpanSource:
         span = Span(*self._spans[index, PARTS.index(name)].tolist())
         return None if span.file < 0 else self._store.read(span, limit=_LIMITS[name])
 
-    def _texts(self, index: int) -> tuple[tuple[str, ...], int | None]:
+    def _texts(self, index: int) -> tuple[tuple[str, ...], int | None, str]:
         stored, text, number = (self._part(index, name) for name in PARTS[1:])
         record: dict[str, Any] = {} if stored is None else parse_record(stored)
         try:
@@ -132,6 +132,11 @@ class SpanSource:
                 record.setdefault("text", decode_text(text))
             if number is not None and number.strip().isdigit():
                 record.setdefault("cls", int(number))
-            return read_captions(record, self._fields.caption), read_label(record, self._fields.label)
+            facts = json.dumps(record["facts"]) if "facts" in record else ""
+            return (
+                read_captions(record, self._fields.caption),
+                read_label(record, self._fields.label),
+                facts,
+            )
         except TextError as error:
             raise RecordError(str(error)) from error

@@ -1,0 +1,168 @@
+"""Where the drawings of a scene lie: its area is divided among them, so that none has to be tried twice."""
+
+from dataclasses import dataclass
+
+from textok.data.scenes.facts import BORDERS, GRID, Box, Point, Size, overlap, square
+from textok.data.scenes.stream import Stream
+
+SIDES: dict[Size, tuple[int, int]] = {"large": (286, 390), "medium": (180, 246), "small": (92, 150)}
+_SIZES: dict[int, dict[Size, int]] = {
+    1: {"small": 15, "medium": 30, "large": 55},
+    2: {"small": 20, "medium": 45, "large": 35},
+    3: {"small": 35, "medium": 50, "large": 15},
+}
+_CROWDED: dict[Size, int] = {"small": 60, "medium": 40}
+_CLEAR = 12
+"""No center lies so near to a border between left, center and right: a place is never a close call."""
+_TRIES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """Where one thing lies with all its copies; see :class:`~textok.data.scenes.facts.Thing`."""
+
+    size: Size
+    side: int
+    centers: tuple[Point, ...]
+    arrangement: str = ""
+
+
+def lay_out(stream: Stream, counts: list[int]) -> list[Spot]:
+    """Spots for things with so many copies each, at most one of them with several; six copies in all at most."""
+    arrangement = "" if max(counts) == 1 else stream.weighted({"row": 45, "column": 20, "scattered": 35})
+    if arrangement == "scattered":
+        return _scatter(stream, counts)
+    sizes = [stream.weighted(_SIZES.get(sum(counts), _CROWDED)) for _ in counts]
+    order = stream.shuffled(range(len(counts)))
+    area = (0, 0, GRID, GRID)
+    spots: dict[int, Spot] = {}
+    if arrangement:
+        group = counts.index(max(counts))
+        order.remove(group)
+        spots[group], area = _line(stream, sizes[group], counts[group], arrangement, has_others=bool(order))
+    areas = _divide(stream, area, [SIDES[sizes[i]][0] for i in order])
+    spots |= {i: _alone(stream, sizes[i], part) for i, part in zip(order, areas, strict=True)}
+    laid = [spots[i] for i in range(len(counts))]
+    return _overlapped(stream, laid) if len(order) > 1 and stream.chance(30) else laid
+
+
+def _scatter(stream: Stream, counts: list[int]) -> list[Spot]:
+    """Each copy in a cell of its own of a grid over the whole picture."""
+    cells = 2 if sum(counts) <= 4 and stream.chance(50) else 3
+    cell = GRID // cells
+    free = iter(stream.shuffled([(x, y) for x in range(cells) for y in range(cells)]))
+    spots = []
+    for count in counts:
+        size, side = _fitting(stream, stream.weighted(_CROWDED), cell)
+        corners = [next(free) for _ in range(count)]
+        centers = [
+            (
+                _within(stream, x * cell, x * cell + cell, side),
+                _within(stream, y * cell, y * cell + cell, side),
+            )
+            for x, y in corners
+        ]
+        arrangement = "scattered" if count > 1 else ""
+        spots.append(Spot(size=size, side=side, centers=tuple(centers), arrangement=arrangement))
+    return spots
+
+
+def _line(
+    stream: Stream, wanted: Size, count: int, arrangement: str, *, has_others: bool
+) -> tuple[Spot, Box]:
+    """Copies in a row or a column from edge to edge, and the rest of the picture."""
+    size, side = _fitting(stream, wanted, GRID * 16 // (17 * count - 1))
+    step = side + side // 16
+    thickness = stream.between(side, GRID - 2 * SIDES["small"][0]) if has_others else GRID
+    at_start = stream.chance(50)
+    low, high = (0, thickness) if at_start else (GRID - thickness, GRID)
+    across = _within(stream, low, high, side)
+    middle = _within(stream, 0, GRID, side + (count - 1) * step)
+    line = [middle + (2 * i - count + 1) * step // 2 for i in range(count)]
+    is_row = arrangement == "row"
+    centers = tuple((along, across) if is_row else (across, along) for along in line)
+    start, end = (thickness, GRID) if at_start else (0, GRID - thickness)
+    rest = (0, start, GRID, end) if is_row else (start, 0, end, GRID)
+    return Spot(size=size, side=side, centers=centers, arrangement=arrangement), rest
+
+
+def _divide(stream: Stream, area: Box, needs: list[int]) -> list[Box]:
+    """The area cut into one part for each need, in proportion and mostly across its longer side."""
+    if len(needs) < 2:
+        return [area] * len(needs)
+    half = len(needs) // 2
+    share = stream.between(-8, 8) + 100 * sum(needs[:half]) // sum(needs)
+    left, top, right, bottom = area
+    width, height = right - left, bottom - top
+    if stream.chance(50) if 2 * abs(width - height) < width else width > height:
+        cut = left + width * share // 100
+        first, second = (left, top, cut, bottom), (cut, top, right, bottom)
+    else:
+        cut = top + height * share // 100
+        first, second = (left, top, right, cut), (left, cut, right, bottom)
+    return _divide(stream, first, needs[:half]) + _divide(stream, second, needs[half:])
+
+
+def _alone(stream: Stream, wanted: Size, area: Box) -> Spot:
+    left, top, right, bottom = area
+    size, side = _fitting(stream, wanted, min(right - left, bottom - top))
+    center = (_within(stream, left, right, side), _within(stream, top, bottom, side))
+    return Spot(size=size, side=side, centers=(center,))
+
+
+def _fitting(stream: Stream, wanted: Size, room: int) -> tuple[Size, int]:
+    """The largest size up to the wanted one that has room, and a side of it."""
+    smaller = list(SIDES)[list(SIDES).index(wanted) :]
+    size = next((size for size in smaller if SIDES[size][0] <= room), smaller[-1])
+    low, high = SIDES[size]
+    return size, stream.between(low, max(low, min(high, room)))
+
+
+def _within(stream: Stream, low: int, high: int, length: int) -> int:
+    """The center of something so long between two edges; it may reach a little over those of the picture."""
+    low = low + length // 2 - (length // 24 if low == 0 else 0)
+    high = high - length // 2 + (length // 24 if high == GRID else 0)
+    center = stream.between(low, high) if low < high else (low + high) // 2
+    for border in BORDERS:
+        if abs(center - border) < _CLEAR:
+            ends = [end for end in (border - _CLEAR, border + _CLEAR) if low <= end <= high]
+            return ends[0] if ends else border + (_CLEAR if border < center else -_CLEAR)
+    return center
+
+
+def _overlapped(stream: Stream, spots: list[Spot]) -> list[Spot]:
+    """One single drawing moved over another, which it covers by 12 to 40 percent, where there is room for that."""
+    singles = [i for i, spot in enumerate(spots) if len(spot.centers) == 1]
+    for _ in range(_TRIES):
+        moved, other = stream.shuffled(singles)[:2]
+        center = _beside(stream, spots[moved].side, spots[other])
+        box = square(center, spots[moved].side)
+        boxes = {
+            (i, c): square(c, spot.side) for i, spot in enumerate(spots) for c in spot.centers if i != moved
+        }
+        shares = {i: overlap(box, boxes[i, c]) for i, c in boxes}
+        covered = shares.pop(other)
+        if 12 <= covered <= 40 and not any(shares.values()) and _is_clear(center, spots[moved].side):
+            one = spots[moved]
+            spots[moved] = Spot(size=one.size, side=one.side, centers=(center,))
+            break
+    return spots
+
+
+def _beside(stream: Stream, side: int, other: Spot) -> Point:
+    """A center from which a square covers a part of the other."""
+    [(x, y)] = other.centers
+    smaller = min(side, other.side)
+    apart = (side + other.side) // 2 - smaller * stream.between(15, 45) // 100
+    slide = abs(side - other.side) // 2 + smaller // 8
+    apart, slide = apart if stream.chance(50) else -apart, stream.between(-slide, slide)
+    return (x + apart, y + slide) if stream.chance(50) else (x + slide, y + apart)
+
+
+def _is_clear(center: Point, side: int) -> bool:
+    """Whether a drawing lies within the picture and not near a border between two places."""
+    least = side // 2 - side // 24
+    return all(
+        least <= value <= GRID - least and all(abs(value - border) >= _CLEAR for border in BORDERS)
+        for value in center
+    )
