@@ -5,20 +5,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from textok.evaluation.generation import GenerationScores
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2, Enlarged
-from textok.evaluation.reconstruction import ReconstructionScores
-from textok.evaluation.results import Result, read_result, write_result
+from textok.evaluation.results import Result, Scores, read_result, write_result
 from textok.training.run_folder import environment, steps_of
 
 FEATURE_SIDE = 128
 SCORES_FILE = "scores.json"
 
 
-def scores_in(
-    path: Path, settings: Mapping[str, Any], evaluate: Callable[[], ReconstructionScores | GenerationScores]
-) -> Result:
+def scores_in(path: Path, settings: Mapping[str, Any], evaluate: Callable[[], Scores]) -> Result:
     """The scores in a file if they were computed with these settings; else computed now and written there."""
     if path.is_file() and (result := read_result(path)).settings == settings:
         return result

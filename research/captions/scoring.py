@@ -11,8 +11,7 @@ from research.scoring import SCORES_FILE, scores_in
 from textok.evaluation.caption_variants import VARIANTS
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.reconstruction import ReconstructionScores
-from textok.evaluation.results import Result
+from textok.evaluation.results import Result, Scores
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import inference_dtype
@@ -89,18 +88,15 @@ def _evaluator(model: TexTok, device: str) -> Evaluator:
     )
 
 
-def _score_sets(evaluator: Evaluator, test: Test, *, variants: bool) -> ReconstructionScores:
+def _score_sets(evaluator: Evaluator, test: Test, *, variants: bool) -> Scores:
     scores = [_score(evaluator, s, limit=test.limit, variants=variants) for s in test.sets]
-    return ReconstructionScores(
+    return Scores(
         rows=[row for one in scores for row in one.rows],
         per_image=[row for one in scores for row in one.per_image],
-        latents=[],
     )
 
 
-def _score(
-    evaluator: Evaluator, test_set: TestSet, *, limit: int | None, variants: bool
-) -> ReconstructionScores:
+def _score(evaluator: Evaluator, test_set: TestSet, *, limit: int | None, variants: bool) -> Scores:
     """All budgets: under right captions, and if asked under failing ones; without any for an arm without text."""
     config = evaluator.model.config
     pictures = CaptionedPictures.open(

@@ -17,9 +17,8 @@ from research.tables import curve, markdown, mean_curve, relative_gain
 from textok.data import DataConfig
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader
-from textok.evaluation.generation import GenerationScores
-from textok.evaluation.results import Result
-from textok.evaluation.sampled import FEATURE_BATCH, GeneratorEvaluator, SampledCell
+from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
+from textok.evaluation.results import Result, Scores
 from textok.models.bottleneck import FSQConfig, VQConfig
 from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGIT, MaskGITConfig
@@ -225,7 +224,7 @@ def scores_of(arm: GenerationArm, out: Path, setting: GenerationSetting) -> Resu
 
 def _score(
     pipeline: Pipeline, reader: FeatureReader, arm: GenerationArm, setting: GenerationSetting
-) -> GenerationScores:
+) -> Scores:
     side = pipeline.tokenizer.model.config.image_size
     pictures = CaptionedPictures.open(setting.data, split=setting.test, side=side, limit=setting.limit)
     reference = reader.read(pictures.batches(FEATURE_BATCH), judged=True)

@@ -64,16 +64,16 @@ def test_pictures_of_one_kind_score_like_the_floor_and_others_do_not(network) ->
 
 def test_the_floor_is_between_real_pictures_that_share_none() -> None:
     real, made = features(drawn(60, seed=0)), features(drawn(20, seed=1, shift=1.0))
-    floor = frechet_floor(made, real, generator=torch.Generator().manual_seed(0))
+    floor = frechet_floor(made, real, name="fd", generator=torch.Generator().manual_seed(0))
     order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     others = FeatureStatistics.of(real.pooled[order[20:]])
     by_hand = [
         frechet_distance(others, FeatureStatistics.of(x)) for x in (real.pooled[order[:20]], made.pooled)
     ]
-    assert floor is not None and floor.count == 20
-    assert [floor.real, floor.samples] == pytest.approx(by_hand, rel=1e-9)
+    assert floor["count_floor"] == 20
+    assert [floor["fd_floor"], floor["fd_beside_floor"]] == pytest.approx(by_hand, rel=1e-9)
     few = features(drawn(20, seed=0))
-    assert frechet_floor(few, few, generator=torch.Generator()) is None
+    assert frechet_floor(few, few, name="fd", generator=torch.Generator()) == {}
 
 
 @pytest.mark.slow

@@ -49,5 +49,5 @@ def test_equals_distances_in_one_piece(monkeypatch):
 
 
 def test_more_neighbours_than_vectors_are_refused():
-    with pytest.raises(ValueError, match="3 real and 9 made"):
+    with pytest.raises(ValueError, match="precision and recall"):
         precision_recall(cloud(3, 0), cloud(9, 1))

@@ -17,8 +17,13 @@ from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metric_names import meaning
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.picture_sets import PictureSet, open_pictures, read_captions_file
-from textok.evaluation.reference import NEED_PICTURES, Reference
+from textok.evaluation.picture_sets import (
+    NEED_PICTURES,
+    PictureSet,
+    Reference,
+    open_pictures,
+    read_captions_file,
+)
 from textok.evaluation.results import Row, write_result
 from textok.training.run_folder import environment
 
@@ -70,22 +75,32 @@ def evaluate_generation(
     check_size(size)
     check_needs(absent=train is None, by="train", train_split=train_split)
     check_files(out=out, write_samples=write_samples, write_statistics=write_statistics)
-    _check_captions(captions, no_semantics=no_semantics)
-    _check_single_process()
+    check_single_process()
+    if captions is not None and no_semantics:
+        raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
     texts = None if captions is None else read_captions_file(captions)
-    drawn = open_pictures(samples, size=size, captions=texts)
-    real = _open_reference(reference, reference_split, drawn.size, train=train)
-    trained_on = open_pictures(train, split=train_split, size=drawn.size) if train else None
-    generation.check_count(len(drawn))
-    judged = drawn.captioned and not no_semantics
-    torch_device = open_device(device, float64=True)
-    reader = FeatureReader.load(network.load(torch_device), semantics=judged, device=torch_device)
+    generated = open_pictures(samples, size=size, captions=texts)
+    real = Reference.open(reference, split=reference_split, size=generated.size, train=train)
+    if real.pictures is None:
+        note(f"{reference}: holds mean and covariance only; left out: {NEED_PICTURES}")
+    trained_on = open_pictures(train, split=train_split, size=generated.size) if train else None
+    generation.check_count(len(generated))
+    judged = generated.captioned and not no_semantics
+    reader = network.reader(open_device(device, float64=True), semantics=judged)
     statistics = _stored_statistics(real, reader.network)
-    features = read_pictures(reader, drawn, batch_size=batch_size, judged=judged)
-    _write_adm(drawn, features, samples=write_samples, statistics=write_statistics)
+    features = read_pictures(reader, generated, batch_size=batch_size, judged=judged)
+    if write_samples is not None:
+        batches = [batch.images for batch in generated.batches(WRITE_BATCH)]
+        adm.write_samples(write_samples, torch.cat(batches))
+    if write_statistics is not None:
+        adm.write_statistics(write_statistics, features.statistics)
+    real_features = (
+        read_pictures(reader, real.pictures, batch_size=batch_size) if real.pictures else statistics
+    )
+    assert real_features is not None
     scores = generation.evaluate_generation(
         features,
-        _real_features(reader, real, batch_size=batch_size),
+        real_features,
         split=reference_split or Path(reference.rstrip("/")).stem,
         reader=reader,
         statistics=statistics,
@@ -93,11 +108,11 @@ def evaluate_generation(
         seed=seed,
     )
     settings = reader.settings | {
-        "samples": drawn.settings,
+        "samples": generated.settings,
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
         "train": None if trained_on is None else trained_on.settings,
-        "size": list(drawn.size),
+        "size": list(generated.size),
         "seed": seed,
     }
     if out is not None:
@@ -113,51 +128,8 @@ def read_pictures(
         return reader.read(pictures.batches(batch_size), judged=judged, progress=bar.update)
 
 
-def _open_reference(name: str, split: str | None, size: tuple[int, int], *, train: str | None) -> Reference:
-    reference = Reference.open(name, split=split, size=size)
-    reference.check_copying(train)
-    if reference.pictures is None:
-        note(f"{name}: holds mean and covariance only; left out: {NEED_PICTURES}")
-    return reference
-
-
-def _stored_statistics(reference: Reference, network: FeatureNetwork) -> FeatureStatistics | None:
-    """The file's own mean and covariance, where they are of this network's features."""
-    statistics = reference.statistics
-    if statistics is None or reference.fits(network):
-        return statistics
-    note(
-        f"{reference.name}, mu: got {statistics.dim} channels, and {network.name} has {network.dim}: "
-        "the Fréchet distance is taken to the pictures of the file"
-    )
-    return None
-
-
-def _real_features(
-    reader: FeatureReader, reference: Reference, *, batch_size: int
-) -> PictureFeatures | FeatureStatistics:
-    if reference.pictures is not None:
-        return read_pictures(reader, reference.pictures, batch_size=batch_size)
-    assert reference.statistics is not None
-    return reference.statistics
-
-
-def _write_adm(
-    pictures: PictureSet, features: PictureFeatures, *, samples: Path | None, statistics: Path | None
-) -> None:
-    """The files for published evaluators, where they are asked for."""
-    if samples is not None:
-        adm.write_samples(samples, torch.cat([batch.images for batch in pictures.batches(WRITE_BATCH)]))
-    if statistics is not None:
-        adm.write_statistics(statistics, features.statistics)
-
-
-def _check_captions(captions: Path | None, *, no_semantics: bool) -> None:
-    if captions is not None and no_semantics:
-        raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
-
-
-def _check_single_process() -> None:
+def check_single_process() -> None:
+    """Check that the command was not started by ``torchrun``."""
     if place().count > 1:
         raise ValueError(f"processes: got {place().count}, expected one; start it without torchrun")
 
@@ -170,3 +142,15 @@ def generation_table(row: Row) -> str:
         for name, value in row.items()
     ]
     return text_table(cells, heads=["score", "value", "what it is"])
+
+
+def _stored_statistics(reference: Reference, network: FeatureNetwork) -> FeatureStatistics | None:
+    """The file's own mean and covariance, where they are of this network's features."""
+    statistics = reference.statistics
+    if statistics is None or reference.fits(network):
+        return statistics
+    note(
+        f"{reference.name}, mu: got {statistics.dim} channels, and {network.name} has {network.dim}: "
+        "the Fréchet distance is taken to the pictures of the file"
+    )
+    return None

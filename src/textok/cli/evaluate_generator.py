@@ -1,31 +1,28 @@
 """``textok evaluate generator``: pictures for held-out captions, and all scores of them."""
 
 import json as json_format
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_budgets, check_files, check_needs, check_seed
-from textok.cli.distributed import open_device, place
-from textok.cli.evaluate_generation import read_pictures
+from textok.cli.distributed import open_device
+from textok.cli.evaluate_generation import check_single_process, read_pictures
 from textok.cli.tables import score_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.display import Progress
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import FeatureReader
+from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
 from textok.evaluation.metrics.paired import MIN_FRECHET
-from textok.evaluation.picture_sets import PictureSet, open_pictures
+from textok.evaluation.picture_sets import open_pictures
 from textok.evaluation.results import write_result
-from textok.evaluation.sampled import GeneratorEvaluator, SampledCell
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.precision import Precision
 from textok.sampling.flow import Guidance
 from textok.training.run_folder import environment
 
-FEATURE_BATCH = 32
 HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
 
 
@@ -76,20 +73,22 @@ def evaluate_generator(
     check_seed(seed)
     check_needs(absent=train is None, by="train", train_split=train_split)
     check_files(out=out)
+    check_single_process()
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
-    if place().count > 1:
-        raise ValueError("evaluate generator: runs as one process; start it without torchrun")
     torch_device = open_device(device, float64=True)
     pipeline = _open_pipeline(
         model, tokenizer=tokenizer, device=torch_device, precision=precision, steps=steps
     )
-    cells = _cells(budgets, scales, max_tokens=pipeline.generator.config.num_latents)
+    longest = pipeline.generator.config.num_latents
+    usual = {max(1, longest // 4), max(1, longest // 2), longest}
+    chosen = check_budgets(budgets or sorted(usual), max_tokens=longest)
+    cells = [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
     side = pipeline.tokenizer.model.config.image_size
     held_out = open_pictures(data, split=split, size=(side, side))
     if not held_out.captioned:
-        raise ValueError(f"{data}: no picture has a caption; expected captions to draw pictures for")
+        raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
     trained_on = open_pictures(train, split=train_split, size=(side, side)) if train else None
-    reader = FeatureReader.load(network.load(torch_device), semantics=True, device=torch_device)
+    reader = network.reader(torch_device, semantics=True)
     evaluator = GeneratorEvaluator(
         pipeline=pipeline,
         reader=reader,
@@ -98,12 +97,23 @@ def evaluate_generator(
         batch_size=batch_size,
         seed=seed,
     )
-    prompts = _prompts(held_out, limit=limit)
+    prompts = CaptionedPictures.open(data, split=split, name=split or Path(data).name, side=side)
+    prompts = prompts if limit is None else prompts.spread(limit)
     with Progress(len(prompts) * len(cells), unit="image", title="samples") as bar:
         scores = evaluator.score(prompts, cells, progress=bar.update)
     if out is not None:
-        settings = reader.settings | _settings(pipeline, cells, reference=held_out, train=trained_on)
-        settings |= {"seed": seed, "limit": limit}
+        settings = reader.settings | {
+            "model": pipeline.model_id,
+            "precision": str(pipeline.dtype),
+            "tokenizer": pipeline.tokenizer.model_id,
+            "sampling": pipeline.defaults.record(pipeline.generator),
+            "budgets": chosen,
+            "guidance": sorted(scales),
+            "reference": held_out.settings,
+            "train": None if trained_on is None else trained_on.settings,
+            "seed": seed,
+            "limit": limit,
+        }
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
@@ -116,37 +126,8 @@ def _open_pipeline(
     pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, dtype=precision)
     if pipeline.generator.config.condition.kind != "text":
         raise ValueError(
-            f"{model}: is conditioned on classes; expected a generator of pictures from captions"
+            f"model: got {model}, which is conditioned on classes, expected a generator of pictures from captions"
         )
     if steps is not None:
         pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     return pipeline
-
-
-def _cells(budgets: Sequence[int], scales: Sequence[float], *, max_tokens: int) -> list[SampledCell]:
-    """Every budget with every guidance scale."""
-    usual = sorted({max(1, max_tokens // 4), max(1, max_tokens // 2), max_tokens})
-    chosen = check_budgets(budgets or usual, max_tokens=max_tokens)
-    return [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
-
-
-def _prompts(held_out: PictureSet, *, limit: int | None) -> CaptionedPictures:
-    split = held_out.split or Path(held_out.name).name
-    pictures = CaptionedPictures.open(held_out.name, split=held_out.split, name=split, side=held_out.size[0])
-    return pictures if limit is None else pictures.spread(limit)
-
-
-def _settings(
-    pipeline: Pipeline, cells: Sequence[SampledCell], *, reference: PictureSet, train: PictureSet | None
-) -> dict[str, Any]:
-    """The generator and the pictures, for a result file."""
-    return {
-        "model": pipeline.model_id,
-        "precision": str(pipeline.dtype),
-        "tokenizer": pipeline.tokenizer.model_id,
-        "sampling": pipeline.defaults.record(pipeline.generator),
-        "budgets": sorted({cell.num_tokens for cell in cells}),
-        "guidance": sorted({cell.guidance for cell in cells}),
-        "reference": reference.settings,
-        "train": None if train is None else train.settings,
-    }

@@ -16,6 +16,8 @@ from textok.data.subset import spread
 from textok.display import with_progress
 from textok.evaluation import networks
 from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.features import FeatureReader
+from textok.evaluation.metrics.semantics import load_semantics
 from textok.evaluation.networks import FeatureNetwork
 
 
@@ -35,6 +37,12 @@ class NetworkChoice:
         except ImportError as error:  # an extra that is not installed is no bug
             raise ValueError(f"network {self.network}: {error}") from error
         return network.to(device)
+
+    def reader(self, device: torch.device, *, semantics: bool) -> FeatureReader:
+        """The network with the judges of captions, where asked."""
+        network = self.load(device)
+        judges = load_semantics(network, device) if semantics else None
+        return FeatureReader(network=network, semantics=judges, device=device)
 
 
 DEFAULT_NETWORK = NetworkChoice()

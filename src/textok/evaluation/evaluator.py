@@ -24,9 +24,9 @@ from textok.evaluation.reconstruction import (
     BUDGETS,
     MetricAccumulator,
     Reconstructions,
-    ReconstructionScores,
     check_budgets,
 )
+from textok.evaluation.results import Scores
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
@@ -102,7 +102,7 @@ class Evaluator:
         rank: int = 0,
         world_size: int = 1,
         progress: Callable[[int], object] | None = None,
-    ) -> ReconstructionScores:
+    ) -> Scores:
         """Every metric of a picture set, by caption condition and budget.
 
         Args:

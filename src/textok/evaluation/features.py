@@ -1,7 +1,7 @@
 """Features of whole picture sets: pictures stream through the networks, one vector per picture is kept."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from textok.data.samples import Batch
 from textok.evaluation.metrics.frechet import FeatureStatistics
-from textok.evaluation.metrics.semantics import Semantics, load_semantics
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.picture_values import PictureValues
 from textok.evaluation.protocol import protocol
 
 
@@ -57,14 +58,6 @@ class FeatureReader:
     semantics: Semantics | None = None
     device: torch.device | str = "cpu"
 
-    @classmethod
-    def load(
-        cls, network: FeatureNetwork, *, semantics: bool, device: torch.device | str = "cpu"
-    ) -> "FeatureReader":
-        """Load the judges of captions where asked; ``network`` is on the device already."""
-        judges = load_semantics(network, device) if semantics else None
-        return cls(network=network, semantics=judges, device=device)
-
     @property
     def settings(self) -> dict[str, Any]:
         """What the numbers depend on besides the pictures."""
@@ -89,41 +82,35 @@ class FeatureReader:
         """
         keys: list[str] = []
         captions: list[str] = []
-        parts: list[ImageFeatures] = []
-        meanings: list[ImageFeatures] = []
+        values = PictureValues()
         for batch in batches:
-            images = batch.images.to(self.device)
+            images, indices = batch.images.to(self.device), torch.arange(len(batch)) + len(keys)
             features = self.network(images)
-            parts.append(_in_main_memory(features))
+            columns = _columns("", features)
             if judged and self.semantics is not None:
                 meaning = self.semantics.features(images, known=features, by=self.network)
-                meanings.append(_in_main_memory(meaning))
+                columns |= _columns("meaning_", meaning)
+            values.add(indices, columns)
             keys += batch.keys
             captions += batch.captions
             if progress is not None:
                 progress(len(batch))
-        if not parts:
+        if not keys:
             raise ValueError("features: got no picture, expected at least 1")
-        whole = _joined(parts)
+        columns = values.in_order()
+        meaning = None
+        if "meaning_pooled" in columns:
+            meaning = ImageFeatures(columns["meaning_pooled"], logits=columns.get("meaning_logits"))
         return PictureFeatures(
             keys=tuple(keys),
             captions=tuple(captions),
-            pooled=whole.pooled,
-            logits=whole.logits,
-            meaning=_joined(meanings) if meanings else None,
+            pooled=columns["pooled"],
+            logits=columns.get("logits"),
+            meaning=meaning,
         )
 
 
-def _in_main_memory(features: ImageFeatures) -> ImageFeatures:
-    """Without the feature maps, which would fill the memory."""
-    logits = None if features.logits is None else features.logits.float().cpu()
-    return ImageFeatures(pooled=features.pooled.float().cpu(), logits=logits)
-
-
-def _joined(parts: Sequence[ImageFeatures]) -> ImageFeatures:
-    logits = [part.logits for part in parts if part.logits is not None]
-    return replace(
-        parts[0],
-        pooled=torch.cat([part.pooled for part in parts]),
-        logits=torch.cat(logits) if len(logits) == len(parts) else None,
-    )
+def _columns(prefix: str, features: ImageFeatures) -> dict[str, Tensor]:
+    """What is kept of a batch: not the feature maps, which would fill the memory."""
+    columns = {f"{prefix}pooled": features.pooled.float()}
+    return columns if features.logits is None else columns | {f"{prefix}logits": features.logits.float()}

@@ -1,9 +1,14 @@
 """How good generated pictures are: distances to real ones, quality and coverage, captions, and copying."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
+from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.inception_score import inception_score
@@ -19,7 +24,8 @@ from textok.evaluation.networks import (
     kernel_distance_name,
 )
 from textok.evaluation.picture_values import means
-from textok.evaluation.results import Row
+from textok.evaluation.results import Row, Scores
+from textok.pipeline.generation import Pipeline
 
 NEIGHBOURS = 3
 """Neighbours that reach out the regions of precision and recall, as published."""
@@ -27,18 +33,77 @@ NEIGHBOURS = 3
 INCEPTION_SPLITS = 10
 """Runs of pictures that the Inception score is averaged over, as published."""
 
+FEATURE_BATCH = 32
+
+
+class SampledCell(NamedTuple):
+    """One way to sample: a number of tokens and a scale of classifier-free guidance."""
+
+    num_tokens: int
+    guidance: float
+
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationScores:
-    """Scores of a set of generated pictures.
+class GeneratorEvaluator:
+    """A generator with everything that scores its samples.
 
     Attributes:
-        rows: one row per set.
-        per_image: one row per picture: its caption scores and nearest training picture.
+        pipeline: a text-conditional generator.
+        reader: the networks that read the samples.
+        reference: features of the held-out pictures, among them those whose captions are drawn.
+        train: features of the training pictures, for the copying check, or None.
+        batch_size: number of pictures in a batch of samples.
+        seed: of the noise and of what the scores draw.
     """
 
-    rows: list[Row]
-    per_image: list[Row]
+    pipeline: Pipeline
+    reader: FeatureReader
+    reference: PictureFeatures
+    train: PictureFeatures | None = None
+    batch_size: int = 16
+    seed: int = 0
+
+    def score(
+        self,
+        pictures: CaptionedPictures,
+        cells: Sequence[SampledCell],
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> Scores:
+        """One row per budget and guidance scale: one picture for each caption, from the same noise.
+
+        Args:
+            pictures: held-out pictures; their captions are the prompts.
+            cells: ways to sample.
+            progress: is called after every cell with its number of pictures.
+        """
+        total = Scores()
+        for cell in cells:
+            batches = pictures.with_images(self._sample(pictures, cell)).batches(FEATURE_BATCH)
+            scores = evaluate_generation(
+                self.reader.read(batches, judged=True),
+                self.reference,
+                split=pictures.split,
+                reader=self.reader,
+                train=self.train,
+                seed=self.seed,
+            )
+            where: Row = {"split": pictures.split, "budget": cell.num_tokens, "guidance": cell.guidance}
+            total.rows.extend(where | row for row in scores.rows)
+            total.per_image.extend(where | row for row in scores.per_image)
+            if progress is not None:
+                progress(len(pictures))
+        return total
+
+    def _sample(self, pictures: CaptionedPictures, cell: SampledCell) -> UInt8[Tensor, "n 3 h w"]:
+        return self.pipeline(
+            list(pictures.captions),
+            num_tokens=cell.num_tokens,
+            guidance=cell.guidance,
+            generator=torch.Generator().manual_seed(self.seed),
+            batch_size=self.batch_size,
+            output="uint8",
+        )
 
 
 def evaluate_generation(
@@ -50,14 +115,14 @@ def evaluate_generation(
     statistics: FeatureStatistics | None = None,
     train: PictureFeatures | None = None,
     seed: int = 0,
-) -> GenerationScores:
-    """Score generated pictures.
+) -> Scores:
+    """Score generated pictures: one row for the set, and one per picture with its caption scores and nearest picture.
 
     Args:
         samples: features of the generated pictures.
         reference: features of real pictures, which should not be the training ones; or only their mean and
             covariance, which the Fréchet distance alone can be computed from.
-        split: what the reference is called in the row.
+        split: name of the reference in the row.
         reader: the networks that computed the features; their names are in the metrics' names.
         statistics: mean and covariance that the Fréchet distance is taken to instead of those of ``reference``;
             published files hold those of more pictures.
@@ -82,7 +147,7 @@ def evaluate_generation(
     row |= _inception_score(samples, network, seed=seed)
     if reader.semantics is not None and any(samples.captions):
         row |= _caption_metrics(samples, reader.semantics, per_image)
-    return GenerationScores(rows=[row], per_image=per_image)
+    return Scores(rows=[row], per_image=per_image)
 
 
 def check_count(count: int) -> None:
@@ -95,49 +160,24 @@ def check_count(count: int) -> None:
         raise ValueError(f"generation: got {count} pictures, expected at least {MIN_FRECHET}")
 
 
-def _inception_score(samples: PictureFeatures, network: FeatureNetwork, *, seed: int) -> Row:
-    count, logits = len(samples), samples.logits
-    if logits is None or network.name != "inception_2015" or count < INCEPTION_SPLITS:
-        return {}
-    # Samples are often stored class by class; the score is a mean over parts that should be alike.
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    mean, std = inception_score(logits[order], splits=INCEPTION_SPLITS)
-    return {inception_score_name(network): mean, f"{inception_score_name(network)}_std": std}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Floor:
-    """Fréchet distances to the same real pictures, from equally many others.
-
-    Attributes:
-        count: how many of each.
-        real: what other real pictures score: the best to hope for.
-        samples: what as many samples score.
-    """
-
-    count: int
-    real: float
-    samples: float
-
-
 def frechet_floor(
-    samples: PictureFeatures, reference: PictureFeatures, *, generator: torch.Generator
-) -> Floor | None:
-    """What real pictures score against the others, and as many samples against those same others.
+    samples: PictureFeatures, reference: PictureFeatures, *, name: str, generator: torch.Generator
+) -> Row:
+    """The score of real pictures against the others (floor), and of as many samples against those same others.
 
-    As many are drawn as there are samples, at most half of the reference; None below ``MIN_FRECHET``.
+    As many are drawn as there are samples, at most half of the reference; nothing below ``MIN_FRECHET``.
     """
     count = min(len(samples), len(reference) // 2)
     if count < MIN_FRECHET:
-        return None
+        return {}
     order = torch.randperm(len(reference), generator=generator)
     some, others = reference.pooled[order[:count]], FeatureStatistics.of(reference.pooled[order[count:]])
     drawn = samples.pooled[torch.randperm(len(samples), generator=generator)[:count]]
-    return Floor(
-        count=count,
-        real=frechet_distance(others, FeatureStatistics.of(some)),
-        samples=frechet_distance(others, FeatureStatistics.of(drawn)),
-    )
+    return {
+        f"{name}_beside_floor": frechet_distance(others, FeatureStatistics.of(drawn)),
+        f"{name}_floor": frechet_distance(others, FeatureStatistics.of(some)),
+        "count_floor": count,
+    }
 
 
 def _set_metrics(
@@ -146,25 +186,27 @@ def _set_metrics(
     """The floor, and the metrics that need the vectors of both sides."""
     generator = torch.Generator().manual_seed(seed)
     name, kernel = distance_name(network), kernel_distance_name(network)
-    row: Row = {}
-    if (floor := frechet_floor(samples, reference, generator=generator)) is not None:
-        row |= {
-            f"{name}_beside_floor": floor.samples,
-            f"{name}_floor": floor.real,
-            "count_floor": floor.count,
-        }
+    row = frechet_floor(samples, reference, name=name, generator=generator)
     smaller = min(len(samples), len(reference))
     if MIN_PCA <= smaller < samples.pooled.shape[1]:
-        directions = f"{name}_pca{PCA_COMPONENTS}"
-        row[directions] = frechet_distance_pca(
-            reference.statistics, samples.statistics, components=PCA_COMPONENTS
-        )
+        sides = (reference.statistics, samples.statistics)
+        row[f"{name}_pca{PCA_COMPONENTS}"] = frechet_distance_pca(*sides, components=PCA_COMPONENTS)
     if smaller > NEIGHBOURS:
         distance = kernel_distance(reference.pooled, samples.pooled, generator=generator)
         row |= {kernel: distance.value, f"{kernel}_standard_error": distance.standard_error}
-        shares = precision_recall(reference.pooled, samples.pooled, neighbours=NEIGHBOURS)
-        row |= {f"precision_{network.name}": shares.precision, f"recall_{network.name}": shares.recall}
+        precision, recall = precision_recall(reference.pooled, samples.pooled, neighbours=NEIGHBOURS)
+        row |= {f"precision_{network.name}": precision, f"recall_{network.name}": recall}
     return row
+
+
+def _inception_score(samples: PictureFeatures, network: FeatureNetwork, *, seed: int) -> Row:
+    count, logits, name = len(samples), samples.logits, inception_score_name(network)
+    if logits is None or network.name != "inception_2015" or count < INCEPTION_SPLITS:
+        return {}
+    # Samples are often stored class by class; the score is a mean over parts that should be alike.
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    mean, std = inception_score(logits[order], splits=INCEPTION_SPLITS)
+    return {name: mean, f"{name}_std": std}
 
 
 def _copying(
@@ -183,8 +225,7 @@ def _caption_metrics(samples: PictureFeatures, semantics: Semantics, per_image: 
         raise ValueError(
             "generation: got features that were read without the judges of captions, expected them with"
         )
-    judge = semantics.judge(samples.captions)
-    columns = judge.measure(torch.arange(len(samples)), samples.meaning)
+    columns = semantics.judge(samples.captions).measure(torch.arange(len(samples)), samples.meaning)
     for index, picture in enumerate(per_image):
         picture |= {name: float(column[index]) for name, column in columns.items()}
     row: Row = {"count_captioned": sum(map(bool, samples.captions))}

@@ -1,4 +1,4 @@
-"""Sets of pictures to judge as sets: any source, or an ADM ``.npz`` of samples."""
+"""Sets of pictures that are scored as sets, generated or real: any source, or an ADM ``.npz``."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +23,8 @@ from textok.data.caption_files import first_captions
 from textok.data.files import fingerprint_files
 from textok.data.images import DRAWN_SIZE, stored_size
 from textok.evaluation.adm import read_adm
+from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.networks import FeatureNetwork
 
 MAX_CAPTION_BYTES = 256 << 20
 
@@ -36,16 +38,16 @@ class PictureSet:
 
     Attributes:
         name: the source, or the file.
-        split: part of the source.
         size: height and width that every picture is resized and cropped to.
         stored: the source, or the pictures themselves of an ``.npz``.
+        split: part of the source.
         captions: captions to take instead of those of the source.
     """
 
     name: str
-    split: str | None
     size: tuple[int, int]
     stored: Source | UInt8[Tensor, "n 3 h w"]
+    split: str | None = None
     captions: Captions | None = None
 
     def __post_init__(self) -> None:
@@ -130,19 +132,78 @@ def open_pictures(
     pictures = read_adm(name).pictures
     if pictures is None:
         raise ValueError(f"{name}: got mean and covariance only, expected pictures (arr_0)")
-    return of_pictures(name, pictures, size=size, captions=captions)
-
-
-def of_pictures(
-    name: str,
-    pictures: UInt8[Tensor, "n 3 h w"],
-    *,
-    size: tuple[int, int] | None = None,
-    captions: Captions | None = None,
-) -> PictureSet:
-    """The pictures of the file ``name``, at their own size when it is None."""
     height, width = pictures.shape[2:]
-    return PictureSet(name=name, split=None, size=size or (height, width), stored=pictures, captions=captions)
+    return PictureSet(name=name, size=size or (height, width), stored=pictures, captions=captions)
+
+
+NEED_PICTURES = (
+    "kernel distance, precision, recall, the Fréchet distance along principal directions and floors, "
+    "and the copying check"
+)
+"""Metrics that mean and covariance alone do not give."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The real pictures that generated ones are compared with; at least one of ``pictures`` and ``statistics``.
+
+    Attributes:
+        name: the source, or the file.
+        pictures: None where a file has only their statistics.
+        statistics: mean and covariance that a file holds, maybe of more pictures than it holds.
+    """
+
+    name: str
+    pictures: PictureSet | None
+    statistics: FeatureStatistics | None = None
+
+    @classmethod
+    def open(
+        cls, name: str, *, split: str | None, size: tuple[int, int], train: str | None = None
+    ) -> "Reference":
+        """Open a source, or an ADM ``.npz`` of pictures, statistics or both; raises as ``open_pictures``.
+
+        ``train`` are the training pictures of the copying check, which needs a reference with pictures.
+        """
+        if not name.endswith(".npz") or split is not None:
+            return cls(name=name, pictures=open_pictures(name, split=split, size=size))
+        file = read_adm(name)
+        if file.pictures is not None:
+            pictures = PictureSet(name=name, size=size, stored=file.pictures)
+            return cls(name=name, pictures=pictures, statistics=file.statistics)
+        if train is not None:
+            raise ValueError(
+                f"train: got {train}, but {name} holds mean and covariance only, and the copying check compares with "
+                "real pictures; give a reference with pictures, or leave train out"
+            )
+        return cls(name=name, pictures=None, statistics=file.statistics)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Which pictures these are, for a result file."""
+        if self.pictures is not None:
+            return self.pictures.settings
+        return {
+            "data": self.name,
+            "fingerprint": fingerprint_files([Path(self.name)], 0),
+            "holds": "mean and covariance only",
+            "left_out": NEED_PICTURES,
+        }
+
+    def fits(self, network: FeatureNetwork) -> bool:
+        """Whether the file's own mean and covariance can be of this network's features.
+
+        Raises:
+            ValueError: when they cannot and there are no pictures.
+        """
+        if self.statistics is None or self.statistics.dim == network.dim:
+            return self.statistics is not None
+        if self.pictures is None:
+            raise ValueError(
+                f"{self.name}, mu: got {self.statistics.dim} channels, expected the {network.dim} of {network.name}; "
+                "choose the network that the statistics are of by the option network"
+            )
+        return False
 
 
 def read_captions_file(file: Path) -> Captions:

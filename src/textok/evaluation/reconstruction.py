@@ -19,7 +19,7 @@ from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.metrics.semantics import CaptionJudge
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.evaluation.picture_values import PictureValues, means
-from textok.evaluation.results import ChannelRow, Row
+from textok.evaluation.results import ChannelRow, Row, Scores
 from textok.models.tokenizer import Encoding
 
 BUDGETS = (2, 4, 8, 16, 32)
@@ -49,22 +49,6 @@ def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> None:
         raise ValueError(
             f"budgets: got {tuple(budgets)}, expected numbers from 1 to the model's {max_tokens} tokens"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReconstructionScores:
-    """The scores of one picture set.
-
-    Attributes:
-        rows: one row per caption condition and budget: split, captions, budget, count and the metrics by name.
-        per_image: one row per picture, caption condition and budget: split, key, captions, budget and the
-            metrics that single pictures have (for bootstrap intervals).
-        latents: one row per caption condition: split, captions, and lists of the mean and std of every channel.
-    """
-
-    rows: list[Row]
-    per_image: list[Row]
-    latents: list[ChannelRow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +127,9 @@ class MetricAccumulator:
         for values in (self.originals, *self.encodings.values(), *self.cells.values()):
             values.gather()
 
-    def scores(self, pictures: CaptionedPictures) -> ReconstructionScores:
+    def scores(self, pictures: CaptionedPictures) -> Scores:
         """The metrics of the whole set."""
-        scores = ReconstructionScores(rows=[], per_image=[], latents=[])
+        scores = Scores()
         for caption, values in self.encodings.items():
             encodings = values.in_order()
             where: Row = {"split": pictures.split, "captions": caption}

@@ -31,21 +31,31 @@ Cell = tuple[str | int | float | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """A result file.
+class Scores:
+    """The scores of picture sets.
+
+    Attributes:
+        rows: one row per split, caption condition and budget: these, count, and the metrics by name.
+        per_image: one row per picture and cell, with its ``key`` and the metrics that single pictures have (for
+            bootstrap intervals); may be empty.
+        latents: one row per split and caption condition: mean and std of every channel of a tokenizer's latents.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    per_image: list[Row] = field(default_factory=list)
+    latents: list[ChannelRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Scores):
+    """A result file: scores, what they depend on, and what made them.
 
     Attributes:
         settings: data, split, crop, resize filter, uint8 rule, feature network, sample count, seed, model id.
-        rows: one a split, caption condition and budget.
-        per_image: one a picture and cell, with its ``key``; empty when the file has none.
-        latents: one a split and caption condition: mean and std of every channel of a tokenizer's latents.
         made_by: command, versions and machine.
     """
 
     settings: dict[str, Any]
-    rows: list[Row]
-    per_image: list[Row] = field(default_factory=list)
-    latents: list[ChannelRow] = field(default_factory=list)
     made_by: dict[str, Any] = field(default_factory=dict)
 
 
@@ -59,7 +69,7 @@ def write_result(
     *,
     settings: Mapping[str, Any],
     rows: Sequence[Row],
-    per_image: Sequence[Row] | None = None,
+    per_image: Sequence[Row] = (),
     latents: Sequence[ChannelRow] = (),
     made_by: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -78,7 +88,7 @@ def write_result(
     ]
     if latents:
         parts.append(f'"latents": {_lines(latents)}')
-    if per_image is not None:
+    if per_image:
         pictures, columns = _pack(per_image)
         parts.append(f'"per_image": {{\n"pictures": {_json(pictures)},\n"columns": {_lines(columns)}\n}}')
     write_text(path, "{\n" + ",\n".join(parts) + "\n}\n")

@@ -1,22 +1,17 @@
-"""Precision and recall of made pictures against real ones, by nearest neighbours in feature space."""
+"""Precision and recall of generated pictures against real ones, by nearest neighbours in feature space."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-_ROWS = 512
-"""Rows of a distance matrix computed at a time: 50,000 vectors then need 0.2 GB."""
+_ROWS = 512  # rows of a distance matrix computed at a time: 50,000 vectors then need 0.2 GB
 
 
-@dataclass(frozen=True, kw_only=True)
-class PrecisionRecall:
-    """Two shares from 0 to 1.
-
-    Attributes:
-        precision: share of made pictures inside the region of the real ones: quality.
-        recall: share of real pictures inside the region of the made ones: coverage.
+class PrecisionRecall(NamedTuple):
+    """Shares from 0 to 1: of generated pictures inside the region of the real ones (quality), and of real pictures
+    inside the region of the generated ones (coverage).
     """
 
     precision: float
@@ -24,7 +19,7 @@ class PrecisionRecall:
 
 
 def precision_recall(
-    real: Float[Tensor, "n d"], made: Float[Tensor, "m d"], *, neighbours: int = 3
+    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], *, neighbours: int = 3
 ) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, section 2).
 
@@ -34,14 +29,13 @@ def precision_recall(
     Raises:
         ValueError: when a set has no more vectors than ``neighbours``.
     """
-    if not 1 <= neighbours < min(len(real), len(made)):
+    if not 1 <= neighbours < min(len(real), len(generated)):
         raise ValueError(
-            f"precision and recall: got {len(real)} real and {len(made)} made vectors with {neighbours} "
-            "neighbours; expected at least 1 neighbour and more vectors than that in either set"
+            f"precision and recall: got {len(real)} real and {len(generated)} generated vectors with {neighbours} "
+            "neighbours, expected at least 1 neighbour and more vectors than that in either set"
         )
-    return PrecisionRecall(
-        precision=_share_inside(made, real, neighbours), recall=_share_inside(real, made, neighbours)
-    )
+    precision = _share_inside(generated, real, neighbours)
+    return PrecisionRecall(precision, _share_inside(real, generated, neighbours))
 
 
 def _share_inside(queries: Float[Tensor, "n d"], centres: Float[Tensor, "m d"], neighbours: int) -> float:
@@ -53,9 +47,9 @@ def _share_inside(queries: Float[Tensor, "n d"], centres: Float[Tensor, "m d"], 
 
 def _squared_radii(vectors: Float64[Tensor, "n d"], neighbours: int) -> Float64[Tensor, "n"]:
     radii = []
-    for places in torch.arange(len(vectors), device=vectors.device).split(_ROWS):
-        distances = _squared_distances(vectors[places], vectors)
-        distances.scatter_(1, places[:, None], torch.inf)  # a vector is not its own neighbour
+    for indices in torch.arange(len(vectors), device=vectors.device).split(_ROWS):
+        distances = _squared_distances(vectors[indices], vectors)
+        distances.scatter_(1, indices[:, None], torch.inf)  # a vector is not its own neighbour
         radii.append(distances.topk(neighbours, dim=1, largest=False).values[:, -1])
     return torch.cat(radii)
 
