@@ -31,3 +31,13 @@ def test_a_bar_cannot_be_read(shown: bool, monkeypatch: pytest.MonkeyPatch) -> N
         progress.update(2)
         progress.remark("done")
         assert not hasattr(progress, "n") and not hasattr(progress, "total")
+
+
+@pytest.mark.parametrize(("setting", "silent"), [("1", True), ("0", False), ("", False)])
+def test_the_environment_silences_bars(
+    setting: str, silent: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", setting)
+    with Progress(2, unit="image") as progress:
+        progress.update(2)
+    assert (capsys.readouterr().err == "") is silent

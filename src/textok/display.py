@@ -1,5 +1,6 @@
 """What a terminal shows: names and captions that cannot command it, and progress that nothing can depend on."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -38,9 +39,11 @@ class Progress:
     def __init__(
         self, total: int | None, *, unit: str, title: str = "", done: int = 0, shown: bool = True
     ) -> None:
-        self._bar = tqdm(
-            total=total, unit=unit, desc=printable(title) or None, initial=done, disable=not shown
-        )
+        hidden = not shown or os.environ.get("TQDM_DISABLE", "") not in (
+            "",
+            "0",
+        )  # tqdm reads it by default only
+        self._bar = tqdm(total=total, unit=unit, desc=printable(title) or None, initial=done, disable=hidden)
 
     def update(self, count: int = 1) -> None:
         """So much more is done."""
