@@ -192,6 +192,7 @@ def test_calibration_meets_the_mean(seed: int, mean: float, lower: bool, share: 
     )  # one picture's step is (HIGH - LOW) / 200 at most, but for shares
 
 
+@pytest.mark.slow
 def test_other_pictures_of_the_kind_meet_the_mean_within_the_stated_error() -> None:
     bounds = Bounds(low=LOW, high=HIGH, overflow=HIGH)
     misses = []

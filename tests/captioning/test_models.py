@@ -168,6 +168,7 @@ def real_server(tmp_path) -> Iterator[str]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_real_server_with_a_real_model_gives_each_picture_a_verdict(
     chat_model, real_server, pictures, caption, tmp_path
 ):

@@ -160,6 +160,7 @@ def test_alternative_text_is_cleaned_or_rejected(tmp_path, caption):
     assert reasons == {"b": "too short", "c": "wrong language"}
 
 
+@pytest.mark.slow
 def test_captions_that_contradict_the_folder_are_rejected(tmp_path, caption):
     for folder, name in (("apples", "a"), ("violins", "b")):
         (tmp_path / "web" / folder).mkdir(parents=True)

@@ -27,6 +27,7 @@ def keys(path: Path) -> list[str]:
 @pytest.mark.parametrize(
     "faults", ["429", "429-after,429-date", "500,503", "cut,half", "json,html,null", "empty", "late"]
 )
+@pytest.mark.slow
 def test_each_picture_gets_its_caption_whatever_the_server_does(faults, pictures, serve, caption, tmp_path):
     log = tmp_path / "log"
     url = serve("--faults", faults, "--share", "0.4", "--log", str(log))
@@ -39,6 +40,7 @@ def test_each_picture_gets_its_caption_whatever_the_server_does(faults, pictures
     assert "captions: 24" in out
 
 
+@pytest.mark.slow
 def test_requests_that_hang_end_at_the_time_limit_and_are_sent_again(pictures, serve, caption, tmp_path):
     url = serve("--faults", "hang", "--share", "0.3")
     code, _, err = caption(pictures(12), *OPTIONS, "--base-url", url, "--timeout", "0.5", "--retries", "20")
@@ -219,6 +221,7 @@ def test_the_rest_is_estimated_from_a_few_without_asking(pictures, serve, captio
     assert (rest["captions"], rest["tokens_in"], rest["cost"]) == (24, 24 * 84, pytest.approx(24 * 0.084))
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_goes_on_and_asks_about_no_finished_picture(pictures, serve, tmp_path):
     folder, log, out = pictures(160), tmp_path / "log", tmp_path / "out"
     url = serve("--latency", "0.05", "--faults", "500,cut", "--share", "0.1", "--log", str(log))
@@ -250,6 +253,7 @@ def keys_so_far(out: Path) -> list[str]:
     return [row["key"] for row in rows_so_far(out)]
 
 
+@pytest.mark.slow
 def test_an_interrupt_waits_for_the_answers_under_way(pictures, serve, tmp_path):
     log, out = tmp_path / "log", tmp_path / "out"
     url = serve("--latency", "0.1", "--log", str(log))
@@ -266,6 +270,7 @@ def test_an_interrupt_waits_for_the_answers_under_way(pictures, serve, tmp_path)
     assert (out / "captions.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_folder_is_refused(pictures, serve, caption, tmp_path):
     folder, url = pictures(200), serve("--latency", "0.2")
     command = [sys.executable, "-m", "textok.cli", "caption", str(folder), "--out", str(tmp_path / "out"), *OPTIONS,

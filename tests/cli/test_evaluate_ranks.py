@@ -96,5 +96,6 @@ def test_generated_pictures_are_judged_by_one_process(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert main(["evaluate", "generation", words[4], "--reference", words[4]]) == 2
+    pictures = words[words.index("--data") + 1]
+    assert main(["evaluate", "generation", pictures, "--reference", pictures]) == 2
     assert "processes: got 2" in capsys.readouterr().err

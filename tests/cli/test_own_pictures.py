@@ -215,6 +215,7 @@ def test_a_run_in_its_own_pictures_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert "out: got" in capsys.readouterr().err and not (tmp_path / "own" / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_shorter_run_scales_and_a_run_is_extended(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

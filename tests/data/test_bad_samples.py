@@ -30,6 +30,7 @@ def test_stop_reaches_the_caller_from_a_worker(make_tars):
         next(TrainLoader(config(make_tars(12, broken=(8,)), workers=1), batch_size=12))
 
 
+@pytest.mark.slow
 def test_skip_replaces_counts_and_lists(make_tars):
     loader = TrainLoader(skipping(make_tars(12, broken=(3, 8))), batch_size=6, seed=2)
     batches = [next(loader) for _ in range(6)]

@@ -210,6 +210,7 @@ def test_bad_configurations_are_named(change: dict[str, float], key: str) -> Non
         FlowDecoderConfig(**change)
 
 
+@pytest.mark.slow
 def test_it_learns_to_draw_one_picture() -> None:
     torch.manual_seed(0)
     model = tiny_model(AEConfig(latent_dim=4), decoder=FLOW, placement="none").train()

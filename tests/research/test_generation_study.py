@@ -77,6 +77,7 @@ def test_codes_get_a_maskgit_of_the_same_size(tmp_path: Path) -> None:
     assert model_for(base.model, other) == replace(fsq, num_codes=135, base=15)
 
 
+@pytest.mark.slow
 def test_a_discrete_tokenizer_in_the_study(small: GeneratorRun, drawings: Path, tmp_path: Path) -> None:
     tiny_model(FSQConfig(), num_latents=32).save_pretrained(tmp_path / "weights", name="fsq")
     setting = GenerationSetting(data=str(drawings), limit=16)
@@ -88,6 +89,7 @@ def test_a_discrete_tokenizer_in_the_study(small: GeneratorRun, drawings: Path, 
     assert "| generator-fsq | 32 | 3 |" in (out / "tables.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_study_over_two_sittings(
     small: GeneratorRun,
     tokenizers: dict[str, str],

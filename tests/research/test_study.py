@@ -93,6 +93,7 @@ def small_features(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("small_features")
+@pytest.mark.slow
 def test_a_study_over_two_sittings(base: TokenizerRun, tmp_path: Path) -> None:
     settings = SETTINGS
     study_captions(base, tmp_path, tables=("placement",), only=("both-seed0",), **settings)

@@ -77,6 +77,7 @@ def test_facts_are_left_out_at_random(scenes):
     assert 0.85 < share < 0.97
 
 
+@pytest.mark.slow
 def test_phrasings_vary(scenes):
     facts = next(f for f in scenes if len(f.things) == 2)
     assert len({write_caption(facts, Stream("test", i), "short").text for i in range(50)}) > 15

@@ -217,6 +217,7 @@ def test_a_folder_of_other_scenes_is_left_alone(tmp_path, capsys):
     assert "out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_counted_split_is_a_set_like_any_other():
     counted = open_source("scenes:count=12", "train")
     loader = TrainLoader(config(source="scenes:count=12", split="train"), batch_size=4)
