@@ -2,18 +2,18 @@
 
 import json as json_format
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_seed
 from textok.cli.tables import shown, text_table
-
-if TYPE_CHECKING:
-    from textok.evaluation.comparison import Compared
-
+from textok.evaluation.comparison import Compared, compare, differing_settings
+from textok.evaluation.metric_names import meaning
+from textok.evaluation.results import read_result
+from textok.writing import finite, write_json
 
 HEADS = ("split", "captions", "tokens", "guidance")
 """What the fields of a cell are called in the table."""
@@ -41,15 +41,11 @@ def evaluate_compare(
         out: write the comparison there as JSON.
         json: print it as JSON instead of a table.
     """
-    from textok.evaluation.comparison import compare, differing_settings
-    from textok.evaluation.results import read_result
-    from textok.writing import finite, write_json
-
     check_at_least(100, draws=draws)
     check_seed(seed)
     check_files(out=out)
     first, second = read_result(a), read_result(b)
-    found = compare(first, second, seed=seed, draws=draws)
+    compared = compare(first, second, seed=seed, draws=draws)
     differing = differing_settings(first, second)
     report = {
         "a": str(a),
@@ -57,60 +53,39 @@ def evaluate_compare(
         "seed": seed,
         "draws": draws,
         "differing_settings": differing,
-        "rows": [row.row() for row in found],
+        "rows": [row.row() for row in compared],
     }
     if out is not None:
         write_json(out, report)
-    print(
-        json_format.dumps(finite(report))
-        if json
-        else comparison_table(found, differing, names=(a.stem, b.stem))
-    )
+    table = comparison_table(compared, differing, names=(a.stem, b.stem))
+    print(json_format.dumps(finite(report)) if json else table)
 
 
 def comparison_table(
-    found: Sequence["Compared"], differing: Sequence[str], *, names: tuple[str, str] = ("A", "B")
+    compared: Sequence[Compared], differing: Sequence[str], *, names: tuple[str, str]
 ) -> str:
-    """A block a metric, a line a cell; a star where the interval leaves out zero."""
-    told = [place for place in range(len(HEADS)) if any(row.cell[place] is not None for row in found)]
-    heads = [*(HEADS[place] for place in told), "count", "A", "B", "gain", "95 % interval"]
+    """One block per metric with one line per cell; a star where the interval leaves out zero."""
+    fields = [i for i in range(len(HEADS)) if any(row.cell[i] is not None for row in compared)]
+    heads = [*(HEADS[i] for i in fields), "count", "A", "B", "gain", "95 % interval"]
     blocks = [f"A: {names[0]}\nB: {names[1]}"]
-    for metric, rows in _by_metric(found).items():
-        cells = [
-            [*_cell(row, told), shown(row.a), shown(row.b), _share(row.gain), _interval(row)] for row in rows
-        ]
-        blocks.append(f"{metric} ({_better(metric)})\n{text_table(cells, heads=heads)}")
+    for metric in dict.fromkeys(row.metric for row in compared):
+        cells = [_cells(row, fields) for row in compared if row.metric == metric]
+        blocks.append(f"{metric} ({meaning(metric).advice})\n{text_table(cells, heads=heads)}")
     blocks.append("gain: relative to A, positive where B is better; *: the interval leaves out 0")
     if differing:
         blocks.append("Settings that differ:\n" + "\n".join(f"  {line}" for line in differing))
     return "\n\n".join(blocks)
 
 
-def _cell(row: "Compared", told: Sequence[int]) -> list[str]:
-    parts = [row.cell[place] for place in told]
-    return [*("-" if part is None else str(part) for part in parts), str(row.count)]
+def _cells(row: Compared, fields: Sequence[int]) -> list[str]:
+    interval = "-"
+    if row.interval is not None:
+        low, high = map(_percent, row.interval.gain)
+        interval = f"{low} to {high}{' *' if row.settled else ''}"
+    where = ["-" if row.cell[i] is None else str(row.cell[i]) for i in fields]
+    return [*where, str(row.count), shown(row.a), shown(row.b), _percent(row.gain), interval]
 
 
-def _by_metric(found: Sequence["Compared"]) -> Mapping[str, list["Compared"]]:
-    metrics: dict[str, list[Compared]] = {}
-    for row in found:
-        metrics.setdefault(row.metric, []).append(row)
-    return metrics
-
-
-def _better(metric: str) -> str:
-    from textok.evaluation.metric_names import meaning
-
-    return meaning(metric).advice
-
-
-def _interval(row: "Compared") -> str:
-    if row.interval is None:
-        return "-"
-    low, high = map(_share, row.interval.gain)
-    return f"{low} to {high}{' *' if row.settled else ''}"
-
-
-def _share(gain: float) -> str:
+def _percent(gain: float) -> str:
     """A gain in percent; a dash where A is 0 and nothing relates to it."""
     return "-" if math.isnan(gain) else f"{gain:+.2%}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
@@ -13,17 +14,12 @@ from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of
 DRAWS = 2000
 """Bootstrap resamples."""
 
+_SAME = "evaluate both on the same source, split and limit"
 _CHUNK_VALUES = 4_000_000  # resampling weights in memory at a time
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """95 % intervals of what B has over A.
-
-    Attributes:
-        difference: (low, high) of mean B minus mean A.
-        gain: (low, high) of the relative gain, see :func:`relative_gain`.
-    """
+class Interval(NamedTuple):
+    """95 % intervals (low, high): of mean B minus mean A, and of the relative gain, see :func:`relative_gain`."""
 
     difference: tuple[float, float]
     gain: tuple[float, float]
@@ -34,7 +30,7 @@ class Compared:
     """One metric in one cell of both results.
 
     Attributes:
-        cell: split, caption condition and budget; None for what the rows do not have.
+        cell: split, caption condition, budget and guidance; None for what the rows do not have.
         metric: its name.
         count: pictures.
         a: value in the first result.
@@ -61,13 +57,11 @@ class Compared:
 
     def row(self) -> Row:
         """Flat, for JSON."""
-        row: Row = {
-            name: value for name, value in zip(CELL_FIELDS, self.cell, strict=True) if value is not None
-        }
+        cell = zip(CELL_FIELDS, self.cell, strict=True)
+        row: Row = {name: value for name, value in cell if value is not None}
         row |= {"metric": self.metric, "count": self.count, "a": self.a, "b": self.b, "gain": self.gain}
-        if self.interval is not None:
-            for name, (low, high) in vars(self.interval).items():
-                row |= {f"{name}_low": low, f"{name}_high": high}
+        for name, (low, high) in (self.interval._asdict() if self.interval else {}).items():
+            row |= {f"{name}_low": low, f"{name}_high": high}
         return row
 
 
@@ -90,34 +84,30 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
     rows_a, rows_b = _cells(a), _cells(b)
     shared = [cell for cell in rows_a if cell in rows_b]
     if not shared:
-        raise ValueError(f"nothing to compare: A has {_told(rows_a)}; B has {_told(rows_b)}")
-    pictures_a, pictures_b = _pictures(a), _pictures(b)
-    intervals: dict[tuple[Cell, str], Interval] = {}
-    for split in dict.fromkeys(cell[0] for cell in shared):
-        cells = [cell for cell in shared if cell[0] == split]
-        _check_same_count(rows_a, rows_b, cells)
-        if _generated(a) and not _paired(pictures_a, pictures_b, cells):
-            continue
-        intervals |= _intervals(pictures_a, pictures_b, cells, seed=seed, draws=draws)
-    found = [
+        raise ValueError(f"nothing to compare: A has {_cell_words(rows_a)}; B has {_cell_words(rows_b)}")
+    for cell in shared:
+        if (counts := (rows_a[cell].get("count"), rows_b[cell].get("count")))[0] != counts[1]:
+            raise ValueError(f"{_other_pictures(cell)} {counts[0]} in A and {counts[1]} in B; {_SAME}")
+    intervals = _intervals(a, b, shared, seed=seed, draws=draws)
+    compared = [
         Compared(
             cell=cell,
             metric=metric,
             count=int(rows_a[cell].get("count", 0)),
-            a=float(rows_a[cell][metric]),
+            a=float(value),
             b=float(rows_b[cell][metric]),
-            gain=relative_gain(metric, float(rows_a[cell][metric]), float(rows_b[cell][metric])),
+            gain=relative_gain(metric, float(value), float(rows_b[cell][metric])),
             interval=intervals.get((cell, metric)),
         )
         for cell in shared
-        for metric in rows_a[cell]
+        for metric, value in rows_a[cell].items()
         if metric in rows_b[cell] and meaning(metric).better
     ]
-    if not found:
+    if not compared:
         raise ValueError(
             "nothing to compare: the two results have no metric in common (other feature networks?)"
         )
-    return found
+    return compared
 
 
 def relative_gain(metric: str, a: float, b: float) -> float:
@@ -128,13 +118,9 @@ def relative_gain(metric: str, a: float, b: float) -> float:
 
 
 def differing_settings(a: Result, b: Result) -> list[str]:
-    """Settings that the two do not share, such as the resize filter: a reader must know."""
-    names = dict.fromkeys([*a.settings, *b.settings])
-    return [
-        f"{name}: {a.settings.get(name)!r} and {b.settings.get(name)!r}"
-        for name in names
-        if a.settings.get(name) != b.settings.get(name)
-    ]
+    """Settings that the two do not share, such as the resize filter."""
+    pairs = {name: (a.settings.get(name), b.settings.get(name)) for name in [*a.settings, *b.settings]}
+    return [f"{name}: {one!r} and {other!r}" for name, (one, other) in pairs.items() if one != other]
 
 
 def paired_bootstrap(
@@ -194,92 +180,81 @@ def _resampled_means(
 
 
 def _intervals(
-    a: Mapping[Cell, dict[str, Row]],
-    b: Mapping[Cell, dict[str, Row]],
-    cells: Sequence[Cell],
-    *,
-    seed: int,
-    draws: int,
+    a: Result, b: Result, cells: Sequence[Cell], *, seed: int, draws: int
 ) -> dict[tuple[Cell, str], Interval]:
-    """Intervals of every per-picture score of a split's cells, all from the same resamples."""
-    wanted: list[tuple[Cell, str]] = []
-    columns: tuple[list[list[float]], list[list[float]]] = ([], [])
-    for cell in cells:
-        if cell not in a or cell not in b:
+    """Intervals of every per-picture score; those of a split all come from the same resamples."""
+    pictures_a, pictures_b = _pictures(a), _pictures(b)
+    intervals: dict[tuple[Cell, str], Interval] = {}
+    for split in dict.fromkeys(cell[0] for cell in cells):
+        pairs = {
+            cell: (pictures_a.get(cell, {}), pictures_b.get(cell, {})) for cell in cells if cell[0] == split
+        }
+        unpaired = any(first.keys() != second.keys() for first, second in pairs.values())
+        if unpaired and a.settings.get("task") == "generation":
             continue
-        keys = _same_pictures(cell, a[cell], b[cell])
-        first, second = a[cell][keys[0]], b[cell][keys[0]]
-        for metric in (name for name in first if name in second and name != "key" and meaning(name).better):
-            wanted.append((cell, metric))
-            for column, rows in zip(columns, (a[cell], b[cell]), strict=True):
-                column.append([float(rows[key][metric]) for key in keys])
-    if not wanted or len(columns[0][0]) < 2:
-        return {}
-    found = paired_bootstrap(
-        torch.tensor(columns[0], dtype=torch.float64),
-        torch.tensor(columns[1], dtype=torch.float64),
-        better=[meaning(metric).better for _, metric in wanted],
-        generator=torch.Generator().manual_seed(seed),
-        draws=draws,
-    )
-    return dict(zip(wanted, found, strict=True))
+        scores = [score for cell, (first, second) in pairs.items() for score in _scores(cell, first, second)]
+        if not scores or len(scores[0].a) < 2:
+            continue
+        found = paired_bootstrap(
+            torch.tensor([score.a for score in scores], dtype=torch.float64),
+            torch.tensor([score.b for score in scores], dtype=torch.float64),
+            better=[meaning(score.metric).better for score in scores],
+            generator=torch.Generator().manual_seed(seed),
+            draws=draws,
+        )
+        intervals |= {(score.cell, score.metric): one for score, one in zip(scores, found, strict=True)}
+    return intervals
+
+
+class _Score(NamedTuple):
+    """The values of one metric in one cell, picture by picture in both results."""
+
+    cell: Cell
+    metric: str
+    a: list[float]
+    b: list[float]
+
+
+def _scores(cell: Cell, a: Mapping[str, Row], b: Mapping[str, Row]) -> list[_Score]:
+    if not a or not b:
+        return []
+    if a.keys() != b.keys():
+        only = [next(iter(sorted(keys)), "none") for keys in (a.keys() - b.keys(), b.keys() - a.keys())]
+        raise ValueError(
+            f"{_other_pictures(cell)} {len(a)} in A and {len(b)} in B, only in A: {only[0]}, only in B: {only[1]}; "
+            f"{_SAME}"
+        )
+    first, second = next(iter(a.values())), next(iter(b.values()))
+    return [
+        _Score(cell, name, *([float(rows[key][name]) for key in a] for rows in (a, b)))
+        for name in first
+        if name in second and meaning(name).better
+    ]
+
+
+def _other_pictures(cell: Cell) -> str:
+    return f"split {cell[0]!r}: got results of other pictures:"
 
 
 def _pictures(result: Result) -> dict[Cell, dict[str, Row]]:
     """The rows of single pictures by cell and key; keys that repeat are numbered."""
-    found: dict[Cell, dict[str, Row]] = {}
+    cells: dict[Cell, dict[str, Row]] = {}
     for row in result.per_image:
-        rows = found.setdefault(cell_of(row), {})
-        key = str(row["key"])
-        rows[f"{key}#{len(rows)}" if key in rows else key] = {
-            name: value for name, value in row.items() if name not in CELL_FIELDS
-        }
-    return found
-
-
-def _generated(result: Result) -> bool:
-    return result.settings.get("task") == "generation"
-
-
-def _paired(
-    a: Mapping[Cell, dict[str, Row]], b: Mapping[Cell, dict[str, Row]], cells: Sequence[Cell]
-) -> bool:
-    return all(a.get(cell, {}).keys() == b.get(cell, {}).keys() for cell in cells)
-
-
-def _same_pictures(cell: Cell, a: Mapping[str, Row], b: Mapping[str, Row]) -> list[str]:
-    if a.keys() != b.keys():
-        only = [next(iter(sorted(keys)), "none") for keys in (a.keys() - b.keys(), b.keys() - a.keys())]
-        raise ValueError(
-            f"split {cell[0]!r}: the results are of other pictures: {len(a)} in A and {len(b)} in B, "
-            f"only in A: {only[0]}, only in B: {only[1]}; evaluate both on the same source, split and limit"
-        )
-    return list(a)
-
-
-def _check_same_count(a: Mapping[Cell, Row], b: Mapping[Cell, Row], cells: Sequence[Cell]) -> None:
-    for cell in cells:
-        counts = a[cell].get("count"), b[cell].get("count")
-        if counts[0] != counts[1]:
-            raise ValueError(
-                f"split {cell[0]!r}: A has {counts[0]} pictures and B {counts[1]}; "
-                "evaluate both on the same source, split and limit"
-            )
+        rows, key = cells.setdefault(cell_of(row), {}), str(row["key"])
+        rows[f"{key}#{len(rows)}" if key in rows else key] = row
+    return cells
 
 
 def _cells(result: Result) -> dict[Cell, Row]:
     cells = {cell_of(row): row for row in result.rows}
     if len(cells) < len(result.rows):
         raise ValueError(
-            f"nothing to compare: several rows are of one cell; cells are told apart by {CELL_FIELDS}"
+            f"nothing to compare: got several rows of one cell, expected one row for each value of {CELL_FIELDS}"
         )
     return cells
 
 
-def _told(rows: Mapping[Cell, Row]) -> str:
-    parts = []
-    for place, name in enumerate(CELL_FIELDS):
-        values = list(dict.fromkeys(cell[place] for cell in rows if cell[place] is not None))
-        if values:
-            parts.append(f"{name} {', '.join(map(str, values))}")
-    return "; ".join(parts)
+def _cell_words(rows: Mapping[Cell, Row]) -> str:
+    columns = zip(CELL_FIELDS, zip(*rows, strict=True), strict=True)
+    present = [(name, dict.fromkeys(v for v in values if v is not None)) for name, values in columns]
+    return "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in present if values)

@@ -108,32 +108,27 @@ def read_result(path: str | Path) -> Result:
     if path.stat().st_size > MAX_RESULT_BYTES:
         raise ValueError(f"{path}: over the limit of {MAX_RESULT_BYTES:,} bytes for a result file")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         result = Result(
-            settings=dict(found["settings"]),
-            made_by=dict(found.get("made_by", {})),
-            rows=[checked_row(row) for row in found["rows"]],
-            per_image=_unpack(found["per_image"]) if "per_image" in found else [],
-            latents=[dict(row) for row in found.get("latents", [])],
+            settings=dict(content["settings"]),
+            made_by=dict(content.get("made_by", {})),
+            rows=[checked_row(row) for row in content["rows"]],
+            per_image=_unpack(content["per_image"]) if "per_image" in content else [],
+            latents=[dict(row) for row in content.get("latents", [])],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else f"no JSON: {error}"
+        reason = reason if isinstance(error, KeyError | json.JSONDecodeError) else str(error)
         raise ValueError(
-            f"{path}: not a result file ({_what_is_wrong(error)}); expected JSON with settings and rows, "
-            "as textok evaluate writes it"
+            f"{path}: not a result file ({reason}); expected JSON with settings and rows, as textok evaluate writes it"
         ) from error
     if not result.rows:
         raise ValueError(f"{path}: the result file has no rows; expected at least one")
     return result
 
 
-def _what_is_wrong(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: {error}"
-    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
-
-
 def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
-    """Keys of the pictures by split, and for every cell one list of values a metric."""
+    """Keys of the pictures by split, and for every cell one list of values per metric."""
     cells: dict[Cell, list[Row]] = {}
     for row in per_image:
         cells.setdefault(cell_of(row), []).append(row)
@@ -142,24 +137,27 @@ def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str
     for cell, rows in cells.items():
         keys = [str(row["key"]) for row in rows]
         if pictures.setdefault(str(cell[0]), keys) != keys:
-            raise ValueError(f"per_image: the pictures under {cell} are not those of the split's other rows")
-        names = [name for name in rows[0] if name not in (*CELL_FIELDS, "key")]
+            raise ValueError(
+                f"per_image: got other pictures under {cell}, expected those of the split's other rows"
+            )
         if any(row.keys() != rows[0].keys() for row in rows):
             raise ValueError(
-                f"per_image: the rows under {cell} hold different values; expected {names} in each"
+                f"per_image: got rows of different values under {cell}, expected {list(rows[0])} in each"
             )
-        where = {name: rows[0][name] for name in CELL_FIELDS if name in rows[0]}
-        columns.append(where | {name: [_short(row[name]) for row in rows] for name in names})
+        column: dict[str, Any] = {name: rows[0][name] for name in CELL_FIELDS if name in rows[0]}
+        column |= {
+            name: [_short(row[name]) for row in rows] for name in rows[0] if name not in (*column, "key")
+        }
+        columns.append(column)
     return pictures, columns
 
 
 def _unpack(packed: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for columns in packed["columns"]:
-        # A list: files from before guidance told cells apart have it as a column.
-        where = checked_row(
-            {n: columns[n] for n in CELL_FIELDS if n in columns and not isinstance(columns[n], list)}
-        )
+        # Files from before guidance was a field of the cell have it as a column, a list.
+        cell = {n: columns[n] for n in CELL_FIELDS if not isinstance(columns.get(n, []), list)}
+        where = checked_row(cell)
         keys = packed["pictures"][str(where.get("split"))]
         names = [name for name in columns if name not in where]
         for key, *values in zip(keys, *(columns[name] for name in names), strict=True):
