@@ -18,10 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data import DataConfig, EvalLoader
-from textok.evaluation.alignment.mean_states import caption_features
+from textok.evaluation.alignment.captions import caption_features
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.networks import EffNetLite2
-from textok.evaluation.networks.enlarged import Enlarged
+from textok.evaluation.networks import EffNetLite2, Enlarged
 from textok.evaluation.results import Row, write_result
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.image_tokenizer import ImageTokenizer

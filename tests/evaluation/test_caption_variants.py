@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from textok.data.caption_forms import short, thing
-from textok.evaluation.alignment.mean_states import TextSource
+from textok.evaluation.alignment.captions import TextSource
 from textok.evaluation.caption_variants import VARIANTS, near_misses, shuffled, with_variants
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.text import TextCondition

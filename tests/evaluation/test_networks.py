@@ -14,11 +14,9 @@ from torch import nn
 from textok.evaluation.networks import (
     EffNetLite2,
     FeatureNetwork,
-    distance_name,
     inception_2015,
-    inception_score_name,
-    kernel_distance_name,
     load_network,
+    metric_name,
 )
 from textok.evaluation.networks.preprocessing import Preprocessing
 
@@ -209,11 +207,11 @@ def test_inception_is_fid_with_the_published_file_only(stand_in, monkeypatch, ev
     features = other(images())
     assert isinstance(other, FeatureNetwork) and features.pooled.shape == (3, 16)
     assert features.logits.shape == (3, 8) and not features.stages
-    names = [name(other) for name in (distance_name, kernel_distance_name, inception_score_name)]
+    names = [metric_name(kind, other) for kind in ("fd", "kd", "is")]
     assert names == ["fd_inception_2015", "kd_inception_2015", "is_inception_2015"]
     monkeypatch.setattr(inception_2015, "SHA256", hashlib.sha256(stand_in.read_bytes()).hexdigest())
     published = load_network("inception_2015", weights=stand_in)
-    names = [name(published) for name in (distance_name, kernel_distance_name, inception_score_name)]
+    names = [metric_name(kind, published) for kind in ("fd", "kd", "is")]
     assert names == ["fid", "kid", "is"]
     row = evaluate_pairs(images(20), images(20).flip(3), network=published)
     assert {"fid", "fid_unpaired", "fid_floor"} < set(row) and not {name for name in row if "fd" in name}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn.functional import normalize
 
+from textok.evaluation.alignment.captions import caption_features
 from textok.evaluation.alignment.class_posterior import ClassPosterior
-from textok.evaluation.alignment.mean_states import caption_features
 from textok.models.text_encoder import TextEncoder
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data.caption_forms import short, thing
-from textok.evaluation.alignment.mean_states import TextSource, caption_features
+from textok.evaluation.alignment.captions import TextSource, caption_features
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, lends_captions
 
 VARIANTS: tuple[CaptionCondition, ...] = ("short", "thing", "shuffled", "near")

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from textok.evaluation.alignment.mean_states import TextSource
+from textok.evaluation.alignment.captions import TextSource
 from textok.evaluation.caption_variants import with_variants
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.metrics.semantics import Semantics, load_semantics

@@ -17,12 +17,7 @@ from textok.evaluation.metrics.nearest_neighbours import copying_row, nearest_ne
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
 from textok.evaluation.metrics.precision_recall import precision_recall
 from textok.evaluation.metrics.semantics import Semantics
-from textok.evaluation.networks import (
-    FeatureNetwork,
-    distance_name,
-    inception_score_name,
-    kernel_distance_name,
-)
+from textok.evaluation.networks import FeatureNetwork, metric_name
 from textok.evaluation.picture_values import means
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline
@@ -137,7 +132,7 @@ def evaluate_generation(
     if statistics is None:
         statistics = reference if isinstance(reference, FeatureStatistics) else reference.statistics
     row: Row = {"split": split, "count": len(samples)}
-    row[distance_name(network)] = frechet_distance(statistics, samples.statistics)
+    row[metric_name("fd", network)] = frechet_distance(statistics, samples.statistics)
     per_image: list[Row] = [{"split": split, "key": key} for key in samples.keys]
     if isinstance(reference, PictureFeatures):
         row["count_reference"] = len(reference)
@@ -185,7 +180,7 @@ def _set_metrics(
 ) -> Row:
     """The floor, and the metrics that need the vectors of both sides."""
     generator = torch.Generator().manual_seed(seed)
-    name, kernel = distance_name(network), kernel_distance_name(network)
+    name, kernel = metric_name("fd", network), metric_name("kd", network)
     row = frechet_floor(samples, reference, name=name, generator=generator)
     smaller = min(len(samples), len(reference))
     if MIN_PCA <= smaller < samples.pooled.shape[1]:
@@ -200,7 +195,7 @@ def _set_metrics(
 
 
 def _inception_score(samples: PictureFeatures, network: FeatureNetwork, *, seed: int) -> Row:
-    count, logits, name = len(samples), samples.logits, inception_score_name(network)
+    count, logits, name = len(samples), samples.logits, metric_name("is", network)
     if logits is None or network.name != "inception_2015" or count < INCEPTION_SPLITS:
         return {}
     # Samples are often stored class by class; the score is a mean over parts that should be alike.

@@ -3,8 +3,8 @@
 import re
 from functools import lru_cache
 
-from textok.evaluation.metrics.meaning import Meaning
 from textok.evaluation.metrics.paired import PICTURE_METRICS
+from textok.evaluation.metrics.picture_metric import Meaning
 
 # By how the name begins: the whole name, or what stands before an underscore. Longer beginnings win.
 _BY_START = {metric.name: metric.meaning for metric in PICTURE_METRICS} | {

@@ -21,7 +21,7 @@ from textok.captioning.pictures import open_picture
 from textok.captioning.prompting import load_prompt
 from textok.captioning.writers.protocol import Answer, LocalWriter, Request
 from textok.data.samples import RawSample
-from textok.evaluation.networks.loading import load_network
+from textok.evaluation.networks import load_network
 
 _SIDE = 256  # the network was trained at 260
 _SMALL = 48  # colours and layout are measured on so many pixels a side

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from textok.evaluation.alignment.mean_states import TextSource, caption_features
+from textok.evaluation.alignment.captions import TextSource, caption_features
 
 IMAGENET_CLASSES = 1000
 
@@ -13,11 +13,11 @@ IMAGENET_CLASSES = 1000
 class ClassPosterior:
     """Class posteriors to the space of caption features: the expected feature of the class names.
 
-    ``alignment`` compares that with the caption's own feature. It needs no training, and knows of a picture what
-    the classifier's classes can say: made for photographs, weak on drawings.
+    Its cosine with the caption's own feature is the score ``alignment_class_posterior``. It needs no training and is
+    limited to what the classifier's classes can express: made for photographs, weak on drawings.
 
     Args:
-        classes: one caption feature a class (n, d); kept at unit length.
+        classes: one caption feature per class (n, d); kept at unit length.
     """
 
     def __init__(self, classes: Float[Tensor, "n d"]) -> None:
@@ -46,7 +46,3 @@ class ClassPosterior:
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """Mean token states to unit vectors."""
         return normalize(features.float(), dim=1)
-
-    def alignment(self, logits: Float[Tensor, "b n"], captions: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
-        """Cosine, -1 to 1, of each picture with its caption: the score ``alignment_class_posterior``."""
-        return (self.embed_images(logits) * self.embed_captions(captions)).sum(dim=1)

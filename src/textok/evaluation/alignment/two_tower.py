@@ -4,7 +4,6 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -49,7 +48,7 @@ class TwoTower(Pretrained):
     """Picture features and caption features to unit vectors of one space (the form of CLIP, arXiv 2103.00020).
 
     Each tower normalises its features and has one hidden layer. Both feature networks are frozen and not part
-    of it.
+    of it. The cosine of the two vectors is the score ``alignment_two_tower``.
     """
 
     config_class = TwoTowerConfig
@@ -86,11 +85,6 @@ class TwoTower(Pretrained):
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """Mean token states (b, text_dim) to unit vectors."""
         return nn.functional.normalize(self.text_tower(features.float()), dim=1)
-
-    @torch.no_grad()
-    def alignment(self, images: Float[Tensor, "b i"], captions: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
-        """Cosine, -1 to 1, of each picture with its caption: the score ``alignment_two_tower``."""
-        return (self.embed_images(images) * self.embed_captions(captions)).sum(dim=1)
 
 
 def _tower(width: int, config: TwoTowerConfig) -> nn.Sequential:

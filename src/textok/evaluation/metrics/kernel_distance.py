@@ -1,15 +1,14 @@
 """Kernel distance between sets of feature vectors, in the form of KID (Bińkowski et al. 2018, section 4)."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelDistance:
+class KernelDistance(NamedTuple):
     """A kernel distance and how far it can be trusted.
 
     Attributes:
@@ -55,34 +54,21 @@ def kernel_distance(
             "4 vectors, 2 subsets and a subset size of 2, or more"
         )
     size = min(subset_size, smaller // 2)
-    draws = [tuple(_draw(len(x), size, generator).to(x.device) for x in (a, b)) for _ in range(subsets)]
-    # Small sets share their vectors among the subsets: their kernels are computed once.
-    shared = max(len(a), len(b)) <= 2 * subset_size
-    values = torch.stack(_within_whole(a, b, draws) if shared else _one_by_one(a, b, draws))
+    draws = [
+        tuple(torch.randperm(len(x), generator=generator)[:size].to(x.device) for x in (a, b))
+        for _ in range(subsets)
+    ]
+    if max(len(a), len(b)) <= 2 * subset_size:
+        # Small sets share their vectors among the subsets: their kernels are computed once.
+        aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)
+        distances = [_discrepancy(aa[i][:, i], bb[j][:, j], ab[i][:, j]) for i, j in draws]
+    else:
+        pairs = ((a[i], b[j]) for i, j in draws)
+        distances = [_discrepancy(_kernel(x, x), _kernel(y, y), _kernel(x, y)) for x, y in pairs]
+    values = torch.stack(distances)
     spread = float(values.std(correction=0))
-    return KernelDistance(
-        value=float(values.mean()),
-        standard_error=spread * math.sqrt(size / (smaller - size)),
-        subset_std=spread,
-    )
-
-
-def _draw(count: int, size: int, generator: torch.Generator) -> Int[Tensor, "size"]:
-    return torch.randperm(count, generator=generator)[:size]
-
-
-def _within_whole(
-    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], draws: list[tuple[Tensor, ...]]
-) -> list[Float64[Tensor, ""]]:
-    aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)
-    return [_discrepancy(aa[i][:, i], bb[j][:, j], ab[i][:, j]) for i, j in draws]
-
-
-def _one_by_one(
-    a: Float[Tensor, "n d"], b: Float[Tensor, "m d"], draws: list[tuple[Tensor, ...]]
-) -> list[Float64[Tensor, ""]]:
-    pairs = ((a[i], b[j]) for i, j in draws)
-    return [_discrepancy(_kernel(x, x), _kernel(y, y), _kernel(x, y)) for x, y in pairs]
+    error = spread * math.sqrt(size / (smaller - size))
+    return KernelDistance(value=float(values.mean()), standard_error=error, subset_std=spread)
 
 
 def _kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float64[Tensor, "n m"]:

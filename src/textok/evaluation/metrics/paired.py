@@ -15,7 +15,7 @@ from textok.evaluation.metrics.perceptual import PERCEPTUAL
 from textok.evaluation.metrics.picture_metric import Pairs, PictureMetric
 from textok.evaluation.metrics.psnr import PSNR
 from textok.evaluation.metrics.structural_similarity import MS_SSIM, SSIM
-from textok.evaluation.networks import FeatureNetwork, distance_name, kernel_distance_name
+from textok.evaluation.networks import FeatureNetwork, metric_name
 
 PICTURE_METRICS: tuple[PictureMetric, ...] = (PSNR, SSIM, MS_SSIM, PERCEPTUAL)
 """The metrics of single pictures; a new one is one module that defines it, and its name here."""
@@ -56,7 +56,7 @@ def set_distances(
     ``PCA_COMPONENTS`` principal directions (``fd_NETWORK_pca32...``, from ``MIN_PCA`` pictures), and
     ``kd_NETWORK`` with its standard error, the kernel distance of the unpaired halves: its floor is 0.
     """
-    count, name = originals.whole.count, distance_name(network)
+    count, name = originals.whole.count, metric_name("fd", network)
     if count < MIN_FRECHET:
         return {}
     row = {
@@ -71,7 +71,7 @@ def set_distances(
         row[f"{name}_unpaired"] = distance(originals.odd, reconstructions.even)
         row[f"{name}_floor"] = distance(originals.odd, originals.even)
     if count < network.dim:
-        name, generator = kernel_distance_name(network), torch.Generator().manual_seed(KERNEL_SEED)
+        name, generator = metric_name("kd", network), torch.Generator().manual_seed(KERNEL_SEED)
         halves = (originals.odd_vectors, reconstructions.even_vectors)
         kernel = kernel_distance(*halves, generator=generator)
         row |= {name: kernel.value, f"{name}_standard_error": kernel.standard_error}

@@ -4,8 +4,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from textok.evaluation.metrics.meaning import Meaning
-from textok.evaluation.metrics.picture_metric import PictureMetric
+from textok.evaluation.metrics.picture_metric import Meaning, PictureMetric
 from textok.evaluation.networks import ImageFeatures
 
 

@@ -1,4 +1,4 @@
-"""What a metric of single pictures is: one value per reconstruction, computed from it and its original."""
+"""A metric of single pictures: one value per reconstruction, computed from it and its original."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from textok.evaluation.metrics.meaning import Meaning
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """The meaning of a metric: its name in words, the unit on its axis, and whether higher is better (1), lower is
+    better (-1), or it is a fact and not a score (0).
+    """
+
+    title: str
+    unit: str
+    better: int
+
+    @property
+    def advice(self) -> str:
+        """The title, with which way is better."""
+        return self.title + {1: ": higher is better", -1: ": lower is better", 0: ""}[self.better]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """A batch of originals and reconstructions, both uint8, with their features.
-
-    Attributes:
-        originals: pictures, 0..255.
-        reconstructions: their reconstructions, in the same order.
-        original_features: of the originals, by ``network``.
-        features: of the reconstructions.
-        network: the feature network.
-    """
+    """A batch of originals and their reconstructions, both uint8, with the features of each by ``network``."""
 
     originals: UInt8[Tensor, "b 3 h w"]
     reconstructions: UInt8[Tensor, "b 3 h w"]

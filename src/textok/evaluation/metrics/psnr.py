@@ -1,7 +1,6 @@
 """Peak signal-to-noise ratio; its computation is shared with the soft budgets, which choose by it."""
 
-from textok.evaluation.metrics.meaning import Meaning
-from textok.evaluation.metrics.picture_metric import PictureMetric
+from textok.evaluation.metrics.picture_metric import Meaning, PictureMetric
 from textok.objectives.quality import psnr_per_image
 
 __all__ = ["PSNR", "psnr_per_image"]

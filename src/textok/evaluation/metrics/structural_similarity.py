@@ -1,12 +1,13 @@
 """Structural similarity of pictures, at one scale (SSIM) and at five (MS-SSIM)."""
 
+from functools import cache
+
 import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from textok.evaluation.metrics.meaning import Meaning
-from textok.evaluation.metrics.picture_metric import PictureMetric
+from textok.evaluation.metrics.picture_metric import Meaning, PictureMetric
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window in pixels."""
@@ -79,6 +80,7 @@ def _window_means(maps: Float64[Tensor, "*batch h w"]) -> Float64[Tensor, "*batc
     return down @ maps @ across.T
 
 
+@cache
 def _window_matrix(size: int, *, device: torch.device) -> Float64[Tensor, "positions size"]:
     """Row i holds the Gaussian window that starts at pixel i: filtering is then a matrix product."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64, device=device) - SSIM_WINDOW // 2
