@@ -1,5 +1,6 @@
 """Which pictures are held out: the same ones whatever the order of the files."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,39 @@ def test_parts_are_known_by_their_usual_names(tmp_path: Path) -> None:
     assert [len(keys) for keys in opened(write(tmp_path / "flat", names(20)), "train")[:2]] == [12, 8]
     other = write(tmp_path / "other", names(4))
     assert [len(keys) for keys in opened(root, "train", str(other))[:2]] == [5, 4]
+
+
+def test_a_recipe_never_trains_on_what_is_for_judging(tmp_path: Path) -> None:
+    coco = write(tmp_path / "coco", [*names(4, "train/"), *names(3, "eval/"), *names(2, "dev/")])
+    assert [len(keys) for keys in opened(coco, "train")[:2]] == [4, 2]
+    for split in ("train", None):
+        with pytest.raises(ValueError, match="split"):
+            opened(write(tmp_path / "judges", [*names(4, "val/"), *names(3, "test/")]), split)
+    assert [len(keys) for keys in opened(tmp_path / "judges", "test")[:2]] == [3, 4]
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_parts_with_a_year_behind_their_name(split: str | None, tmp_path: Path) -> None:
+    for part, count in (("train2017", 4), ("val2017", 3)):
+        with tarfile.open(write(tmp_path, names(4)) / f"{part}-0.tar", "w") as tar:
+            for name in names(count):
+                tar.add(tmp_path / name, f"{part}{name}")
+    for name in names(4):
+        (tmp_path / name).unlink()
+    train, held_out, name = opened(tmp_path, split)
+    assert (len(train), len(held_out), name) == (4, 3, "val2017")
+
+
+def test_parts_are_mixed_only_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "set", [*names(5, "train/"), *names(3, "val/")])
+    config = DataConfig(source=str(root), size=(8, 8))
+    with pytest.raises(ValueError, match=r"split is None; expected one of \['train', 'val'\]"):
+        config.open()
+    assert len(config.open(all_parts=True)) == 8
+    assert "all parts are taken: train 5, val 3" in capsys.readouterr().err
+    assert len(DataConfig(source=str(root / "train"), size=(8, 8)).open()) == 5
 
 
 def test_pictures_that_are_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

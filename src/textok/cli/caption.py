@@ -60,7 +60,7 @@ def caption(
     """
     check_at_least(1, limit=limit)
     reading = DataConfig(source=data, split=split, on_bad=on_bad, max_bad_share=1.0, require_captions=False)
-    source = reading.open()
+    source = reading.open(all_parts=True)
     count = min(len(source), limit or len(source))
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)
     config = replace(config, device=str(open_device(config.device)))

@@ -40,7 +40,7 @@ class PictureOptions:
         check_size(self.size)
 
     def batches(
-        self, tokenizer: ImageTokenizer, *, batch_size: int, title: str = ""
+        self, tokenizer: ImageTokenizer, *, batch_size: int, title: str = "", all_parts: bool = True
     ) -> Generator[Batch, None, None]:
         """The pictures in order, with a progress bar on stderr.
 
@@ -50,7 +50,7 @@ class PictureOptions:
         Raises:
             ValueError: for data without a usable picture, and for a bad picture with ``on_bad="stop"``.
         """
-        config, source = self.open(tokenizer)
+        config, source = self.open(tokenizer, all_parts=all_parts)
         limit = min(len(source), self.limit or len(source))
         loader = EvalLoader(config, batch_size=batch_size, source=SourceSubset(source, range(limit)))
         count = bare = 0
@@ -65,7 +65,7 @@ class PictureOptions:
         if not title or not count:
             self.report(left_out, bare=bare, count=count, tokenizer=tokenizer)
 
-    def open(self, tokenizer: ImageTokenizer) -> tuple[DataConfig, Source]:
+    def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
         side = tokenizer.model.config.image_size
         config = DataConfig(
@@ -77,7 +77,7 @@ class PictureOptions:
             on_bad=self.on_bad,
             max_bad_share=self.max_bad_share,
         )
-        return config, config.open()
+        return config, config.open(all_parts=all_parts)
 
     def captioned(self, batch: Batch) -> Batch:
         """The batch with the caption of the option, where there is one, in place of its own."""

@@ -12,7 +12,7 @@ from textok.data.caption_files import CaptionedSource, read_caption_file
 from textok.data.census import announce
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
-from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample
+from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample, SplitError
 from textok.data.sources import Source, open_source
 from textok.writing import write_text
 
@@ -75,13 +75,24 @@ class DataConfig:
         for name in ("bad_grace", "keep_decoded_mb", "workers"):
             _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
 
-    def open(self) -> Source:
+    def open(self, *, all_parts: bool = False) -> Source:
         """Open the source with these field names, and print in one line what is passed over, if anything is.
 
-        Errors as :func:`textok.data.sources.open_source`.
+        Args:
+            all_parts: take all parts of a source that has several, when no split names one; they are counted in a
+                line. What learns or scores must not mix them.
+
+        Raises:
+            SplitError: when the source has parts and no split names one.
+            Exception: others as :func:`textok.data.sources.open_source`.
         """
         fields = Fields(image=self.image_field, caption=self.caption_field, label=self.label_field)
         source = open_source(self.source, self.split, fields=fields, on_bad=self.on_bad)
+        if source.splits and not all_parts:
+            raise SplitError(self.source, None, source.splits)
+        if source.splits:
+            counts = ", ".join(f"{name} {count:,}" for name, count in source.splits.items())
+            source.census.notes.append(f"all parts are taken: {counts}")
         announce(self.source, source.census)
         if self.captions is None:
             return source

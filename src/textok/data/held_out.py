@@ -1,6 +1,7 @@
 """Which pictures a training learns from, and which are held out to judge it."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from textok.data.sources import Source
 from textok.data.subset import SourceSubset, keys_of
 from textok.display import note
 
-HELD_OUT_PARTS = ("val", "validation", "valid", "dev", "test")
-"""Names of parts to judge by, the best first."""
+_BEST_FIRST = ("val", "validation", "valid", "dev", "eval", "test")
+_JUDGES = re.compile(rf"({'|'.join(_BEST_FIRST)})(?![a-z])")
+"""Names of parts to judge by, also such as val2017 and test-drawing."""
 SHARE, LEAST, MOST = 0.02, 8, 1000
 """How many pictures are held out where no part is named: this share, but at least and at most so many."""
 
@@ -38,7 +40,8 @@ class TrainingPictures:
 def open_training(config: DataConfig, *, source: str | None, split: str | None) -> TrainingPictures:
     """Open the pictures to train on and those held out.
 
-    Without a split the training takes a part called train, else all. Held out are: another source; the part
+    Without a split, or with a split train that is not there, the training takes a part whose name begins with train,
+    or the only one that is not for judging; all of a source without parts. Held out are: another source; the part
     ``split`` of the same one; a part called val, validation, valid, dev or test; or else a few pictures by the hash of
     their keys, which are the same whatever the order of the files.
 
@@ -51,7 +54,7 @@ def open_training(config: DataConfig, *, source: str | None, split: str | None) 
         FileNotFoundError: when the source is not there; says where it was looked for.
         ValueError: when there is a choice of parts that nothing decides, or too few pictures.
     """
-    train = _open_train(config)
+    train = open_train(config)
     if source is not None:
         return TrainingPictures(
             train=train, held_out=_open_part(replace(config, source=source, split=split)), name=source
@@ -61,7 +64,10 @@ def open_training(config: DataConfig, *, source: str | None, split: str | None) 
             train=train, held_out=replace(config, split=split).open(), name=split or "held out"
         )
     except SplitError as error:
-        parts = [part for part in HELD_OUT_PARTS if part in error.splits and part != config.split]
+        found = [
+            (match, part) for part in error.splits if part != config.split and (match := _JUDGES.match(part))
+        ]
+        parts = [part for _, part in sorted(found, key=lambda pair: _BEST_FIRST.index(pair[0][1]))]
     if parts:
         note(f"{config.source}: the part {parts[0]} is held out for validation")
         return TrainingPictures(train=train, held_out=replace(config, split=parts[0]).open(), name=parts[0])
@@ -90,11 +96,14 @@ def hold_out(source: Source, name: str) -> TrainingPictures:
     )
 
 
-def _open_train(config: DataConfig) -> Source:
+def open_train(config: DataConfig) -> Source:
+    """Open the pictures to train on; which part, and errors, as :func:`open_training`."""
     try:
-        if config.split is not None:
-            return _open_part(config)
-        whole = config.open()
+        return _open_part(config)
+    except SplitError as error:
+        part = _training_part(error.splits) if config.split in (None, "train") else None
+        if part is None:
+            raise
     except FileNotFoundError as error:
         relative = (
             "" if Path(config.source).is_absolute() else f", a relative path: it starts at {Path.cwd()}"
@@ -103,16 +112,15 @@ def _open_train(config: DataConfig) -> Source:
             f"{error} (data.source is {config.source}{relative}); run from the folder that holds the data, or "
             "set data.source (--data.source PATH)"
         ) from error
-    part = _training_part(whole.splits, config.source)
-    return whole if part is None else replace(config, split=part).open()
+    note(f"{config.source}: the part {part} is trained on")
+    return replace(config, split=part).open()
 
 
-def _training_part(splits: Sequence[str], source: str) -> str | None:
-    others = [part for part in splits if part not in HELD_OUT_PARTS]
+def _training_part(parts: Sequence[str]) -> str | None:
+    """The part called train, else the only one that is not for judging; None when there is no such one."""
+    others = [part for part in parts if not _JUDGES.match(part)]
     train = [part for part in others if part.startswith("train")] or others
-    if len(train) > 1:
-        raise ValueError(f"data.split: got none for {source}, expected one of {train}")
-    return train[0] if train else None
+    return train[0] if len(train) == 1 else None
 
 
 def _open_part(config: DataConfig) -> Source:
@@ -120,7 +128,10 @@ def _open_part(config: DataConfig) -> Source:
     try:
         return config.open()
     except SplitError as error:
-        if len(error.splits) > 1 or set(error.splits) & {"train", *HELD_OUT_PARTS}:
+        if len(error.splits) > 1 or any(
+            part.startswith("train") or _JUDGES.match(part) for part in error.splits
+        ):
             raise
-    note(f"{config.source}: has no parts, so all of it is taken and not {config.split!r}")
-    return replace(config, split=None).open()
+    if config.split is not None:
+        note(f"{config.source}: has no parts, so all of it is taken and not {config.split!r}")
+    return replace(config, split=None).open(all_parts=True)

@@ -1,6 +1,6 @@
 """The one sample schema: what every source hands out, what a batch holds, and how a bad sample is told."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -88,10 +88,10 @@ class SplitError(ValueError):
         splits: names of the parts that it has.
     """
 
-    def __init__(self, where: object, split: str | None, splits: Sequence[str]) -> None:
-        expected = f"one of {list(splits)}" if splits else "none: it has no parts"
-        super().__init__(f"{where}: split is {split!r}; expected {expected}")
+    def __init__(self, where: object, split: str | None, splits: Iterable[str]) -> None:
         self.splits = list(splits)
+        expected = f"one of {self.splits}" if self.splits else "none: it has no parts"
+        super().__init__(f"{where}: split is {split!r}; expected {expected}")
 
 
 class BadSampleError(ValueError):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
+from textok.data.held_out import open_train
 from textok.data.latent_shards import (
     MANIFEST,
     Manifest,
@@ -115,7 +116,7 @@ def cache_latents(
     """
     out = Path(out)
     model = TexTok.from_pretrained(run.tokenizer).to(device)
-    source = run.data.open()
+    source = open_train(run.data) if run.data.split is None else run.data.open()
     count = min(len(source), run.limit or len(source))
     firsts = range(0, count, run.shard_pictures)
     dtype = inference_dtype(device, run.precision)

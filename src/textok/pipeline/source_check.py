@@ -126,7 +126,7 @@ def check_source(config: DataConfig, *, limit: int | None = None) -> tuple[Sourc
 
     Errors of the source itself as :meth:`DataConfig.open`.
     """
-    source = config.open()
+    source = config.open(all_parts=True)
     check = SourceCheck(census=source.census.facts())
     total = min(len(source), limit or len(source))
     with Progress(total, unit="image") as progress:

@@ -1,8 +1,9 @@
 """Sources of pictures that are drawn: scenes without end, scenes with foreign captions, and icons."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ class Drawn:
     """
 
     max_window: int | None = None
-    splits: tuple[str, ...] = ()
+    splits: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, split: str, count: int, fingerprint: str) -> None:
         self.split, self.shard_lengths, self.census = split, [count], Census(read=count)

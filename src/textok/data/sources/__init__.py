@@ -1,6 +1,6 @@
 """Random access to stored samples, whatever the form: folders, tars, parquet, HF datasets, COCO, Places."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,12 +21,12 @@ class Source(Protocol):
             draws that need no other order.
         fingerprint: hash of file names, sizes and times (of tars: of their members), and the sample count.
         census: what is read and what is passed over.
-        splits: names of the parts that it has; none when it is one whole.
+        splits: how many samples each part has; empty when it is one whole.
     """
 
     @property
-    def splits(self) -> Sequence[str]:
-        """Names of the parts."""
+    def splits(self) -> Mapping[str, int]:
+        """Samples in each part."""
         ...
 
     @property

@@ -75,10 +75,12 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
     if form == "tars":
         return _open_tars(files, split, fields=fields, on_bad=on_bad)
     if form == "parquet files":
-        shards, splits = _of_split(_shards(files, (".parquet",)), split, files)
+        shards, name_of = _of_split(_shards(files, (".parquet",)), split, files)
         _count_others(files, (".parquet",))
         paths = [files.path(file.name) for file in shards]
-        return ParquetSource(paths, fields=fields, census=files.census, splits=splits)
+        rows = ParquetSource(paths, fields=fields, census=files.census)
+        rows.splits = _counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
+        return rows
     if form == "pictures":
         return _open_pictures(files, split, fields=fields)
     return _open_other(files, split, source, fields=fields)
@@ -136,20 +138,32 @@ def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
     return counts
 
 
-def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[list[File], list[str]]:
-    """The shards whose name starts with the split, and the splits; names that are numbers belong to no split."""
-    splits: dict[str | None, list[File]] = {}
+def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[list[File], dict[str, str]]:
+    """The shards whose name starts with the split; and the splits of all by path, where they are not of one.
+
+    Names that are numbers belong to no split.
+    """
+    splits: dict[str, list[File]] = {}
     for file in shards:
         stem = re.sub(r"(\.tar)?\.\w+$", "", file.name.rpartition("/")[2])
         match = _NUMBERED.fullmatch(stem)
-        name = match[1] if match else None if stem.isdigit() else stem
-        splits.setdefault(name, []).append(file)
-    names = sorted(name for name in splits if name is not None)
+        splits.setdefault(match[1] if match else "" if stem.isdigit() else stem, []).append(file)
+    names = sorted(splits.keys() - {""})
     if split is None:
-        return shards, names if len(splits) > 1 else []
-    if split not in splits:
+        named = {files.path(file.name): name for name in names for file in splits[name]}
+        return shards, named if len(splits) > 1 else {}
+    if split not in names:
         raise SplitError(files.root, split, names)
-    return splits[split], []
+    return splits[split], {}
+
+
+def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, int]:
+    """How many samples each part has, by the parts of the shards; a shard without a part is not counted."""
+    totals: dict[str, int] = {}
+    for name, count in zip(names, counts, strict=True):
+        if name is not None:
+            totals[name] = totals.get(name, 0) + count
+    return dict(sorted(totals.items()))
 
 
 # --- pictures in folders ------------------------------------------------------------------------------------
@@ -184,7 +198,8 @@ def _span_source(
     source = SpanSource(rows, store, fields=fields, census=census)
     parts = (f"{file.name}:{file.size}:{file.changed}" for file in files.files)
     source.fingerprint = fingerprint_of(parts, len(rows))
-    source.splits = _splits(rows, lists)
+    splits = _splits(rows, lists)
+    source.splits = {} if len(splits) == 1 and len(rows) in splits.values() else splits
     return source
 
 
@@ -228,8 +243,7 @@ def _rows(
         return rows
     chosen = [row for row in rows if row.name.startswith(f"{split}/")]
     if not chosen:
-        folders = _splits(rows, ())
-        raise SplitError(files.root, split, folders)
+        raise SplitError(files.root, split, _splits(rows, ()))
     return chosen
 
 
@@ -249,12 +263,13 @@ def _rows_of_lists(
     return ordered[:listed]
 
 
-def _splits(rows: Iterable[Row], lists: Sequence[PictureList]) -> list[str]:
+def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]:
     """The parts that a folder names: by its lists, or by folders with the usual names of parts."""
-    named = sorted(one.split for one in lists if one.split is not None)
+    named = {one.split: len(one.lines) for one in lists if one.split is not None}
     if named:
-        return named if len(named) > 1 else []
-    return sorted({row.name.partition("/")[0] for row in rows if "/" in row.name} & set(SPLIT_FOLDERS))
+        return dict(sorted(named.items()))
+    folders = (row.name.partition("/")[0] if "/" in row.name else None for row in rows)
+    return _counted((name if name in SPLIT_FOLDERS else None for name in folders), [1] * len(rows))
 
 
 def check_no_fields(fields: Fields, what: str) -> None:
@@ -304,7 +319,7 @@ def _file_of(path: Path) -> File:
 
 
 def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str) -> SpanSource:
-    shards, splits = _of_split(_shards(files, TAR_SUFFIXES), split, files)
+    shards, name_of = _of_split(_shards(files, TAR_SUFFIXES), split, files)
     census, store = files.census, Store()
     _count_others(files, TAR_SUFFIXES)
     rows: list[Row] = []
@@ -326,7 +341,7 @@ def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str
         identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{content}")
     source = _span_source(rows, store, files, [], fields=fields, census=census)
     source.fingerprint = fingerprint_of(identity, len(rows))
-    source.splits = splits
+    source.splits = _counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
     return source
 
 

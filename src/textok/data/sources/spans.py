@@ -85,7 +85,7 @@ class SpanSource:
         order = {name: number for number, name in enumerate(self._shard_names)}
         self._shards = np.array([order[row.shard] for row in rows], dtype=np.int32)
         self.shard_lengths = np.bincount(self._shards, minlength=len(order)).tolist()
-        self.splits: list[str] = []
+        self.splits: dict[str, int] = {}
         self.fingerprint = ""
 
     def __len__(self) -> int:

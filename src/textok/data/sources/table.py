@@ -108,16 +108,16 @@ class ParquetSource:
         paths: the files, here or behind an address.
         fields: names of the picture, caption and label columns.
         census: of the source; the rows are counted there.
-        splits: names of the parts, when these are all of them.
+
+    Who opens it sets ``splits``.
 
     Raises:
         ValueError: when a file is not parquet or has no picture column.
     """
 
-    def __init__(
-        self, paths: Sequence[str], *, fields: Fields, census: Census, splits: Sequence[str] = ()
-    ) -> None:
-        self._paths, self._fields, self.census, self.splits = list(paths), fields, census, splits
+    def __init__(self, paths: Sequence[str], *, fields: Fields, census: Census) -> None:
+        self._paths, self._fields, self.census = list(paths), fields, census
+        self.splits: dict[str, int] = {}
         schemas = [_schema(path) for path in paths]
         self._columns = [
             Columns.choose(schema.names, fields=fields, where=path)
@@ -143,6 +143,11 @@ class ParquetSource:
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    @property
+    def shard_paths(self) -> list[str]:
+        """The file of each shard."""
+        return [self._paths[file] for file, _ in self._groups]
 
     def read(self, index: int) -> RawSample:
         """The sample at ``index``, not decoded.
@@ -222,7 +227,7 @@ class DatasetSource:
         dataset: the rows.
         folder: where it came from; pictures stored as paths must lie inside.
         fields: names of the picture, caption and label columns.
-        splits: names of the parts, when these are all of them.
+        splits: how many rows each part has, when these are all of them.
 
     Raises:
         ValueError: when it is empty or has no picture column.
@@ -231,7 +236,7 @@ class DatasetSource:
     max_window = None
 
     def __init__(
-        self, dataset: "datasets.Dataset", folder: Path, *, fields: Fields, splits: Sequence[str] = ()
+        self, dataset: "datasets.Dataset", folder: Path, *, fields: Fields, splits: Mapping[str, int]
     ) -> None:
         import datasets
 
@@ -307,19 +312,20 @@ def load_dataset_folder(folder: Path, split: str | None, *, fields: Fields) -> D
     return DatasetSource(rows, folder, fields=fields, splits=splits)
 
 
-def _rows_of(loaded: Any, split: str | None, folder: Path) -> tuple["datasets.Dataset", list[str]]:
+def _rows_of(loaded: Any, split: str | None, folder: Path) -> tuple["datasets.Dataset", dict[str, int]]:
     """The rows of a split, or of all; and the splits, when there are several and all are asked for."""
     import datasets
 
     if isinstance(loaded, datasets.Dataset):
         if split is not None:
             raise SplitError(folder, split, [])
-        return loaded, []
+        return loaded, {}
     if split is None:
-        return datasets.concatenate_datasets(list(loaded.values())), sorted(loaded) * (len(loaded) > 1)
+        counts = {name: len(loaded[name]) for name in sorted(loaded)} if len(loaded) > 1 else {}
+        return datasets.concatenate_datasets(list(loaded.values())), counts
     if split not in loaded:
         raise SplitError(folder, split, sorted(loaded))
-    return loaded[split], []
+    return loaded[split], {}
 
 
 @dataclass(frozen=True, kw_only=True)
