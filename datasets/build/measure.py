@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from textok.data.scenes.colours import COLOURLESS, TURNS, seen_pixels, shares, turn, typical_hsv
+from colour_names import seen_pixels, shares, typical_hsv
+from textok.data.scenes.colours import TURNS, turn
 
+COLOURLESS = ("black", "white", "gray")
 LEAST_SHARE = 55
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textok.data.scenes.colours import BACKGROUNDS, NAMES, TURNS, name_pixels, shares
+from textok.data.scenes.colours import BACKGROUNDS, NAMES, TURNS
 from textok.data.scenes.composition import compose
 from textok.data.scenes.facts import GRID, Facts, relation
 from textok.data.scenes.picture import draw_background, draw_scene, draw_thing
@@ -36,14 +36,14 @@ def test_each_place_is_where_its_drawing_lies(scenes, drawings):
                 assert (low in thing.place) == (said < 205) and (high in thing.place) == (said > 307)
 
 
-def test_each_color_is_that_of_most_pixels(scenes, drawings):
+def test_each_color_is_that_of_most_pixels(scenes, drawings, colour_names):
     agreed = total = 0
     for facts in scenes[:600]:
         for thing in facts.things:
             if thing.colour in NAMES:
                 picture, mask = draw_thing(thing, drawings, 128)
                 opaque = np.asarray(mask.getchannel(3)) >= 250
-                ranked = shares(np.asarray(picture)[opaque][:, :3])
+                ranked = colour_names.shares(np.asarray(picture)[opaque][:, :3])
                 total += 1
                 agreed += bool(ranked) and ranked[0][0] == thing.colour
     assert agreed / total > 0.95, f"{agreed} of {total}"
@@ -58,9 +58,9 @@ def test_as_many_drawings_are_seen_as_counted(scenes, drawings):
             assert abs(whole / max(1, single) - thing.count) < 0.35 * thing.count
 
 
-def test_backgrounds_have_their_names():
+def test_backgrounds_have_their_names(colour_names):
     for name, rgb in BACKGROUNDS.items():
-        measured = NAMES[name_pixels(np.array([rgb], np.uint8))[0]]
+        measured = NAMES[colour_names.name_pixels(np.array([rgb], np.uint8))[0]]
         assert measured == {"sky blue": "blue", "navy blue": "blue"}.get(name, name)
 
 

@@ -1,10 +1,8 @@
-"""Colours by name: which name a pixel has, what one calls a drawing, and turning it to another colour."""
+"""Colours by name: what one calls a drawing, and turning it to another colour."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
-from jaxtyping import Int, UInt8
 from PIL import Image
 
 from textok.data.scenes.tables import TABLES
@@ -13,7 +11,6 @@ RGB = tuple[int, int, int]
 
 _TABLE = TABLES["colours"]
 NAMES: tuple[str, ...] = tuple(_TABLE["names"])
-COLOURLESS: tuple[str, ...] = tuple(_TABLE["colourless"])
 TURNS: dict[str, int] = _TABLE["turns"]
 """The hue, in 256ths of the circle, that each name stands for when a drawing is turned to it."""
 BACKGROUNDS: dict[str, RGB] = {name: (r, g, b) for name, (r, g, b) in _TABLE["backgrounds"].items()}
@@ -33,38 +30,6 @@ def _alike_backgrounds(name: str) -> frozenset[str]:
 
 ALIKE_BACKGROUNDS = {name: _alike_backgrounds(name) for name in BACKGROUNDS}
 """The backgrounds that are too near to each to stand beside it, itself among them."""
-
-
-def name_pixels(rgb: UInt8[np.ndarray, "n 3"]) -> Int[np.ndarray, "n"]:
-    """The place in ``NAMES`` of each pixel's colour, by integer rules on hue, saturation and value."""
-    hue, saturation, value = to_hsv(rgb)
-    warm, red = (hue >= 14) & (hue < 66), (hue < 14) | (hue >= 346)
-    rules = [
-        ("black", (value < 52) | ((value < 76) & (saturation < 110))),
-        ("white", (value >= 216) & (saturation < 40)),
-        ("gray", (saturation < 32) | ((value < 120) & (saturation < 60) & ~warm)),
-        ("beige", warm & (saturation < 100) & (value >= 175)),
-        ("brown", warm & (hue < 50) & ((value < 165) | ((value < 200) & (saturation < 150)))),
-        ("brown", red & (value < 165) & (saturation < 160)),
-        ("brown", (hue >= 8) & (hue < 14) & (value < 210) & (saturation < 190)),
-        ("pink", red & (saturation < 135) & (value >= 170)),
-        ("red", red),
-        ("orange", hue < 40),
-        ("yellow", hue < 66),
-        ("green", hue < 158),
-        ("teal", hue < 192),
-        ("blue", hue < 256),
-        ("purple", (hue < 295) | ((hue < 330) & (value < 150))),
-    ]
-    places = [NAMES.index(name) for name, _ in rules]
-    return np.select([rule for _, rule in rules], places, NAMES.index("pink"))
-
-
-def shares(rgb: UInt8[np.ndarray, "n 3"]) -> list[tuple[str, int]]:
-    """The names of the colours of some pixels with their shares in percent, the largest first."""
-    counts = np.bincount(name_pixels(rgb), minlength=len(NAMES))
-    ranked = sorted(zip((-counts).tolist(), NAMES, strict=True))
-    return [(name, -count * 100 // max(1, len(rgb))) for count, name in ranked if count]
 
 
 def colour_of(ranked: Sequence[tuple[str, int]]) -> str:
@@ -94,19 +59,3 @@ def _turning_table(typical: tuple[int, int, int], target: str) -> list[int]:
     brighter = min(_BRIGHTER_AT_MOST, max(100, _LEAST_VALUE.get(target, 140) * 100 // max(1, value)))
     hues = [(level + TURNS[target] - hue) % 256 for level in range(256)]
     return hues + [min(255, level * scale // 100) for scale in (richer, brighter) for level in range(256)]
-
-
-def to_hsv(
-    rgb: UInt8[np.ndarray, "n 3"],
-) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Hue in degrees, saturation and value in 0..255."""
-    red, green, blue = rgb.astype(np.int32).T
-    value = np.maximum(np.maximum(red, green), blue)
-    chroma = value - np.minimum(np.minimum(red, green), blue)
-    safe = np.maximum(chroma, 1)
-    hue = np.where(
-        value == red,
-        (green - blue) * 60 // safe % 360,
-        np.where(value == green, (blue - red) * 60 // safe + 120, (red - green) * 60 // safe + 240),
-    )
-    return np.where(chroma == 0, 0, hue), chroma * 255 // np.maximum(value, 1), value
