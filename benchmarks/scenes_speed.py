@@ -27,7 +27,7 @@ def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000, help="scenes in each round")
-    parser.add_argument("--warm", type=int, default=8000, help="scenes drawn first, which fill the cache")
+    parser.add_argument("--warm", type=int, default=24000, help="scenes drawn first, which fill the cache")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     source = SceneSource("train", SceneOptions())

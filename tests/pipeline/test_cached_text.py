@@ -31,9 +31,23 @@ def test_endless_captions_are_encoded_as_they_come_and_not_stored(
     condition = text(["a dog", "a cat", "", "a dog"])
     dog, cat = invented_states(["a dog", "a cat"])
     assert condition.mask.sum(1).tolist() == [len(dog), len(cat), 0, len(dog)]
-    assert torch.equal(condition.embeddings[0, : len(dog)], dog)
+    assert torch.equal(condition.embeddings[0, : len(dog)], dog.half().float())
     torch.testing.assert_close(condition.embeddings[1, : len(cat)], cat.half().float())
     assert text.cache.missing(["a dog"]) == ["a dog"]
     calls = _Encoder.calls
     text(["a cat"])
     assert _Encoder.calls == calls
+
+
+def test_a_batch_that_comes_again_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TextEncoder, "from_pretrained", lambda *_, **__: _Encoder())
+    monkeypatch.setattr("textok.pipeline.cached_text._RECENT", 4)
+    text = CachedText(TexTokConfig(text_dim=384), folder=str(tmp_path))
+    text.encode_unstored()
+    first, calls = text(["a dog", "a cat"]), _Encoder.calls
+    assert torch.equal(text(["a dog", "a cat"]).embeddings, first.embeddings)
+    assert _Encoder.calls == calls
+    for number in range(2):
+        text([f"bird {number}", f"fish {number}"])
+    text(["a dog", "a cat"])
+    assert _Encoder.calls == calls + 3

@@ -13,7 +13,7 @@ from torch import Tensor
 from textok.data.census import Census
 from textok.data.samples import RawSample
 from textok.data.scenes.captions import Density, as_density, write_caption
-from textok.data.scenes.composition import MOST_THINGS, compose
+from textok.data.scenes.composition import MOST_THINGS, another_view, compose
 from textok.data.scenes.drawings import Drawings, drawings_folder
 from textok.data.scenes.facts import Facts
 from textok.data.scenes.picture import draw_icon, draw_scene
@@ -21,6 +21,9 @@ from textok.data.scenes.stream import Stream
 
 LENGTHS = {"train": 10_000_000, "val": 500, "test-drawing": 1_000, "test-concept": 1_000}
 """Scenes of each split; those of train are an epoch, which no training here ends."""
+
+_BLOCK = 1024
+"""After so many scenes their next views follow in the same order: far apart, yet near enough for a cache of texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class SceneOptions:
         density: "name", "short", "dense", or "mixed", which draws one for each scene.
         seed: of the scenes; the same seed, split and index is the same picture and caption everywhere.
         max_drawings: different drawings in a scene at most, 1 to 4.
+        views: pictures of each caption: whatever no caption tells is drawn anew (shades, mirroring, a small shift). A
+            text encoder then reads a caption once for so many pictures.
         count: scenes of the split; 0 takes the usual number. With a number, train is a set like any other: shuffled
             anew in each epoch, its captions encoded once and kept.
         drawings: folder with the drawings; "" takes the clone's.
@@ -39,6 +44,7 @@ class SceneOptions:
     density: str = "mixed"
     seed: int = 0
     max_drawings: int = MOST_THINGS
+    views: int = 1
     count: int = 0
     drawings: str = ""
 
@@ -47,6 +53,8 @@ class SceneOptions:
         for name in ("seed", "count"):
             if getattr(self, name) < 0:
                 raise ValueError(f"scenes {name}: got {getattr(self, name)}; expected 0 or more")
+        if self.views < 1:
+            raise ValueError(f"scenes views: got {self.views}; expected 1 or more")
         if not 1 <= self.max_drawings <= MOST_THINGS:
             raise ValueError(f"scenes max_drawings: got {self.max_drawings}; expected 1 to {MOST_THINGS}")
 
@@ -144,8 +152,10 @@ class SceneSource(Drawn):
 
     def facts(self, index: int) -> Facts:
         """What the scene at ``index`` shows."""
-        stream = Stream("scene", self.options.seed, self.split, index)
-        return compose(stream, self.drawings, most_things=self.options.max_drawings)
+        number = self._number(index)
+        stream = Stream("scene", self.options.seed, self.split, number)
+        facts = compose(stream, self.drawings, most_things=self.options.max_drawings)
+        return facts if number == index else another_view(facts, Stream("view", index, number), self.drawings)
 
     def draw(self, index: int, size: int) -> UInt8[Tensor, "3 h w"]:
         """The picture at ``index``; raises ``ValueError`` for a size out of range."""
@@ -153,7 +163,12 @@ class SceneSource(Drawn):
 
     def caption_stream(self, index: int) -> Stream:
         """The draws of the caption at ``index``."""
-        return Stream("caption", self.options.seed, self.split, index)
+        return Stream("caption", self.options.seed, self.split, self._number(index))
+
+    def _number(self, index: int) -> int:
+        """The scene of which ``index`` is a view; it is the one at that index itself if it is the first view."""
+        views = self.options.views
+        return index - index // _BLOCK % views * _BLOCK
 
     def caption(self, index: int, facts: Facts, density: Density | None = None) -> str:
         """The caption of the scene at ``index``; in the density of the options unless another is asked for."""
