@@ -140,7 +140,7 @@ def test_the_table_shows_what_the_originals_say() -> None:
     row |= {"retrieval_two_tower_r1": 0.01, "retrieval_two_tower_r1_original": 0.0125}
     row |= {"alignment_class_posterior": 0.25, "alignment_class_posterior_original": 0.5}
     first, *_, note, said = reconstruction_table([row | {"posterior_agreement_x": 0.125}]).split("\n\n")
-    assert "psnr" in first and "original" not in first and "Photographs: read those by classes" in note
+    assert "psnr" in first and "original" not in first and "for photographs those by classes" in note
     heads, values = (line.split("  ") for line in said.splitlines())
     assert [head.strip() for head in heads if head] == [
         "split",
@@ -500,8 +500,8 @@ def test_captions_of_samples_from_a_file(
     for content, message in (
         (["one"], "a list of 1 for 20 pictures"),
         ({"00": "x"}, "none for the picture '01'"),
-        ({"00": 3}, "expected a JSON object"),
-        ("x", "expected a JSON object"),
+        ({"00": 3}, "key '00'"),
+        ("x", "captions: got a JSON str"),
     ):
         file.write_text(json.dumps(content))
         words = [data / "test-a", "--reference", data / "test-b", "--captions", file]

@@ -48,7 +48,7 @@ def demo(
         limit=limit,
         batch_size=model.batch_size,
         pipeline=_pipeline(model, tokenizer),
-        tell=note,
+        report_progress=note,
     )
     report(str(page), str(page), json=False)
 

@@ -16,11 +16,11 @@ from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 from textok.data import Source
 from textok.display import Progress
 from textok.evaluation import adm
-from textok.evaluation.caption_variants import check_conditions, usable_conditions, why_unusable
+from textok.evaluation.caption_variants import check_conditions, usable_conditions
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.reconstruction import usual_budgets
-from textok.evaluation.results import Result, Row, write_result
+from textok.evaluation.results import Result, Row, Scores, write_result
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import environment
 
@@ -30,26 +30,21 @@ CONDITIONS_HELP = (
 )
 
 # Headings in the terminal by how a metric's name begins and ends.
-_HEADS = {
-    "psnr": "psnr",
-    "ssim": "ssim",
-    "perceptual_": "perceptual",
-    "fd_": "fd",
-    "fid": "fid",
-}
+_HEADS = {"psnr": "psnr", "ssim": "ssim", "perceptual_": "perceptual", "fd_": "fd", "fid": "fid"}
 _ENDS = {"_unpaired": " unpaired", "_floor": " floor"}
 
-# What the pictures say, in a table of its own.
-_SAID = {
+# How well the pictures fit their captions, in a table of its own.
+_MEANING = {
     "retrieval_two_tower_r1": "retrieval",
     "alignment_two_tower": "alignment",
     "retrieval_class_posterior_r1": "retrieval by classes",
     "alignment_class_posterior": "alignment by classes",
 }
-_AGREED = {"posterior_agreement_": "agreement", "top1_agreement_": "same class"}
-_SAID_NOTE = """Does the reconstruction say what its caption says? Value / that of the originals, the most to hope for.
-Drawings: read retrieval and alignment (two-tower head). Photographs: read those by classes. Where the originals find
-few captions, a judge says nothing of these pictures. Agreement, same class: a classifier, here and on the original."""
+_AGREEMENT = {"posterior_agreement_": "agreement", "top1_agreement_": "same class"}
+_MEANING_NOTE = """Does the reconstruction still show what its caption says? Value / that of the originals, the best to
+hope for. For drawings read retrieval and alignment (by the two-tower head), for photographs those by classes. Where
+even the originals retrieve few captions, ignore that judge. Agreement and
+same class compare a classifier on the reconstruction with the same on the original."""
 
 
 def evaluate_reconstruction(
@@ -127,7 +122,7 @@ def _conditions(conditions: list[CaptionCondition], model: TexTok) -> list[Capti
 
 @dataclass(frozen=True, kw_only=True)
 class _Command:
-    """What to evaluate, on which pictures."""
+    """The pictures to evaluate on, and the cells to evaluate."""
 
     evaluator: Evaluator
     pictures: TestedPictures
@@ -147,7 +142,7 @@ class _Command:
             "size": list(self.size),
             "splits": {},
         }
-        result = Result(settings=settings, rows=[], per_image=[], made_by=environment())
+        result = Result(settings=settings, made_by=environment())
         for name, source in sources.items():
             pictures = self.pictures.read(name, source, size=self.size, batch_size=self.evaluator.batch_size)
             settings["splits"][name] = {
@@ -155,19 +150,23 @@ class _Command:
                 "count": len(pictures),
                 "captioned": sum(map(bool, pictures.captions)),
             }
-            self._add_scores(pictures, result)
+            conditions, reason = usable_conditions(pictures, self.conditions)
+            if left_out := [name for name in self.conditions if name not in conditions]:
+                note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
+            pictures = self.evaluator.with_variants(pictures, conditions)
+            scores = self._scores(pictures, conditions)
+            result.rows.extend(scores.rows)
+            result.per_image.extend(scores.per_image)
+            result.latents.extend(scores.latents)
+            if self.samples is not None and is_first():
+                self._write_samples(self.samples, pictures, conditions)
         return result
 
-    def _add_scores(self, pictures: CaptionedPictures, result: Result) -> None:
-        conditions = usable_conditions(pictures, self.conditions)
-        if left_out := [name for name in self.conditions if name not in conditions]:
-            reason = why_unusable(pictures, left_out)
-            note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
-        pictures = self.evaluator.with_variants(pictures, conditions)
+    def _scores(self, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]) -> Scores:
         rank, count = place()
         share = len(range(rank, len(pictures), count))
         with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
-            scores = self.evaluator.score(
+            return self.evaluator.score(
                 pictures,
                 budgets=self.budgets,
                 captions=conditions,
@@ -175,11 +174,6 @@ class _Command:
                 world_size=count,
                 progress=bar.update,
             )
-        result.rows.extend(scores.rows)
-        result.per_image.extend(scores.per_image)
-        result.latents.extend(scores.latents)
-        if self.samples is not None and is_first():
-            self._write_samples(self.samples, pictures, conditions)
 
     def _write_samples(
         self, folder: Path, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
@@ -194,26 +188,26 @@ class _Command:
 
 
 def reconstruction_table(rows: Sequence[Row]) -> str:
-    """The main scores of a reconstruction result, a line a split, caption condition and budget."""
+    """The main scores of a reconstruction result, one line per split, caption condition and budget."""
     heads = {"split": "split", "captions": "captions", "budget": "tokens", "count": "count"}
-    named = dict.fromkeys(name for row in rows for name in row if "_pca" not in name)
-    for name in named:
-        for start, head in _HEADS.items():
-            if name.startswith(start):
-                heads[name] = head + next((short for end, short in _ENDS.items() if name.endswith(end)), "")
-                break
-    blocks = [score_table(rows, heads), _legend(heads)]
-    if any(name.startswith(tuple(_AGREED)) for name in named):
-        blocks += [_SAID_NOTE, _said_table(rows)]
+    names = dict.fromkeys(name for row in rows for name in row if "_pca" not in name)
+    for name in names:
+        if start := next((start for start in _HEADS if name.startswith(start)), None):
+            end = next((words for end, words in _ENDS.items() if name.endswith(end)), "")
+            heads[name] = _HEADS[start] + end
+    legend = [f"{head} = {name}" for name, head in heads.items() if head != name and "_" in name]
+    blocks = [score_table(rows, heads), "\n".join(legend)]
+    if any(name.startswith(tuple(_AGREEMENT)) for name in names):
+        blocks += [_MEANING_NOTE, _meaning_table(rows)]
     return "\n\n".join(blocks)
 
 
-def _said_table(rows: Sequence[Row]) -> str:
-    """What the pictures say, reconstructions beside originals."""
-    heads = {"split": "split", "captions": "captions", "budget": "tokens"} | _SAID
-    named = dict.fromkeys(name for row in rows for name in row)
-    for start, head in _AGREED.items():
-        heads |= {name: head for name in named if name.startswith(start)}
+def _meaning_table(rows: Sequence[Row]) -> str:
+    """How well the pictures fit their captions, reconstructions beside originals."""
+    heads = {"split": "split", "captions": "captions", "budget": "tokens"} | _MEANING
+    names = dict.fromkeys(name for row in rows for name in row)
+    for start, head in _AGREEMENT.items():
+        heads |= {name: head for name in names if name.startswith(start)}
     return score_table([{name: _beside(row, name) for name in row} for row in rows], heads)
 
 
@@ -221,8 +215,3 @@ def _beside(row: Row, name: str) -> str | int | float:
     """A value, with that of the originals where there is one."""
     ceiling = row.get(f"{name}_original")
     return row[name] if ceiling is None else f"{shown(row[name])} / {shown(ceiling)}"
-
-
-def _legend(heads: dict[str, str]) -> str:
-    long = [f"{head} = {name}" for name, head in heads.items() if head != name and "_" in name]
-    return "\n".join(long)

@@ -29,26 +29,26 @@ def with_variants(
     Args:
         pictures: with captions of the form "STYLE of NOUN PHRASE[, details]" or any other.
         names: caption conditions.
-        text: token states of captions, whose mean "near" is judged by; None where "near" is not among them.
+        text: token states of captions, by whose mean "near" is chosen; None where "near" is not among them.
 
     Raises:
         ValueError: for "near" when all captions name the same thing.
     """
-    variants = {name: _variant(name, pictures.captions, text=text) for name in names if name in VARIANTS}
-    return replace(pictures, variants={**pictures.variants, **variants})
-
-
-def _variant(name: CaptionCondition, captions: Sequence[str], *, text: TextSource | None) -> tuple[str, ...]:
-    if name == "near":
+    captions = pictures.captions
+    variants = dict(pictures.variants)
+    if "short" in names:
+        variants["short"] = tuple(map(short, captions))
+    if "thing" in names:
+        variants["thing"] = tuple(map(thing, captions))
+    if "shuffled" in names:
+        generator = torch.Generator().manual_seed(SHUFFLE_SEED)
+        variants["shuffled"] = tuple(shuffled(caption, generator=generator) for caption in captions)
+    if "near" in names:
         if text is None:
             raise ValueError("near: got no text encoder, expected one to compare captions with")
-        places = near_misses(caption_features(captions, text=text), captions)
-        return tuple(captions[i] for i in places)
-    if name == "shuffled":
-        generator = torch.Generator().manual_seed(SHUFFLE_SEED)
-        return tuple(shuffled(caption, generator=generator) for caption in captions)
-    form = short if name == "short" else thing
-    return tuple(form(caption) for caption in captions)
+        indices = near_misses(caption_features(captions, text=text), captions)
+        variants["near"] = tuple(captions[i] for i in indices)
+    return replace(pictures, variants=variants)
 
 
 def shuffled(caption: str, *, generator: torch.Generator) -> str:
@@ -57,29 +57,29 @@ def shuffled(caption: str, *, generator: torch.Generator) -> str:
     return " ".join(words[i] for i in torch.randperm(len(words), generator=generator).tolist())
 
 
-def names_things(captions: Sequence[str]) -> bool:
-    """Whether the captions name at least two things, so that each has a near miss."""
-    return len({thing(caption) for caption in captions if caption.strip()}) > 1
-
-
 def near_misses(states: Float[Tensor, "n d"], captions: Sequence[str]) -> list[int]:
-    """For each caption the place of the most similar one that is about another thing; never a blank one.
+    """For each caption the index of the most similar one that is about another thing; never a blank one.
 
     Raises:
         ValueError: when all captions are about one thing.
     """
-    if not names_things(captions):
-        raise ValueError("near misses: all captions name the same thing; expected at least 2 things")
     things = [thing(caption) for caption in captions]
+    if not _names_things(captions):
+        raise ValueError("near misses: got captions that all name the same thing, expected at least 2 things")
     number = {name: i for i, name in enumerate(sorted(set(things)))}
     ids = torch.tensor([number[name] for name in things], device=states.device)
     blank = torch.tensor([not caption.strip() for caption in captions], device=states.device)
     unit = torch.nn.functional.normalize(states, dim=1)
-    found = []
-    for rows, own in zip(unit.split(_ROWS), ids.split(_ROWS), strict=True):
-        unfit = (own[:, None] == ids[None, :]) | blank[None, :]
-        found += (rows @ unit.T).masked_fill(unfit, -torch.inf).argmax(dim=1).tolist()
-    return found
+    nearest = []
+    for rows, row_ids in zip(unit.split(_ROWS), ids.split(_ROWS), strict=True):
+        unfit = (row_ids[:, None] == ids[None, :]) | blank[None, :]
+        nearest += (rows @ unit.T).masked_fill(unfit, -torch.inf).argmax(dim=1).tolist()
+    return nearest
+
+
+def _names_things(captions: Sequence[str]) -> bool:
+    """Whether the captions name at least two things, so that each has a near miss."""
+    return len({thing(caption) for caption in captions if caption.strip()}) > 1
 
 
 def check_conditions(conditions: Sequence[CaptionCondition]) -> None:
@@ -95,18 +95,13 @@ def check_conditions(conditions: Sequence[CaptionCondition]) -> None:
 
 def usable_conditions(
     pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
-) -> list[CaptionCondition]:
-    """The conditions that these pictures' captions allow; ["none"] when there is no other."""
+) -> tuple[list[CaptionCondition], str]:
+    """The conditions that these pictures' captions allow (["none"] when there is no other), and why not the others."""
     captions = pictures.captions
-    special = {"none": True, "wrong": lends_captions(captions), "near": names_things(captions)}
     captioned = any(caption.strip() for caption in captions)
-    return [name for name in conditions if special.get(name, captioned)] or ["none"]
-
-
-def why_unusable(pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]) -> str:
-    """Why these pictures' captions do not allow some conditions, in words."""
-    if not any(caption.strip() for caption in pictures.captions):
-        return "the pictures have no captions"
-    if list(conditions) == ["near"]:
-        return "all captions name the same thing"
-    return "all captions say the same"
+    special = {"none": True, "wrong": lends_captions(captions), "near": _names_things(captions)}
+    usable = [name for name in conditions if special.get(name, captioned)]
+    if not captioned:
+        return usable or ["none"], "the pictures have no captions"
+    same_thing = [name for name in conditions if name not in usable] == ["near"]
+    return usable or ["none"], f"all captions {'name the same thing' if same_thing else 'say the same'}"

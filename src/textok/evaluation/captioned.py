@@ -11,7 +11,7 @@ from textok.data import DataConfig, EvalLoader
 from textok.data.samples import Batch
 
 CaptionCondition = str
-"""What the model reads: "right" (the picture's own caption), "none", "wrong" (another's), or a variant's name."""
+"""The caption that the model reads: "right" (the picture's own), "none", "wrong" (another's), or a variant's name."""
 
 CONDITIONS: tuple[CaptionCondition, ...] = ("right", "none", "wrong")
 
@@ -50,11 +50,9 @@ class CaptionedPictures:
             ValueError: when there is no picture.
         """
         parts: list[Batch] = []
-        count = 0
         for batch in batches:
             parts.append(batch)
-            count += len(batch.keys)
-            if limit is not None and count >= limit:
+            if limit is not None and sum(map(len, parts)) >= limit:
                 break
         if not parts:
             raise ValueError(f"{split}: got no picture, expected at least 1")
@@ -95,10 +93,6 @@ class CaptionedPictures:
             yield Batch(
                 images=self.images[rows], captions=list(self.captions[rows]), keys=list(self.keys[rows])
             )
-
-    def with_images(self, images: UInt8[Tensor, "n 3 h w"]) -> "CaptionedPictures":
-        """Other pictures under the same keys and captions."""
-        return replace(self, images=images)
 
     def spread(self, count: int) -> "CaptionedPictures":
         """``count`` pictures taken at even distances; all of them when there are no more than that.
@@ -142,7 +136,7 @@ class CaptionedPictures:
 
 
 def lends_captions(captions: Sequence[str]) -> bool:
-    """Whether every picture finds another's caption that reads differently from its own."""
+    """Whether every picture can get another's caption that reads differently from its own."""
     return len({caption for caption in captions if caption.strip()}) > 1
 
 
@@ -158,10 +152,8 @@ def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(
             f"wrong captions: got {len(captions)} captions, all the same; expected at least 2 different"
         )
-    count = len(captions)
-    half = count // 2
-    candidates = ((captions[(i + half + step) % count] for step in range(count)) for i in range(count))
-    return tuple(
-        next(c for c in others if c.strip() and c != own)
-        for own, others in zip(captions, candidates, strict=True)
-    )
+    count, wrong = len(captions), []
+    for i, own in enumerate(captions):
+        others = (captions[(i + count // 2 + step) % count] for step in range(count))
+        wrong.append(next(caption for caption in others if caption.strip() and caption != own))
+    return tuple(wrong)

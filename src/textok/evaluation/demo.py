@@ -12,7 +12,7 @@ import torch
 
 from textok.data.images import tensor_to_image
 from textok.evaluation.caption_variants import usable_conditions
-from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
+from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
 from textok.evaluation.demo_prompts import generate_prompts
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics.paired import measure_pairs
@@ -63,7 +63,7 @@ def write_demo(
     limit: int = 24,
     batch_size: int = 32,
     pipeline: Pipeline | None = None,
-    tell: Callable[[str], object] | None = None,
+    report_progress: Callable[[str], object] | None = None,
 ) -> Path:
     """Reconstruct test pictures at every budget and caption condition, and write it all into one HTML file.
 
@@ -75,7 +75,7 @@ def write_demo(
         limit: number of pictures of ``source``, at most.
         batch_size: pictures at a time.
         pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
-        tell: is called with a line about each step.
+        report_progress: is called with a line about each step.
 
     Returns:
         The file.
@@ -85,7 +85,7 @@ def write_demo(
     """
     kinds = load_pictures(source, split=split, limit=limit, side=tokenizer.model.config.image_size)
     network = EffNetLite2().to(tokenizer.device)
-    report_progress, sections = tell or (lambda _text: None), []
+    report_progress, sections = report_progress or (lambda _text: None), []
     for pictures in kinds:
         report_progress(f"{pictures.split}: {len(pictures)} pictures, at every budget and caption condition")
         sections.append(make_section(tokenizer, pictures, network, batch_size=batch_size))
@@ -127,9 +127,7 @@ def make_section(
     """Reconstruct and score pictures of one kind, at the usual budgets and the model's longest."""
     config = tokenizer.model.config
     reads_captions = config.placement != "none"
-    conditions: list[CaptionCondition] = usable_conditions(
-        pictures, CONDITIONS if reads_captions else ["none"]
-    )
+    conditions, _ = usable_conditions(pictures, CONDITIONS if reads_captions else ["none"])
     evaluator = Evaluator(
         model=tokenizer.model,
         text=tokenizer.text_encoder if reads_captions else None,
@@ -162,7 +160,7 @@ def score(pictures: CaptionedPictures, outputs: Reconstructions, network: Featur
 
 @torch.inference_mode()
 def measure_speed(tokenizer: ImageTokenizer, pictures: CaptionedPictures) -> dict[str, float]:
-    """Pictures a second to and from all K tokens, in batches of 32, captions already encoded."""
+    """Pictures per second to and from all K tokens, in batches of 32, captions already encoded."""
     model, rows = tokenizer.model, [i % len(pictures) for i in range(32)]
     images = pictures.images[rows].to(tokenizer.device)
     text = tokenizer.text_of([pictures.captions[i] for i in rows])
@@ -175,21 +173,17 @@ def measure_speed(tokenizer: ImageTokenizer, pictures: CaptionedPictures) -> dic
 
 
 def _seconds(call: Callable[[], Any]) -> float:
-    """Median time of a call, after one to warm up."""
+    """Median time of a call, after one that warms up."""
+    synchronize = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     call()
     times: list[float] = []
     while len(times) < 3 or sum(times) < _TIMED_SECONDS:
-        _synchronize()
+        synchronize()
         start = time.perf_counter()
         call()
-        _synchronize()
+        synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def _file_bytes(kinds: Sequence[CaptionedPictures]) -> dict[str, float]:

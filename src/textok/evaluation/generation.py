@@ -1,7 +1,7 @@
 """How good generated pictures are: distances to real ones, quality and coverage, captions, and copying."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -74,7 +74,7 @@ class GeneratorEvaluator:
         """
         total = Scores()
         for cell in cells:
-            batches = pictures.with_images(self._sample(pictures, cell)).batches(FEATURE_BATCH)
+            batches = replace(pictures, images=self._sample(pictures, cell)).batches(FEATURE_BATCH)
             scores = evaluate_generation(
                 self.reader.read(batches, judged=True),
                 self.reference,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -207,25 +208,20 @@ class Reference:
 
 
 def read_captions_file(file: Path) -> Captions:
-    """Captions by key (what textok caption wrote, or a JSON object) or in order (a JSON list).
+    """Captions by key, as ``data.caption_files`` reads them, or a JSON list in the order of the pictures.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: for anything else.
     """
-    if file.is_dir() or file.suffix in (".parquet", ".jsonl"):
-        return first_captions(file)
-    if file.stat().st_size > MAX_CAPTION_BYTES:
-        raise ValueError(f"{file}: over the limit of {MAX_CAPTION_BYTES:,} bytes for captions")
-    expected = "expected a JSON object {key: caption}, or a list of captions in the order of the pictures"
-    try:
-        captions = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON: {error}; {expected}") from error
-    texts = captions.values() if isinstance(captions, dict) else captions
-    if not isinstance(captions, dict | list) or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{file}: got a JSON {type(captions).__name__}; {expected}")
-    return captions
+    if file.suffix.lower() == ".json" and file.is_file():
+        if file.stat().st_size > MAX_CAPTION_BYTES:
+            raise ValueError(f"captions: got {file}, over the limit of {MAX_CAPTION_BYTES:,} bytes")
+        with suppress(ValueError, RecursionError):  # not JSON: the reader by key has the sentence
+            captions = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(captions, list) and all(isinstance(text, str) for text in captions):
+                return captions
+    return first_captions(file)
 
 
 def _captions_of(captions: Captions, keys: Sequence[str], start: int) -> list[str]:

@@ -1,9 +1,8 @@
 """DINOv2 and CLIP as feature networks, read by transformers from a folder or a hub id."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -15,23 +14,14 @@ from textok.models.hub import fetch
 from textok.models.text_encoder import quiet_transformers
 
 
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """Models that are used alike.
+class Family(NamedTuple):
+    """Models that are loaded and read in the same way."""
 
-    Attributes:
-        model_types: ``model_type`` in their ``config.json``.
-        model_class: the class of transformers that loads them.
-        output: name of its output that holds one vector a picture.
-        width: name of the configuration value that says how long the vector is.
-        published: hub id of the model that published numbers are computed with.
-    """
-
-    model_types: tuple[str, ...]
-    model_class: str
-    output: str
-    width: str
-    published: str
+    model_types: tuple[str, ...]  # ``model_type`` in their config.json
+    model_class: str  # the class of transformers that loads them
+    output: str  # name of its output that holds one vector per picture
+    width: str  # name of the configuration value that is the length of the vector
+    published: str  # hub id of the model that published numbers are computed with
 
 
 FAMILIES = {
@@ -58,7 +48,7 @@ class VisionTransformer(nn.Module):
     """A vision transformer that reads pictures as its own ``preprocessor_config.json`` says; no stage maps.
 
     Attributes:
-        name: the family, "dinov2" or "clip"; models of one family differ much, so tell ``weights`` with a number.
+        name: the family, "dinov2" or "clip"; models of one family differ much, so report ``weights`` beside a score.
         dim: channels of the pooled vector.
         weights: folder or hub id that it was loaded from.
     """
@@ -92,8 +82,8 @@ class VisionTransformer(nn.Module):
     def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
         """Features of uint8 pictures (b, 3, h, w), in float32 with autocast off."""
         with torch.autocast(images.device.type, enabled=False):
-            found = self.model(pixel_values=self.preprocessing(images))
-        return ImageFeatures(pooled=found[self.output])
+            outputs = self.model(pixel_values=self.preprocessing(images))
+        return ImageFeatures(pooled=outputs[self.output])
 
 
 def _load(folder: Path, family: Family) -> nn.Module:
@@ -102,10 +92,10 @@ def _load(folder: Path, family: Family) -> nn.Module:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a transformers model folder")
-    found = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    if found not in family.model_types:
+    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    if model_type not in family.model_types:
         raise ValueError(
-            f"{path}, model_type: got {found!r}; expected one of {', '.join(family.model_types)}"
+            f"{path}, model_type: got {model_type!r}, expected one of {', '.join(family.model_types)}"
         )
     load = getattr(transformers, family.model_class).from_pretrained
     try:
