@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from textok.data.scenes.colours import ALIKE, ALIKE_BACKGROUNDS, BACKGROUNDS, RGB
 from textok.data.scenes.drawings import Drawing, Drawings
-from textok.data.scenes.facts import GRID, Background, BackgroundKind, Direction, Facts, Thing
-from textok.data.scenes.placement import Spot, lay_out
+from textok.data.scenes.facts import Background, BackgroundKind, Direction, Facts, Thing
+from textok.data.scenes.placement import Spot, is_clear, is_within, lay_out
 from textok.data.scenes.stream import Stream
 
 MOST_THINGS = 4
@@ -63,10 +63,9 @@ def another_view(facts: Facts, stream: Stream, drawings: Drawings) -> Facts:
 
 
 def _holds(new: Thing, old: Thing) -> bool:
-    """Whether a shifted thing is in the same place and within the picture."""
-    least = new.side // 2 - new.side // 24
-    inside = all(least <= value <= GRID - least for center in new.centers for value in center)
-    return inside and new.place == old.place
+    """Whether a shifted thing is in the same place, clearly, and within the picture."""
+    inside = all(is_within(center, new.side) for center in new.centers)
+    return inside and new.place == old.place and is_clear(new.center)
 
 
 def _choose(stream: Stream, drawings: Drawings, most: int) -> list[_Chosen]:

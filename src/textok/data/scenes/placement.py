@@ -1,6 +1,6 @@
 """Where the drawings of a scene lie: its area is divided among them, so that none has to be tried twice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textok.data.scenes.facts import BORDERS, GRID, Box, Point, Size, overlap, square
 from textok.data.scenes.stream import Stream
@@ -136,15 +136,12 @@ def _overlapped(stream: Stream, spots: list[Spot]) -> list[Spot]:
     for _ in range(_TRIES):
         moved, other = stream.shuffled(singles)[:2]
         center = _beside(stream, spots[moved].side, spots[other])
-        box = square(center, spots[moved].side)
-        boxes = {
-            (i, c): square(c, spot.side) for i, spot in enumerate(spots) for c in spot.centers if i != moved
-        }
-        shares = {i: overlap(box, boxes[i, c]) for i, c in boxes}
-        covered = shares.pop(other)
-        if 12 <= covered <= 40 and not any(shares.values()) and _is_clear(center, spots[moved].side):
-            one = spots[moved]
-            spots[moved] = Spot(size=one.size, side=one.side, centers=(center,))
+        one, two = spots[moved], spots[other]
+        box, covered = square(center, one.side), square(two.centers[0], two.side)
+        rest = [square(c, s.side) for s in spots if s not in (one, two) for c in s.centers]
+        fits = 12 <= overlap(box, covered) <= 40 and not any(overlap(box, part) for part in rest)
+        if fits and is_within(center, one.side) and is_clear(center):
+            spots[moved] = replace(one, centers=(center,))
             break
     return spots
 
@@ -159,10 +156,12 @@ def _beside(stream: Stream, side: int, other: Spot) -> Point:
     return (x + apart, y + slide) if stream.chance(50) else (x + slide, y + apart)
 
 
-def _is_clear(center: Point, side: int) -> bool:
-    """Whether a drawing lies within the picture and not near a border between two places."""
+def is_within(center: Point, side: int) -> bool:
+    """Whether nearly all of a drawing lies within the picture."""
     least = side // 2 - side // 24
-    return all(
-        least <= value <= GRID - least and all(abs(value - border) >= _CLEAR for border in BORDERS)
-        for value in center
-    )
+    return all(least <= value <= GRID - least for value in center)
+
+
+def is_clear(center: Point) -> bool:
+    """Whether a center is not near a border between two places."""
+    return all(abs(value - border) >= _CLEAR for value in center for border in BORDERS)

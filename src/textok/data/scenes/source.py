@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from textok.checks import check
 from textok.data.census import Census
 from textok.data.samples import RawSample
 from textok.data.scenes.captions import Density, as_density, write_caption
@@ -50,13 +51,9 @@ class SceneOptions:
 
     def __post_init__(self) -> None:
         as_density(self.density)
-        for name in ("seed", "count"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"scenes {name}: got {getattr(self, name)}; expected 0 or more")
-        if self.views < 1:
-            raise ValueError(f"scenes views: got {self.views}; expected 1 or more")
-        if not 1 <= self.max_drawings <= MOST_THINGS:
-            raise ValueError(f"scenes max_drawings: got {self.max_drawings}; expected 1 to {MOST_THINGS}")
+        check(self, "scenes", "seed", "count", at_least=0)
+        check(self, "scenes", "views", at_least=1)
+        check(self, "scenes", "max_drawings", at_least=1, at_most=MOST_THINGS)
 
     @classmethod
     def parse(cls, text: str) -> "SceneOptions":
