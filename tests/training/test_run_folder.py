@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from textok.data import EvalLoader
 from textok.models.bottleneck import AEConfig
-from textok.models.checkpoint import encode_config
+from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cached_text import CachedText
 from textok.pixels import to_unit

@@ -20,11 +20,11 @@ from textok.models.checkpoint import (
     SHIPPED,
     SHIPPED_GENERATORS,
     WEIGHTS_FILE,
-    encode_config,
     model_folder,
     read_config,
     shipped_folder,
 )
+from textok.models.config_json import encode_config
 from textok.models.generators import build_generator, kind_of
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.facts import model_facts

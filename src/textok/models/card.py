@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from textok.models.config_json import encode_config
+
 CARD_FILE = "README.md"
 
 _CARD = """---
@@ -35,25 +37,15 @@ This card was written by a program. It does not tell what the weights are good f
 """
 
 
-def model_card(
-    repo: str,
-    *,
-    model_id: str,
-    model_class: type,
-    parameters: int,
-    settings: dict[str, Any],
-    made_by: dict[str, Any],
-) -> str:
+def model_card(repo: str, *, model_id: str, model: Any) -> str:
     """What is known of published weights, as a README.md with the header that the Hugging Face hub reads.
 
     Args:
         repo: where they are published, such as ``someone/icons``.
         model_id: name and hash of the weights.
-        model_class: what loads them.
-        parameters: how many.
-        settings: the configuration, as JSON values.
-        made_by: what trained the weights, as JSON values; a ``licence`` in it goes into the header.
+        model: with its ``config`` and ``made_by``, whose ``licence`` goes into the header.
     """
+    made_by = getattr(model, "made_by", {})
     header = {"library_name": "open-textok"}
     if "licence" in made_by:
         header["license"] = str(made_by["licence"]).lower()  # the hub knows licences by lower-case names
@@ -62,9 +54,9 @@ def model_card(
         title=repo.split("/")[-1],
         repo=repo,
         model_id=model_id,
-        module=model_class.__module__,
-        name=model_class.__name__,
-        parameters=parameters,
-        settings=json.dumps(settings, indent=2),
+        module=type(model).__module__,
+        name=type(model).__name__,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        settings=json.dumps(encode_config(model.config), indent=2),
         made_by=json.dumps(made_by, indent=2),
     )

@@ -1,11 +1,8 @@
 """Weights on disk: config.json + model.safetensors, from a shipped name, a folder or a hub id."""
 
-import dataclasses
 import difflib
 import hashlib
 import json
-import types
-import typing
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 
 from textok.display import note
 from textok.models.card import CARD_FILE, model_card
+from textok.models.config_json import decode_config, encode_config
 from textok.models.hub import fetch
 from textok.writing import replacing, write_text
 
@@ -27,6 +25,8 @@ CLASS_CAPTIONS_FILE = "class_captions.json"
 PRIOR_FILE = "codec.safetensors"
 COMPANIONS = (CLASS_CAPTIONS_FILE, PRIOR_FILE)
 """Files that may lie beside weights and belong to these very ones."""
+MAX_TEXT_BYTES = 64 << 20
+"""Of the files beside the weights; those of the shipped models have kilobytes."""
 SHIPPED = {"icons-128": "icons-128-tokenizer"}
 SHIPPED_GENERATORS = {"icons-128": "icons-128-generator"}
 SHIPPED_PREDICTORS = {"icons-128": "icons-128-predictor"}
@@ -94,13 +94,15 @@ class Pretrained(nn.Module):
         """
         folder = resolve(str(name_or_folder), shipped=cls.shipped, revision=revision)
         data = read_config(folder / CONFIG_FILE)
-        model = cls(decode_config(cls.config_class, data["model"], where=str(folder / CONFIG_FILE)))
+        config = decode_config(cls.config_class, data["model"], where=str(folder / CONFIG_FILE))
+        _check_shapes(cls, config, folder)
+        model = cls(config)
         model.made_by = data.get("made_by", {})
         model._name = data.get("name", folder.name)
         load_weights(model, folder / WEIGHTS_FILE)
-        card = folder / CARD_FILE
+        card = _own_file(folder / CARD_FILE)
         model._card = card.read_text(encoding="utf-8") if card.is_file() else None
-        beside = {name: folder / name for name in COMPANIONS}
+        beside = {name: _own_file(folder / name) for name in COMPANIONS}
         model._companions = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
@@ -154,22 +156,13 @@ class Pretrained(nn.Module):
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             model_id = self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
-            write_text(Path(folder) / CARD_FILE, self._card or self._plain_card(repo_id, model_id))
+            card = self._card or model_card(repo_id, model_id=model_id, model=self)
+            write_text(Path(folder) / CARD_FILE, card)
             for companion, content in (self._companions or {}).items():
                 (Path(folder) / companion).write_bytes(content)
             return str(
                 api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload weights")
             )
-
-    def _plain_card(self, repo_id: str, model_id: str) -> str:
-        return model_card(
-            repo_id,
-            model_id=model_id,
-            model_class=type(self),
-            parameters=sum(parameter.numel() for parameter in self.parameters()),
-            settings=encode_config(self.config),
-            made_by=getattr(self, "made_by", {}),
-        )
 
 
 def _stored(value: Tensor, dtype: torch.dtype, key: str) -> Tensor:
@@ -243,11 +236,11 @@ def read_config(path: Path) -> dict[str, Any]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not one that ``save_pretrained`` wrote, or of a newer format.
     """
-    if not path.is_file():
+    if not _own_file(path).is_file():
         raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
-        data = json.loads(path.read_text())
-    except ValueError:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # brackets can be nested deeper than the parser goes
         data = None
     if not isinstance(data, dict) or not isinstance(data.get("format"), int):
         raise ValueError(
@@ -264,24 +257,80 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Copy a safetensors file into the model; every tensor must be there, with its shape.
+    """Copy a safetensors file into the model; every tensor must be there, with its shape and finite values.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: when it is damaged or of another model; the first few differences are named.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     expected = model.state_dict()
+    _check_fit({key: tuple(value.shape) for key, value in expected.items()}, stored_shapes(path), path)
+    with safe_open(path, framework="pt") as file:
+        weights = {key: file.get_tensor(key).to(value.dtype) for key, value in expected.items()}
+    for key, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"{path}: {key}: got values that are not finite, expected numbers; fetch it again"
+            )
+    model.load_state_dict(weights)
+
+
+def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors in a safetensors file, from its header alone.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged.
+    """
+    if not _own_file(path).is_file():
+        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            wrong = _differences({k: tuple(v.shape) for k, v in expected.items()}, shapes)
-            if wrong:
-                raise ValueError(f"{path}: does not fit the configuration beside it: {'; '.join(wrong[:4])}")
-            model.load_state_dict({key: file.get_tensor(key).to(expected[key].dtype) for key in shapes})
+            return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
+
+
+def _check_shapes(model_class: type[Pretrained], config: Any, folder: Path) -> None:
+    """Refuse a configuration that the weights beside it do not fit, before memory is taken for any layer."""
+    path = folder / WEIGHTS_FILE
+    stored = stored_shapes(path)
+    for name, value in vars(config).items():
+        if name.endswith("depth") and value > len(stored):  # building so many layers would take minutes
+            raise ValueError(
+                f"{folder / CONFIG_FILE}: {name}: got {value}, expected at most the {len(stored)} tensors"
+            )
+    try:
+        with torch.device("meta"):
+            skeleton = model_class(config)
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{folder / CONFIG_FILE}: got sizes that no model can have ({reason:.120})"
+        ) from error
+    _check_fit({key: tuple(value.shape) for key, value in skeleton.state_dict().items()}, stored, path)
+
+
+def _check_fit(expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]], path: Path) -> None:
+    wrong = _differences(expected, stored)
+    if wrong:
+        raise ValueError(f"{path}: does not fit the configuration beside it: {'; '.join(wrong[:4])}")
+
+
+def _own_file(path: Path) -> Path:
+    """The file itself; a link may lead elsewhere in its folder, or into the store of a hub's cache beside it.
+
+    Raises:
+        ValueError: for a link that leads anywhere else, or a file of more than ``MAX_TEXT_BYTES``.
+    """
+    target, folder = path.resolve(), path.parent.resolve()
+    if path.is_symlink() and not any(
+        home in target.parents for home in (folder, folder.parents[1] / "blobs")
+    ):
+        raise ValueError(f"{path}: got a link to {target}, expected a file in the folder; copy it there")
+    if path.name != WEIGHTS_FILE and path.is_file() and path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"{path}: got {path.stat().st_size:,} bytes, expected at most {MAX_TEXT_BYTES:,}")
+    return path
 
 
 def _differences(expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]) -> list[str]:
@@ -293,72 +342,3 @@ def _differences(expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[i
         if key in stored and stored[key] != shape
     ]
     return shaped + missing + unknown
-
-
-# --- configurations as JSON -----------------------------------------------------------------------------
-
-
-def encode_config(config: Any) -> dict[str, Any]:
-    """A config dataclass as JSON values; a class that has a ``kind`` is written with it."""
-    data: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        data[field.name] = encode_config(value) if dataclasses.is_dataclass(value) else _plain(value)
-    return data
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
-    """The config dataclass that ``encode_config`` wrote.
-
-    Raises:
-        ValueError: for keys or kinds this version does not know, naming the nearest one it does, and for
-            values that the config refuses.
-    """
-    data = _without_retired(cls, data, where=where)
-    hints = typing.get_type_hints(cls)
-    names = {field.name for field in dataclasses.fields(cls)}
-    unknown = [key for key in data if key not in names and key != "kind"]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], names, n=1)
-        hint = f" (nearest: {near[0]})" if near else ""
-        raise ValueError(
-            f"{where}: unknown setting {unknown[0]!r} of {cls.__name__}{hint}; "
-            "the file is from a newer version or another model"
-        )
-    values = {k: _decode_value(hints[k], v, where=where) for k, v in data.items() if k in names}
-    try:
-        return cls(**values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _without_retired(cls: type, data: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """Settings without those of earlier versions, which may hold nothing but the value that is built in now."""
-    retired: dict[str, Any] = getattr(cls, "retired", {})
-    for name, value in retired.items():
-        if data.get(name, value) != value:
-            raise ValueError(
-                f"{where}: {name}: got {data[name]!r}, expected {value!r}; read it with an earlier version"
-            )
-    return {name: value for name, value in data.items() if name not in retired}
-
-
-def _decode_value(hint: Any, value: Any, *, where: str) -> Any:
-    if isinstance(value, dict):
-        return decode_config(_choose(hint, value, where=where), value, where=where)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    classes = [option for option in options if dataclasses.is_dataclass(option)]
-    if len(classes) == 1:
-        return classes[0]
-    kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
-    if value.get("kind") not in kinds:
-        raise ValueError(f"{where}: kind {value.get('kind')!r}, expected one of {', '.join(sorted(kinds))}")
-    return kinds[value["kind"]]

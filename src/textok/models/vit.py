@@ -14,6 +14,9 @@ from textok.models.text import PooledTextTokens, TextCondition, TextTokens
 
 Placement = Literal["both", "encoder", "decoder", "none"]
 
+MAX_PATCHES = 65_536
+"""Of a training picture: 4,096 px in patches of 16; attention over more fits no machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
@@ -61,6 +64,10 @@ class ViTConfig:
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"model.image_size: got {self.image_size}, expected a multiple of patch_size {self.patch_size}"
+            )
+        if self.num_patches > MAX_PATCHES:
+            raise ValueError(
+                f"model.image_size: got {self.image_size}, expected at most {MAX_PATCHES} patches of {self.patch_size}"
             )
         if self.dim % (4 * self.num_heads):
             raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from textok.models.checkpoint import encode_config
+from textok.models.config_json import encode_config
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
 from textok.writing import write_json, write_text
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from textok.data.latents import LatentBatch, LatentCache, Manifest
 from textok.evaluation.pages.grids import sample_grid, save_picture
-from textok.models.checkpoint import CLASS_CAPTIONS_FILE, encode_config
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE
 from textok.models.conditions import ConditionConfig
+from textok.models.config_json import encode_config
 from textok.models.generators import Generator, build_generator
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer

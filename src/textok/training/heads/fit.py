@@ -11,7 +11,7 @@ from torch import Tensor
 from textok.data import EvalLoader
 from textok.data.samples import Batch
 from textok.display import Progress, with_progress
-from textok.models.checkpoint import encode_config
+from textok.models.config_json import encode_config
 from textok.training.run_folder import environment
 
 

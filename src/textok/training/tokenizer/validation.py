@@ -17,7 +17,7 @@ from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.grids import reconstruction_grid, save_picture
 from textok.evaluation.results import Row
-from textok.models.checkpoint import encode_config
+from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cached_text import CachedText
 from textok.pipeline.passes import encode_pixels
