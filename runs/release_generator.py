@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from textok.data.latent_shards import read_manifest
-from textok.evaluation.demo_prompts import PROMPTS
+from textok.evaluation.demo import PROMPTS
 from textok.evaluation.metric_names import meaning
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.models.generators import load_generator

@@ -18,7 +18,7 @@ from textok.evaluation.networks import (
     load_network,
     metric_name,
 )
-from textok.evaluation.networks.preprocessing import Preprocessing
+from textok.evaluation.networks.vision_transformers import Preprocessing
 
 SETTINGS = {
     "do_resize": True,

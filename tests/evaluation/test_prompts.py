@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from textok.evaluation import demo_prompts
-from textok.evaluation.demo_prompts import PROMPTS, generate_prompts
+from textok.evaluation import demo
+from textok.evaluation.demo import PROMPTS, generate_prompts
 from textok.evaluation.pages.document import render
 from textok.evaluation.pages.grids import fitted_words, sample_grid
 from textok.evaluation.pages.report import PromptCard, PromptSection
@@ -43,7 +43,7 @@ def pipeline() -> Pipeline:
 def test_every_prompt_is_drawn_at_every_budget_from_the_same_noise(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_prompts, "TIMED_ROUNDS", 1)
+    monkeypatch.setattr(demo, "TIMED_ROUNDS", 1)
     found = generate_prompts(pipeline, seed=3)
     assert found.budgets == [8] and [card.prompt for card in found.cards] == list(PROMPTS)
     assert set(found.seconds) == {8} and found.seconds[8] > 0 and "2 steps" in found.settings

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from textok.data.images import tensor_to_image
 from textok.evaluation.caption_variants import usable_conditions
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
-from textok.evaluation.demo_prompts import generate_prompts
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics.paired import measure_pairs
 from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
-from textok.evaluation.pages.report import Report, Scores, Section, render_report
+from textok.evaluation.pages.report import PromptCard, PromptSection, Report, Scores, Section, render_report
 from textok.evaluation.reconstruction import Reconstructions, usual_budgets
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.facts import bytes_per_image, model_facts
@@ -51,6 +52,19 @@ CREDIT = (
     " Library (public domain); resized, some on a colored background. Photographs: public domain or CC0-1.0,"
     " from scikit-image and GCompris. Authors and full licence texts: ATTRIBUTION.md beside the pictures."
 )
+PROMPTS = {
+    "a glossy 3D emoji of a red apple; food, fruit": "",
+    "a flat vector emoji of a cat face, on a teal background; animal": "",
+    "a clip art drawing of a house, in black and white": "",
+    "a simple flat-colored emoji of a woman firefighter with dark skin; person": "",
+    "a blue car": "A bare prompt: no style, no keywords.",
+    "a green cat wearing a crown": "A combination that no training picture shows.",
+    "a purple banana, on a yellow background": "A color that no training picture has.",
+    "a glossy 3D emoji of a flying bicycle; transport": "A combination that no training picture shows.",
+}
+PROMPT_BUDGETS = (8, 16, 32)
+PICTURES_PER_PROMPT = 4
+TIMED_ROUNDS = 3
 _TIMED_SECONDS = 2.0
 
 
@@ -245,3 +259,49 @@ def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
         else:
             flat[f"{prefix}{name}"] = str(value)
     return flat
+
+
+def generate_prompts(pipeline: Pipeline, *, seed: int = 0) -> PromptSection:
+    """All prompts at all budgets from the noise of one seed, and the time that a picture of the generator takes."""
+    most = pipeline.generator.config.num_latents
+    budgets = [k for k in PROMPT_BUDGETS if k <= most] or [most]
+    cards = [
+        PromptCard(prompt=prompt, note=note, pictures=_pictures(pipeline, prompt, budgets, seed=seed))
+        for prompt, note in PROMPTS.items()
+    ]
+    settings = pipeline.defaults
+    return PromptSection(
+        model_id=pipeline.model_id,
+        cards=cards,
+        budgets=budgets,
+        seconds={k: _seconds_per_picture(pipeline, num_tokens=k) for k in budgets},
+        batch=PICTURES_PER_PROMPT,
+        settings=f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance:g}",
+        parameters=sum(parameter.numel() for parameter in pipeline.generator.parameters()),
+    )
+
+
+def _pictures(
+    pipeline: Pipeline, prompt: str, budgets: list[int], *, seed: int
+) -> UInt8[Tensor, "r n 3 h w"]:
+    rows = [
+        pipeline(
+            prompt,
+            num_images=PICTURES_PER_PROMPT,
+            num_tokens=k,
+            generator=torch.Generator().manual_seed(seed),
+            output="uint8",
+        )
+        for k in budgets
+    ]
+    return torch.stack(rows)
+
+
+def _seconds_per_picture(pipeline: Pipeline, *, num_tokens: int) -> float:
+    """Median time of a picture, from prompt to pixels, when several are drawn at once."""
+    prompt, times = next(iter(PROMPTS)), []
+    for _ in range(TIMED_ROUNDS):
+        start = time.perf_counter()
+        pipeline(prompt, num_images=PICTURES_PER_PROMPT, num_tokens=num_tokens, output="uint8")
+        times.append((time.perf_counter() - start) / PICTURES_PER_PROMPT)
+    return statistics.median(times)

@@ -1,4 +1,4 @@
-"""Features of whole picture sets: pictures stream through the networks, one vector per picture is kept."""
+"""How every evaluation reads its pictures: the protocol in words, and features of whole picture sets."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,9 +12,13 @@ from torch import Tensor
 from textok.data.samples import Batch
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.semantics import Semantics
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.networks import Enlarged, FeatureNetwork, ImageFeatures
 from textok.evaluation.picture_values import PictureValues
-from textok.evaluation.protocol import protocol
+from textok.pixels import UINT8_RULE
+
+CROP = "short side resized to fit, centre crop"
+FILTER = "lanczos"
+WRONG_CAPTION = "that of the picture half the split further on, or the next that reads differently"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,3 +118,25 @@ def _columns(prefix: str, features: ImageFeatures) -> dict[str, Tensor]:
     """What is kept of a batch: not the feature maps, which would fill the memory."""
     columns = {f"{prefix}pooled": features.pooled.float()}
     return columns if features.logits is None else columns | {f"{prefix}logits": features.logits.float()}
+
+
+def protocol(network: FeatureNetwork, semantics: Semantics | None) -> dict[str, str | None]:
+    """What the numbers of an evaluation depend on besides the pictures and the model.
+
+    Args:
+        network: computes the distances.
+        semantics: judges the captions; None where they are not judged.
+    """
+    return {
+        "crop": CROP,
+        "filter": FILTER,
+        "uint8": UINT8_RULE,
+        "feature_network": _description(network),
+        "two_tower": None if semantics is None else semantics.two_tower.model_id,
+    }
+
+
+def _description(network: FeatureNetwork) -> str:
+    if isinstance(network, Enlarged):
+        return f"{network.name}, pictures enlarged to {network.side} px (bicubic)"
+    return network.name

@@ -13,9 +13,8 @@ from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.inception_score import inception_score
 from textok.evaluation.metrics.kernel_distance import kernel_distance
-from textok.evaluation.metrics.nearest_neighbours import copying_row, nearest_neighbours
+from textok.evaluation.metrics.nearest_neighbours import copying_row, nearest_neighbours, precision_recall
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
-from textok.evaluation.metrics.precision_recall import precision_recall
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork, metric_name
 from textok.evaluation.picture_values import means
