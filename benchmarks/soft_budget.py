@@ -180,7 +180,7 @@ def sought(curves: KnownCurves, bounds: Bounds, *, equal: str, lower_is_better: 
     """What is made equal: the quality, or the loss against the most tokens of the range."""
     if equal == "quality":
         return curves
-    losses = DropCurves.against(curves, bounds.high, lower_is_better=lower_is_better)
+    losses = DropCurves(curves, bounds.high, lower_is_better)
     longest = curves.quality.shape[1]
     return KnownCurves(measure_all(losses, torch.arange(len(curves)), low=1, high=longest))
 

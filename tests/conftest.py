@@ -13,8 +13,8 @@ from textok.data import DataConfig
 from textok.models.bottleneck import BottleneckConfig, FSQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.cache_latents import CachingRun, cache_latents
-from textok.pipeline.cached_text import CachedText
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.text import CachedText
 from tiny import LetterEncoder, invented_states, tiny_model
 
 VAL = Path(__file__).parents[1] / "datasets/icons-128/val-000000.tar"

@@ -17,8 +17,7 @@ _MODULES = {
     "models.tokenizer": ("TexTok", "TexTokConfig"),
     "pipeline.generation": ("Pipeline",),
     "pipeline.image_tokenizer": ("ImageTokenizer",),
-    "pipeline.token_file": ("load_tokens", "save_tokens"),
-    "pipeline.tokens": ("Tokens",),
+    "pipeline.tokens": ("Tokens", "load_tokens", "save_tokens"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from textok.budgets.budget import RANGES_256, SoftBudget, token_range
-from textok.budgets.curves import DecodedCurves
-from textok.budgets.encoder import Chooser, SoftEncoder, encode_soft
+from textok.budgets.encoder import Chooser, DecodedCurves, SoftEncoder, encode_soft
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.budgets.search import Choice, Goal, exhaustive
 from textok.models.bottleneck import KLConfig
@@ -252,7 +251,7 @@ def test_a_predictor_of_another_tokenizer_or_measure_is_refused(
     tokenizer: ImageTokenizer, make_model: Callable[..., TexTok]
 ) -> None:
     head, other = predictor(tokenizer), ImageTokenizer(make_model(seed=1))
-    with pytest.raises(ValueError, match="trained for tokenizer"):
+    with pytest.raises(ValueError, match="quality predictor: got one for tokenizer"):
         SoftEncoder(other, SoftBudget(1, 4, quality=20.0), chooser=head)
     with pytest.raises(ValueError, match="tells 'psnr'"):
         SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.1, measure="perceptual"), chooser=head)

@@ -13,7 +13,7 @@ from textok.captioning.writers.describe import describe
 from textok.cli import main
 from textok.data.caption_files import read_caption_file
 from textok.data.sources import open_source
-from textok.pipeline.token_file import load_tokens
+from textok.pipeline.tokens import load_tokens
 
 
 def rows(path: Path) -> list[dict]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from textok.cli import main
 from textok.models.checkpoint import shipped_folder
-from textok.pipeline.token_file import load_tokens, save_tokens
+from textok.pipeline.tokens import load_tokens, save_tokens
 
 
 def run(*words: object) -> int:

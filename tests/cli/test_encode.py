@@ -13,18 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from textok.budgets.curves import DecodedCurves
+from textok.budgets.encoder import DecodedCurves
 from textok.cli import decode as decoding
 from textok.cli import encode as encoding
 from textok.cli import main
 from textok.cli.pictures import PictureOptions
 from textok.codec import TtkReader, TtkWriter, coded_sizes
-from textok.codec.prior_file import PRIOR_FILE
 from textok.models.bottleneck import FSQConfig
+from textok.models.checkpoint import PRIOR_FILE
 from textok.models.tokenizer import TexTok
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.token_file import load_tokens
-from textok.pipeline.tokens import Tokens
+from textok.pipeline.tokens import Tokens, load_tokens
 from tiny import tiny_model
 
 CAPTIONS = ["a red square", "a green square", "", "a blue square"]  # of the pictures

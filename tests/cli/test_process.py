@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import textok
-from textok.pipeline.token_file import load_tokens
+from textok.pipeline.tokens import load_tokens
 
 
 def textok_command(

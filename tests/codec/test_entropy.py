@@ -7,8 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textok.codec.entropy import TOTAL, Decoder, Encoder, Table, table_of, uniform
-from textok.codec.gaussian import PHASES, UNIT, gaussian_table, radius
+from textok.codec.entropy import (
+    PHASES,
+    TOTAL,
+    UNIT,
+    Decoder,
+    Encoder,
+    Table,
+    gaussian_table,
+    radius,
+    table_of,
+    uniform,
+)
 
 FIRST_TABLE = [1, 1, 39, 3421, 92113, 960909, 3942377, 6421652, 4168375, 1074679, 109044, 4292, 55, 1, 1, 256]
 

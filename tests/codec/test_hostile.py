@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textok.codec import Header, TtkReader
-from textok.codec.chunk_body import read_chunk
-from textok.codec.layout import MAGIC, read_index
+from textok.codec.layout import MAGIC, Chunk, read_index
 from textok.codec.wire import MAX_BLOCK, Bytes, block, read_block, read_texts, section, texts, varint
 from tiny import read_ttk
 
@@ -55,7 +54,7 @@ def test_every_flipped_bit_is_refused(good: bytes) -> None:
 
 def test_what_is_wrong_is_told(good: bytes, tmp_path: Path) -> None:
     assert "not a .ttk file" in refused(b"\x89PNG" + good[4:], tmp_path)
-    assert "version 7; this release reads 1" in refused(good[: len(MAGIC)] + b"\7\0" + good[START:], tmp_path)
+    assert "version: got 7" in refused(good[: len(MAGIC)] + b"\7\0" + good[START:], tmp_path)
     assert "cut off" in refused(good[:-1], tmp_path)
     assert "checksum" in refused(good[:40] + b"?" + good[41:], tmp_path)
     assert "does not fit" in refused(good + good[-12:], tmp_path)
@@ -75,7 +74,7 @@ def test_counts_are_limited() -> None:
     empty = section(texts([])) * 4
     for numbers in ((4097, 1, 1), (0, 1, 1), (1, 1 << 20, 1 << 20), (1, 0, 5)):
         with pytest.raises(ValueError, match="damaged:"):
-            read_chunk(b"".join(map(varint, numbers)) + empty)
+            Chunk.read(b"".join(map(varint, numbers)) + empty)
     with pytest.raises(ValueError, match="damaged:"):
         read_index(varint(1 << 50), CODES, start=0)
 
@@ -102,7 +101,7 @@ def test_numbers_of_no_chunk_are_refused_in_an_index(numbers: tuple[int, ...], m
     with pytest.raises(ValueError, match=r"damaged:"):
         read_index(b"".join(map(varint, (1, *numbers))), CODES, start=0)
     (entry,) = read_index(b"".join(map(varint, (1, 50, 3, 12, 30, 0, 4))), CODES, start=0)
-    assert (entry.length, entry.sizes.tokens) == (50, 12)
+    assert (entry.length, entry.tokens) == (50, 12)
 
 
 def test_an_announced_number_of_pictures_allocates_nothing(good: bytes, tmp_path: Path) -> None:
@@ -128,7 +127,7 @@ def test_values_that_swell_are_refused() -> None:
     empty = section(texts([f"{i}" for i in range(4096)]))
     body = b"".join(map(varint, (4096, 1, 1))) + empty + section(b"") + section(b"\xff" * 9000) + section(b"")
     with pytest.raises(ValueError, match="damaged:"):
-        read_chunk(body).tokens(header, header.coder())
+        Chunk.read(body).tokens(header, header.coder())
 
 
 HEADER = {"model_id": "m", "kind": "latents", "tokens": 4, "width": 2, "step": 1000, "captions": True}

@@ -1,13 +1,13 @@
 """Damaged .ttk files: what is good is read, what is lost is reported."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from textok.codec import Header, TtkReader
-from textok.codec.chunk_body import CodedPicture, write_chunk
-from textok.codec.layout import END, MAGIC, Entry, write_index
+from textok.codec.layout import END, MAGIC, Chunk, CodedPicture, Entry, write_index
 from textok.codec.wire import block
 from textok.pipeline.tokens import Tokens
 from tiny import ttk_bytes
@@ -106,8 +106,8 @@ def test_another_probability_model_is_no_damage(path: Path) -> None:
 def test_an_index_that_tells_other_sizes_is_refused(path: Path) -> None:
     found = entries(path)
     for name in ("tokens", "names", "values"):
-        sizes = vars(found[0].sizes) | {name: getattr(found[0].sizes, name) + (1 if name == "tokens" else -1)}
-        wrong = [Entry(found[0].offset, found[0].length, type(found[0].sizes)(**sizes)), *found[1:]]
+        number = getattr(found[0], name) + (1 if name == "tokens" else -1)
+        wrong = [replace(found[0], **{name: number}), *found[1:]]
         end = found[-1].offset + found[-1].length
         index = block(b"I", write_index(wrong)) + end.to_bytes(8, "little") + END
         other = path.with_name("other.ttk")
@@ -118,9 +118,10 @@ def test_an_index_that_tells_other_sizes_is_refused(path: Path) -> None:
 
 def test_two_pictures_of_one_name_come_in_order_and_are_refused_by_key(path: Path) -> None:
     coder = CODES.coder()
-    body, sizes = write_chunk([CodedPicture.of(codes(1), CODES, coder)] * 2, CODES, coder)
-    start, chunk = MAGIC + b"\1\0" + block(b"H", CODES.to_json()), block(b"C", body)
-    index = block(b"I", write_index([Entry(len(start), len(chunk), sizes)]))
+    twice = Chunk.of([CodedPicture.of(codes(1), CODES, coder)] * 2, CODES, coder)
+    start, chunk = MAGIC + b"\1\0" + block(b"H", CODES.to_json()), block(b"C", twice.body())
+    tokens = 2 * codes(1).lengths[0]
+    index = block(b"I", write_index([twice.entry(len(start), len(chunk), tokens=tokens)]))
     path.write_bytes(start + chunk + index + (len(start) + len(chunk)).to_bytes(8, "little") + END)
     with TtkReader(path) as reader:
         assert keys_of(reader) == ["0", "0"]
@@ -129,11 +130,11 @@ def test_two_pictures_of_one_name_come_in_order_and_are_refused_by_key(path: Pat
 
 
 def test_many_keys_of_one_chunk_decode_it_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from textok.codec import chunk_body
+    from textok.codec import layout
 
-    decoded, unpack = [], chunk_body.unpack
+    decoded, unpack = [], layout.unpack
     monkeypatch.setattr(
-        chunk_body,
+        layout,
         "unpack",
         lambda *given, count, prior: decoded.append(count) or unpack(*given, count=count, prior=prior),
     )

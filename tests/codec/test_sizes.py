@@ -10,10 +10,9 @@ from jaxtyping import Int
 from textok.budgets.budget import SoftBudget
 from textok.budgets.encoder import SoftEncoder
 from textok.codec import CodePrior, LatentPrior, Prior, TtkWriter, coded_sizes, header_for
-from textok.codec.chunks import pack
+from textok.codec.coding import code_lengths, pack
 from textok.codec.fitting import fit_latents
 from textok.codec.prior import plain_latents
-from textok.codec.sizes import code_lengths
 from textok.models.bottleneck import BottleneckConfig, FSQConfig, KLConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.image_tokenizer import ImageTokenizer

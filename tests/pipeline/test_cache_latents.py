@@ -25,7 +25,7 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.pipeline import cache_latents as caching
 from textok.pipeline.cache_latents import CachingRun, cache_latents
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
 from tiny import invented_states, tiny_model
 
@@ -209,7 +209,7 @@ def test_another_cache_or_other_files_are_refused(run: CachingRun, tmp_path: Pat
         with pytest.raises(ValueError, match=told):
             cache_latents(other, tmp_path / "out")
     saved_tokenizer(tmp_path / "other", AEConfig(latent_dim=4))
-    with pytest.raises(ValueError, match="holds latents of tiny-"):
+    with pytest.raises(ValueError, match="tokenizer was"):
         cache_latents(replace(run, limit=3, tokenizer=str(tmp_path / "other")), tmp_path / "out")
     with pytest.raises(ValueError, match="not empty"):
         cache_latents(run, tmp_path)

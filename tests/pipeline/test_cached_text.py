@@ -7,7 +7,7 @@ import torch
 
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTokConfig
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from tiny import invented_states
 
 
@@ -41,7 +41,7 @@ def test_endless_captions_are_encoded_as_they_come_and_not_stored(
 
 def test_a_batch_that_comes_again_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TextEncoder, "from_pretrained", lambda *_, **__: _Encoder())
-    monkeypatch.setattr("textok.pipeline.cached_text._RECENT", 4)
+    monkeypatch.setattr("textok.pipeline.text._RECENT", 4)
     text = CachedText(TexTokConfig(text_dim=384), folder=str(tmp_path))
     text.encode_unstored()
     first, calls = text(["a dog", "a cat"]), _Encoder.calls

@@ -15,8 +15,7 @@ from textok.models.dit import DiT, DiTConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.text_encoder import TextEncoder
-from textok.pipeline.class_captions import read_class_captions
-from textok.pipeline.generation import Pipeline, picture_generator
+from textok.pipeline.generation import Pipeline, picture_generator, read_class_captions
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.sampling import Sampling
 
@@ -176,7 +175,8 @@ def test_a_picture_says_how_it_was_made(pipeline: Pipeline, tmp_path: Path) -> N
 
 def test_a_class_draws_one_of_its_captions(by_class: Pipeline) -> None:
     randoms = [picture_generator(0, index) for index in range(24)]
-    found = by_class._requests([], [0, 1, 2], num_images=8, randoms=randoms)
+    labels = [label for label in range(3) for _ in range(8)]
+    found = list(map(by_class._request_of_class, labels, randoms))
     assert [request.label for request in found] == [0] * 8 + [1] * 8 + [2] * 8
     assert {request.caption for request in found[:8]} == {"a red thing"}
     assert {request.caption for request in found[8:16]} == {"a blue thing", "a blue box"}

@@ -13,7 +13,7 @@ from textok.models.tokenizer import TexTok
 from textok.pipeline import precision
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import inference_dtype
-from textok.pipeline.token_file import load_tokens, save_tokens
+from textok.pipeline.tokens import load_tokens, save_tokens
 from textok.pixels import to_unit
 
 

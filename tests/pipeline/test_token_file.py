@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from textok.pipeline.token_file import load_tokens, save_tokens
-from textok.pipeline.tokens import Tokens
+from textok.pipeline.tokens import Tokens, load_tokens, save_tokens
 
 
 def some_tokens(count: int = 3, **changes: object) -> Tokens:

@@ -14,7 +14,7 @@ from research.captions.__main__ import Table
 from research.captions.arms import TABLES, study_arms
 from research.captions.record import read_record
 from research.captions.study import chosen_arms, publish, study_captions
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.recipes.tokenizers import icons_64, toy
 from textok.training.tokenizer.config import TokenizerRun
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, normalize
 from textok.cli import main
 from textok.evaluation.alignment import TwoTower, TwoTowerConfig
 from textok.evaluation.networks import EffNetLite2
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.heads import alignment
 from textok.training.heads.alignment import (
     AlignmentData,

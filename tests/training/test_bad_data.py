@@ -9,7 +9,7 @@ import torch
 
 from textok.data import BadSampleError, TrainLoader
 from textok.evaluation.captioned import CaptionedPictures
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer

@@ -12,7 +12,7 @@ from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.flow_loss import FlowLossConfig
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import micro_batches
 from textok.training.tokenizer.train import train_tokenizer

@@ -14,7 +14,7 @@ from textok.data import EvalLoader
 from textok.models.bottleneck import AEConfig
 from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
 from textok.training.run_folder import RunFolder, environment
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots

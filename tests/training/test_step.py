@@ -12,7 +12,7 @@ from textok.models.bottleneck import AEConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import LossConfig, ReconstructionObjective
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import MicroBatch, micro_batches, total
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.state import TrainState
 from textok.training.tokenizer import train as tokenizer

@@ -5,6 +5,7 @@ import re
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
+from textok.checks import check, check_choice
 from textok.objectives.quality import MeasureName, find_measure
 
 RANGES_256 = {"short": (80, 150), "middle": (120, 220), "long": (150, 250)}
@@ -72,13 +73,11 @@ class SoftBudget:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"num_tokens: got {self.low} to {self.high}, expected 1 <= low <= high")
         self._check_decision()
-        if self.target not in (None, "quality", "drop"):
-            raise ValueError(f"target: got {self.target!r}, expected quality or drop")
+        check_choice(self, "", target=(None, "quality", "drop"))
         if self.target is not None and not self.is_mean:
             raise ValueError(f"target: got {self.target!r}, expected none without mean_tokens or bytes")
         find_measure(self.measure)
-        if not 0 <= self.overflow_share <= 1:
-            raise ValueError(f"overflow_share: got {self.overflow_share}, expected a share from 0 to 1")
+        check(self, "", "overflow_share", at_least=0, at_most=1)
         if self.by_drop and self.overflow_share:
             raise ValueError(
                 f"overflow_share: got {self.overflow_share} with a drop, which no picture needs more tokens for; "

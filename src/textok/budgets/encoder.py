@@ -4,6 +4,7 @@ A budget of k is the first k tokens of one encoding, so a picture is encoded onc
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,7 +12,6 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from textok.budgets.budget import SoftBudget
-from textok.budgets.curves import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, picture_detail
 from textok.budgets.search import (
     Allowance,
@@ -30,17 +30,52 @@ from textok.budgets.search import (
     exhaustive,
     measure_all,
 )
-from textok.objectives.quality import find_measure
+from textok.models.text import TextCondition
+from textok.objectives.quality import Measure, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
 from textok.pipeline.pictures import Picture
-from textok.pipeline.remembered_text import Captions, as_captions
+from textok.pipeline.text import Captions, as_captions
 from textok.pipeline.tokens import Tokens
-from textok.pixels import to_unit
+from textok.pixels import to_uint8, to_unit
 
 Chooser = Literal["oracle", "bisection"] | QualityPredictor
 """What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
 
 CALIBRATION_PICTURES = 512
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecodedCurves:
+    """Quality against tokens by decoding: every value is that of a decoded picture against its original.
+
+    ``batch_size`` pictures are decoded at a time; those of like numbers of tokens go together.
+    """
+
+    tokenizer: ImageTokenizer
+    values: Float[Tensor, "b k c"] | Int[Tensor, "b k"]
+    text: TextCondition | None
+    originals: UInt8[Tensor, "b 3 h w"]
+    measure: Measure
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def at(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
+        """See :class:`textok.budgets.search.Curves`."""
+        quality = torch.empty(len(rows), dtype=torch.float64)
+        for places in budgets.argsort(stable=True).split(self.batch_size):
+            if len(places):
+                quality[places] = self._measured(rows[places], budgets[places]).double().cpu()
+        return quality
+
+    @torch.no_grad()
+    def _measured(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
+        patch, originals = self.tokenizer.model.config.patch_size, self.originals[rows]
+        grid = (originals.shape[2] // patch, originals.shape[3] // patch)
+        text = None if self.text is None else self.text[rows]
+        pictures = self.tokenizer.decode_values(self.values[rows], text, grid=grid, lengths=budgets)
+        return self.measure.compare(originals, to_uint8(pictures))
 
 
 class SoftEncoder:
@@ -234,8 +269,7 @@ class SoftEncoder:
                     batch_size=self.batch_size,
                 )
             if self.budget.by_drop:
-                lower_is_better = self.measure.lower_is_better
-                curves = DropCurves.against(curves, self.bounds.high, lower_is_better=lower_is_better)
+                curves = DropCurves(curves, self.bounds.high, self.measure.lower_is_better)
             yield rows, values, curves
 
 

@@ -8,13 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, gelu
 
+from textok.checks import check
 from textok.models.checkpoint import SHIPPED_PREDICTORS, Pretrained
 
 DETAIL_SCALES = (2, 4, 8, 16, 32, 64)
 """Sides in pixels of the squares whose means are taken away; the last measure takes away the picture's own."""
 
 NUM_DETAILS = len(DETAIL_SCALES) + 1
-_FAINTEST = 1e-4  # of the energy of pixels in [-1, 1]; about a third of a level of 255
+_MIN_ENERGY = 1e-4  # of the energy of pixels in [-1, 1]; about a third of a level of 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,8 @@ class QualityPredictorConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("num_latents", "latent_dim", "token_dim", "hidden", "degree"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"quality predictor {name}: got {getattr(self, name)}; expected at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"quality predictor dropout: got {self.dropout}; expected 0 up to below 1")
+        check(self, "", "num_latents", "latent_dim", "token_dim", "hidden", "degree", at_least=1)
+        check(self, "", "dropout", at_least=0, below=1)
 
 
 class QualityPredictor(Pretrained):
@@ -97,21 +95,14 @@ class QualityPredictor(Pretrained):
         return self.curve_mean + self.correction + self.curve_std * self.tell(hidden) @ self.shapes
 
     def check(self, *, tokenizer_id: str, measure: str) -> None:
-        """Refuse a tokenizer or a measure that this head was not trained for.
-
-        Raises:
-            ValueError: names both and says what to do.
-        """
-        if self.config.tokenizer != tokenizer_id:
-            raise ValueError(
-                f"quality predictor: trained for tokenizer {self.config.tokenizer!r}, and this is {tokenizer_id!r}; "
-                "train one for it: textok train predictor"
-            )
-        if self.config.measure != measure:
-            raise ValueError(
-                f"quality predictor: tells {self.config.measure!r}, and the budget asks for {measure!r}; "
-                "train one for it: textok train predictor"
-            )
+        """Refuse a tokenizer or a measure that this head was not trained for."""
+        for name, value in {"tokenizer": tokenizer_id, "measure": measure}.items():
+            own = getattr(self.config, name)
+            if own != value:
+                raise ValueError(
+                    f"quality predictor: got one for {name} {own!r}, expected {value!r}; "
+                    "train one for it with textok train predictor"
+                )
 
 
 def picture_detail(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
@@ -125,7 +116,7 @@ def picture_detail(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b f"]:
     for scale in (*DETAIL_SCALES, max(height, width)):
         means = adaptive_avg_pool2d(means, (max(1, height // scale), max(1, width // scale)))
         energies.append((total - means.square().mean(dim=(1, 2, 3))).clamp(min=0))
-    return (torch.stack(energies, dim=1) + _FAINTEST).log10()
+    return (torch.stack(energies, dim=1) + _MIN_ENERGY).log10()
 
 
 def curve_shapes(num_latents: int, *, degree: int) -> Float[Tensor, "j K"]:

@@ -5,6 +5,7 @@ Nothing here knows pictures or models: a curve is anything that has the quality 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -30,12 +31,7 @@ class Curves(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class KnownCurves:
-    """Curves in a table.
-
-    Attributes:
-        quality: (b, n), one row per picture; column j is the quality at ``first + j`` tokens.
-        first: budget of the first column.
-    """
+    """Curves in a table: one row per picture, column j is the quality at ``first + j`` tokens."""
 
     quality: Float[Tensor, "b n"]
     first: int = 1
@@ -50,24 +46,18 @@ class KnownCurves:
 
 @dataclass(frozen=True, eq=False)
 class DropCurves:
-    """How far each picture's quality is below its own at some budget; less is better.
-
-    Attributes:
-        curves: of quality.
-        best: quality of each picture at that budget.
-        lower_is_better: of the quality.
-    """
+    """How far each picture's quality is below its own at ``budget`` tokens; less is better."""
 
     curves: Curves
-    best: Float[Tensor, "b"]
+    budget: int
     lower_is_better: bool
+    """whether less of the quality is better"""
 
-    @classmethod
-    def against(cls, curves: Curves, budget: int, *, lower_is_better: bool) -> "DropCurves":
-        """Drops against the quality at ``budget`` tokens."""
-        rows = torch.arange(len(curves))
-        best = curves.at(rows, torch.full_like(rows, budget)).double()
-        return cls(curves, best, lower_is_better)
+    @cached_property
+    def best(self) -> Float[Tensor, "b"]:
+        """Quality of each picture at the budget."""
+        rows = torch.arange(len(self.curves))
+        return self.curves.at(rows, torch.full_like(rows, self.budget)).double()
 
     def __len__(self) -> int:
         return len(self.curves)
@@ -110,13 +100,8 @@ class Choice:
         return cls(*map(torch.cat, columns))
 
 
-@runtime_checkable
-class Search(Protocol):
-    """Finds for each of some rows the fewest tokens within [low, high] that reach the goal, else ``high``."""
-
-    def __call__(self, curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int, goal: Goal) -> Choice:
-        """Search the curves of these rows."""
-        ...
+Search = Callable[..., Choice]
+"""Of curves, rows, ``low``, ``high`` and a goal: for each row the fewest tokens that reach the goal, else ``high``."""
 
 
 def measure_all(curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int) -> Float[Tensor, "r n"]:
@@ -150,7 +135,7 @@ def bisection(curves: Curves, rows: Int[Tensor, "r"], *, low: int, high: int, go
 class Allowance:
     """Which pictures may have more than ``high`` tokens: at no time more than a share of those that came so far.
 
-    Pictures are taken in the order they come, so that batches change nothing.
+    Pictures are taken in the order in which they come, so that batches change nothing.
     """
 
     def __init__(self, share: float, *, seen: int = 0, used: int = 0) -> None:
@@ -158,9 +143,6 @@ class Allowance:
 
     def grant(self, asks: Bool[Tensor, "b"]) -> Bool[Tensor, "b"]:
         """Which of the next b pictures may, among those that ask."""
-        if not bool(asks.any()):
-            self.seen += len(asks)
-            return asks
         granted = []
         for asks_one in asks.tolist():
             self.seen += 1
@@ -185,13 +167,12 @@ def choose(curves: Curves, goal: Goal, bounds: Bounds, *, search: Search, allowa
     within = search(curves, torch.arange(len(curves)), low=low, high=high, goal=goal)
     asks = torch.zeros_like(within.reached)
     failed = (~within.reached).nonzero()[:, 0]
-    further = None
-    if bounds.overflow > high and allowance.share > 0 and len(failed):
-        further = search(curves, failed, low=high + 1, high=bounds.overflow, goal=goal)
-        asks[failed] = further.reached
-    granted = allowance.grant(asks)
-    if further is None:
+    if bounds.overflow == high or allowance.share == 0 or not len(failed):
+        allowance.seen += len(asks)
         return within
+    further = search(curves, failed, low=high + 1, high=bounds.overflow, goal=goal)
+    asks[failed] = further.reached
+    granted = allowance.grant(asks)
     allowed, rows = granted[failed], failed[granted[failed]]
     return Choice(
         within.budgets.index_copy(0, rows, further.budgets[allowed]),
@@ -205,15 +186,10 @@ def choose(curves: Curves, goal: Goal, bounds: Bounds, *, search: Search, allowa
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A threshold that gives a mean on a sample of pictures.
+    """A threshold of quality or drop, and the mean that it gives on a sample of pictures.
 
-    Attributes:
-        threshold: the quality to reach, or the drop not to exceed.
-        mean: of the sample at that threshold, of tokens or of bytes.
-        standard_error: of that mean, from the standard deviation over the pictures: other pictures of the same
-            kind have a mean within twice of it 19 times in 20, where they are many.
-        mean_tokens: of the sample at that threshold; ``mean`` itself, unless that is of bytes.
-        pictures: in the sample.
+    ``mean`` is of tokens or of bytes, ``mean_tokens`` always of tokens. Many other pictures of the same kind have a
+    mean within twice the standard error 19 times in 20.
     """
 
     threshold: float
@@ -248,7 +224,7 @@ def calibrate(
         ValueError: when there are fewer than two pictures, or a quality is not finite.
     """
     if len(curves) < 2 or not bool(torch.isfinite(curves.quality).all()):
-        raise ValueError(f"calibration: got {len(curves)} pictures; expected at least 2, of finite quality")
+        raise ValueError(f"calibration: got {len(curves)} pictures, expected at least 2 of finite quality")
 
     def budgets_at(threshold: float) -> Int[Tensor, "b"]:
         goal = Goal(threshold, lower_is_better)

@@ -56,12 +56,11 @@ quality; a mean is then met by one quality for all"""
             token_range(self.num_tokens, 256)
         if self.is_range and self.num_tokens not in RANGES_256:
             self.soft_budget(256)  # its checks, before any work; of a named range they need the model
-        changed = [field.name for field in fields(self)[1:] if getattr(self, field.name) != field.default]
-        if changed and not self.is_range:
-            value = getattr(self, changed[0])
-            raise ValueError(
-                f"{changed[0]}: got {value} without a range of tokens, expected one such as --num-tokens 8-24"
-            )
+        for name, value in self._changed().items():
+            if name != "num_tokens" and not self.is_range:
+                raise ValueError(
+                    f"{name}: got {value} without a range of tokens, expected one such as --num-tokens 8-24"
+                )
 
     @property
     def is_range(self) -> bool:
@@ -70,31 +69,20 @@ quality; a mean is then met by one quality for all"""
 
     def settings(self) -> dict[str, Any]:
         """What differs from the defaults, for the record."""
+        changed = self._changed()
+        named = changed.get("chooser", "oracle") == "oracle"
+        return changed if named else changed | {"chooser": "predictor"}
+
+    def _changed(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        if self.is_range and self.chooser not in ("oracle", "bisection"):
-            values["chooser"] = "predictor"
         return {
             field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
         }
 
     def soft_budget(self, num_latents: int) -> SoftBudget:
-        """The budget of a range, for a tokenizer of ``num_latents`` tokens.
-
-        Raises:
-            ValueError: when its numbers make no sense.
-        """
-        low, high = token_range(str(self.num_tokens), num_latents)
-        return SoftBudget(
-            low,
-            high,
-            quality=self.quality,
-            max_drop=self.max_drop,
-            mean_tokens=self.mean_tokens,
-            bytes=self.bytes,
-            target=self.target,
-            measure=self.measure,
-            overflow_share=self.overflow_share,
-        )
+        """The budget of a range, for a tokenizer of ``num_latents`` tokens."""
+        own = {field.name: getattr(self, field.name) for field in fields(SoftBudget)[2:]}
+        return SoftBudget(*token_range(str(self.num_tokens), num_latents), **own)
 
     def load_chooser(self, tokenizer: ImageTokenizer) -> Chooser:
         """The name of the chooser, or the predictor."""
@@ -200,8 +188,9 @@ class BudgetEncoder:
             line += f"; a sample of {sample['pictures']} has {mean}"
         if budget.bytes is not None:
             line += f"; in the file {facts['token_bytes_per_image']:.2f}"
-        lines = (
-            [line] if budget.by_drop else [line, f"  pictures that do not reach it: {facts['not_reached']}"]
-        )
-        overflow = f"  pictures with more tokens than the range: {facts['overflow']}"
-        return [*lines, overflow] if budget.overflow_share else lines
+        lines = [line]
+        if not budget.by_drop:
+            lines.append(f"  pictures that do not reach it: {facts['not_reached']}")
+        if budget.overflow_share:
+            lines.append(f"  pictures with more tokens than the range: {facts['overflow']}")
+        return lines

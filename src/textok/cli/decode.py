@@ -19,8 +19,7 @@ from textok.data.caption_files import first_captions
 from textok.data.images import save_png
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.token_file import load_tokens
-from textok.pipeline.tokens import Tokens
+from textok.pipeline.tokens import Tokens, load_tokens
 from textok.writing import MARKER, check_target, mark_folder, only_writer
 
 _SORTED = 8  # batches of pictures that wait, so that those of like lengths are decoded together
@@ -83,7 +82,7 @@ def decode(
             part = _captioned(part, texts, no_captions=no_captions, warn=not count)
             files = [out / names.of(name) for name in part.keys]
             if not (goes_on and all(file.is_file() for file in files)):
-                _decode_part(part, files, tokenizer, sampling, batch_size=model.batch_size)
+                _decode_part(part, files, tokenizer, batch_size=model.batch_size, **sampling)
             progress.update(len(part))
             count += len(part)
     for line in lost:
@@ -145,18 +144,13 @@ def _decode_part(
     part: Tokens,
     files: list[Path],
     tokenizer: ImageTokenizer,
-    sampling: Mapping[str, Any],
     *,
     batch_size: int,
+    seed: int | None,
+    **sampling: Any,
 ) -> None:
-    seed = sampling["seed"]
-    pictures = tokenizer.decode(
-        part,
-        steps=sampling["steps"],
-        guidance=sampling["guidance"],
-        generator=None if seed is None else torch.Generator().manual_seed(seed),
-        batch_size=batch_size,
-    )
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    pictures = tokenizer.decode(part, batch_size=batch_size, generator=generator, **sampling)
     for key, picture, file in zip(part.keys, pictures, files, strict=True):
         picture.info["textok"] = json_format.dumps({"key": key, "tokenizer": part.model_id})
         save_png(picture, file)

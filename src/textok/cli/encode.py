@@ -4,10 +4,9 @@ import json as json_format
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from tyro.conf import arg
 
@@ -20,8 +19,7 @@ from textok.codec.entropy import library
 from textok.data import EvalLoader
 from textok.data.subset import SourceSubset
 from textok.display import Progress
-from textok.pipeline.token_file import load_tokens, save_tokens
-from textok.pipeline.tokens import Tokens
+from textok.pipeline.tokens import StoredDtype, Tokens, load_tokens, save_parts
 from textok.writing import check_target, only_writer, replacing, write_json
 
 DEFAULT_BUDGET = BudgetChoice()
@@ -37,7 +35,7 @@ def encode(
     *,
     out: Path,
     no_captions: bool = False,
-    stored: Literal["float16", "float32"] = "float16",
+    stored: StoredDtype = "float16",
     quantization: float = 1.0,
     overwrite: bool = False,
     json: bool = False,
@@ -53,7 +51,11 @@ are exact.
         overwrite: replace a file that textok did not write.
         json: print the result as JSON.
     """
-    compressed = _check_out(out, pictures, overwrite=overwrite)
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"out: got {out}, expected a name that ends in {' or '.join(SUFFIXES)}")
+    if compressed := out.suffix == ".ttk":
+        library()  # a missing package is reported before the pictures are encoded
+    check_target(out, sources=[pictures.data], overwrite=overwrite)
     tokenizer = model.load()
     prior = find_prior(model.model, model_id=tokenizer.model_id) if compressed else None
     header = header_for(tokenizer.model, prior=prior, quantization=quantization, captions=not no_captions)
@@ -64,28 +66,18 @@ are exact.
             encoder.calibrate(pictures.batches(tokenizer, batch_size=model.batch_size, title="sample"))
         settings = budget.settings() | encoder.calibration()
         job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
-        parts = Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
+        parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
         counts = _encode_parts(pictures, encoder, parts)
         if compressed:
             facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
         else:
             facts = _write_safetensors(out, parts, settings, captions=not no_captions, dtype=stored)
-        facts |= encoder.outcome(counts)
+        facts = {"file": str(out)} | facts | encoder.outcome(counts)
         parts.remove()
     report(facts, _line(facts), *encoder.report(facts), json=json)
 
 
-def _check_out(out: Path, pictures: PictureOptions, *, overwrite: bool) -> bool:
-    """Whether the file is to be compressed; checked before any work."""
-    if out.suffix not in SUFFIXES:
-        raise ValueError(f"out: got {out}, expected a name that ends in {' or '.join(SUFFIXES)}")
-    if compressed := out.suffix == ".ttk":
-        library()  # a missing package is reported before the pictures are encoded
-    check_target(out, sources=[pictures.data], overwrite=overwrite)
-    return compressed
-
-
-class Parts:
+class _Parts:
     """The tokens of the first pictures, the next ones, ...: files in a hidden folder beside the file of all.
 
     Args:
@@ -114,8 +106,7 @@ class Parts:
         if not (self.folder / "job.json").is_file():
             write_json(self.folder / "job.json", self._job)
         if tokens:
-            file = self.folder / f"{number:06d}.safetensors"
-            save_tokens(Tokens.concat(tokens), file, dtype=self.dtype)
+            save_parts(tokens, self.folder / f"{number:06d}.safetensors", dtype=self.dtype)
         write_json(self.folder / f"{number:06d}.json", note)
 
     def __iter__(self) -> Iterator[Tokens]:
@@ -139,7 +130,7 @@ def _unique(key: str, counts: Counter[str]) -> str:
     return name
 
 
-def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: Parts) -> Counter[str]:
+def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Parts) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
     config, source = pictures.open(encoder.tokenizer)
     parts.open(f"{source.fingerprint} {config.split} {config.size} {pictures.limit} {pictures.caption}")
@@ -179,39 +170,24 @@ def _encoded(
     return parts, {"counts": dict(counts), "left_out": left_out}
 
 
-def _write_ttk(out: Path, parts: Parts, header: Header, prior: Prior | None) -> dict[str, Any]:
-    with ExitStack() as stack:
-        stream = stack.enter_context(open(stack.enter_context(replacing(out)), "wb"))
-        writer = stack.enter_context(TtkWriter(stream, header, prior=prior))
+def _write_ttk(out: Path, parts: _Parts, header: Header, prior: Prior | None) -> dict[str, Any]:
+    with (
+        replacing(out) as temporary,
+        open(temporary, "wb") as stream,
+        TtkWriter(stream, header, prior=prior) as writer,
+    ):
         for tokens in parts:
             writer.add(tokens)
-    return {"file": str(out), **writer.facts()}
+    return writer.facts()
 
 
 def _write_safetensors(
-    out: Path,
-    parts: Parts,
-    settings: Mapping[str, Any],
-    *,
-    captions: bool,
-    dtype: Literal["float16", "float32"],
+    out: Path, parts: _Parts, settings: Mapping[str, Any], *, captions: bool, dtype: StoredDtype
 ) -> dict[str, Any]:
-    tokens = Tokens.concat(list(parts))
-    tokens = replace(tokens, settings={**tokens.settings, **settings})
-    save_tokens(tokens, out, captions=captions, dtype=dtype)
+    facts = save_parts(parts, out, captions=captions, dtype=dtype, settings=settings)
     size = out.stat().st_size
-    return {
-        "file": str(out),
-        "model_id": tokens.model_id,
-        "kind": "codes" if tokens.latents is None else "latents",
-        "pictures": len(tokens),
-        "captions": "kept" if captions else "left out",
-        "mean_tokens": tokens.mean_tokens,
-        "bytes_per_image": size / len(tokens),
-        "token_bytes_per_image": tokens.bytes_per_image,
-        "file_bytes": size,
-        "settings": settings,
-    }
+    sizes = {"bytes_per_image": size / facts["pictures"], "file_bytes": size}
+    return facts | sizes | {"captions": "kept" if captions else "left out", "settings": settings}
 
 
 def _line(facts: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from textok.models.config_json import encode_config
 from textok.models.generators import build_generator, kind_of
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.facts import model_facts
-from textok.pipeline.token_file import load_tokens
+from textok.pipeline.tokens import load_tokens
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 
 TOKEN_SUFFIX = ".safetensors"

@@ -4,14 +4,10 @@
 ...     apple = tokenizer.decode(reader["apple"])
 """
 
-from textok.codec.facts import is_ttk
-from textok.codec.header import Header
-from textok.codec.prior import CodePrior, LatentPrior, Prior
-from textok.codec.prior_file import find_prior, load_prior, save_prior
-from textok.codec.reader import TtkReader
-from textok.codec.sizes import coded_sizes
-from textok.codec.tokenizers import check_model, header_for
-from textok.codec.writer import TtkWriter
+from textok.codec.coding import coded_sizes
+from textok.codec.header import Header, check_model, header_for
+from textok.codec.prior import CodePrior, LatentPrior, Prior, find_prior, load_prior, save_prior
+from textok.codec.ttk import TtkReader, TtkWriter, is_ttk
 
 __all__ = [
     "CodePrior",

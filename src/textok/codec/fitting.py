@@ -8,8 +8,15 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from textok.codec.gaussian import UNIT
-from textok.codec.prior import MAX_PREDICTED, PLAIN_STEP, WEIGHT_UNIT, CodePrior, LatentPrior
+from textok.codec.entropy import UNIT
+from textok.codec.prior import (
+    MAX_PREDICTED,
+    PLAIN_STEP,
+    WEIGHT_UNIT,
+    CodePrior,
+    LatentPrior,
+    strides_of,
+)
 
 POSTERIOR_STEPS = 8.0
 """Step of a latent in standard deviations of its posterior: the noise the decoder was trained with. On icons-128
@@ -62,7 +69,7 @@ def _predictor(
 def fit_codes(codes: Iterable[Int[Tensor, "n k"]], *, levels: tuple[int, ...], tokens: int) -> CodePrior:
     """How often each position's digits take each value; every value once more than it was seen."""
     counts = np.ones((tokens, len(levels), max(levels)), dtype=np.int64)
-    strides = np.cumprod([1, *levels[:-1]])
+    strides = strides_of(levels)
     for some in codes:
         digits = some.numpy().astype(np.int64)[..., None] // strides % np.array(levels)
         for position in range(tokens):

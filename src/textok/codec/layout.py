@@ -1,26 +1,76 @@
-"""The outermost layer of a .ttk file: magic, blocks, index, footer."""
+"""The layout of a .ttk file: magic, header block, chunks of pictures, index, footer.
+
+All that reads here raises ``ValueError`` for damaged bytes. The format is in docs/ttk.md, byte by byte.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from io import BufferedIOBase
 
-from textok.codec.chunks import MAX_PICTURES, MAX_VALUES
+from jaxtyping import Int
+from numpy import ndarray
+from torch.nn.utils.rnn import pad_sequence
+
+from textok.codec.coding import MAX_PICTURES, MAX_VALUES, pack, unpack
 from textok.codec.header import MAX_HEADER, Header
-from textok.codec.wire import MAX_BLOCK, Bytes, Source, block_size, read_block, read_up_to, varint
+from textok.codec.prior import Prior
+from textok.codec.wire import (
+    MAX_BLOCK,
+    Bytes,
+    block_size,
+    read_block,
+    read_texts,
+    read_up_to,
+    section,
+    texts,
+    varint,
+)
+from textok.pipeline.tokens import MAX_PATCHES, Tokens
 
 MAGIC = b"\x89TTK\r\n\x1a\n"  # as in PNG: shows 7-bit channels and changed line ends
 VERSION = 1
 HEADER, CHUNK, INDEX = b"H", b"C", b"I"
 END = b"TTKe"
-MAX_CHUNKS = 1 << 18  # of 256 pictures: 67 million
 FOOTER = 12  # bytes: where the index begins, and END
+MAX_CHUNKS = 1 << 18  # of 256 pictures: 67 million
+MAX_KEY, MAX_CAPTION = 1 << 10, 1 << 14  # bytes
+CHUNK_PICTURES = 256
+CHUNK_TEXT = 1 << 20
+READ_TEXT = CHUNK_TEXT + 2 * (MAX_CAPTION + MAX_KEY)
 _START = len(MAGIC) + 2
 _FRAME = block_size(7)  # of a chunk: what is in no section; three numbers and the lengths of four sections
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """What a chunk holds; in bytes, but ``pictures`` and ``tokens`` (0 where no index tells them)."""
+def read_header(stream: BufferedIOBase) -> tuple[Header, int]:
+    """The header, and where the first chunk begins."""
+    start = read_up_to(stream, _START)
+    if start[: len(MAGIC)] != MAGIC:
+        raise ValueError("not a .ttk file")
+    version = int.from_bytes(start[len(MAGIC) :], "little")
+    if len(start) == _START and version != VERSION:
+        raise ValueError(f"version: got {version}, expected {VERSION}, which this release reads")
+    tag, body = read_block(stream, limit=MAX_HEADER)
+    if tag != HEADER:
+        raise ValueError(f"damaged: a block {tag!r} where the header was expected")
+    return Header.from_json(body), _START + block_size(len(body))
 
+
+# --- the index ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A chunk in the index: where its block begins, how long that is, and what is in it.
+
+    Attributes:
+        offset, length: of the block, in bytes.
+        pictures: in the chunk.
+        tokens: of all its pictures; 0 where no index counts them.
+        names, captions, values: bytes of the keys, the captions and the coded tokens.
+    """
+
+    offset: int
+    length: int
     pictures: int
     tokens: int
     names: int
@@ -28,84 +78,162 @@ class Sizes:
     values: int
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A chunk in the index: where its block begins, how long that is, and what is in it."""
-
-    offset: int
-    length: int
-    sizes: Sizes
-
-
-def read_header(stream: Source) -> tuple[Header, int]:
-    """The header, and where the first chunk begins.
-
-    Raises:
-        ValueError: when this is no .ttk file, of another version, or damaged.
-    """
-    start = read_up_to(stream, _START)
-    if start[: len(MAGIC)] != MAGIC:
-        raise ValueError("not a .ttk file")
-    version = int.from_bytes(start[len(MAGIC) :], "little")
-    if len(start) == _START and version != VERSION:
-        raise ValueError(f"version {version}; this release reads {VERSION}")
-    tag, body = read_block(stream, limit=MAX_HEADER)
-    if tag != HEADER:
-        raise ValueError(f"damaged: a block {tag!r} where the header was expected")
-    return Header.from_json(body), _START + block_size(len(body))
-
-
-def check_count(chunks: int) -> None:
-    """Raise ``ValueError`` for more chunks than a file may have: found one by one they would fill the memory."""
-    if chunks > MAX_CHUNKS:
-        raise ValueError(f"damaged: {chunks} chunks; expected at most {MAX_CHUNKS}")
-
-
 def write_index(entries: Sequence[Entry]) -> bytes:
-    """The body of the index.
-
-    Raises:
-        ValueError: when there are more chunks than a file may have.
-    """
+    """The body of the index; ``ValueError`` when there are more chunks than a file may have."""
     if len(entries) > MAX_CHUNKS:
         raise ValueError(
-            f"pictures: {len(entries)} chunks of them; expected at most {MAX_CHUNKS}: make two files"
+            f"pictures: got {len(entries)} chunks, expected at most {MAX_CHUNKS}; make two files"
         )
-    numbers = [len(entries)]
-    for entry in entries:
-        sizes = entry.sizes
-        numbers += [entry.length, sizes.pictures, sizes.tokens, sizes.names, sizes.captions, sizes.values]
+    numbers = [len(entries), *(number for entry in entries for number in astuple(entry)[1:])]
     return b"".join(map(varint, numbers))
 
 
 def read_index(body: bytes, header: Header, *, start: int) -> list[Entry]:
-    """The chunks that the index tells of; the first begins at ``start``.
-
-    Raises:
-        ValueError: when it is damaged, or tells what no chunk under that header can be.
-    """
+    """The chunks of an index, the first of which begins at ``start``."""
     reader, entries, at = Bytes(body), [], start
     count = reader.number()
     check_count(count)
     for _ in range(count):
-        length, *numbers = (reader.number() for _ in range(6))
-        names = ("pictures", "tokens", "names", "captions", "values")
-        entries.append(Entry(at, length, Sizes(**dict(zip(names, numbers, strict=True)))))
-        _check(entries[-1], header)
-        at += length
+        entry = Entry(at, *(reader.number() for _ in range(6)))
+        _check(entry, header)
+        entries.append(entry)
+        at += entry.length
     reader.finish()
     return entries
 
 
+def check_count(chunks: int) -> None:
+    """Refuse more chunks than a file may have: read one by one they would fill the memory."""
+    if chunks > MAX_CHUNKS:
+        raise ValueError(f"damaged: {chunks} chunks, expected at most {MAX_CHUNKS}")
+
+
 def _check(entry: Entry, header: Header) -> None:
-    """Raise ``ValueError`` for numbers that no chunk can have, so that they are never added up."""
-    sizes, told = entry.sizes, "damaged: an index with a chunk of"
-    if not 1 <= sizes.pictures <= MAX_PICTURES:
-        raise ValueError(f"{told} {sizes.pictures} pictures; expected 1 to {MAX_PICTURES}")
-    most = min(sizes.pictures * header.tokens, MAX_VALUES // header.width)
-    if not sizes.pictures <= sizes.tokens <= most:
-        raise ValueError(f"{told} {sizes.tokens} tokens; expected {sizes.pictures} to {most}")
-    if sizes.captions and not header.captions:
-        raise ValueError(f"{told} {sizes.captions} bytes of captions, which this file leaves out")
-    if not sizes.names + sizes.captions + sizes.values + _FRAME <= entry.length <= block_size(MAX_BLOCK):
-        raise ValueError(f"{told} {entry.length} bytes, which its parts do not fit")
+    """Refuse numbers that no chunk can have, so that they are never added up."""
+    chunk = "damaged: an index with a chunk of"
+    if not 1 <= entry.pictures <= MAX_PICTURES:
+        raise ValueError(f"{chunk} {entry.pictures} pictures, expected 1 to {MAX_PICTURES}")
+    most = min(entry.pictures * header.tokens, MAX_VALUES // header.width)
+    if not entry.pictures <= entry.tokens <= most:
+        raise ValueError(f"{chunk} {entry.tokens} tokens, expected {entry.pictures} to {most}")
+    if entry.captions and not header.captions:
+        raise ValueError(f"{chunk} {entry.captions} bytes of captions, which this file leaves out")
+    if not entry.names + entry.captions + entry.values + _FRAME <= entry.length <= block_size(MAX_BLOCK):
+        raise ValueError(f"{chunk} {entry.length} bytes, which its parts do not fit")
+
+
+# --- a chunk ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodedPicture:
+    """One picture that waits for its chunk: its tokens are the coder's integers already."""
+
+    key: str
+    caption: str
+    grid: tuple[int, int]
+    numbers: Int[ndarray, "k c"]
+
+    @classmethod
+    def of(cls, one: Tokens, header: Header, coder: Prior) -> "CodedPicture":
+        """The only picture of ``one``.
+
+        Raises:
+            ValueError: when it is of another model, or a file with this header cannot hold it.
+        """
+        key, caption = one.keys[0], one.captions[0] if one.captions and header.captions else ""
+        if one.model_id != header.model_id:
+            raise ValueError(f"{key}: got tokens of {one.model_id!r}, expected those of {header.model_id!r}")
+        if not 1 <= (length := _bytes(key, "key")) <= MAX_KEY:
+            raise ValueError(f"key: got {length} bytes, expected 1 to {MAX_KEY}")
+        if (length := _bytes(caption, f"caption of {key}")) > MAX_CAPTION:
+            raise ValueError(f"caption of {key}: got {length} bytes, expected at most {MAX_CAPTION}")
+        numbers = header.to_integers(one.values[0], coder)
+        return cls(key=key, caption=caption, grid=one.grid, numbers=numbers)
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of key and caption before deflating."""
+        return len(self.key.encode()) + len(self.caption.encode()) + 8
+
+
+def _bytes(text: str, name: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: got {text[:40]!r}, expected Unicode text (no lone surrogates)") from error
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A chunk's body taken apart, its tokens still coded."""
+
+    pictures: int
+    grid: tuple[int, int]
+    names: bytes
+    captions: bytes
+    coded: bytes
+    escapes: bytes
+
+    @classmethod
+    def of(cls, pictures: Sequence[CodedPicture], header: Header, coder: Prior) -> "Chunk":
+        """A chunk of pictures of one grid."""
+        coded, escapes = pack([picture.numbers for picture in pictures], coder)
+        names = texts(picture.key for picture in pictures)
+        captions = texts(picture.caption for picture in pictures) if header.captions else b""
+        return cls(len(pictures), pictures[0].grid, names, captions, coded, escapes)
+
+    @classmethod
+    def read(cls, body: bytes) -> "Chunk":
+        """The chunk of a body."""
+        reader = Bytes(body)
+        pictures, rows, columns = reader.number(), reader.number(), reader.number()
+        if not 1 <= pictures <= MAX_PICTURES or not 1 <= rows * columns <= MAX_PATCHES:
+            raise ValueError(f"damaged: a chunk of {pictures} pictures of {rows} x {columns} patches")
+        chunk = cls(pictures, (rows, columns), *(reader.section() for _ in range(4)))
+        reader.finish()
+        return chunk
+
+    def body(self) -> bytes:
+        """The body of the chunk's block."""
+        numbers = [varint(number) for number in (self.pictures, *self.grid)]
+        sections = [self.names, self.captions, self.coded, self.escapes]
+        return b"".join([*numbers, *map(section, sections)])
+
+    def entry(self, offset: int, length: int, *, tokens: int) -> Entry:
+        """What the index records of the chunk; the tokens, which only decoding counts, are passed in."""
+        values = len(self.coded) + len(self.escapes)
+        return Entry(offset, length, self.pictures, tokens, len(self.names), len(self.captions), values)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the pictures."""
+        return read_texts(self.names, self.pictures, limit=READ_TEXT)
+
+    def tokens(self, header: Header, coder: Prior) -> Tokens:
+        """The pictures, decoded by what ``header.coder`` returned."""
+        captions = None
+        if header.captions:
+            captions = read_texts(self.captions, self.pictures, limit=READ_TEXT)
+        numbers = unpack(self.coded, self.escapes, count=self.pictures, prior=coder)
+        return Tokens(
+            values=pad_sequence([header.to_values(rows, coder) for rows in numbers], batch_first=True),
+            model_id=header.model_id,
+            grid=self.grid,
+            keys=self.keys,
+            lengths=tuple(map(len, numbers)),
+            captions=captions,
+            settings=header.settings,
+        )
+
+
+def is_full(waiting: Sequence[CodedPicture], following: CodedPicture, header: Header) -> bool:
+    """Whether the following picture has to begin a chunk of its own."""
+    if not waiting:
+        return False
+    return (
+        len(waiting) >= CHUNK_PICTURES
+        or (len(waiting) + 1) * header.tokens * header.width > MAX_VALUES
+        or waiting[0].grid != following.grid
+        or sum(picture.text_bytes for picture in waiting) + following.text_bytes > CHUNK_TEXT
+    )

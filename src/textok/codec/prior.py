@@ -1,49 +1,61 @@
-"""Probability models of tokens: what the coder expects of each, given those before it.
+"""Probability models of tokens: what the coder expects of each, given those before it; and their file.
 
-Both are integers throughout, so that encoder and decoder agree on every machine. ``LatentPrior`` is for continuous
+All are integers throughout, so that encoder and decoder agree on every machine. ``LatentPrior`` is for continuous
 latents (Gaussian, with a mean predicted linearly from the tokens before), ``CodePrior`` for codes (a table for each
-position and digit). Axes: n pictures, k tokens, c numbers a token (channels of a latent, digits of a code).
+position and digit). Axes: n pictures, k tokens, c numbers per token (channels of a latent, digits of a code).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from textok.codec.entropy import Table, table_of, uniform
-from textok.codec.gaussian import PHASES, UNIT, gaussian_table
+from textok.codec.entropy import PHASES, UNIT, Table, gaussian_table, table_of, uniform
+from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
+from textok.writing import replacing
 
 MAX_COLUMNS = 1 << 16
-MAX_PREDICTED = 1 << 13  # numbers a picture, for a prior that predicts
+MAX_PREDICTED = 1 << 13  # numbers per picture, for a prior that predicts
 WEIGHT_UNIT = 1 << 14
 PLAIN_STEP = 0.3  # of unit scale; costs icons-128 less than 0.1 dB
-_WILDEST = 1 << 24  # a value further off predicts no more than this
+_MAX_ABS = 1 << 24  # a value further off predicts no more than this
+_FORMAT = "textok-codec"
+_VERSION = "1"
+_LATENTS = {"mean", "deviation", "step"}
 
 
-@runtime_checkable
-class Prior(Protocol):
-    """What the coder asks of a probability model."""
+class Prior(ABC):
+    """What the coder asks of a probability model.
 
-    @property
-    def tokens(self) -> int:
-        """Most tokens a picture."""
-        ...
+    Attributes:
+        tokens: most tokens of a picture.
+        width: numbers per token.
+    """
 
-    @property
-    def width(self) -> int:
-        """Numbers a token."""
-        ...
+    tokens: int
+    width: int
 
-    @property
+    @abstractmethod
+    def arrays(self) -> dict[str, Int[ndarray, "..."]]:
+        """The numbers of the model by name."""
+
+    @cached_property
     def id(self) -> str:
-        """A short hash; a file tells which model it was written with."""
-        ...
+        """Eight hexadecimal digits of a SHA-256 of the arrays, which a file records to name its model."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.arrays().items()):
+            digest.update(f"{name} {array.shape} ".encode() + array.astype("<i8").tobytes())
+        return digest.hexdigest()[:8]
 
+    @abstractmethod
     def expect(
         self, position: int, numbers: Int[ndarray, "b k c"], rows: Int[ndarray, "n"]
     ) -> tuple[Int[ndarray, "n c"], Int[ndarray, "n c"]]:
@@ -52,17 +64,22 @@ class Prior(Protocol):
         Args:
             position: of the token.
             numbers: the integers of some pictures; those before the position are known.
-            rows: the pictures asked about.
+            rows: the pictures to expect something of.
         """
-        ...
 
+    @abstractmethod
     def table(self, position: int, channel: int, choice: int) -> Table:
         """Table of the distance to the expected integer."""
-        ...
+
+    def _check_size(self) -> None:
+        if not (self.tokens >= 1 and self.width >= 1 and self.tokens * self.width <= MAX_COLUMNS):
+            raise ValueError(
+                f"tokens: got {self.tokens} of {self.width} numbers, expected 1 to {MAX_COLUMNS} numbers in all"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LatentPrior:
+class LatentPrior(Prior):
     """Gaussian latents in steps.
 
     Attributes:
@@ -78,32 +95,25 @@ class LatentPrior:
     weights: Int[ndarray, "kc kc"] | None = None
 
     def __post_init__(self) -> None:
-        _check_size(self.mean.shape)
+        for name, value in zip(("tokens", "width"), self.mean.shape, strict=True):
+            object.__setattr__(self, name, value)
+        self._check_size()
         if not self.mean.shape == self.deviation.shape == self.step.shape:
-            raise ValueError("prior: mean, deviation and step are of different shapes")
-        if self.deviation.min() < 1 or self.step.min() < 1 or max(map(_largest, self._numbers)) > _WILDEST:
-            raise ValueError(f"prior: expected deviations and steps from 1 on, and all within {_WILDEST}")
+            raise ValueError("prior: got mean, deviation and step of different shapes, expected one")
+        largest = max(map(_largest, (self.mean, self.deviation, self.step)))
+        if self.deviation.min() < 1 or self.step.min() < 1 or largest > _MAX_ABS:
+            raise ValueError(f"prior: expected deviations and steps from 1 on, and all within {_MAX_ABS}")
         if self.weights is not None:
-            _check_weights(self.weights, self.mean.size)
+            self._check_weights(self.weights)
 
-    @property
-    def _numbers(self) -> tuple[Int[ndarray, "k c"], ...]:
-        return self.mean, self.deviation, self.step
-
-    @property
-    def tokens(self) -> int:
-        """Most tokens a picture."""
-        return self.mean.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Channels."""
-        return self.mean.shape[1]
-
-    @cached_property
-    def id(self) -> str:
-        """A short hash of the numbers, steps as they are at scale 1."""
-        return identify(self.arrays())
+    def _check_weights(self, weights: Int[ndarray, "kc kc"]) -> None:
+        size = self.mean.size
+        if weights.shape != (size, size) or size > MAX_PREDICTED:
+            raise ValueError(
+                f"prior: got weights of shape {weights.shape}, expected {size} x {size}, {MAX_PREDICTED} at most"
+            )
+        if _largest(weights) >= 1 << 15:
+            raise ValueError("prior: expected weights below 2")
 
     def arrays(self) -> dict[str, Int[ndarray, "..."]]:
         """The numbers by name."""
@@ -111,9 +121,8 @@ class LatentPrior:
         return arrays if self.weights is None else arrays | {"weights": self.weights}
 
     def scaled(self, thousandths: int) -> "LatentPrior":
-        """With every step so many thousandths of what it is."""
-        step = np.clip(self.step * thousandths // 1000, 1, _WILDEST)
-        return LatentPrior(mean=self.mean, deviation=self.deviation, step=step, weights=self.weights)
+        """The same model with every step scaled by ``thousandths`` / 1000."""
+        return replace(self, step=np.clip(self.step * thousandths // 1000, 1, _MAX_ABS))
 
     def expect(
         self, position: int, numbers: Int[ndarray, "b k c"], rows: Int[ndarray, "n"]
@@ -122,11 +131,11 @@ class LatentPrior:
         mean = np.broadcast_to(self.mean[position], (len(rows), self.width))
         if self.weights is not None and position:
             away = numbers[rows, :position] * self.step[:position] - self.mean[:position]
-            away = np.clip(away, -_WILDEST, _WILDEST).reshape(len(rows), -1).astype(np.float64)
+            away = np.clip(away, -_MAX_ABS, _MAX_ABS).reshape(len(rows), -1).astype(np.float64)
             own = self.weights[position * self.width : (position + 1) * self.width, : away.shape[1]]
             # Whole numbers below 2^53, whatever the order of the sums: exact, and as fast as matrices are.
             mean = mean + ((away @ own.T.astype(np.float64)).astype(np.int64) >> 14)
-            mean = np.clip(mean, -_WILDEST, _WILDEST)
+            mean = np.clip(mean, -_MAX_ABS, _MAX_ABS)
         step = self.step[position]
         nearest = (2 * mean + step) // (2 * step)
         phase = (2 * (mean - nearest * step) + step) * PHASES // (2 * step)
@@ -139,13 +148,13 @@ class LatentPrior:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CodePrior:
+class CodePrior(Prior):
     """Codes as mixed-radix digits, the lowest first, each with its own table of counts.
 
     Attributes:
         levels: how many values each digit takes; their product is at least the number of codes.
         counts: how often each position's digits took each value, zero beyond their levels; None for all alike.
-        tokens: most tokens a picture.
+        tokens: most tokens of a picture.
     """
 
     levels: tuple[int, ...]
@@ -153,22 +162,13 @@ class CodePrior:
     counts: Int[ndarray, "k c v"] | None = None
 
     def __post_init__(self) -> None:
-        _check_size((self.tokens, len(self.levels)))
-        shape = (self.tokens, len(self.levels), max(self.levels))
+        object.__setattr__(self, "width", len(self.levels))
+        self._check_size()
+        shape = (self.tokens, self.width, max(self.levels))
         if self.counts is not None and self.counts.shape != shape:
-            raise ValueError(f"prior: got counts of shape {self.counts.shape}; expected {shape}")
+            raise ValueError(f"prior: got counts of shape {self.counts.shape}, expected {shape}")
         if self.counts is not None and not 0 <= self.counts.min() <= self.counts.max() < 1 << 28:
             raise ValueError("prior: expected counts from 0 to 2^28 - 1")
-
-    @property
-    def width(self) -> int:
-        """Digits."""
-        return len(self.levels)
-
-    @cached_property
-    def id(self) -> str:
-        """A short hash of the numbers."""
-        return identify(self.arrays())
 
     def arrays(self) -> dict[str, Int[ndarray, "..."]]:
         """The numbers by name."""
@@ -177,67 +177,100 @@ class CodePrior:
     def expect(
         self, position: int, numbers: Int[ndarray, "b k c"], rows: Int[ndarray, "n"]
     ) -> tuple[Int[ndarray, "n c"], Int[ndarray, "n c"]]:
-        """Digits are coded as they are, whatever came before."""
+        """Zeros: digits are coded as they are, whatever came before."""
         zeros = np.zeros((len(rows), self.width), dtype=np.int64)
         return zeros, zeros
 
     def table(self, position: int, channel: int, choice: int) -> Table:
         """Table of one position's digit."""
         place = (position if self.counts is not None else 0, channel)
-        if place not in self._made:
+        if place not in self._tables:
             level = self.levels[channel]
-            self._made[place] = (
+            self._tables[place] = (
                 uniform(level) if self.counts is None else table_of(self.counts[position, channel, :level])
             )
-        return self._made[place]
+        return self._tables[place]
 
     @cached_property
-    def _made(self) -> dict[tuple[int, int], Table]:
+    def _tables(self) -> dict[tuple[int, int], Table]:
         return {}
 
 
 def plain_latents(tokens: int, channels: int) -> LatentPrior:
-    """What is known of any tokenizer's latents: mean 0 and deviation 1, a step for all."""
-    _check_size((tokens, channels))
+    """What holds for any tokenizer's latents: mean 0 and deviation 1, one step for all."""
     ones = np.full((tokens, channels), UNIT, dtype=np.int64)
     return LatentPrior(mean=0 * ones, deviation=ones, step=0 * ones + round(PLAIN_STEP * UNIT))
 
 
 def digits(num_codes: int) -> tuple[int, ...]:
-    """As few digits of up to 256 values as hold so many codes, alike."""
-    count = 1
+    """The levels of as few digits of up to 256 values as hold so many codes, all alike."""
+    count, base = 1, 2
     while 256**count < num_codes:
         count += 1
-    base = 2
     while base**count < num_codes:
         base += 1
     return (base,) * count
 
 
-def identify(arrays: Mapping[str, Int[ndarray, "..."]]) -> str:
-    """Eight hexadecimal digits of a SHA-256 of names, shapes and numbers."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].shape} ".encode() + arrays[name].astype("<i8").tobytes())
-    return digest.hexdigest()[:8]
-
-
-def _check_size(shape: Sequence[int]) -> None:
-    tokens, width = shape
-    if not (tokens >= 1 and width >= 1 and tokens * width <= MAX_COLUMNS):
-        raise ValueError(
-            f"tokens: got {tokens} of {width} numbers; expected 1 to {MAX_COLUMNS} numbers in all"
-        )
-
-
-def _check_weights(weights: Int[ndarray, "kc kc"], size: int) -> None:
-    if weights.shape != (size, size) or size > MAX_PREDICTED:
-        raise ValueError(
-            f"prior: got weights of shape {weights.shape}; expected {size} x {size}, {MAX_PREDICTED} at most"
-        )
-    if _largest(weights) >= 1 << 15:
-        raise ValueError("prior: expected weights below 2")
+def strides_of(levels: Sequence[int]) -> Int[ndarray, "w"]:
+    """What one of each digit counts, the lowest first."""
+    return np.cumprod([1, *levels[:-1]]).astype(np.int64)
 
 
 def _largest(numbers: Int[ndarray, "..."]) -> int:
     return int(np.abs(numbers.astype(np.int64)).max())
+
+
+# --- the file codec.safetensors beside the weights of a model -----------------------------------------------
+
+
+def save_prior(prior: LatentPrior | CodePrior, path: Path, *, model_id: str) -> None:
+    """Write a probability model, whole or not at all, for the tokenizer of this id."""
+    arrays = {name: _stored(array) for name, array in prior.arrays().items()}
+    metadata = {"format": _FORMAT, "version": _VERSION, "model_id": model_id, "tokens": str(prior.tokens)}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata=metadata)
+
+
+def load_prior(path: Path, *, model_id: str) -> LatentPrior | CodePrior:
+    """Read a probability model.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is damaged, or of another tokenizer.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if (metadata.get("format"), metadata.get("version")) != (_FORMAT, _VERSION):
+                raise ValueError("no probability model that this release reads")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("model_id") != model_id:
+            raise ValueError(f"model_id: got {metadata.get('model_id')!r}, expected {model_id!r}")
+        return _prior_of(arrays, tokens=int(metadata.get("tokens", "")))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path}: {error}; make it again with textok prior") from error
+
+
+def find_prior(name_or_folder: str | Path, *, model_id: str) -> LatentPrior | CodePrior | None:
+    """The probability model beside a model's weights, where there is one. Raises as :func:`load_prior`."""
+    path = resolve(str(name_or_folder), shipped=SHIPPED) / PRIOR_FILE
+    return load_prior(path, model_id=model_id) if path.is_file() else None
+
+
+def _prior_of(arrays: dict[str, Int[ndarray, "..."]], *, tokens: int) -> LatentPrior | CodePrior:
+    if any(array.dtype.kind not in "iu" for array in arrays.values()):
+        raise ValueError("holds numbers that are not whole")
+    wide = {name: array.astype(np.int64) for name, array in arrays.items() if name != "weights"}
+    if set(arrays) - {"weights"} == _LATENTS:
+        return LatentPrior(**wide, weights=arrays.get("weights"))
+    if "levels" not in wide or set(wide) - {"levels", "counts"}:
+        raise ValueError(f"holds {sorted(arrays)[:6]}, expected {sorted(_LATENTS)}, or levels and counts")
+    return CodePrior(levels=tuple(wide["levels"].tolist()), counts=wide.get("counts"), tokens=tokens)
+
+
+def _stored(array: Int[ndarray, "..."]) -> Int[ndarray, "..."]:
+    small = np.abs(array).max() < 1 << 15
+    return np.ascontiguousarray(array.astype(np.int16 if small else np.int32))

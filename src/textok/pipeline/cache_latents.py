@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
-from torch import Tensor
 
+from textok.checks import check
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
 from textok.data.held_out import open_train
@@ -27,13 +26,13 @@ from textok.data.latent_shards import (
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.models.tokenizer import TexTok
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline import passes
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.stopping import StopRequest, polite_stop
-from textok.pixels import to_unit
+from textok.pipeline.text import CachedText
 from textok.writing import write_json
 
-NO_LABEL = -1
+_NO_LABEL = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +43,13 @@ class CachingRun:
         tokenizer: shipped name, folder or hub id.
         data: the pictures; its size must be the tokenizer's.
         captions: forms of each caption; every picture has a row for each, encoded with it.
-        flip: also cache every picture mirrored.
-        text: also keep the token states of the captions; without, only class-conditional generators train on it.
-        shard_pictures: pictures of a shard: what a killed run loses at most.
+        flip: whether to cache every picture mirrored, too.
+        text: whether to keep the token states of the captions, without which only class-conditional generators train.
+        shard_pictures: pictures of a shard, which are what a killed run loses at most.
         batch_size: pictures at a time.
-        limit: pictures at most, the first.
+        limit: the most pictures, from the first.
         text_cache: folder of the caption features; default the user's cache.
-        precision: number type that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
+        precision: dtype that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
     """
 
     tokenizer: str
@@ -65,22 +64,13 @@ class CachingRun:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("shard_pictures", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}, expected at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit: got {self.limit}, expected at least 1")
+        limits = ("limit",) if self.limit is not None else ()
+        check(self, "", "shard_pictures", "batch_size", *limits, at_least=1)
         checked_forms(self.captions)
-
-    @property
-    def rows_per_picture(self) -> int:
-        """A row for each caption form, plain and perhaps mirrored."""
-        return len(self.captions) * (1 + self.flip)
 
     def settings(self, source: Source, *, dtype: torch.dtype) -> dict[str, Any]:
         """What must be the same to go on with a folder."""
-        without = {} if self.text else {"text": False}
-        return without | {
+        return ({} if self.text else {"text": False}) | {
             "data": source.fingerprint,
             "split": self.data.split,
             "size": list(self.data.size),
@@ -121,20 +111,20 @@ def cache_latents(
     firsts = range(0, count, run.shard_pictures)
     dtype = inference_dtype(device, run.precision)
     settings = run.settings(source, dtype=dtype)
-    manifest = begun_manifest(run, model, settings, out, write=rank == 0)
-    encoder = RowEncoder(run, model, device=device, dtype=dtype)
+    manifest = _begun_manifest(run, model, settings, out, write=rank == 0)
+    encoder = _RowEncoder(run, model, device=device, dtype=dtype)
     shards = [range(first, min(first + run.shard_pictures, count)) for first in firsts]
     own = sum(len(places) for places in shards[rank::world])
     with polite_stop() as stop, Progress(own, unit="image", shown=rank == 0) as bar:
         for number in range(rank, len(shards), world):
             places = shards[number]
-            if is_kept(out, manifest, number):
+            if _is_whole(out, manifest, number):
                 bar.update(len(places))
                 continue
             rows = encoder.rows(SourceSubset(source, places), bar, stop)
             if rows is not None:
-                entry = write_shard(out / shard_name(number), rows, text_dim=model.config.text_dim)
-                write_json(out / entry_name(number), entry)
+                entry = write_shard(out / _shard(number), rows, text_dim=model.config.text_dim)
+                write_json(out / _shard(number, "json"), entry)
             if stop.asked:
                 break
         stopped = stop.asked
@@ -145,32 +135,27 @@ def cache_latents(
     if stopped:
         return None
     if rank == 0:
-        return close_manifest(run, manifest, out, shards=len(shards))
+        return _close_manifest(run, manifest, out, shards=len(shards))
     return manifest
 
 
-def shard_name(number: int) -> str:
-    """File of a shard."""
-    return f"latents-{number:05d}.safetensors"
+def _shard(number: int, suffix: str = "safetensors") -> str:
+    """The file of a shard; that with the suffix json vouches for a finished one until the manifest does."""
+    return f"latents-{number:05d}.{suffix}"
 
 
-def entry_name(number: int) -> str:
-    """File that vouches for a finished shard until the manifest does."""
-    return f"latents-{number:05d}.json"
-
-
-def entry_of(out: Path, manifest: Manifest, number: int) -> Mapping[str, Any] | None:
+def _entry_of(out: Path, manifest: Manifest, number: int) -> Mapping[str, Any] | None:
     """What vouches for a shard: the file beside it, else a manifest that was complete; None before it is made."""
-    file = out / entry_name(number)
+    file = out / _shard(number, "json")
     if file.is_file():
         return json.loads(file.read_text())
     return manifest.shards[number] if manifest.complete else None
 
 
-def is_kept(out: Path, manifest: Manifest, number: int) -> bool:
+def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     """Whether a shard is finished and whole; one that was altered is made again."""
     try:
-        entry = entry_of(out, manifest, number)
+        entry = _entry_of(out, manifest, number)
         if entry is None:
             return False
         check_shard(out, entry)
@@ -180,16 +165,12 @@ def is_kept(out: Path, manifest: Manifest, number: int) -> bool:
     return True
 
 
-def begun_manifest(
+def _begun_manifest(
     run: CachingRun, model: TexTok, settings: dict[str, Any], out: Path, *, write: bool
 ) -> Manifest:
-    """The manifest that the folder has, or a new one.
-
-    Raises:
-        ValueError: when the folder holds another cache, naming what differs, or other files.
-    """
+    """The manifest that the folder has, or a new one; what differs is named where it holds another cache."""
     config = model.config
-    asked = Manifest(
+    wanted = Manifest(
         tokenizer=model.model_id,
         tokenizer_source=run.tokenizer,
         kind=config.bottleneck.kind,
@@ -202,50 +183,42 @@ def begun_manifest(
         settings=settings,
     )
     if (out / MANIFEST).is_file():
-        found = read_manifest(out)
-        if found.tokenizer != asked.tokenizer:
-            raise ValueError(
-                f"{out}: holds latents of {found.tokenizer}, not of {asked.tokenizer}; choose another --out"
-            )
-        every = [*settings, *(name for name in found.settings if name not in settings)]
-        changed = [name for name in every if settings.get(name) != found.settings.get(name)]
+        old = read_manifest(out)
+        before, now = ({"tokenizer": one.tokenizer} | dict(one.settings) for one in (old, wanted))
+        changed = [name for name in now | before if now.get(name) != before.get(name)]
         if changed:
-            told = "; ".join(f"{n} was {found.settings.get(n)!r}, is {settings.get(n)!r}" for n in changed)
-            raise ValueError(f"{out}: holds another cache: {told}; choose another --out")
-        return found
+            changes = "; ".join(f"{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in changed)
+            raise ValueError(f"{out}: holds another cache: {changes}; choose another --out")
+        return old
     if write:
         if out.is_dir() and any(not path.name.startswith((".", "latents-")) for path in out.iterdir()):
             raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
-        write_manifest(out, asked)
-    return asked
+        write_manifest(out, wanted)
+    return wanted
 
 
-def close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
-    """Put the entries of all shards, each made or verified just now, into the manifest.
-
-    Raises:
-        ValueError: when no picture could be used.
-    """
-    entries = [entry for number in range(shards) if (entry := entry_of(out, manifest, number)) is not None]
+def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
+    """Put the entries of all shards, each made or verified just now, into the manifest."""
+    entries = [entry for number in range(shards) if (entry := _entry_of(out, manifest, number)) is not None]
     labels = torch.cat([read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
-    labelled = bool((labels != NO_LABEL).all())
+    labelled = bool((labels != _NO_LABEL).all())
     done = replace(
         manifest,
         shards=entries,
         rows=len(labels),
-        pictures=len(labels) // run.rows_per_picture,
+        pictures=len(labels) // (len(run.captions) * (1 + run.flip)),
         num_classes=int(labels.max()) + 1 if labelled else None,
         complete=True,
     )
     write_manifest(out, done)
     for number in range(shards):
-        (out / entry_name(number)).unlink(missing_ok=True)
+        (out / _shard(number, "json")).unlink(missing_ok=True)
     return done
 
 
-class RowEncoder:
+class _RowEncoder:
     """Pictures to rows: every caption form, and mirrored if asked, each encoded with its caption."""
 
     def __init__(
@@ -258,12 +231,12 @@ class RowEncoder:
     def rows(self, source: Source, bar: Progress, stop: StopRequest) -> Rows | None:
         """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
 
-        Bad pictures that the policy leaves out are told on stderr.
+        Bad pictures that the policy leaves out are reported on stderr.
         """
         forms = [caption_in_form(c, form) for c in _first_captions(source) for form in self.run.captions]
         self.text.warm(forms, progress=False)
         loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
-        parts = [self._nothing()]  # so that a shard of bad pictures is an empty one
+        parts = [self._no_rows()]  # so that a shard of bad pictures is an empty one
         for batch in loader:
             if stop.asked:
                 return None
@@ -274,9 +247,9 @@ class RowEncoder:
             bar.update(len(batch))
         for bad in loader.bad.samples:
             note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
-        return joined(parts)
+        return _joined(parts)
 
-    def _nothing(self) -> Rows:
+    def _no_rows(self) -> Rows:
         """No rows, of the shapes that this tokenizer gives."""
         config = self.model.config
         latents = torch.zeros(0, config.num_latents, config.latent_dim)
@@ -294,21 +267,18 @@ class RowEncoder:
     def _encoded(self, batch: Batch, form: CaptionForm, *, mirrored: bool) -> Rows:
         captions = [caption_in_form(caption, form) for caption in batch.captions]
         text = self.text(captions)
-        images = to_unit(batch.images.flip(-1) if mirrored else batch.images).to(self.device)
-        with torch.autocast(torch.device(self.device).type, self.dtype, enabled=self.dtype is not None):
-            made = self.model.encode(
-                images, None if self.model.config.placement == "none" else text.to(self.device)
-            )
-        labels = torch.full((len(batch),), NO_LABEL) if batch.labels is None else batch.labels
-        kept = text.mask if self.run.text else torch.zeros_like(text.mask)
-        states = [row[present] for row, present in zip(text.embeddings, kept, strict=True)]
+        pixels = batch.images.flip(-1) if mirrored else batch.images
+        read = None if self.model.config.placement == "none" else text
+        encoding = passes.encode_pixels(self.model, pixels, read, autocast=self.dtype)
+        mask = text.mask if self.run.text else torch.zeros_like(text.mask)
+        states = [row[present] for row, present in zip(text.embeddings, mask, strict=True)]
         return Rows(
             keys=[f"{key}-mirrored" if mirrored else key for key in batch.keys],
             captions=captions,
-            labels=labels,
-            mean=made.latents.float().cpu() if made.codes is None else None,
-            log_variance=None if made.log_variance is None else made.log_variance.float().cpu(),
-            codes=None if made.codes is None else made.codes.cpu(),
+            labels=torch.full((len(batch),), _NO_LABEL) if batch.labels is None else batch.labels,
+            mean=encoding.latents.float().cpu() if encoding.codes is None else None,
+            log_variance=None if encoding.log_variance is None else encoding.log_variance.float().cpu(),
+            codes=None if encoding.codes is None else encoding.codes.cpu(),
             states=dict(zip(captions, states, strict=True)),
         )
 
@@ -323,22 +293,16 @@ def _first_captions(source: Source) -> Iterator[str]:
         yield captions[0] if captions else ""
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def _joined(parts: Sequence[Rows]) -> Rows:
     """Rows of several batches, at least one, one after another."""
-    states: dict[str, Float[Tensor, "_ d"]] = {}
-    for part in parts:
-        states |= part.states
 
-    def together(name: str) -> Tensor | None:
+    def column(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
         return None if values[0] is None else torch.cat(values)
 
     return Rows(
         keys=[key for part in parts for key in part.keys],
         captions=[caption for part in parts for caption in part.captions],
-        labels=torch.cat([part.labels for part in parts]),
-        mean=together("mean"),
-        log_variance=together("log_variance"),
-        codes=together("codes"),
-        states=states,
+        states=dict(item for part in parts for item in part.states.items()),
+        **{name: column(name) for name in ("labels", "mean", "log_variance", "codes")},
     )

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from jaxtyping import UInt8
@@ -18,19 +18,17 @@ from textok.models.checkpoint import CLASS_CAPTIONS_FILE, resolve
 from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
-from textok.pipeline.class_captions import read_class_captions
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.remembered_text import RememberedText, as_captions
 from textok.pipeline.sampling import Sampling, draw_tokens
+from textok.pipeline.text import RememberedText, as_captions
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
 from textok.sampling.random import normal
 
 
-@dataclass(frozen=True)
-class Request:
-    """One picture to make: what the generator reads, and what the decoder reads."""
+class _Request(NamedTuple):
+    """One picture to make: what the decoder reads, and the class for a generator that reads one."""
 
     caption: str
     label: int | None = None
@@ -66,8 +64,7 @@ class Pipeline:
         wanted = generator.config.tokenizer
         if wanted and wanted != tokenizer.model_id:
             raise ValueError(
-                f"this generator makes tokens of tokenizer {wanted!r}, and this is {tokenizer.model_id!r}: "
-                "pass the tokenizer it was trained for"
+                f"tokenizer: got {tokenizer.model_id!r}, expected {wanted!r}, which this generator was trained for"
             )
         self.generator = generator.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -98,7 +95,7 @@ class Pipeline:
         """
         generator = load_generator(name_or_folder)
         if not isinstance(tokenizer, ImageTokenizer):
-            tokenizer = load_tokenizer(generator, tokenizer, device=device, dtype=dtype)
+            tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype)
         folder = resolve(str(name_or_folder), shipped=type(generator).shipped)
         return cls(
             generator,
@@ -192,29 +189,22 @@ class Pipeline:
         start = int(torch.randint(2**62, (), generator=random, device=random.device))
         count = num_images * len(prompts or labels)
         randoms = [picture_generator(start, index) for index in range(count)]
-        requests = self._requests(prompts, labels, num_images=num_images, randoms=randoms)
+        requests = [_Request(text) for text in prompts for _ in range(num_images)]
+        classes = [label for label in labels for _ in range(num_images)]
+        requests = requests or list(map(self._request_of_class, classes, randoms))
         decoding = {"steps": decoder_steps, "guidance": decoder_guidance}
-        record, parts = settings.record(self.generator), []
+        record = settings.record(self.generator)
         batches = [slice(first, first + batch_size) for first in range(0, count, batch_size)]
         with tqdm(total=record["steps"] * len(batches), unit="step", disable=not progress) as bar:
-            for rows in batches:
-                pixels = self._draw(
-                    requests[rows],
-                    settings,
-                    randoms=randoms[rows],
-                    decoding=decoding,
-                    on_step=lambda _: bar.update(),
-                )
-                parts.append(pixels)
+            draw = partial(self._draw, settings=settings, decoding=decoding, on_step=lambda _: bar.update())
+            pixels = torch.cat([draw(requests[rows], randoms=randoms[rows]) for rows in batches])
         if output == "uint8":
-            return torch.cat(parts)
+            return pixels
         record |= {f"decoder_{name}": value for name, value in decoding.items() if value is not None}
-        return self._images(
-            torch.cat(parts), requests, record | {"start": start, "seed": random.initial_seed()}
-        )
+        return self._images(pixels, requests, record | {"start": start, "seed": random.initial_seed()})
 
     def _images(
-        self, pixels: UInt8[Tensor, "b 3 h w"], requests: Sequence[Request], settings: Mapping[str, Any]
+        self, pixels: UInt8[Tensor, "b 3 h w"], requests: Sequence[_Request], settings: Mapping[str, Any]
     ) -> list[Image.Image]:
         """Pictures whose ``info["textok"]`` says how each was drawn."""
         shared = {"generator": self.model_id, "tokenizer": self.tokenizer.model_id}
@@ -228,7 +218,7 @@ class Pipeline:
 
     def _draw(
         self,
-        requests: Sequence[Request],
+        requests: Sequence[_Request],
         settings: Sampling,
         *,
         randoms: Sequence[torch.Generator],
@@ -245,7 +235,7 @@ class Pipeline:
         text = self.tokenizer.text_of([request.caption for request in requests])
         return to_uint8(self.tokenizer.decode_values(tokens, text, generator=randoms, **decoding)).cpu()
 
-    def _condition(self, requests: Sequence[Request]) -> Condition:
+    def _condition(self, requests: Sequence[_Request]) -> Condition:
         """What the generator reads."""
         if self.generator.config.condition.kind == "class":
             return Condition(labels=torch.tensor([r.label for r in requests], device=self.device))
@@ -278,26 +268,11 @@ class Pipeline:
             )
         return [], numbers
 
-    def _requests(
-        self,
-        prompts: Sequence[str],
-        labels: Sequence[int],
-        *,
-        num_images: int,
-        randoms: Sequence[torch.Generator],
-    ) -> list[Request]:
-        """One for each picture; for a class the decoder's caption is drawn from the captions of that class."""
-        if prompts:
-            return [Request(caption=text) for text in prompts for _ in range(num_images)]
-        every = [label for label in labels for _ in range(num_images)]
-        return [
-            Request(caption=self._caption_of(label, random), label=label)
-            for label, random in zip(every, randoms, strict=True)
-        ]
-
-    def _caption_of(self, label: int, random: torch.Generator) -> str:
+    def _request_of_class(self, label: int, random: torch.Generator) -> _Request:
+        """The decoder's caption is drawn from the captions of the class."""
         captions = self.class_captions.get(label)
-        return captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
+        caption = captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
+        return _Request(caption, label)
 
     def _noise(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
         """A DiT's starts at full K, so that budgets share them; None for codes, which start as masks."""
@@ -311,7 +286,7 @@ class Pipeline:
         most = self.generator.config.num_latents
         if settings.num_tokens is not None and not 1 <= settings.num_tokens <= most:
             raise ValueError(f"num_tokens: got {settings.num_tokens}, expected 1 to {most}")
-        for name, value in (("num_images", num_images), ("batch_size", batch_size)):
+        for name, value in {"num_images": num_images, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
 
@@ -322,18 +297,32 @@ def picture_generator(start: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def load_tokenizer(
+def read_class_captions(path: Path) -> dict[int, list[str]]:
+    """Captions of every class from a JSON object {label: [captions]}; empty when there is no file.
+
+    Raises:
+        ValueError: for a file of another form.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        captions = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: got {error}, expected a JSON object {{label: [captions]}}") from error
+    lists = all(isinstance(texts, list) for texts in captions.values())
+    if not lists or not all(isinstance(text, str) for texts in captions.values() for text in texts):
+        raise ValueError(f"{path}: got something else, expected a JSON object {{label: [captions]}}")
+    return captions
+
+
+def _load_tokenizer(
     generator: Generator,
     name_or_folder: str | Path | None,
     *,
     device: torch.device | str,
     dtype: Precision | torch.dtype,
 ) -> ImageTokenizer:
-    """The tokenizer of a generator: the one that is named, or where it was at training.
-
-    Raises:
-        FileNotFoundError: when it is not there; says how to name it.
-    """
+    """The tokenizer of a generator: the one that is named, or where it was at training."""
     source = name_or_folder or generator.config.tokenizer_source
     try:
         if not source:

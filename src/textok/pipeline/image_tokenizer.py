@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float, Int, Integer, UInt8
@@ -18,13 +18,9 @@ from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline import passes
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.remembered_text import Captions, RememberedText, as_captions
+from textok.pipeline.text import Captions, RememberedText, as_captions
 from textok.pipeline.tokens import Tokens
 from textok.pixels import to_uint8
-from textok.sampling.random import Random
-
-Output = Literal["pil", "uint8", "float"]
-Pictures = list[Image.Image] | UInt8[Tensor, "b 3 h w"] | Float[Tensor, "b 3 h w"]
 
 
 class ImageTokenizer:
@@ -92,11 +88,8 @@ class ImageTokenizer:
     def __repr__(self) -> str:
         config = self.model.config
         size = f"{config.image_size} px, {config.num_latents} tokens at most"
-        kind = (
-            f"{config.latent_dim} channels"
-            if self.model.num_codes is None
-            else f"{self.model.num_codes} codes"
-        )
+        codes = self.model.num_codes
+        kind = f"{config.latent_dim} channels" if codes is None else f"{codes} codes"
         return f"ImageTokenizer({self.model_id!r}: {size}, {kind}; {_name(self.dtype)} on {self.device})"
 
     @property
@@ -130,7 +123,10 @@ class ImageTokenizer:
         Raises:
             ValueError: for pictures, captions, keys or sizes that do not fit; says what was expected.
         """
-        num_tokens = self._checked_num_tokens(num_tokens)
+        if num_tokens is not None and not isinstance(num_tokens, Integral):
+            most = self.model.config.num_latents
+            raise ValueError(f"num_tokens: got {num_tokens!r}, expected a whole number from 1 to {most}")
+        num_tokens = self.model.budget(num_tokens)
         pixels = self.pixels_of(images, keep_size=keep_size)
         texts = as_captions(captions, len(pixels))
         parts = []
@@ -182,28 +178,11 @@ class ImageTokenizer:
 
     @overload
     def decode(
-        self,
-        tokens: Tokens,
-        captions: Captions = ...,
-        *,
-        steps: int | None = ...,
-        guidance: float | None = ...,
-        generator: torch.Generator | None = ...,
-        output: Literal["pil"] = ...,
-        batch_size: int = ...,
+        self, tokens: Tokens, captions: Captions = ..., *, output: Literal["pil"] = ..., **k: Any
     ) -> list[Image.Image]: ...
-
     @overload
     def decode(
-        self,
-        tokens: Tokens,
-        captions: Captions = ...,
-        *,
-        steps: int | None = ...,
-        guidance: float | None = ...,
-        generator: torch.Generator | None = ...,
-        output: Literal["uint8", "float"],
-        batch_size: int = ...,
+        self, tokens: Tokens, captions: Captions = ..., *, output: Literal["uint8", "float"], **k: Any
     ) -> Tensor: ...
 
     @torch.inference_mode()
@@ -212,20 +191,18 @@ class ImageTokenizer:
         tokens: Tokens,
         captions: Captions = None,
         *,
-        steps: int | None = None,
-        guidance: float | None = None,
-        generator: torch.Generator | None = None,
-        output: Output = "pil",
+        output: Literal["pil", "uint8", "float"] = "pil",
         batch_size: int = 32,
-    ) -> Pictures:
+        **decoding: Any,
+    ) -> list[Image.Image] | Tensor:
         """Decode tokens to pictures; those of like lengths are decoded together.
 
         Args:
             tokens: made by this very model.
             captions: instead of those in ``tokens``, as for ``encode``; "" decodes without any.
-            steps, guidance, generator: of a decoder that samples; see ``TexTok.decode``.
             output: "pil" for a list of images, "uint8" or "float" (in [-1, 1]) for a tensor (b, 3, h, w).
             batch_size: pictures of the model's size at a time, fewer of larger ones.
+            **decoding: steps, guidance, start and generator of a decoder that samples; see ``TexTok.decode``.
 
         Raises:
             ValueError: when another model made the tokens, or there is not one caption for each picture.
@@ -236,15 +213,9 @@ class ImageTokenizer:
         order = lengths.argsort(stable=True)
         parts = []
         for rows in order.split(self.at_once(tokens.grid, batch_size)):
-            pictures = self.decode_values(
-                tokens.values[rows],
-                self.text_of([texts[row] for row in rows.tolist()]),
-                grid=tokens.grid,
-                lengths=lengths[rows],
-                steps=steps,
-                guidance=guidance,
-                generator=generator,
-            )
+            text = self.text_of([texts[row] for row in rows.tolist()])
+            own = {"grid": tokens.grid, "lengths": lengths[rows]}
+            pictures = self.decode_values(tokens.values[rows], text, **own, **decoding)
             parts.append((pictures.clamp(-1, 1) if output == "float" else to_uint8(pictures)).cpu())
         pixels = torch.cat(parts)[order.argsort()]
         return [tensor_to_image(picture) for picture in pixels] if output == "pil" else pixels
@@ -253,27 +224,13 @@ class ImageTokenizer:
         self,
         values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"],
         text: TextCondition | None,
-        *,
-        grid: tuple[int, int] | None = None,
-        lengths: Int[Tensor, "b"] | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        generator: Random | None = None,
+        **options: Any,
     ) -> Float[Tensor, "b 3 h w"]:
         """Decode one batch to pictures in [-1, 1], not clamped, on the tokenizer's device.
 
-        The arguments are those of ``TexTok.decode``.
+        The options are those of ``TexTok.decode``.
         """
-        return passes.decode_values(
-            self.model,
-            values,
-            text,
-            grid=grid,
-            lengths=lengths,
-            steps=steps,
-            guidance=guidance,
-            generator=generator,
-        )
+        return passes.decode_values(self.model, values, text, **options)
 
     def reconstruct(
         self,
@@ -282,31 +239,24 @@ class ImageTokenizer:
         *,
         num_tokens: int | None = None,
         keep_size: bool = False,
-        steps: int | None = None,
-        guidance: float | None = None,
-        generator: torch.Generator | None = None,
         batch_size: int = 32,
+        **decoding: Any,
     ) -> list[Image.Image]:
         """Encode and decode; the arguments are those of the two."""
         tokens = self.encode(
             images, captions, num_tokens=num_tokens, keep_size=keep_size, batch_size=batch_size
         )
-        return self.decode(tokens, steps=steps, guidance=guidance, generator=generator, batch_size=batch_size)
+        return self.decode(tokens, batch_size=batch_size, **decoding)
 
     def at_once(self, grid: tuple[int, int], most: int) -> int:
         """How many pictures of (rows, columns) patches take the memory of ``most`` of the model's size.
 
         A file of tokens says how large its pictures are: as many of any size would let it fill the memory.
         """
-        patches = grid[0] * grid[1]
-        return min(most, max(1, most * self.model.config.side**2 // patches))
+        return min(most, max(1, most * self.model.config.side**2 // (grid[0] * grid[1])))
 
     def check_made_here(self, tokens: Tokens) -> None:
-        """Refuse tokens that another model made.
-
-        Raises:
-            ValueError: names both models and says what to do.
-        """
+        """Refuse tokens that another model made; ``ValueError`` names both and says what to do."""
         if not isinstance(tokens, Tokens):
             raise ValueError(
                 f"tokens: got {type(tokens).__name__}, expected Tokens; load a file with textok.load_tokens"
@@ -322,12 +272,6 @@ class ImageTokenizer:
         if not any(captions) or self.model.config.placement == "none":
             return None
         return self.remembered_text(captions)
-
-    def _checked_num_tokens(self, num_tokens: int | None) -> int:
-        if num_tokens is not None and not isinstance(num_tokens, Integral):
-            most = self.model.config.num_latents
-            raise ValueError(f"num_tokens: got {num_tokens!r}, expected a whole number from 1 to {most}")
-        return self.model.budget(num_tokens)
 
 
 def values_of(encoding: Encoding) -> Float[Tensor, "b k c"] | Int[Tensor, "b k"]:

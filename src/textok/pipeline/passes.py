@@ -1,15 +1,15 @@
 """One batch of pictures through a tokenizer's model: all that encodes or decodes after training does it here."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pixels import to_unit
-from textok.sampling.random import Random
 
 
 @torch.no_grad()
@@ -42,12 +42,8 @@ def decode_values(
     values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"],
     text: TextCondition | None,
     *,
-    grid: tuple[int, int] | None = None,
-    lengths: Int[Tensor, "b"] | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    generator: Random | None = None,
     autocast: torch.dtype | None = None,
+    **options: Any,
 ) -> Float[Tensor, "b 3 h w"]:
     """Decode latents or codes to float32 pictures, nearly all of whose values are in [-1, 1].
 
@@ -55,25 +51,14 @@ def decode_values(
         model: the tokenizer, in eval mode.
         values: latents (b, k, c) or codes (b, k).
         text: captions of the pictures; None decodes without.
-        grid: rows and columns of patches; the square of training when None.
-        lengths: how many of its tokens each picture has; all of them when None.
-        steps, guidance, generator: of a decoder that samples; see ``TexTok.decode``.
         autocast: as in :func:`encode_pixels`.
+        **options: grid, lengths, and the settings of a decoder that samples, as ``TexTok.decode`` takes them.
     """
     weights = next(model.decoder.parameters())
     values = values.to(weights.device)
     values = values.float() if values.is_floating_point() else values.long()
     with _autocast(weights, autocast):
-        images = model.decode(
-            values,
-            _text_like(weights, text),
-            grid=grid,
-            lengths=lengths,
-            steps=steps,
-            guidance=guidance,
-            generator=generator,
-        )
-    return images.float()
+        return model.decode(values, _text_like(weights, text), **options).float()
 
 
 def _autocast(weights: Tensor, dtype: torch.dtype | None) -> AbstractContextManager:

@@ -1,16 +1,35 @@
-"""What an encoded set of pictures is: the tokens of each, and all that decoding them needs."""
+"""Tokens of pictures with all that decoding them needs, and the .safetensors file that holds them.
 
-from collections.abc import Iterator, Mapping, Sequence
+The file has one tensor, ``latents`` (b, k, c) or ``codes`` (b, k); all else is one JSON object in its metadata, with
+``lengths`` only where pictures have different numbers of tokens. Nothing in such a file is executed or trusted.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Integer
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import pad
 
+from textok.writing import replacing, strict_json
+
+StoredDtype = Literal["float16", "float32"]
 # 4,096 x 4,096 pixels at patch 16. Decoding attends over all patches at once: more is a mistake or an attack.
 MAX_PATCHES = 65_536
+_FORMAT = "textok-tokens"
+_MAX_HEAD = 100_000_000  # bytes; no reader of safetensors takes more
+_VERSION = 1
+_FIELDS = {"model_id", "grid", "keys", "captions", "settings"}
+_DTYPES = {
+    "latents": {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64},
+    "codes": {"U8": torch.uint8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64},
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -114,11 +133,7 @@ class Tokens:
         return (self[place] for place in range(len(self)))
 
     def select(self, keys: Sequence[str]) -> "Tokens":
-        """The pictures of some names.
-
-        Raises:
-            ValueError: when there is none of a name.
-        """
+        """The pictures of some names; ``ValueError`` when there is none of a name."""
         places = {key: place for place, key in enumerate(self.keys)}
         missing = [key for key in keys if key not in places]
         if missing:
@@ -126,11 +141,7 @@ class Tokens:
         return Tokens.concat([self[places[key]] for key in keys])
 
     def first(self, num_tokens: int) -> "Tokens":
-        """The first tokens of every picture: what encoding to that smaller budget gives.
-
-        Raises:
-            ValueError: when there are not so many.
-        """
+        """The first tokens of every picture, as encoding to that smaller budget gives them."""
         if not 1 <= num_tokens <= self.num_tokens:
             raise ValueError(f"num_tokens: got {num_tokens}, expected 1 to {self.num_tokens}")
         return self.cut([min(length, num_tokens) for length in self.lengths])
@@ -161,18 +172,192 @@ class Tokens:
                 f"tokens: got {len(parts)} parts of different models or grids, expected one of each"
             )
         captions = [part.captions for part in parts if part.captions is not None]
+        texts = tuple(text for texts in captions for text in texts) if len(captions) == len(parts) else None
         most = max(part.num_tokens for part in parts)
         return replace(
             parts[0],
             values=torch.cat([_padded(part.values, most) for part in parts]),
             keys=tuple(key for part in parts for key in part.keys),
             lengths=tuple(length for part in parts for length in part.lengths),
-            captions=tuple(text for texts in captions for text in texts)
-            if len(captions) == len(parts)
-            else None,
+            captions=texts,
         )
 
 
 def _padded(values: Tensor, num_tokens: int) -> Tensor:
     missing = num_tokens - values.shape[1]
     return pad(values, (0, 0, 0, missing) if values.is_floating_point() else (0, missing))
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def save_tokens(
+    tokens: Tokens, path: str | Path, *, captions: bool = True, dtype: StoredDtype = "float16"
+) -> Path:
+    """Write a token file, complete or not at all.
+
+    Args:
+        tokens: what to write.
+        path: the file; its folder is made when missing.
+        captions: False leaves the captions out; decoding then asks for them or does without.
+        dtype: of the latents in the file (of unit scale: 16 bits cost little); codes take the smallest.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ValueError: for text that is not Unicode, and numbers in the settings that are not finite.
+    """
+    save_parts([tokens], path, captions=captions, dtype=dtype)
+    return Path(path)
+
+
+def save_parts(
+    parts: Iterable[Tokens],
+    path: str | Path,
+    *,
+    captions: bool = True,
+    dtype: StoredDtype = "float16",
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write one set after another into a token file, which never holds the values of more than one in memory.
+
+    Args:
+        parts: at least one, of one model and one grid; they are read twice.
+        path, captions, dtype: as of :func:`save_tokens`.
+        settings: for the record, besides those of the first part.
+
+    Returns:
+        ``model_id``, ``kind``, ``pictures``, ``mean_tokens`` and ``token_bytes_per_image`` of the file.
+    """
+    header, kind, shape, largest = _contents(parts)
+    if not captions:
+        header["captions"] = None
+    header["settings"] |= settings or {}
+    path, stored = Path(path), getattr(torch, dtype)
+    if kind == "codes":
+        stored = next(d for d in _DTYPES["codes"].values() if largest <= torch.iinfo(d).max)
+    try:
+        metadata = {"format": _FORMAT, "version": str(_VERSION), "tokens": strict_json(header)}
+        head = _safetensors_head(kind, shape, stored, metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: keys, captions or settings: {error}") from error
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(head)
+        for part in parts:
+            file.write(_padded(part.values.to("cpu", stored), shape[1]).contiguous().numpy().data)
+    count, lengths = shape[0], header.get("lengths")
+    mean = shape[1] if lengths is None else sum(lengths) / count
+    facts = {"model_id": header["model_id"], "kind": kind, "pictures": count, "mean_tokens": mean}
+    return facts | {"token_bytes_per_image": mean * math.prod(shape[2:]) * stored.itemsize}
+
+
+def _contents(parts: Iterable[Tokens]) -> tuple[dict[str, Any], str, tuple[int, ...], int]:
+    """The header of all parts, the kind and the shape of their values, and the largest code."""
+    sources, keys, lengths, texts = dict[Any, Mapping[str, Any]](), list[str](), list[int](), list[str]()
+    longest = largest = 0
+    for part in parts:
+        kind, values = "codes" if part.latents is None else "latents", part.values
+        sources.setdefault((part.model_id, part.grid, kind, values.shape[2:]), part.settings)
+        keys += part.keys
+        lengths += part.lengths
+        texts += part.captions or ()
+        longest = max(longest, part.num_tokens)
+        largest = max(largest, int(values.max())) if kind == "codes" else 0
+    if len(sources) != 1:
+        raise ValueError(f"tokens: got parts of {len(sources)} models or grids, expected one of each")
+    (((model_id, grid, kind, width), settings),) = sources.items()
+    header: dict[str, Any] = {"model_id": model_id, "grid": list(grid), "keys": keys}
+    header["captions"] = texts if len(texts) == len(keys) else None
+    header["settings"] = dict(settings)
+    if min(lengths) < longest:
+        header["lengths"] = lengths
+    return header, kind, (len(keys), longest, *width), largest
+
+
+def _safetensors_head(
+    name: str, shape: Sequence[int], dtype: torch.dtype, metadata: Mapping[str, str]
+) -> bytes:
+    """As ``safetensors`` writes it, whose order of the metadata is another in every call: the same bytes each time."""
+    word = next(word for word, value in _DTYPES[name].items() if value == dtype)
+    offsets = [0, math.prod(shape) * dtype.itemsize]
+    entry = {"dtype": word, "shape": list(shape), "data_offsets": offsets}
+    head = json.dumps({"__metadata__": dict(metadata), name: entry}, ensure_ascii=False).encode()
+    head += b" " * (-len(head) % 8)
+    if len(head) > _MAX_HEAD:
+        raise ValueError(
+            f"got {len(head)} bytes, expected at most {_MAX_HEAD}; write a .ttk file, or several"
+        )
+    return len(head).to_bytes(8, "little") + head
+
+
+def load_tokens(path: str | Path) -> Tokens:
+    """Read a token file, in the dtype that it is stored in, and check everything in it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not a complete and consistent token file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such token file")
+    try:
+        values, metadata = _read(path)
+        header = _header(metadata)
+        return Tokens(
+            values=values,
+            model_id=header["model_id"],
+            grid=tuple(header["grid"]),
+            keys=tuple(header["keys"]),
+            lengths=tuple(header.get("lengths", ())),
+            captions=None if header["captions"] is None else tuple(header["captions"]),
+            settings=header["settings"],
+        )
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: not a good token file: {error}; write it again with textok encode"
+        ) from error
+
+
+def _read(path: Path) -> tuple[Tensor, dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"format: got {metadata.get('format')!r}, expected {_FORMAT!r}")
+        names = list(file.keys())
+        if len(names) != 1 or names[0] not in _DTYPES:
+            raise ValueError(f"tensors: got {names[:5]}, expected one, latents or codes")
+        values = file.get_tensor(names[0])
+    if values.dtype not in _DTYPES[names[0]].values():
+        raise ValueError(f"{names[0]}: got {values.dtype}, expected one of {list(_DTYPES[names[0]])}")
+    dims = 3 if names[0] == "latents" else 2
+    if values.ndim != dims:
+        raise ValueError(f"{names[0]}: got shape {tuple(values.shape)}, expected {dims} axes")
+    return values, metadata
+
+
+def _header(metadata: dict[str, str]) -> dict[str, Any]:
+    version = metadata.get("version", "")
+    if version != str(_VERSION):
+        raise ValueError(f"version: got {version!r}, expected {_VERSION}, which this release reads")
+    header = json.loads(metadata.get("tokens", ""))
+    strict_json(header)
+    if not isinstance(header, dict) or set(header) - {"lengths"} != _FIELDS:
+        names = sorted(header) if isinstance(header, dict) else type(header).__name__
+        raise ValueError(f"metadata: got {names}, expected {sorted(_FIELDS)}")
+    checks = {
+        "model_id": isinstance(header["model_id"], str),
+        "grid": _is_list(header["grid"], int) and len(header["grid"]) == 2,
+        "keys": _is_list(header["keys"], str),
+        "lengths": _is_list(header.get("lengths", []), int),
+        "captions": header["captions"] is None or _is_list(header["captions"], str),
+        "settings": isinstance(header["settings"], dict),
+    }
+    for name, good in checks.items():
+        if not good:
+            raise ValueError(f"{name}: got {str(header[name])[:60]!r}, of the wrong kind")
+    return header
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(type(item) is kind for item in value)

@@ -24,7 +24,7 @@ from textok.evaluation.alignment import (
 from textok.evaluation.alignment.two_tower import SHIPPED_NAME
 from textok.evaluation.networks import EffNetLite2
 from textok.models.tokenizer import TexTokConfig
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.heads.fit import FitConfig, first_batches, fit_head, record_of
 
 FIRST_SCALE = 1 / 0.07

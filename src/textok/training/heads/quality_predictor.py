@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from textok.budgets.curves import DecodedCurves
+from textok.budgets.encoder import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.data import DataConfig, EvalLoader
 from textok.data.samples import Batch

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from textok.data.samples import Batch
 from textok.models.text import TextCondition
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
 from textok.training.draws import drop_rows, step_generator, swap_rows
 from textok.training.tokenizer.config import TokenizerRun

@@ -19,8 +19,8 @@ from textok.evaluation.pages.grids import reconstruction_grid, save_picture
 from textok.evaluation.results import Row
 from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
-from textok.pipeline.cached_text import CachedText
 from textok.pipeline.passes import encode_pixels
+from textok.pipeline.text import CachedText
 from textok.training.run_folder import RunFolder, environment
 from textok.training.tokenizer.config import TokenizerRun
 

@@ -1,20 +1,88 @@
-"""Captions to text for a trained model, each distinct caption through the text encoder once."""
+"""Captions to the states of a frozen text encoder: from a cache on the disk in training, else from memory."""
 
-from collections.abc import Sequence
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from textok.data.caption_cache import CaptionCache, Encode
 from textok.data.text import TextError, clean_text
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
+from textok.models.tokenizer import TexTokConfig
 
 Captions = str | Sequence[str | None] | None
 """One for each picture (None or "" for a picture without), one for all, or none."""
+_RECENT = 2048  # captions, about 45 kB each in MiniLM
 MAX_REMEMBERED = 256
 """Captions whose states are kept for the next call: with MiniLM 16 MB, with T5-XXL 270 MB in bfloat16."""
+
+
+class CachedText:
+    """Captions to text for one tokenizer, by its frozen encoder's states, which a folder caches.
+
+    The text encoder is loaded only when states are missing there.
+    """
+
+    def __init__(
+        self, config: TexTokConfig, *, folder: str | None, dtype: str = "float32", device: str = "cpu"
+    ) -> None:
+        self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
+        self.dtype, self.device = dtype, device
+        self._encode: Encode | None = None
+        self._recent: OrderedDict[tuple[str, ...], list[Tensor]] = OrderedDict()
+        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
+        if info.dim != config.text_dim:
+            raise ValueError(
+                f"model.text_dim: got {config.text_dim}, expected {info.dim}, that of {self.name}"
+            )
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self.cache = CaptionCache(
+            folder or home / "textok" / "captions",
+            encoder_fingerprint=info.fingerprint,
+            dim=info.dim,
+            max_tokens=self.max_tokens,
+        )
+
+    def warm(self, captions: Iterable[str], *, progress: bool) -> int:
+        """Encode what the cache lacks; returns how many captions that were."""
+        return self.cache.warm(captions, self._encoder, progress=progress)
+
+    def encode_unstored(self) -> None:
+        """From now on encode captions that are not stored as they come, and store none: for endless captions."""
+        self._encode = self._encode or self._encoder()
+
+    def _encoder(self) -> Encode:
+        encoder = TextEncoder.from_pretrained(
+            self.name, max_tokens=self.max_tokens, dtype=self.dtype, device=self.device
+        )
+        return encoder.encode_ragged
+
+    def __call__(self, captions: Sequence[str]) -> TextCondition:
+        """Text of the captions in float32, padded to the longest of them."""
+        missing = [] if self._encode is None else self.cache.missing(captions)
+        if self._encode is None or not missing:
+            return TextCondition.pad([states.float() for states in self.cache.get(captions)])
+        states = dict(zip(missing, self._encoded(tuple(missing), self._encode), strict=True))
+        rows = [states[text] if text in states else self.cache.get([text])[0] for text in captions]
+        return TextCondition.pad([row.float().cpu() for row in rows])
+
+    def _encoded(self, captions: tuple[str, ...], encode: Encode) -> list[Tensor]:
+        """States in the dtype of the cache, remembered for a while: sources repeat whole batches of captions.
+
+        Whole batches, because the states of a caption depend a little on those that run with it: so a resumed run,
+        which remembers nothing yet, goes on bit for bit.
+        """
+        if captions not in self._recent:
+            self._recent[captions] = [states.half().cpu() for states in encode(captions)]
+            while sum(map(len, self._recent)) > _RECENT and len(self._recent) > 1:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(captions)
+        return self._recent[captions]
 
 
 class RememberedText:
@@ -30,14 +98,13 @@ class RememberedText:
 
     def __init__(self, encoder: TextEncoder | str | Path, *, max_tokens: int) -> None:
         self._source, self._max_tokens = encoder, max_tokens
-        self._loaded: TextEncoder | None = None
-        self._states: dict[str, Float[Tensor, "_ d"]] = {}
         self.to("cpu", torch.float32)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
         """Give states on this device and in this dtype from now on."""
         self.device, self.dtype = torch.device(device), dtype
-        self._loaded, self._states = None, {}
+        self._loaded: TextEncoder | None = None
+        self._states: dict[str, Float[Tensor, "_ d"]] = {}
 
     @property
     def name(self) -> str:

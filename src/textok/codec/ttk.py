@@ -1,25 +1,115 @@
-"""Reading .ttk files: in order, by key, and what is left of a damaged one."""
+"""Files of compressed tokens: written in one pass; read in order, by key, and what is left of a damaged one."""
 
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from io import BufferedIOBase
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
-from textok.codec.chunk_body import Chunk, read_chunk
-from textok.codec.facts import facts_of
-from textok.codec.layout import CHUNK, END, FOOTER, INDEX, Entry, check_count, read_header, read_index
+from textok.codec.header import Header
+from textok.codec.layout import (
+    CHUNK,
+    END,
+    FOOTER,
+    HEADER,
+    INDEX,
+    MAGIC,
+    VERSION,
+    Chunk,
+    CodedPicture,
+    Entry,
+    check_count,
+    is_full,
+    read_header,
+    read_index,
+    write_index,
+)
 from textok.codec.prior import Prior
-from textok.codec.wire import Source, block_size, read_block
+from textok.codec.wire import block, block_size, read_block
 from textok.pipeline.tokens import Tokens
 
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
-_PLACE = 200  # bytes of memory a name takes besides its letters
-_OTHER = "damaged: a chunk is not what the index says"
+_PLACE = 200  # bytes of memory that a name takes besides its letters
+_DIFFERENT = "damaged: a chunk is not what the index says"
 _T = TypeVar("_T")
+
+
+def is_ttk(path: Path) -> bool:
+    """Whether the file is meant to be a .ttk file: by its name, or because it begins as one."""
+    with open(path, "rb") as file:
+        return path.suffix == ".ttk" or file.read(len(MAGIC)) == MAGIC
+
+
+class TtkWriter:
+    """Writes pictures one after another; ``close`` writes the index.
+
+    >>> with open("x.ttk", "wb") as stream, TtkWriter(stream, header) as writer:
+    ...     writer.add(tokens)
+
+    Args:
+        stream: is only written to, never sought in, so that a pipe will do.
+        header: what holds for every picture.
+        prior: the probability model that the header names.
+    """
+
+    def __init__(self, stream: BufferedIOBase, header: Header, *, prior: Prior | None = None) -> None:
+        self.header, self._stream = header, stream
+        self._coder = header.coder(prior)
+        self._waiting: list[CodedPicture] = []
+        self._entries, self._keys, self._at = list[Entry](), set[str](), 0
+        self._write(MAGIC + VERSION.to_bytes(2, "little") + block(HEADER, header.to_json()))
+
+    def add(self, tokens: Tokens) -> None:
+        """Add pictures; each is written with the others of its chunk.
+
+        Raises:
+            ValueError: when a name is taken, or a picture does not fit the header.
+        """
+        for one in tokens:
+            picture = CodedPicture.of(one, self.header, self._coder)
+            if picture.key in self._keys:
+                raise ValueError(
+                    f"{picture.key!r}: got a second picture of this name, expected different ones"
+                )
+            self._keys.add(picture.key)
+            if is_full(self._waiting, picture, self.header):
+                self.flush()
+            self._waiting.append(picture)
+
+    def flush(self) -> None:
+        """Write what waits as a chunk of its own."""
+        if self._waiting:
+            chunk = Chunk.of(self._waiting, self.header, self._coder)
+            data = block(CHUNK, chunk.body())
+            tokens = sum(len(picture.numbers) for picture in self._waiting)
+            self._entries.append(chunk.entry(self._at, len(data), tokens=tokens))
+            self._write(data)
+            self._waiting = []
+
+    def close(self) -> None:
+        """Write what waits, and the index."""
+        self.flush()
+        start = self._at.to_bytes(8, "little")
+        self._write(block(INDEX, write_index(self._entries)) + start + END)
+        self._stream.flush()
+
+    def facts(self) -> dict[str, Any]:
+        """Sizes and settings of the closed file, as plain values."""
+        return _facts(self.header, self._entries, file_bytes=self._at)
+
+    def _write(self, data: bytes) -> None:
+        self._stream.write(data)
+        self._at += len(data)
+
+    def __enter__(self) -> "TtkWriter":
+        return self
+
+    def __exit__(self, error_type: object, *_: object) -> None:
+        if error_type is None:
+            self.close()
 
 
 class TtkReader:
@@ -47,7 +137,7 @@ class TtkReader:
         self._lost: dict[int, str] = {}
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
-        self._stream: BinaryIO = open(self.path, "rb")  # noqa: SIM115 (closed by close)
+        self._stream: BufferedIOBase = open(self.path, "rb")  # noqa: SIM115 (closed by close)
         try:
             with self._named():
                 self.header, start = read_header(self._stream)
@@ -57,14 +147,9 @@ class TtkReader:
             raise
 
     @property
-    def file_bytes(self) -> int:
-        """Size of the file."""
-        return os.fstat(self._stream.fileno()).st_size
-
-    @property
     def pictures(self) -> int:
         """The number of pictures by the index; no ``len``, which ``list`` would take memory for unseen."""
-        return sum(entry.sizes.pictures for entry in self.entries)
+        return sum(entry.pictures for entry in self.entries)
 
     @property
     def lost(self) -> list[str]:
@@ -72,11 +157,11 @@ class TtkReader:
         return [self._lost[number] for number in sorted(self._lost)]
 
     def facts(self) -> dict[str, Any]:
-        """Sizes and settings: see :func:`textok.codec.facts.facts_of`."""
-        return facts_of(self.header, self.entries, file_bytes=self.file_bytes)
+        """Sizes and settings, as plain values; bytes for each picture are shares of the whole file."""
+        return _facts(self.header, self.entries, file_bytes=self._size)
 
     def __iter__(self) -> Iterator[Tokens]:
-        """The pictures in order, a chunk at a time."""
+        """The pictures in order, one chunk at a time."""
         coder = self._coder
         for entry in self.entries:
             yield from self._tried(entry, lambda entry: [self._tokens(entry, coder)])
@@ -85,11 +170,7 @@ class TtkReader:
         return key in self._places
 
     def __getitem__(self, key: str) -> Tokens:
-        """The picture of that name; only its chunk is decoded.
-
-        Raises:
-            KeyError: when there is none.
-        """
+        """The picture of that name, for which only its chunk is decoded; ``KeyError`` when there is none."""
         (entry, row), coder = self._places[key], self._coder
         with self._named(entry):
             return self._tokens(entry, coder)[row]
@@ -118,10 +199,12 @@ class TtkReader:
     def __enter__(self) -> "TtkReader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def _size(self) -> int:
+        return os.fstat(self._stream.fileno()).st_size
 
     @cached_property
     def _coder(self) -> Prior:
@@ -152,7 +235,7 @@ class TtkReader:
             return read(entry)
         except ValueError as error:
             number = self._numbers[entry.offset]
-            self._lost[number] = f"lost chunk {number}, {entry.sizes.pictures} pictures: {error}"
+            self._lost[number] = f"lost chunk {number}, {entry.pictures} pictures: {error}"
             return ()
 
     @cached_property
@@ -163,20 +246,19 @@ class TtkReader:
     def _chunk(self, entry: Entry) -> Chunk:
         self._stream.seek(entry.offset)
         tag, body = read_block(self._stream)
-        chunk = read_chunk(body)
-        read = Entry(entry.offset, block_size(len(body)), chunk.sizes(tokens=entry.sizes.tokens))
-        if tag != CHUNK or read != entry:
-            raise ValueError(_OTHER)
+        chunk = Chunk.read(body)
+        if tag != CHUNK or entry != chunk.entry(entry.offset, block_size(len(body)), tokens=entry.tokens):
+            raise ValueError(_DIFFERENT)
         return chunk
 
     def _tokens(self, entry: Entry, coder: Prior) -> Tokens:
         tokens = self._chunk(entry).tokens(self.header, coder)
-        if entry.sizes.tokens not in (0, sum(tokens.lengths)):
-            raise ValueError(_OTHER)
+        if entry.tokens not in (0, sum(tokens.lengths)):
+            raise ValueError(_DIFFERENT)
         return tokens
 
     def _indexed(self, start: int) -> list[Entry]:
-        size = self.file_bytes
+        size = self._size
         self._stream.seek(max(start, size - FOOTER))
         footer = self._stream.read()
         at = int.from_bytes(footer[:8], "little")
@@ -221,16 +303,35 @@ class TtkReader:
             raise ValueError(f"{self.path}: {place}{error}{hint}") from error
 
 
-def _scan(stream: Source, start: int) -> Iterator[Entry]:
-    """The chunks from ``start`` on, up to an index.
-
-    Raises:
-        ValueError: for the first thing that is neither.
-    """
+def _scan(stream: BufferedIOBase, start: int) -> Iterator[Entry]:
+    """The chunks from ``start`` on, up to an index; ``ValueError`` for the first block that is neither."""
     tag, body = read_block(stream)
     while tag == CHUNK:
-        yield Entry(start, block_size(len(body)), read_chunk(body).sizes(tokens=0))
-        start += block_size(len(body))
+        length = block_size(len(body))
+        yield Chunk.read(body).entry(start, length, tokens=0)
+        start += length
         tag, body = read_block(stream)
     if tag != INDEX:
         raise ValueError(f"damaged: a block {tag!r} where a chunk was expected")
+
+
+def _facts(header: Header, entries: Sequence[Entry], *, file_bytes: int) -> dict[str, Any]:
+    pictures = sum(entry.pictures for entry in entries)
+    captions, values = sum(entry.captions for entry in entries), sum(entry.values for entry in entries)
+    each = max(1, pictures)
+    return {
+        "model_id": header.model_id,
+        "kind": header.kind,
+        "pictures": pictures,
+        "captions": "kept" if header.captions else "left out",
+        "mean_tokens": sum(entry.tokens for entry in entries) / each,
+        "bytes_per_image": file_bytes / each,
+        "bytes_per_image_without_captions": (file_bytes - captions) / each,
+        "token_bytes_per_image": values / each,
+        "caption_bytes_per_image": captions / each,
+        "key_bytes_per_image": sum(entry.names for entry in entries) / each,
+        "file_bytes": file_bytes,
+        "step": header.step / 1000 if header.kind == "latents" else None,
+        "probability_model": header.prior or "plain",
+        "settings": dict(header.settings),
+    }
