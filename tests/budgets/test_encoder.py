@@ -253,7 +253,7 @@ def test_a_predictor_of_another_tokenizer_or_measure_is_refused(
     head, other = predictor(tokenizer), ImageTokenizer(make_model(seed=1))
     with pytest.raises(ValueError, match="quality predictor: got one for tokenizer"):
         SoftEncoder(other, SoftBudget(1, 4, quality=20.0), chooser=head)
-    with pytest.raises(ValueError, match="tells 'psnr'"):
+    with pytest.raises(ValueError, match="quality predictor: got one for measure"):
         SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.1, measure="perceptual"), chooser=head)
     with pytest.raises(ValueError, match="num_tokens: got up to 5"):
         SoftEncoder(tokenizer, SoftBudget(1, 5, quality=20.0))

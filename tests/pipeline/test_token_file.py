@@ -3,6 +3,7 @@
 import json
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from textok.pipeline.tokens import Tokens, load_tokens, save_tokens
+from textok.pipeline.tokens import Tokens, load_tokens, save_parts, save_tokens
 
 
 def some_tokens(count: int = 3, **changes: object) -> Tokens:
@@ -235,3 +236,25 @@ def test_repr_has_shapes_and_no_values() -> None:
     shown = repr(some_tokens().cut([2, 1, 2]))
     assert "3 pictures of 4 x 4 patches" in shown and "latents (3, 2, 4) float32, 1 to 2 tokens" in shown
     assert "tensor" not in shown and "\n" not in shown
+
+
+@pytest.mark.parametrize("captions", [True, False])
+def test_parts_make_the_file_of_the_whole(tmp_path: Path, captions: bool) -> None:
+    parts = [some_tokens(3).cut([1, 2, 1]), some_tokens(2), some_tokens(1).first(2)]
+    whole = save_tokens(Tokens.concat(parts), tmp_path / "whole", captions=captions)
+    facts = save_parts(parts, tmp_path / "parts", captions=captions)
+    assert (tmp_path / "parts").read_bytes() == whole.read_bytes()
+    loaded = load_tokens(tmp_path / "parts")
+    assert (facts["pictures"], facts["mean_tokens"]) == (len(loaded), loaded.mean_tokens)
+    assert facts["token_bytes_per_image"] == loaded.bytes_per_image
+
+
+def test_parts_of_two_models_and_headers_that_no_reader_takes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="tokens: got parts of 2"):
+        save_parts([some_tokens(), replace(some_tokens(), model_id="other")], tmp_path / "t")
+    monkeypatch.setattr("textok.pipeline.tokens._MAX_HEAD", 100)
+    with pytest.raises(ValueError, match="expected at most 100"):
+        save_tokens(some_tokens(), tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []

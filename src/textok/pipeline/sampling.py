@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from textok.checks import check
 from textok.models.conditions import Condition
 from textok.models.dit import DiT
 from textok.models.generators import Generator
@@ -44,20 +45,15 @@ class Sampling:
     confidence_temperature: float = 4.5
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: got {self.steps}, expected at least 1")
-        if self.temperature <= 0 or self.confidence_temperature < 0:
-            raise ValueError("temperature: expected above 0, and 0 or more for the confidence")
-        if self.time_shift <= 0:
-            raise ValueError(f"time_shift: got {self.time_shift}, expected above 0")
+        check(self, "", "steps", at_least=1)
+        check(self, "", "temperature", "time_shift", above=0)
+        check(self, "", "confidence_temperature", at_least=0)
         Guidance(scale=self.guidance, interval=self.guidance_interval)
 
     @classmethod
     def of(cls, generator: Generator) -> "Sampling":
         """The defaults that came with the weights."""
-        saved: dict[str, Any] = {}
-        if isinstance(generator, MaskGIT):
-            saved = {"steps": 12}
+        saved: dict[str, Any] = {"steps": 12} if isinstance(generator, MaskGIT) else {}
         saved |= getattr(generator, "made_by", {}).get("sampling", {})
         if "guidance_interval" in saved:
             saved["guidance_interval"] = tuple(saved["guidance_interval"])
@@ -67,29 +63,25 @@ class Sampling:
             raise ValueError(f"{generator.model_id}: its sampling defaults are damaged ({error})") from error
 
     def changed(self, generator: Generator, **values: Any) -> "Sampling":
-        """With every value that is not None put in place.
-
-        Raises:
-            ValueError: for a setting that this generator does not read.
-        """
-        asked = {name: value for name, value in values.items() if value is not None}
-        for name in asked:
-            if name not in settings_of(generator):
-                known = ", ".join(settings_of(generator))
-                raise ValueError(f"{name}: this generator does not read it; it reads {known}")
-        return replace(self, **asked)
+        """The settings with every value that is not None put in place."""
+        changes = {name: value for name, value in values.items() if value is not None}
+        known = _settings_of(generator)
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(
+                    f"{name}: got {value!r}, expected settings of this generator: {', '.join(known)}"
+                )
+        return replace(self, **changes)
 
     def record(self, generator: Generator) -> dict[str, Any]:
         """What acts on this generator, as JSON values."""
-        values, most = asdict(self), generator.config.num_latents
-        values["num_tokens"] = self.num_tokens or most
+        values = asdict(self) | {"num_tokens": self.num_tokens or generator.config.num_latents}
         if isinstance(generator, MaskGIT):
             values["steps"] = min(self.steps, values["num_tokens"])
-        return {name: values[name] for name in settings_of(generator)}
+        return {name: values[name] for name in _settings_of(generator)}
 
 
-def settings_of(generator: Generator) -> tuple[str, ...]:
-    """Names of the settings that a generator reads."""
+def _settings_of(generator: Generator) -> tuple[str, ...]:
     shared = ("num_tokens", "steps", "guidance")
     if isinstance(generator, MaskGIT):
         return (*shared, "temperature", "confidence_temperature")
@@ -97,32 +89,39 @@ def settings_of(generator: Generator) -> tuple[str, ...]:
 
 
 @torch.inference_mode()
-def draw_latents(
-    network: DiT,
+def draw_tokens(
+    network: Generator,
     condition: Condition,
-    noise: Float[Tensor, "b k c"],
     settings: Sampling,
     *,
     random: Random,
+    noise: Float[Tensor, "b K c"] | None = None,
     on_step: OnStep | None = None,
-) -> Float[Tensor, "b k c"]:
-    """Noise to unit-scale latents.
+) -> Tensor:
+    """Latents (b, k, c) of unit scale, or codes (b, k), of the budget of the settings.
 
     Args:
-        network: predicts the velocity.
-        condition: a class or caption a row.
-        noise: standard normal; its length is the budget.
+        network: a DiT, which predicts the velocity, or a MaskGIT.
+        condition: one class or caption per row.
         settings: of the sampler.
-        random: serves samplers that draw noise on the way.
-        on_step: is told the number of finished steps.
+        random: serves samplers that draw on the way.
+        noise: the start of a DiT, standard normal; its first k tokens are read.
+        on_step: gets the number of finished steps.
 
     Raises:
         ValueError: for an unknown sampler.
     """
-    guidance = Guidance(scale=settings.guidance, interval=settings.guidance_interval)
-    predict = guided(network, condition, guidance)
+    budget = settings.num_tokens or network.config.num_latents
+    if isinstance(network, MaskGIT):
+        return _draw_codes(network, condition, settings, budget=budget, random=random, on_step=on_step)
+    if noise is None:
+        raise ValueError("noise: got none, expected that from which a DiT starts")
+    predict = guided(
+        network, condition, Guidance(scale=settings.guidance, interval=settings.guidance_interval)
+    )
     times = time_grid(settings.steps, shift=settings.time_shift)
-    return sample(predict, noise, times, sampler=settings.sampler, generator=random, on_step=on_step)
+    start = noise[:, :budget]
+    return sample(predict, start, times, sampler=settings.sampler, generator=random, on_step=on_step)
 
 
 def guided(network: DiT, condition: Condition, guidance: Guidance) -> Predict:
@@ -139,15 +138,14 @@ def guided(network: DiT, condition: Condition, guidance: Guidance) -> Predict:
     return predict
 
 
-@torch.inference_mode()
-def draw_codes(
+def _draw_codes(
     network: MaskGIT,
     condition: Condition,
     settings: Sampling,
     *,
     budget: int,
     random: Random,
-    on_step: OnStep | None = None,
+    on_step: OnStep | None,
 ) -> Int[Tensor, "b k"]:
     """All masks to codes; guidance rises over the steps up to its scale."""
     both = condition.joined(condition.unconditional())
@@ -170,21 +168,3 @@ def draw_codes(
         device=condition.device,
         on_step=on_step,
     )
-
-
-def draw_tokens(
-    network: Generator,
-    condition: Condition,
-    settings: Sampling,
-    *,
-    random: Random,
-    noise: Float[Tensor, "b K c"] | None = None,
-    on_step: OnStep | None = None,
-) -> Tensor:
-    """Latents (b, k, c) or codes (b, k) of the asked budget; ``noise`` is a DiT's start, cut to the budget."""
-    budget = settings.num_tokens or network.config.num_latents
-    if isinstance(network, MaskGIT):
-        return draw_codes(network, condition, settings, budget=budget, random=random, on_step=on_step)
-    if noise is None:
-        raise ValueError("noise: a DiT starts from noise; got none")
-    return draw_latents(network, condition, noise[:, :budget], settings, random=random, on_step=on_step)

@@ -1,10 +1,9 @@
 """A dry run over captioned pictures: what would be read, left out, cut, or seen twice."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import UInt8
@@ -21,16 +20,10 @@ _SIDE = 32
 _COLOUR_STEP = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Looks:
-    """What is kept of a picture.
+class _Looks(NamedTuple):
+    """What is kept of a picture: its stored height and width, a hash of its bytes, and how it looks.
 
-    Attributes:
-        key: of the sample.
-        size: stored height and width in pixels.
-        digest: of its bytes.
-        bits: 64 bits, whether brightness falls from each of 8 x 9 cells to the next.
-        colour: its mean colour in coarse steps.
+    ``bits`` say whether brightness falls from each of 8 x 9 cells to the next; ``colour`` is the mean in coarse steps.
     """
 
     key: str
@@ -42,28 +35,20 @@ class Looks:
 
 @dataclass(kw_only=True)
 class SourceCheck:
-    """What a dry run found.
-
-    Attributes:
-        census: what is read and what is passed over.
-        looks: of each good picture.
-        bad: samples that cannot be used.
-        captions: all of them, by key.
-        animated: keys of pictures of which only the first frame is read.
-    """
+    """The outcome of a dry run."""
 
     census: dict[str, Any]
-    looks: list[Looks] = field(default_factory=list)
+    """what is read and what is passed over"""
+    looks: list[_Looks] = field(default_factory=list)
+    """one for each good picture"""
     bad: list[BadSample] = field(default_factory=list)
     captions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """all of them, by key"""
     animated: list[str] = field(default_factory=list)
+    """keys of pictures of which only the first frame is read"""
 
     def add(self, raw: RawSample, *, max_pixels: int) -> None:
-        """Count one sample; an unreadable picture becomes a bad one.
-
-        Raises:
-            ValueError: for a picture that is drawn and not stored.
-        """
+        """Count one sample; an unreadable picture becomes a bad one."""
         if not isinstance(raw.image, bytes):
             raise ValueError(f"{raw.shard}: its pictures are drawn, not stored; there is nothing to check")
         try:
@@ -76,16 +61,19 @@ class SourceCheck:
             return
         digest = hashlib.blake2b(raw.image, digest_size=16).digest()
         bits, colour = _outline(small)
-        self.looks.append(Looks(key=raw.key, size=size, digest=digest, bits=bits, colour=colour))
+        self.looks.append(_Looks(raw.key, size, digest, bits, colour))
         self.captions[raw.key] = raw.captions
 
     def repeats(self) -> list[list[str]]:
         """Keys of pictures with the very same bytes."""
-        return _groups([(one.digest, one.key) for one in self.looks])
+        groups: dict[bytes, list[str]] = {}
+        for one in self.looks:
+            groups.setdefault(one.digest, []).append(one.key)
+        return [keys for keys in groups.values() if len(keys) > 1]
 
     def near_repeats(self, *, distance: int = 3) -> list[tuple[str, str]]:
         """Pairs that look alike but are not the same bytes: outlines differ in at most ``distance`` of 64 bits."""
-        bands: dict[tuple[Any, ...], list[Looks]] = {}
+        bands: dict[tuple[Any, ...], list[_Looks]] = {}
         pairs: dict[tuple[str, str], None] = {}
         for one in self.looks:
             for band in range(_BANDS):  # outlines that differ in fewer bits than there are bands share one
@@ -114,7 +102,7 @@ class SourceCheck:
             "heights": _spread([one.size[0] for one in self.looks]),
             "widths": _spread([one.size[1] for one in self.looks]),
             "smaller_than_model": {"size": list(size), "count": len(small), "first": small[:3]},
-            "cropped_share": _mean([_cropped(one.size, size) for one in self.looks]),
+            "cropped_share": sum(_cropped(one.size, size) for one in self.looks) / max(1, len(self.looks)),
             "animated": self.animated,
             "repeats": self.repeats(),
             "near_repeats": [list(pair) for pair in self.near_repeats()],
@@ -147,15 +135,6 @@ def _outline(picture: UInt8[Tensor, "3 s s"]) -> tuple[int, tuple[int, ...]]:
     return sum(1 << place for place, bit in enumerate(bits) if bit), tuple(colour)
 
 
-def _groups(pairs: Sequence[tuple[bytes, str]]) -> list[list[str]]:
-    counts = Counter(digest for digest, _ in pairs)
-    groups: dict[bytes, list[str]] = {}
-    for digest, key in pairs:
-        if counts[digest] > 1:
-            groups.setdefault(digest, []).append(key)
-    return list(groups.values())
-
-
 def _spread(values: Sequence[int]) -> dict[str, int]:
     ordered = sorted(values) or [0]
     return {"least": ordered[0], "median": ordered[len(ordered) // 2], "most": ordered[-1]}
@@ -165,7 +144,3 @@ def _cropped(stored: tuple[int, int], size: tuple[int, int]) -> float:
     """Share of a picture that a centre crop to the form of ``size`` leaves out."""
     ratio = (stored[0] * size[1]) / (stored[1] * size[0])
     return 1 - min(ratio, 1 / ratio)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
