@@ -206,7 +206,7 @@ def test_codes_become_pictures(masked: Pipeline) -> None:
         ({"labels": 1}, "prompts: this generator"),
         ({}, "prompts:"),
         ({"prompts": []}, "prompts: got none"),
-        ({"prompts": "a", "temperature": 2.0}, "temperature: this generator does not read it"),
+        ({"prompts": "a", "temperature": 2.0}, "temperature: got"),
         ({"prompts": "a", "time_shift": 0.0}, "time_shift"),
     ],
 )

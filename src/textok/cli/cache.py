@@ -69,7 +69,7 @@ def cache(
         batch_size=model.batch_size,
         shard_pictures=shard_pictures,
         text_cache=text_cache,
-        precision=model.precision,
+        precision=model.dtype,
     )
     device, here = model.open(), place()
     with process_group(device):

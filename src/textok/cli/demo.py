@@ -62,5 +62,5 @@ def _pipeline(model: ModelOptions, tokenizer: ImageTokenizer) -> Pipeline | None
     except FileNotFoundError:
         return None
     return Pipeline.from_pretrained(
-        model.model, tokenizer=tokenizer, device=tokenizer.device, dtype=model.precision
+        model.model, tokenizer=tokenizer, device=tokenizer.device, dtype=model.dtype
     )

@@ -45,7 +45,7 @@ def evaluate_generator(
     batch_size: int = 16,
     seed: int = 0,
     device: str = "auto",
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto",
     json: bool = False,
 ) -> None:
     """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
@@ -65,7 +65,7 @@ def evaluate_generator(
         batch_size: pictures at a time.
         seed: of the noise.
         device: cpu, cuda, cuda:1; auto takes cuda where there is one.
-        precision: dtype of the weights; auto takes bfloat16 where the processor has it.
+        dtype: dtype of the weights; auto takes bfloat16 where the processor has it.
         json: print the rows as JSON instead of a table.
     """
     check_at_least(1, batch_size=batch_size, steps=steps)
@@ -76,9 +76,7 @@ def evaluate_generator(
     check_single_process()
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
     torch_device = open_device(device, float64=True)
-    pipeline = _open_pipeline(
-        model, tokenizer=tokenizer, device=torch_device, precision=precision, steps=steps
-    )
+    pipeline = _open_pipeline(model, tokenizer=tokenizer, device=torch_device, dtype=dtype, steps=steps)
     longest = pipeline.generator.config.num_latents
     usual = {max(1, longest // 4), max(1, longest // 2), longest}
     chosen = check_budgets(budgets or sorted(usual), max_tokens=longest)
@@ -120,10 +118,10 @@ def evaluate_generator(
 
 
 def _open_pipeline(
-    model: str, *, tokenizer: str | None, device: torch.device, precision: Precision, steps: int | None
+    model: str, *, tokenizer: str | None, device: torch.device, dtype: Precision, steps: int | None
 ) -> Pipeline:
     """A text-conditional generator, with so many steps of its sampler."""
-    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, dtype=precision)
+    pipeline = Pipeline.from_pretrained(model, tokenizer=tokenizer, device=device, dtype=dtype)
     if pipeline.generator.config.condition.kind != "text":
         raise ValueError(
             f"model: got {model}, which is conditioned on classes, expected a generator of pictures from captions"

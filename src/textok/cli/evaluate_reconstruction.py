@@ -61,7 +61,7 @@ def evaluate_reconstruction(
     no_semantics: bool = False,
     batch_size: int = 32,
     device: str = "auto",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    dtype: Literal["float32", "bfloat16"] = "float32",
     json: bool = False,
 ) -> None:
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
@@ -76,7 +76,7 @@ def evaluate_reconstruction(
         no_semantics: leave out whether the reconstruction still says what its caption says.
         batch_size: pictures at a time.
         device: cpu, cuda, cuda:1; auto takes cuda where there is one.
-        precision: dtype of the tokenizer's forward pass.
+        dtype: dtype of the tokenizer's forward pass.
         json: print the rows as JSON instead of a table.
     """
     check_at_least(1, batch_size=batch_size)
@@ -93,7 +93,7 @@ def evaluate_reconstruction(
         network.load(torch_device),
         semantics=not no_semantics,
         batch_size=batch_size,
-        autocast=torch.bfloat16 if precision == "bfloat16" else None,
+        autocast=torch.bfloat16 if dtype == "bfloat16" else None,
     )
     command = _Command(
         evaluator=evaluator,

@@ -77,7 +77,7 @@ def generate(
     if bool(labels) == bool(prompts):
         raise ValueError("PROMPT: expected prompts, or --labels for a class-conditional model, and not both")
     pipeline = Pipeline.from_pretrained(
-        model.model, tokenizer=tokenizer, device=model.open(), dtype=model.precision
+        model.model, tokenizer=tokenizer, device=model.open(), dtype=model.dtype
     )
     conditions: dict[str, Any] = {"labels": list(labels)} if labels else {"prompts": list(prompts)}
     started = time.perf_counter()

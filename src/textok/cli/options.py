@@ -10,7 +10,7 @@ is an option with a name:
     --conditions   which captions a tokenizer is given: right, none, wrong and others
     --num-tokens   the budget of every picture; --budgets 2,8,32 are several
     --out          the file or folder to write
-    --device, --precision, --batch-size, --seed, --size, --json
+    --device, --dtype, --batch-size, --seed, --size, --json
 
 Lists are written with commas (see :mod:`textok.cli.parsing`).
 """
@@ -50,7 +50,7 @@ class DeviceOptions:
 
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes cuda where there is one"""
-    precision: Precision = "auto"
+    dtype: Precision = "auto"
     """dtype of the weights; auto takes bfloat16 where the processor computes with it fast"""
     batch_size: int = 32
     """pictures at a time"""
@@ -72,7 +72,7 @@ class ModelOptions(DeviceOptions):
 
     def load(self) -> ImageTokenizer:
         """The tokenizer, ready to use."""
-        return ImageTokenizer.from_pretrained(self.model, device=self.open(), dtype=self.precision)
+        return ImageTokenizer.from_pretrained(self.model, device=self.open(), dtype=self.dtype)
 
 
 DEFAULT_MODEL = ModelOptions()

@@ -242,11 +242,7 @@ def header_for(
 
 
 def check_model(header: Header, model: TexTok) -> None:
-    """Refuse a file that another model made.
-
-    Raises:
-        ValueError: names both models and says what to do.
-    """
+    """Refuse a file that another model made; ``ValueError`` names both models and says what to do."""
     if header.model_id != model.model_id:
         raise ValueError(
             f"model: got {model.model_id!r}, expected {header.model_id!r}; load the model that made it"
