@@ -49,3 +49,15 @@ def test_a_page_in_the_source_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     root = write_set(tmp_path / "set")
     assert main(["check", str(root), "--page", str(root / "page.html")]) == 2
     assert "page: " in capsys.readouterr().err
+
+
+def test_what_is_left_out_is_listed_beside_the_output(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set")
+    words = [str(root), "--on-bad", "skip", "--num-tokens", "1", "--out", str(tmp_path / "x.safetensors")]
+    assert main(["encode", *words]) == 0
+    [line] = (tmp_path / "x.bad.jsonl").read_text().splitlines()
+    assert json.loads(line)["key"] == "broken" and "web page" in json.loads(line)["reason"]
+    (root / "broken.png").unlink()
+    assert main(["encode", *words, "--overwrite"]) == 0
+    assert not (tmp_path / "x.bad.jsonl").exists()
+    assert main(["encode", *words, "--max-bad-share", "2"]) == 2

@@ -19,6 +19,7 @@ from textok.data import BadSampleError, DataConfig, EvalLoader, RawSample, Sourc
 from textok.data.census import Census
 from textok.data.files import expand_braces
 from textok.data.images import ImageError, decode_image, is_animated, save_png
+from textok.data.samples import write_bad
 from textok.writing import mark_folder
 
 
@@ -149,7 +150,7 @@ def test_text_that_is_not_unicode_is_a_bad_sample(name: str, content: bytes | st
     config = DataConfig(source=str(tmp_path), size=(8, 8), on_bad="skip", require_captions=False)
     loader = EvalLoader(config, batch_size=2)
     assert [batch.keys for batch in loader] == [["0"]]
-    loader.bad.write(tmp_path / "bad.jsonl")
+    write_bad(tmp_path, loader.bad.samples)
     assert [json.loads(line)["key"] for line in (tmp_path / "bad.jsonl").read_text().splitlines()] == ["1"]
 
 

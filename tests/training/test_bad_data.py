@@ -20,7 +20,7 @@ def test_bad_samples_are_listed_when_they_stop_the_run(tiny: TokenizerRun, tmp_p
     data = replace(tiny.data, split="torn", on_bad="skip", bad_grace=0, max_bad_share=0.001)
     with pytest.raises(BadSampleError, match="over the limit"):
         train_tokenizer(replace(tiny, data=data), tmp_path / "run", stop_at=12)
-    listed = [json.loads(line) for line in (tmp_path / "run" / "bad_samples.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "run" / "bad.jsonl").read_text().splitlines()]
     assert [record["key"] for record in listed] == ["bad"]
 
 

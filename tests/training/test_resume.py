@@ -90,7 +90,7 @@ def test_going_on_gives_the_same_bits(
     assert_same_state(read_checkpoint, straight, tmp_path)
     assert read_metrics(straight) == read_metrics(tmp_path)
     assert (straight / "skipped.jsonl").read_text() == (tmp_path / "skipped.jsonl").read_text()
-    assert (straight / "bad_samples.jsonl").read_text() == (tmp_path / "bad_samples.jsonl").read_text()
+    assert (straight / "bad.jsonl").read_text() == (tmp_path / "bad.jsonl").read_text()
 
 
 def test_a_run_goes_on_elsewhere_and_otherwise(
@@ -119,7 +119,7 @@ def test_the_checkpoint_holds_what_the_run_is(straight: Path, read_checkpoint: R
         assert any(name in key for key in tensors), name
     assert all(f'["{key}", ' in text for key in ("epoch", "batch", "bad", "validation", "means"))
     assert '["skipped", {"value": 1}]' in text
-    (bad,) = [json.loads(line) for line in (straight / "bad_samples.jsonl").read_text().splitlines()]
+    (bad,) = [json.loads(line) for line in (straight / "bad.jsonl").read_text().splitlines()]
     assert bad["key"] == "bad"
     assert [p.name for p in sorted((straight / "checkpoints").iterdir())] == [
         "step-00000006",

@@ -183,12 +183,12 @@ class _ThreeRanks:
 def test_lines_past_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.append("metrics.jsonl", [{"step": 1}, {"step": 2}, {"step": 3}])
-    folder.append("bad_samples.jsonl", [{"key": "torn"}])
+    folder.append("bad.jsonl", [{"key": "torn"}])
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     folder.forget_after(2)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert (tmp_path / "bad_samples.jsonl").read_text() == '{"key": "torn"}\n'
+    assert (tmp_path / "bad.jsonl").read_text() == '{"key": "torn"}\n'
 
 
 def test_snapshots_hold_nested_state(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Journal:
     def __init__(
         self, folder: Path, config: CaptionConfig, *, model: str, prompt: Prompt, again: bool = False
     ) -> None:
-        self.config, self._folder, self._model, self._prompt = config, folder, model, prompt
+        self.config, self.folder, self._model, self._prompt = config, folder, model, prompt
         same = {name: value for name, value in asdict(config).items() if name in _SAME}
         folder.mkdir(parents=True, exist_ok=True)
         _check_settings(
@@ -136,10 +136,10 @@ class Journal:
         for handle in self._files:
             os.close(handle)
         with (
-            replacing(self._folder / TABLE) as temporary,
+            replacing(self.folder / TABLE) as temporary,
             pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,
         ):
-            rows = read_rows(self._folder / CAPTIONS)
+            rows = read_rows(self.folder / CAPTIONS)
             while some := list(islice(rows, _ROWS_AT_ONCE)):
                 writer.write_table(pa.Table.from_pylist(some, schema=_SCHEMA))
 

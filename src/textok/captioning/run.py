@@ -18,7 +18,7 @@ from textok.captioning.prompting import Prompt
 from textok.captioning.writers.protocol import Answer, Request, Writer
 from textok.data.config import BadSampleLedger, DataConfig
 from textok.data.images import ImageError
-from textok.data.samples import BadSample, BadSampleError, RawSample
+from textok.data.samples import BadSample, BadSampleError, RawSample, write_bad
 from textok.data.sources import Source
 from textok.display import Progress
 from textok.pipeline.stopping import StopRequest
@@ -95,6 +95,7 @@ class CaptionRun:
                     for _ in range(self.writer.in_flight):
                         group.create_task(self._work(indices, progress))
         finally:
+            write_bad(self.journal.folder, self._ledger.samples)
             await self.writer.close()
 
     async def _work(self, indices: Iterator[int], progress: Progress) -> None:

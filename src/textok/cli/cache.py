@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from textok.cli.distributed import place, process_group
-from textok.cli.options import Captions, Data, Limit, ModelOptions, OnBad, Split
+from textok.cli.options import STOP_AT_BAD, BadPictures, Captions, Data, Limit, ModelOptions, Split
 from textok.cli.output import report
 from textok.data import DataConfig
 from textok.data.caption_forms import checked_forms
@@ -19,6 +19,7 @@ _MODEL = ModelOptions(batch_size=64)
 
 def cache(
     model: Annotated[ModelOptions, arg(name="")] = _MODEL,
+    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     data: Data,
     out: Path,
@@ -29,7 +30,6 @@ def cache(
     no_text: bool = False,
     limit: Limit = None,
     shard_pictures: int = 2048,
-    on_bad: OnBad = "stop",
     text_cache: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
     json: bool = False,
 ) -> None:
@@ -47,7 +47,6 @@ def cache(
         no_text: leave the text features out, which take most of the space: for generators of classes.
         limit: take at most so many pictures, from the first.
         shard_pictures: pictures per file, and the most that a killed run loses.
-        on_bad: what to do with an unreadable picture: stop and name it, or leave it out and report it.
         text_cache: folder of caption features; default the user's cache.
         json: print the manifest as JSON.
     """
@@ -59,7 +58,8 @@ def cache(
             split=split,
             captions=None if captions is None else str(captions),
             size=(side, side),
-            on_bad=on_bad,
+            on_bad=bad.on_bad,
+            max_bad_share=bad.max_bad_share,
             require_captions=False,
         ),
         captions=checked_forms(list(caption_forms)),

@@ -15,7 +15,7 @@ from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
 from textok.cli.checks import check_at_least
 from textok.cli.distributed import open_device
-from textok.cli.options import DATA_HELP, Limit, OnBad, Split
+from textok.cli.options import DATA_HELP, STOP_AT_BAD, BadPictures, Limit, Split
 from textok.cli.output import report
 from textok.data import DataConfig
 from textok.display import note
@@ -30,11 +30,11 @@ _PREVIEWED = 20
 def caption(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
     config: Annotated[CaptionConfig, arg(name="")] = DEFAULTS,
+    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     out: Path,
     split: Split = None,
     limit: Limit = None,
-    on_bad: OnBad = "stop",
     ask_rejected: bool = False,
     preview: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
     estimate: bool = False,
@@ -50,7 +50,6 @@ def caption(
         out: the folder for captions.jsonl, captions.parquet and rejected.jsonl.
         split: which part of the data, such as train.
         limit: take at most so many pictures, from the first.
-        on_bad: what to do with an unreadable picture: stop and name it, or write it to rejected.jsonl and go on.
         ask_rejected: ask about the rejected pictures again.
         preview: also an HTML page of the first pictures with their captions.
         estimate: ask nothing, and print what the rest will take, going by the captions that are there.
@@ -59,7 +58,9 @@ def caption(
         json: print the result as JSON.
     """
     check_at_least(1, limit=limit)
-    reading = DataConfig(source=data, split=split, on_bad=on_bad, max_bad_share=1.0, require_captions=False)
+    reading = DataConfig(
+        source=data, split=split, on_bad=bad.on_bad, max_bad_share=bad.max_bad_share, require_captions=False
+    )
     source = reading.open(all_parts=True)
     count = min(len(source), limit or len(source))
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)

@@ -17,6 +17,7 @@ from textok.cli.pictures import PictureNames
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
 from textok.data.caption_files import first_captions
 from textok.data.images import save_png
+from textok.data.samples import BadSample, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens, load_tokens
@@ -85,6 +86,7 @@ def decode(
                 _decode_part(part, files, tokenizer, batch_size=model.batch_size, **sampling)
             progress.update(len(part))
             count += len(part)
+    write_bad(out, [BadSample(key="", shard=str(tokens), reason=line) for line in lost])
     for line in lost:
         note(f"{tokens}: {line}")
     if lost and not count:

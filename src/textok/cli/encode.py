@@ -13,10 +13,11 @@ from tyro.conf import arg
 from textok.cli.budget import BudgetChoice, BudgetEncoder
 from textok.cli.options import DEFAULT_MODEL, ModelOptions
 from textok.cli.output import report
-from textok.cli.pictures import PictureOptions, report_of
+from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.entropy import library
 from textok.data import EvalLoader
+from textok.data.samples import BadSample, BadSampleError, write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress
 from textok.pipeline.tokens import StoredDtype, Tokens, load_tokens, save_parts
@@ -67,7 +68,7 @@ are exact.
         settings = budget.settings() | encoder.calibration()
         job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
         parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
-        counts = _encode_parts(pictures, encoder, parts)
+        counts = _encode_parts(pictures, encoder, parts, out)
         if compressed:
             facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
         else:
@@ -130,13 +131,13 @@ def _unique(key: str, counts: Counter[str]) -> str:
     return name
 
 
-def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Parts) -> Counter[str]:
+def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Parts, out: Path) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
     config, source = pictures.open(encoder.tokenizer)
     parts.open(f"{source.fingerprint} {config.split} {config.size} {pictures.limit} {pictures.caption}")
     count = min(len(source), pictures.limit or len(source))
     size = encoder.batch_size * max(1, PART_PICTURES // encoder.batch_size)
-    counts, left_out = Counter[str](), list[str]()
+    counts, left_out = Counter[str](), list[BadSample]()
     with Progress(count, unit="image") as progress:
         for number, first in enumerate(range(0, count, size)):
             places = range(first, min(first + size, count))
@@ -146,12 +147,18 @@ def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Part
                 loader = EvalLoader(
                     config, batch_size=encoder.batch_size, source=SourceSubset(source, places)
                 )
-                tokens, note = _encoded(loader, pictures, encoder)
+                try:
+                    tokens, note = _encoded(loader, pictures, encoder)
+                except BadSampleError:
+                    write_bad(out, [*left_out, *loader.bad.samples])
+                    raise
                 parts.save(number, tokens, note)
             counts.update(note["counts"])
-            left_out += note["left_out"]
+            left_out += [BadSample(**bad) for bad in note["left_out"]]
             progress.update(len(places))
-    pictures.report(left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer)
+    pictures.report(
+        left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=out
+    )
     return counts
 
 
@@ -166,7 +173,7 @@ def _encoded(
         parts.append(tokens)
         bare = sum(not caption.strip() for caption in batch.captions)
         counts.update(own | {"pictures": len(batch), "bare": bare})
-    left_out = [report_of(bad) for bad in loader.bad.samples]
+    left_out = [vars(bad) for bad in loader.bad.samples]
     return parts, {"counts": dict(counts), "left_out": left_out}
 
 

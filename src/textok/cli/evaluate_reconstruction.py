@@ -14,6 +14,7 @@ from textok.cli.distributed import is_first, note, open_device, place, process_g
 from textok.cli.tables import score_table, shown
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 from textok.data import Source
+from textok.data.samples import write_bad
 from textok.display import Progress
 from textok.evaluation import adm
 from textok.evaluation.caption_variants import check_conditions, usable_conditions
@@ -102,6 +103,7 @@ def evaluate_reconstruction(
         budgets=chosen,
         conditions=_conditions(list(dict.fromkeys(conditions)), tokenizer),
         samples=write_samples,
+        out=out,
     )
     with process_group(torch_device):
         result = command.result(sources, model)
@@ -130,6 +132,7 @@ class _Command:
     budgets: list[int]
     conditions: list[CaptionCondition]
     samples: Path | None
+    out: Path | None
 
     def result(self, sources: dict[str, Source], model: str) -> Result:
         """The scores of all splits, the same in every process."""
@@ -143,8 +146,12 @@ class _Command:
             "splits": {},
         }
         result = Result(settings=settings, made_by=environment())
+        if self.out is not None and is_first():
+            write_bad(self.out, [])
         for name, source in sources.items():
-            pictures = self.pictures.read(name, source, size=self.size, batch_size=self.evaluator.batch_size)
+            pictures = self.pictures.read(
+                name, source, size=self.size, batch_size=self.evaluator.batch_size, out=self.out
+            )
             settings["splits"][name] = {
                 "fingerprint": source.fingerprint,
                 "count": len(pictures),

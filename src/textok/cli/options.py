@@ -45,6 +45,23 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class BadPictures:
+    """What is done about pictures that cannot be read."""
+
+    on_bad: OnBad = "stop"
+    """what to do with an unreadable picture: stop and name it, or leave it out and list it in bad.jsonl"""
+    max_bad_share: Annotated[float, arg(metavar="SHARE")] = 1.0
+    """with skip: stop when more than this share of the pictures is unreadable"""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bad_share <= 1:
+            raise ValueError(f"max_bad_share: got {self.max_bad_share}, expected a share from 0 to 1")
+
+
+STOP_AT_BAD = BadPictures()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
     """Where a model runs, and how."""
 

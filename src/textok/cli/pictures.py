@@ -3,20 +3,22 @@
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_size
-from textok.cli.options import DATA_HELP, Captions, Limit, OnBad, Size, Split
+from textok.cli.options import DATA_HELP, BadPictures, Captions, Limit, Size, Split
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
+from textok.data.samples import write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptions:
+class PictureOptions(BadPictures):
     """Which pictures, at which size."""
 
     data: Annotated[Positional[str], arg(metavar="DATA", help=f"a picture file, or {DATA_HELP}")]
@@ -30,22 +32,25 @@ class PictureOptions:
     """take at most so many pictures, from the first"""
     size: Size = None
     """height and width to resize and crop to, divisible by the patch size"""
-    on_bad: OnBad = "stop"
-    """what to do with an unreadable picture: stop and name it, or leave it out and report it"""
-    max_bad_share: Annotated[float, arg(metavar="SHARE")] = 1.0
-    """with skip: stop when more than this share of the pictures is unreadable"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, limit=self.limit)
         check_size(self.size)
 
     def batches(
-        self, tokenizer: ImageTokenizer, *, batch_size: int, title: str = "", all_parts: bool = True
+        self,
+        tokenizer: ImageTokenizer,
+        *,
+        batch_size: int,
+        title: str = "",
+        out: Path | None = None,
+        all_parts: bool = True,
     ) -> Generator[Batch, None, None]:
         """The pictures in order, with a progress bar on stderr.
 
         Pictures that were left out, and how many have no caption, are reported there at the end; not with the
-        ``title`` of a pass before the one that counts.
+        ``title`` of a pass before the one that counts. They are listed beside ``out``.
 
         Raises:
             ValueError: for data without a usable picture, and for a bad picture with ``on_bad="stop"``.
@@ -61,9 +66,8 @@ class PictureOptions:
                 bare += sum(not caption.strip() for caption in batch.captions)
                 yield batch
                 progress.update(len(batch))
-        left_out = [report_of(bad) for bad in loader.bad.samples]
         if not title or not count:
-            self.report(left_out, bare=bare, count=count, tokenizer=tokenizer)
+            self.report(loader.bad.samples, bare=bare, count=count, tokenizer=tokenizer, out=out)
 
     def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
@@ -83,16 +87,27 @@ class PictureOptions:
         """The batch with the caption of the option, where there is one, in place of its own."""
         return batch if self.caption is None else replace(batch, captions=[self.caption] * len(batch))
 
-    def report(self, left_out: Sequence[str], *, bare: int, count: int, tokenizer: ImageTokenizer) -> None:
-        """Report pictures that were left out, and how many of all have no caption.
+    def report(
+        self,
+        left_out: Sequence[BadSample],
+        *,
+        bare: int,
+        count: int,
+        tokenizer: ImageTokenizer,
+        out: Path | None = None,
+    ) -> None:
+        """Report pictures that were left out, list them beside ``out``, and report how many have no caption.
 
         Raises:
             ValueError: when no picture is left.
         """
+        if out is not None:
+            write_bad(out, left_out)
         if not count:
-            raise ValueError(f"{self.data}: no usable picture; {left_out[0] if left_out else 'it is empty'}")
-        for line in left_out:
-            note(line)
+            first = report_of(left_out[0]) if left_out else "it is empty"
+            raise ValueError(f"{self.data}: no usable picture; {first}")
+        for bad in left_out:
+            note(report_of(bad))
         if bare and tokenizer.model.config.placement != "none":
             note(f"{bare} of {count} pictures have no caption: encoded without")
 

@@ -47,7 +47,7 @@ def reconstruct(
     most = tokenizer.model.config.num_latents
     chosen = check_budgets(budgets or (max(1, most // 16), max(1, most // 4), most), max_tokens=most)
     names, psnr = PictureNames(), defaultdict[tuple[str, int], list[float]](list)
-    for batch in pictures.batches(tokenizer, batch_size=model.batch_size, all_parts=False):
+    for batch in pictures.batches(tokenizer, batch_size=model.batch_size, out=out, all_parts=False):
         if not psnr:
             mark_folder(out, "grids of reconstructed pictures")
         outputs = _reconstruct(tokenizer, batch, chosen)

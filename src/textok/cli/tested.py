@@ -10,8 +10,9 @@ from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_size
 from textok.cli.distributed import is_first, note
-from textok.cli.options import Data, Limit, OnBad, Size, Splits
+from textok.cli.options import BadPictures, Data, Limit, Size, Splits
 from textok.data import DataConfig, EvalLoader, Source
+from textok.data.samples import write_bad
 from textok.data.subset import spread
 from textok.display import with_progress
 from textok.evaluation import networks
@@ -49,7 +50,7 @@ DEFAULT_NETWORK = NetworkChoice()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestedPictures:
+class TestedPictures(BadPictures):
     """Which pictures to evaluate on."""
 
     data: Data
@@ -59,10 +60,9 @@ class TestedPictures:
     """number of pictures of each split, spread over it"""
     size: Size = None
     """height and width to resize and crop to"""
-    on_bad: OnBad = "stop"
-    """what to do with an unreadable picture: stop and name it, or leave it out and say so"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_at_least(1, limit=self.limit)
         check_size(self.size)
 
@@ -77,19 +77,34 @@ class TestedPictures:
         names = {split: split or Path(self.data.rstrip("/")).stem for split in splits}
         return {name: self._config(split, (1, 1)).open() for split, name in names.items()}
 
-    def read(self, name: str, source: Source, *, size: tuple[int, int], batch_size: int) -> CaptionedPictures:
-        """The pictures of a split; those that are left out are listed on stderr."""
+    def read(
+        self,
+        name: str,
+        source: Source,
+        *,
+        size: tuple[int, int],
+        batch_size: int,
+        out: Path | None = None,
+    ) -> CaptionedPictures:
+        """The pictures of a split; those that are left out are reported, and listed beside ``out``."""
         loader = EvalLoader(
             self._config(None, size), batch_size=batch_size, source=spread(source, self.limit)
         )
         batches = math.ceil(len(loader.source) / batch_size)
         progress = with_progress(loader, batches, unit="batch", title=f"{name}: reading", shown=is_first())
         pictures = CaptionedPictures.collect(name, progress)
+        if out is not None and is_first():
+            write_bad(out, loader.bad.samples, add=True)
         for bad in loader.bad.samples:
             note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
         return pictures
 
     def _config(self, split: str | None, size: tuple[int, int]) -> DataConfig:
         return DataConfig(
-            source=self.data, split=split, size=size, require_captions=False, on_bad=self.on_bad
+            source=self.data,
+            split=split,
+            size=size,
+            require_captions=False,
+            on_bad=self.on_bad,
+            max_bad_share=self.max_bad_share,
         )

@@ -1,8 +1,6 @@
 """One sample, from its stored bytes to pixels, with every check; and what is kept of bad ones."""
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from jaxtyping import UInt8
@@ -14,7 +12,6 @@ from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_
 from textok.data.records import Fields
 from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample, SplitError
 from textok.data.sources import Source, open_source
-from textok.writing import write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +160,6 @@ class BadSampleLedger:
                 f"{self.config.max_bad_share:.2%} (max_bad_share)"
             )
             raise BadSampleError(BadSample(key=bad.key, shard=bad.shard, reason=reason))
-
-    def write(self, path: Path) -> None:
-        """List the bad samples in a .jsonl file, an object a line; no file without any."""
-        if self.samples:
-            write_text(path, "".join(json.dumps(vars(bad)) + "\n" for bad in self.samples))
-        else:
-            path.unlink(missing_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Counts and list as plain JSON values."""

@@ -1,11 +1,15 @@
 """The one sample schema: what every source hands out, what a batch holds, and how a bad sample is told."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int, UInt8
 from torch import Tensor
+
+from textok.writing import write_text
 
 
 @runtime_checkable
@@ -107,3 +111,22 @@ class BadSampleError(ValueError):
 
     def __reduce__(self) -> tuple[type["BadSampleError"], tuple[BadSample]]:
         return BadSampleError, (self.bad,)
+
+
+def write_bad(out: Path, bad: Iterable[BadSample], *, rank: int = 0, add: bool = False) -> None:
+    """List bad samples beside an output, an object a line: bad.jsonl in a folder, NAME.bad.jsonl beside a file.
+
+    Args:
+        out: the folder, or the file.
+        bad: the samples; without any there is no file.
+        rank: ranks above 0 have lists of their own.
+        add: to what is listed there.
+    """
+    name = f"bad-rank{rank}.jsonl" if rank else "bad.jsonl"
+    file = out.with_suffix(f".{name}") if out.suffix and not out.is_dir() else out / name
+    older = file.read_text().splitlines() if add and file.is_file() else []
+    lines = dict.fromkeys([*older, *(json.dumps(vars(one)) for one in bad)])
+    if lines:
+        write_text(file, "".join(f"{line}\n" for line in lines))
+    else:
+        file.unlink(missing_ok=True)

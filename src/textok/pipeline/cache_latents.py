@@ -23,6 +23,7 @@ from textok.data.latent_shards import (
     write_manifest,
     write_shard,
 )
+from textok.data.samples import BadSample, write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.models.tokenizer import TexTok
@@ -122,6 +123,7 @@ def cache_latents(
                 bar.update(len(places))
                 continue
             rows = encoder.rows(SourceSubset(source, places), bar, stop)
+            write_bad(out, encoder.bad, rank=rank, add=True)
             if rows is not None:
                 entry = write_shard(out / _shard(number), rows, text_dim=model.config.text_dim)
                 write_json(out / _shard(number, "json"), entry)
@@ -227,6 +229,7 @@ class _RowEncoder:
         self.run, self.model, self.device = run, model.eval().requires_grad_(False), device
         self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
         self.dtype = None if dtype == torch.float32 else dtype
+        self.bad: list[BadSample] = []
 
     def rows(self, source: Source, bar: Progress, stop: StopRequest) -> Rows | None:
         """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
@@ -247,6 +250,7 @@ class _RowEncoder:
             bar.update(len(batch))
         for bad in loader.bad.samples:
             note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
+        self.bad += loader.bad.samples
         return _joined(parts)
 
     def _no_rows(self) -> Rows:

@@ -114,10 +114,6 @@ class RunFolder:
             with (self.path / name).open("a") as file:
                 file.writelines(json.dumps(record) + "\n" for record in records)
 
-    def replace_records(self, name: str, records: list[dict[str, Any]]) -> None:
-        """Write a .jsonl file anew."""
-        write_text(self.path / name, "".join(json.dumps(record) + "\n" for record in records))
-
     def tensorboard(self, step: int) -> Any:
         """The event writer; events past ``step`` of an interrupted run are hidden."""
         if self._tensorboard is None:

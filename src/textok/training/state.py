@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from textok.data.samples import BadSample, write_bad
 from textok.training.parallel import Replicated
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard
@@ -89,4 +90,5 @@ class TrainState:
 def _list_bad_samples(folder: RunFolder, loaders: list[dict[str, Any]]) -> None:
     """Latents have no bad samples, so their loader reports none."""
     if "bad" in loaders[0]:
-        folder.replace_records("bad_samples.jsonl", [r for one in loaders for r in one["bad"]["samples"]])
+        bad = [BadSample(**record) for one in loaders for record in one["bad"]["samples"]]
+        write_bad(folder.path, bad, add=True)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from textok.data import BadSampleError, Batch, TrainLoader
+from textok.data.samples import write_bad
 from textok.display import note
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import RunFolder
@@ -40,6 +41,5 @@ def next_batch(loader: TrainLoader, folder: RunFolder, *, rank: int) -> Batch:
     try:
         return next(loader)
     except BadSampleError:
-        name = "bad_samples.jsonl" if rank == 0 else f"bad_samples-rank{rank}.jsonl"
-        folder.replace_records(name, [vars(bad) for bad in loader.bad.samples])
+        write_bad(folder.path, loader.bad.samples, rank=rank, add=True)
         raise

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from textok.data import EvalLoader, TrainLoader
 from textok.data.held_out import open_training
+from textok.data.samples import write_bad
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
@@ -98,7 +99,7 @@ def train_tokenizer(
     if is_main:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
         folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts(), extend=extend)
-        folder.replace_records("bad_validation_samples.jsonl", [vars(b) for b in held_out_loader.bad.samples])
+        write_bad(folder.path, held_out_loader.bad.samples, add=True)
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
