@@ -1,11 +1,15 @@
-"""Where a tokenizer run starts from, and how it takes its batches."""
+"""Where a tokenizer run starts from, and how it takes its captions and batches."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from accelerate import Accelerator
 
 from textok.data import BadSampleError, Batch, TrainLoader
 from textok.data.samples import write_bad
 from textok.display import note
 from textok.models.tokenizer import TexTok
+from textok.pipeline.cached_text import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
 
@@ -34,6 +38,27 @@ def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
         return run
     note(f"batch_size: {samples} samples do not fill {run.batch_size}; it is {largest}")
     return replace(run, batch_size=largest)
+
+
+def read_captions(
+    run: TokenizerRun, loader: TrainLoader, held_out: Sequence[str], accelerator: Accelerator
+) -> CachedText | None:
+    """The states of all captions, encoded once and shared by the ranks; None for a model that reads none.
+
+    Captions of pictures that are composed without end are encoded as they come.
+    """
+    if run.model.placement == "none":
+        return None
+    text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(accelerator.device))
+    captions = list(held_out)
+    if loader.source.max_window == 0:  # composed without end
+        text.encode_unstored()
+    else:
+        captions += loader.source.captions()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    text.warm(captions[rank::world], progress=accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+    return text
 
 
 def next_batch(loader: TrainLoader, folder: RunFolder, *, rank: int) -> Batch:

@@ -28,7 +28,7 @@ from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.discriminator import build_discriminator
-from textok.training.tokenizer.setup import next_batch, start_from, with_batch
+from textok.training.tokenizer.setup import next_batch, read_captions, start_from, with_batch
 from textok.training.tokenizer.step import micro_batches, total
 from textok.training.tokenizer.validation import Validation, export, first_batches
 from textok.writing import check_target
@@ -69,16 +69,7 @@ def train_tokenizer(
     )
     held_out_loader = EvalLoader(replace(run.data, flip=False), batch_size=64, source=pictures.held_out)
     held_out = CaptionedPictures.collect(pictures.name, held_out_loader, limit=run.validation.count)
-    text = None
-    if run.model.placement != "none":
-        text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(device))
-        captions = list(held_out.captions)
-        if loader.source.max_window == 0:  # composed without end
-            text.encode_unstored()
-        else:
-            captions += loader.source.captions()
-        text.warm(captions[rank::world], progress=accelerator.is_main_process)
-        accelerator.wait_for_everyone()
+    text = read_captions(run, loader, held_out.captions, accelerator)
 
     # --- models -------------------------------------------------------------------------------------------
     torch.manual_seed(run.seed)
