@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from textok.evaluation.adm import UNTOLD_COUNT, UnfitFileError, read_adm, write_samples, write_statistics
+from textok.evaluation.adm import UNKNOWN_COUNT, UnfitFileError, read_adm, write_samples, write_statistics
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 
 
@@ -53,7 +53,7 @@ def test_a_published_reference_has_pictures_and_statistics_and_no_count(tmp_path
         sigma_s=np.zeros((7, 7)),
     )
     found = read_adm(tmp_path / "virtual.npz")
-    assert torch.equal(found.pictures, images()) and found.statistics.count == UNTOLD_COUNT
+    assert torch.equal(found.pictures, images()) and found.statistics.count == UNKNOWN_COUNT
     shifted = FeatureStatistics.from_moments(known.mean + 1, known.covariance, 30)
     assert frechet_distance(found.statistics, shifted) == pytest.approx(4, rel=1e-6)
 

@@ -2,13 +2,13 @@
 
 A batch holds ``arr_0``, uint8 pictures (n, h, w, 3); statistics hold ``mu`` (d,) and ``sigma`` (d, d); published
 references hold both. So they can be read, and published evaluators can be run on our samples. Nothing is unpickled,
-and what an array says of itself is checked before it is read.
+and the header of an array is checked before it is read.
 """
 
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,11 @@ from textok.writing import replacing
 MAX_BYTES = 16 * 2**30
 """Largest array that is read: 50,000 pictures of 256 px take 9.2 GiB."""
 
-UNTOLD_COUNT = 2
-"""Count of statistics that do not tell how many pictures they are of: the fewest that have a covariance."""
+UNKNOWN_COUNT = 2
+"""Count of statistics of an unknown number of pictures: the fewest that have a covariance."""
 
 _MAX_COUNT = 2**53
-_LARGEST = 1e30  # of a mean or a covariance: squares of larger ones overflow
+_MAX_ABS = 1e30  # of a mean or a covariance: squares of larger ones overflow
 _MAX_DEFLATION = 1032  # what deflate makes of a byte, at most
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _LISTED = 8  # names in a message
@@ -37,12 +37,12 @@ _LISTED = 8  # names in a message
 
 @dataclass(frozen=True, kw_only=True)
 class AdmFile:
-    """What an ``.npz`` of the suite holds: at least one of them.
+    """The content of an ``.npz`` of the suite: at least one of the two.
 
     Attributes:
         pictures: of ``arr_0``, uint8 (n, 3, h, w).
-        statistics: of ``mu`` and ``sigma``, which may be those of other, more pictures. Published ones tell no
-            count and are given ``UNTOLD_COUNT``: distances to them are right, but do not add them to others.
+        statistics: of ``mu`` and ``sigma``, which may be those of other, more pictures. Published ones have no
+            count and get ``UNKNOWN_COUNT``.
     """
 
     pictures: UInt8[Tensor, "n 3 h w"] | None
@@ -50,7 +50,7 @@ class AdmFile:
 
 
 class UnfitFileError(ValueError):
-    """A file that is not one of the suite, told in one sentence."""
+    """A file that is not one of the suite; the message is one sentence."""
 
 
 def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
@@ -99,47 +99,31 @@ def _write(path: Path, **arrays: np.ndarray | np.generic) -> None:
 
 
 def _pictures(arrays: "_Arrays") -> UInt8[Tensor, "n 3 h w"]:
-    expected = "uint8 pictures, n x height x width x 3"
-    shape, dtype = arrays.header("arr_0", expected=expected)
-    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not math.prod(shape):
-        raise arrays.misfit("arr_0", shape, dtype, expected=expected)
-    return torch.from_numpy(arrays.read("arr_0")).permute(0, 3, 1, 2)
+    pictures = arrays.read(
+        "arr_0",
+        lambda shape, dtype: dtype == np.uint8 and len(shape) == 4 and shape[3] == 3 and math.prod(shape) > 0,
+        expected="uint8 pictures, n x height x width x 3",
+    )
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
 def _statistics(arrays: "_Arrays") -> FeatureStatistics:
-    mean = _numbers(arrays, "mu", shape=None)
-    covariance = _numbers(arrays, "sigma", shape=mean.shape * 2)
-    # Only one triangle is read by eigenvalue routines: what the other says must be the same.
+    mean = arrays.read_numbers("mu", lambda shape: len(shape) == 1 and shape[0] > 0, form="(channels,)")
+    covariance = arrays.read_numbers("sigma", lambda shape: shape == mean.shape * 2, form=f"{mean.shape * 2}")
+    # Eigenvalue routines read only one triangle: the other one must be the same.
     if not np.allclose(covariance, covariance.T, rtol=1e-3, atol=1e-6 * np.abs(covariance).max()):
         raise UnfitFileError(f"{arrays.path}, sigma: is not symmetric; expected a covariance")
     if covariance.diagonal().min() < 0:
         raise UnfitFileError(f"{arrays.path}, sigma: has a negative variance; expected a covariance")
-    count = _count(arrays) if "count" in arrays.names else UNTOLD_COUNT
+    count = UNKNOWN_COUNT
+    if "count" in arrays.names:
+        expected = f"one integer, {UNKNOWN_COUNT} or more"
+        count = int(
+            arrays.read("count", lambda shape, dtype: not shape and dtype.kind in "iu", expected=expected)
+        )
+        if not UNKNOWN_COUNT <= count <= _MAX_COUNT:
+            raise UnfitFileError(f"{arrays.path}, count: got {count}; expected {expected}")
     return FeatureStatistics.from_moments(torch.from_numpy(mean), torch.from_numpy(covariance), count)
-
-
-def _numbers(arrays: "_Arrays", name: str, *, shape: tuple[int, ...] | None) -> np.ndarray:
-    """Finite numbers of this shape in float64; of any length when it is None."""
-    expected = f"finite floating-point numbers up to {_LARGEST:g}, {shape or '(channels,)'}"
-    found, dtype = arrays.header(name, expected=expected)
-    fits = found == shape if shape else len(found) == 1 and found[0] > 0
-    if not fits or dtype.kind != "f":
-        raise arrays.misfit(name, found, dtype, expected=expected)
-    values = np.ascontiguousarray(arrays.read(name), dtype=np.float64)
-    if not (np.abs(values) <= _LARGEST).all():  # NaN is not
-        raise arrays.misfit(name, found, dtype, expected=expected)
-    return values
-
-
-def _count(arrays: "_Arrays") -> int:
-    expected = f"one integer, {UNTOLD_COUNT} or more"
-    shape, dtype = arrays.header("count", expected=expected)
-    if shape or dtype.kind not in "iu":
-        raise arrays.misfit("count", shape, dtype, expected=expected)
-    count = int(arrays.read("count"))
-    if not UNTOLD_COUNT <= count <= _MAX_COUNT:
-        raise UnfitFileError(f"{arrays.path}, count: got {count}; expected {expected}")
-    return count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,34 +138,37 @@ class _Arrays:
     def names(self) -> list[str]:
         return [name.removesuffix(".npy") for name in self.archive.namelist() if name.endswith(".npy")]
 
-    def header(self, name: str, *, expected: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and type, after the header's word on its size was found right and small enough."""
+    def read(
+        self, name: str, fits: Callable[[tuple[int, ...], np.dtype], bool], *, expected: str
+    ) -> np.ndarray:
+        """An array, after its header was found to fit, and true to the size of what is stored."""
         entry = self.archive.getinfo(f"{name}.npy")
         with self.archive.open(entry) as file:
             shape, dtype = _header(file)
             stored = entry.file_size - file.tell()
-        if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0:
-            raise self.misfit(name, shape, dtype, expected=expected)
-        size = math.prod(shape) * dtype.itemsize
+        header, size = f"{dtype} {shape}", math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0 or not fits(shape, dtype):
+            raise UnfitFileError(f"{self.path}, {name}: got {header}; expected {expected}")
         if size > self.max_bytes:
             raise UnfitFileError(
-                f"{self.path}, {name}: got {dtype} {shape}, {size:,} bytes; expected at most {self.max_bytes:,}"
+                f"{self.path}, {name}: got {header}, {size:,} bytes; expected at most {self.max_bytes:,}"
             )
         if size != stored or entry.file_size > _MAX_DEFLATION * self.path.stat().st_size:
             raise UnfitFileError(
-                f"{self.path}, {name}: {dtype} {shape} are {size:,} bytes, but the file has not as many; it is cut "
-                "short or damaged: fetch it again"
+                f"{self.path}, {name}: got {stored:,} bytes of {size:,} for {header}; the file is cut short or "
+                "damaged: fetch it again"
             )
-        return shape, dtype
-
-    def read(self, name: str) -> np.ndarray:
-        """An array whose header was checked."""
-        with self.archive.open(f"{name}.npy") as file:
+        with self.archive.open(entry) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
-    def misfit(self, name: str, shape: tuple[int, ...], dtype: np.dtype, *, expected: str) -> UnfitFileError:
-        """The error of an array that is another one than asked for."""
-        return UnfitFileError(f"{self.path}, {name}: got {dtype} {shape}; expected {expected}")
+    def read_numbers(self, name: str, fits: Callable[[tuple[int, ...]], bool], *, form: str) -> np.ndarray:
+        """Finite numbers in float64, of a shape that fits."""
+        expected = f"finite floating-point numbers up to {_MAX_ABS:g}, {form}"
+        array = self.read(name, lambda shape, dtype: fits(shape) and dtype.kind == "f", expected=expected)
+        values = np.ascontiguousarray(array, dtype=np.float64)
+        if not (np.abs(values) <= _MAX_ABS).all():  # NaN is not
+            raise UnfitFileError(f"{self.path}, {name}: got {array.dtype} {array.shape}; expected {expected}")
+        return values
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:

@@ -22,6 +22,7 @@ from textok.evaluation.metrics.semantics import Semantics, load_semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.reconstruction import (
     BUDGETS,
+    Cell,
     MetricAccumulator,
     Reconstructions,
     check_budgets,
@@ -88,7 +89,9 @@ class Evaluator:
             "task": "reconstruction",
             "model": self.model.model_id,
             "text_encoder": self.model.config.text_encoder,
-            "precision": "float32" if self.autocast is None else f"{_name(self.autocast)} autocast",
+            "precision": "float32"
+            if self.autocast is None
+            else f"{self.autocast} autocast".removeprefix("torch."),
             "wrong_caption": WRONG_CAPTION,
             "seed": "0 for the subsets of the kernel distance and the order of shuffled words",
         } | protocol(self.network, self.semantics)
@@ -147,9 +150,7 @@ class Evaluator:
         captions: Sequence[CaptionCondition] = CONDITIONS,
     ) -> Reconstructions:
         """The reconstructions themselves, in main memory, by caption condition and budget."""
-        parts: dict[tuple[CaptionCondition, int], list[Tensor]] = {
-            (caption, k): [] for caption in captions for k in budgets
-        }
+        parts: dict[Cell, list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
         with eval_mode(self.model):
             for caption in captions:
                 texts = pictures.captions_under(caption)
@@ -157,8 +158,9 @@ class Evaluator:
                     text, images = self._text_for(texts, indices), pictures.images[indices]
                     encoding = self._encode(images, text)
                     for k in budgets:
-                        output = self._decode(encoding, text, budget=k, size=images.shape[-2:])
-                        parts[caption, k].append(output.cpu())
+                        parts[caption, k].append(
+                            self._decode(encoding, text, budget=k, size=images.shape[-2:]).cpu()
+                        )
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
 
     def with_variants(
@@ -168,10 +170,8 @@ class Evaluator:
 
         "near" is judged by the text encoder of the judges, whatever the tokenizer reads.
         """
-        text = None
-        if "near" in conditions and self.semantics is not None:
-            text = self.semantics.text
-        elif "near" in conditions:
+        text = None if self.semantics is None else self.semantics.text
+        if "near" in conditions and text is None:
             text = TextEncoder.from_pretrained(device=_device(self.model))
         return with_variants(pictures, conditions, text=text)
 
@@ -204,7 +204,3 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
