@@ -166,8 +166,8 @@ def _resampled_means(
     values: Float64[Tensor, "m n"], *, generator: torch.Generator, draws: int
 ) -> Float64[Tensor, "m draws"]:
     count = values.shape[1]
-    known = (~values.isnan()).double()
-    sums = torch.cat((values.nan_to_num(), known))
+    present = (~values.isnan()).double()
+    sums = torch.cat((values.nan_to_num(), present))
     means = []
     for size in torch.arange(draws).split(max(1, _CHUNK_VALUES // count)):
         drawn = torch.randint(count, (len(size), count), generator=generator)
@@ -195,14 +195,14 @@ def _intervals(
         scores = [score for cell, (first, second) in pairs.items() for score in _scores(cell, first, second)]
         if not scores or len(scores[0].a) < 2:
             continue
-        found = paired_bootstrap(
+        bounds = paired_bootstrap(
             torch.tensor([score.a for score in scores], dtype=torch.float64),
             torch.tensor([score.b for score in scores], dtype=torch.float64),
             better=[meaning(score.metric).better for score in scores],
             generator=torch.Generator().manual_seed(seed),
             draws=draws,
         )
-        intervals |= {(score.cell, score.metric): one for score, one in zip(scores, found, strict=True)}
+        intervals |= {(score.cell, score.metric): one for score, one in zip(scores, bounds, strict=True)}
     return intervals
 
 

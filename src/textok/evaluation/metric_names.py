@@ -1,4 +1,4 @@
-"""What the metrics' names in result files mean: which way is better, and how to say it to a reader."""
+"""The meaning of the names of metrics in result files: words for a reader, and which way is better."""
 
 import re
 from functools import lru_cache
@@ -37,12 +37,12 @@ _JUDGES = {"_two_tower": "two-tower head", "_class_posterior": "class posteriors
 
 @lru_cache(maxsize=256)
 def meaning(metric: str) -> Meaning:
-    """What the metric of that name says; a name that is not known is a fact that nothing is better in."""
+    """The meaning of the metric of that name; an unknown name is a fact, in which nothing is better."""
     starts = [start for start in _BY_START if metric == start or metric.startswith(f"{start}_")]
     if not starts:
         return Meaning(metric.replace("_", " "), "", 0)
-    known = _BY_START[max(starts, key=len)]
-    title = known.title
+    base = _BY_START[max(starts, key=len)]
+    title = base.title
     if components := re.search(r"_pca(\d+)", metric):
         title += f" along {components[1]} directions"
     if "_unpaired" in metric:
@@ -52,5 +52,5 @@ def meaning(metric: str) -> Meaning:
     title += next((f" by {words}" for judge, words in _JUDGES.items() if judge in metric), "")
     for ending in _FACTS:
         if metric.endswith(ending) and not metric.endswith("_beside_floor"):
-            return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", known.unit, 0)
-    return Meaning(title, known.unit, known.better)
+            return Meaning(f"{title}: {ending.strip('_').replace('_', ' ')}", base.unit, 0)
+    return Meaning(title, base.unit, base.better)

@@ -1,4 +1,4 @@
-"""What the latents look like: use of the codes of a discrete tokenizer, statistics of continuous latents."""
+"""Statistics of latents: use of the codes of a discrete tokenizer, statistics of continuous latents."""
 
 import math
 

@@ -45,12 +45,12 @@ class Preprocessing:
 
         Raises:
             FileNotFoundError: when the folder has none.
-            ValueError: when it asks for something that is not done here.
+            ValueError: when it holds something that is not done here.
         """
         path = folder / FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such file; it says how the model wants its pictures: fetch it too"
+                f"{path}: no such file; the model's pictures are prepared by it: fetch it too"
             )
         try:
             return cls._parsed(json.loads(path.read_text(encoding="utf-8")))
@@ -61,17 +61,17 @@ class Preprocessing:
 
     @classmethod
     def _parsed(cls, settings: dict[str, Any]) -> "Preprocessing":
-        asked = {step: settings.get(f"do_{step}", False) for step in ("center_crop", "rescale", "normalize")}
+        steps = {step: settings.get(f"do_{step}", False) for step in ("center_crop", "rescale", "normalize")}
         resample = settings.get("resample", 3)
         if resample not in _FILTERS:
             raise ValueError(f"resample: got {resample}; expected one of {_FILTERS}")
         return cls(
             size=_side_or_sides(settings["size"]) if settings.get("do_resize", True) else None,
             filter=_FILTERS[resample],
-            crop=_sides(settings["crop_size"]) if asked["center_crop"] else None,
-            scale=float(settings["rescale_factor"]) if asked["rescale"] else 1.0,
-            mean=tuple(settings["image_mean"]) if asked["normalize"] else (0.0,) * 3,
-            std=tuple(settings["image_std"]) if asked["normalize"] else (1.0,) * 3,
+            crop=_sides(settings["crop_size"]) if steps["center_crop"] else None,
+            scale=float(settings["rescale_factor"]) if steps["rescale"] else 1.0,
+            mean=tuple(settings["image_mean"]) if steps["normalize"] else (0.0,) * 3,
+            std=tuple(settings["image_std"]) if steps["normalize"] else (1.0,) * 3,
         )
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h2 w2"]:

@@ -68,13 +68,13 @@ def first_batches(loader: EvalLoader, *, limit: int | None, title: str) -> Itera
 
 
 def record_of(run: Any, *, pictures: int, scores: Any) -> dict[str, Any]:
-    """What is stored with the weights of a head: its settings, its scores, and the code that trained it."""
-    made = environment()
+    """The record stored with the weights of a head: its settings, its scores, and the code that trained it."""
+    machine = environment()
     return {
         "run": encode_config(run),
         "pictures": pictures,
         "scores": scores,
-        "environment": {key: made[key] for key in ("code", "python", "libraries")},
+        "environment": {key: machine[key] for key in ("code", "python", "libraries")},
     }
 
 

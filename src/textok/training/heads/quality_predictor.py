@@ -1,7 +1,7 @@
 """Training of the quality predictor: pictures are decoded at a few budgets each, and the head learns the outcome.
 
-The tokenizer makes the pictures that it was trained on better than others, so what the head learnt is corrected by
-the mean error on held-out pictures.
+The tokenizer makes the pictures that it was trained on better than others, so the head is corrected by the mean
+error on held-out pictures.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class PredictorRun:
         split: their part to train on.
         held_out: their part, which the tokenizer was not trained on, to correct the head by; none when None.
         scored: their part to score the head on, another one than ``held_out``; none when None.
-        limit: read only so many pictures of each part.
+        limit: number of pictures of each part, at most.
         looks: budgets that each picture is decoded at, one drawn from each of so many equal parts of 1 to K.
-        measure: the quality to tell.
+        measure: the quality to predict.
         steps: optimizer steps.
-        batch_size: pictures a step.
+        batch_size: number of pictures per step.
         lr: AdamW's largest learning rate; falls as a cosine to zero.
         weight_decay: AdamW's.
         seed: of budgets, weights, order and dropout.
@@ -83,7 +83,7 @@ class PredictorRun:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeasuredPictures:
-    """What the head reads of n pictures, and their quality at r budgets each."""
+    """The inputs of the head for n pictures, and their quality at r budgets each."""
 
     latents: Float[Tensor, "n K c"]
     detail: Float[Tensor, "n f"]
@@ -100,7 +100,7 @@ def train_predictor(
     """Measure, train, correct, score, and write the head to a folder.
 
     Args:
-        run: how.
+        run: the settings.
         out: gets config.json and model.safetensors, each whole or not at all.
         tokenizer: the one that ``run.model`` names, where it is loaded already.
 
@@ -231,18 +231,18 @@ def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorCo
 
 @torch.no_grad()
 def correct(head: QualityPredictor, data: MeasuredPictures) -> None:
-    """Add to every curve what these pictures are better or worse than told on average, smoothly in log k."""
+    """Add the mean error of the predictions on these pictures to every curve, smoothly in log k."""
     error = data.quality - _predicted(head, data, torch.arange(len(data)))
     head.correction += _mean_curve(head, data.budgets, error)
 
 
 @torch.no_grad()
 def score(head: QualityPredictor, data: MeasuredPictures) -> dict[str, Any]:
-    """How well the head tells the quality of pictures at the budgets that were measured.
+    """How well the head predicts the quality of pictures at the budgets that were measured.
 
     Returns:
-        pictures; bias, what is told less what is, on average, and rmse, both in the measure's unit; explained, the
-        share of the variance of quality about the pictures' mean curve that the head tells.
+        pictures; bias, the mean of prediction minus measurement, and rmse, both in the measure's unit; explained, the
+        share of the variance of quality about the pictures' mean curve that the head explains.
     """
     error = _predicted(head, data, torch.arange(len(data))) - data.quality
     mean_curve = _mean_curve(head, data.budgets, data.quality)
@@ -262,7 +262,7 @@ def _predicted(
 
 
 def _set_scales(head: QualityPredictor, data: MeasuredPictures) -> None:
-    """The mean curve, and the spreads of what the head reads and tells."""
+    """The mean curve, and the standard deviations of the inputs and of the quality."""
     head.curve_mean.copy_(_mean_curve(head, data.budgets, data.quality))
     head.curve_std.copy_(data.quality.std().clamp(min=1e-6))
     head.detail_mean.copy_(data.detail.mean(dim=0))
