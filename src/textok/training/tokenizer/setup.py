@@ -9,7 +9,7 @@ from textok.data import BadSampleError, Batch, TrainLoader
 from textok.data.samples import write_bad
 from textok.display import note
 from textok.models.tokenizer import TexTok
-from textok.pipeline.cached_text import CachedText
+from textok.pipeline.text import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
 

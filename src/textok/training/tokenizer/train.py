@@ -19,7 +19,6 @@ from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
-from textok.pipeline.text import CachedText
 from textok.training.launch import start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
 from textok.training.parallel import distribute
