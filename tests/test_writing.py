@@ -3,12 +3,15 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from textok.cli import main
+from textok.models.checkpoint import shipped_folder
 from textok.writing import (
     check_target,
     free_name,
@@ -192,3 +195,31 @@ def test_a_free_name_is_counted_up(tmp_path: Path) -> None:
         assert free_name(tmp_path / "a.png").name == name
         (tmp_path / name).touch()
     assert free_name(tmp_path / "a.png").name == "a-3.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x.safetensors", ["info", "{file}"]),
+        ("x.safetensors", ["decode", "{file}", "--out", "back"]),
+        ("x.ttk", ["info", "{file}"]),
+        ("x.ttk", ["decode", "{file}", "--out", "back"]),
+        ("m/model.safetensors", ["info", "{folder}"]),
+        ("m/model.safetensors", ["encode", "icons", "--out", "x.ttk", "--model", "{folder}"]),
+    ],
+)
+def test_pointers_of_git_lfs_are_called_what_they_are(
+    name: str,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
+    if name.startswith("m/"):
+        shutil.copy(shipped_folder("icons-128-tokenizer") / "config.json", file.parent)
+    assert main([word.format(file=file, folder=file.parent) for word in words]) == 2
+    assert "git lfs pull" in capsys.readouterr().err

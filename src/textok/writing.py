@@ -246,6 +246,24 @@ def _locked(lock: Path, path: Path) -> int:
         os.close(handle)
 
 
+def foreign_content(head: bytes) -> str | None:
+    """What a file is instead of data, by its first bytes: a git-lfs pointer or a web page; None for neither."""
+    if head.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer instead of the file itself; fetch it with git lfs pull"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:100].lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")) and b"<svg" not in start:
+        return "a web page instead of the file itself, such as a message of a server; download it again"
+    return None
+
+
+def refuse_foreign(path: Path, *, expected: str) -> None:
+    """Raise ``ValueError`` when a file is a git-lfs pointer or a web page instead of what is expected."""
+    with open(path, "rb") as file:
+        foreign = foreign_content(file.read(512))
+    if foreign is not None:
+        raise ValueError(f"{path}: got {foreign}; expected {expected}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with replacing(path) as temporary:

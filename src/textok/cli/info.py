@@ -30,6 +30,7 @@ from textok.models.tokenizer import count_parameters
 from textok.pipeline.facts import model_facts
 from textok.pipeline.tokens import load_tokens
 from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.writing import refuse_foreign
 
 TOKEN_SUFFIX = ".safetensors"
 
@@ -119,6 +120,7 @@ def _weights(folder: Path) -> dict[str, Any]:
 
 def _tensors(path: Path) -> Iterator[tuple[str, str, int]]:
     """Name, dtype and number of values of every tensor in a safetensors file, by its header."""
+    refuse_foreign(path, expected="weights in safetensors form")
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 (no dictionary)

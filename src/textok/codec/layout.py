@@ -26,6 +26,7 @@ from textok.codec.wire import (
     varint,
 )
 from textok.pipeline.tokens import MAX_PATCHES, Tokens
+from textok.writing import foreign_content
 
 MAGIC = b"\x89TTK\r\n\x1a\n"  # as in PNG: shows 7-bit channels and changed line ends
 VERSION = 1
@@ -45,7 +46,8 @@ def read_header(stream: BufferedIOBase) -> tuple[Header, int]:
     """The header, and where the first chunk begins."""
     start = read_up_to(stream, _START)
     if start[: len(MAGIC)] != MAGIC:
-        raise ValueError("not a .ttk file")
+        foreign = foreign_content(start + read_up_to(stream, 100))
+        raise ValueError(f"got {foreign}; expected a .ttk file" if foreign else "not a .ttk file")
     version = int.from_bytes(start[len(MAGIC) :], "little")
     if len(start) == _START and version != VERSION:
         raise ValueError(f"version: got {version}, expected {VERSION}, which this release reads")

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from textok.codec.entropy import PHASES, UNIT, Table, gaussian_table, table_of, uniform
 from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
-from textok.writing import replacing
+from textok.writing import refuse_foreign, replacing
 
 MAX_COLUMNS = 1 << 16
 MAX_PREDICTED = 1 << 13  # numbers per picture, for a prior that predicts
@@ -241,6 +241,7 @@ def load_prior(path: Path, *, model_id: str) -> LatentPrior | CodePrior:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    refuse_foreign(path, expected="a probability model")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -118,16 +118,6 @@ def read_span(path: str, offset: int, size: int) -> bytes:
         return file.read(size)
 
 
-def foreign_content(head: bytes) -> str | None:
-    """What a file is instead of data, by its first bytes: a git-lfs pointer or a web page; None for neither."""
-    if head.startswith(b"version https://git-lfs"):
-        return "a git-lfs pointer instead of the file itself; fetch it with git lfs pull"
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:100].lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<?xml")) and b"<svg" not in start:
-        return "a web page instead of the file itself, such as a message of a server; download it again"
-    return None
-
-
 def shown_name(name: str) -> str:
     r"""A file name in Unicode: bytes that are not UTF-8 appear as ``\xe9``, so that different names stay different."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

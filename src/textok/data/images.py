@@ -21,8 +21,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from textok.data.files import PAGE_MARK, foreign_content
-from textok.writing import replacing
+from textok.data.files import PAGE_MARK
+from textok.writing import foreign_content, replacing
 
 Resample = Literal["lanczos", "bicubic"]
 

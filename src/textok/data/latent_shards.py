@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from textok.writing import replacing, write_json
+from textok.writing import refuse_foreign, replacing, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -156,6 +156,7 @@ def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:
     Raises:
         ValueError: when it is no shard.
     """
+    refuse_foreign(path, expected="a shard of a latent cache")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -17,7 +17,7 @@ from textok.display import note
 from textok.models.card import CARD_FILE, model_card
 from textok.models.config_json import decode_config, encode_config
 from textok.models.hub import fetch
-from textok.writing import replacing, write_text
+from textok.writing import refuse_foreign, replacing, write_text
 
 FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -284,6 +284,7 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """
     if not _own_file(path).is_file():
         raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    refuse_foreign(path, expected="weights in safetensors form")
     try:
         with safe_open(path, framework="pt") as file:
             return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118

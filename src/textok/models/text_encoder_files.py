@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from textok.models.hub import fetch
+from textok.writing import refuse_foreign
 
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -95,6 +96,7 @@ def _weights_digest(path: Path) -> str:
     A change inside one tensor that touches none of its three blocks goes unseen: a fine-tuned or re-quantised
     model changes whole tensors, and hashing all of a 10 GB file would make every start wait for the disk.
     """
+    refuse_foreign(path, expected="the weights of a text encoder")
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(min(size, path.stat().st_size))

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import pad
 
-from textok.writing import replacing, strict_json
+from textok.writing import refuse_foreign, replacing, strict_json
 
 StoredDtype = Literal["float16", "float32"]
 # 4,096 x 4,096 pixels at patch 16. Decoding attends over all patches at once: more is a mistake or an attack.
@@ -301,6 +301,7 @@ def load_tokens(path: str | Path) -> Tokens:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such token file")
+    refuse_foreign(path, expected="a token file")
     try:
         values, metadata = _read(path)
         header = _header(metadata)

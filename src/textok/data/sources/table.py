@@ -17,7 +17,6 @@ from textok.data.files import (
     MAX_IMAGE_BYTES,
     fingerprint_files,
     fingerprint_of,
-    foreign_content,
     inside,
     is_remote,
     join,
@@ -35,6 +34,7 @@ from textok.data.records import (
     read_label,
 )
 from textok.data.samples import BadSample, BadSampleError, RawSample, SplitError
+from textok.writing import foreign_content
 
 if TYPE_CHECKING:
     import pyarrow

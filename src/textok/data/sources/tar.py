@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textok.data.files import File, foreign_content, is_remote, open_file, read_span
-from textok.writing import replacing
+from textok.data.files import File, is_remote, open_file, read_span
+from textok.writing import foreign_content, replacing
 
 TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
 # Smaller tars are indexed anew each time: that takes about 0.05 s per thousand samples.
