@@ -12,7 +12,7 @@ from textok.cli.output import report
 from textok.data import DataConfig
 from textok.data.caption_forms import checked_forms
 from textok.models.tokenizer import TexTok
-from textok.pipeline.cache_latents import CachingRun, cache_latents
+from textok.pipeline.cache_latents import CachingRun, Part, cache_latents
 
 _MODEL = ModelOptions(batch_size=64)
 
@@ -24,6 +24,7 @@ def cache(
     data: Data,
     out: Path,
     split: Split = None,
+    part: Part = "all",
     caption_forms: Annotated[tuple[str, ...], arg(metavar="FORM,FORM")] = ("given",),
     captions: Captions = None,
     flip: bool = False,
@@ -40,6 +41,7 @@ def cache(
     Args:
         out: the folder for the shards and manifest.json.
         split: which part of the data, such as train.
+        part: the pictures that textok train tokenizer learns from on the same data, or those it holds out.
         caption_forms: forms of each caption, one row for each: given, scene (no style and keywords), short (first
             phrase), thing (noun phrase).
         captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
@@ -66,6 +68,7 @@ def cache(
         flip=flip,
         text=not no_text,
         limit=limit,
+        part=part,
         batch_size=model.batch_size,
         shard_pictures=shard_pictures,
         text_cache=text_cache,

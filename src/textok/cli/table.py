@@ -47,6 +47,7 @@ COMMANDS = {
     "generate": Command("generate", "generate", "Make pictures from prompts or classes."),
     "scenes": Command("scenes", "scenes", "Compose captioned pictures from drawings, as tars."),
     "cache": Command("cache", "cache", "Encode captioned pictures once, for textok train generator."),
+    "fit": Command("fit", "fit", "Train on your own pictures, with everything chosen for you."),
     "train tokenizer": Command("train_tokenizer", "train_tokenizer", "Train a tokenizer by a recipe.", True),
     "train generator": Command("train_generator", "train_generator", "Train a generator by a recipe.", True),
     "train alignment": Command(

@@ -23,6 +23,8 @@ FORMAT = 1
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 CLASS_CAPTIONS_FILE = "class_captions.json"
 PRIOR_FILE = "codec.safetensors"
+FIT_FILE = "fit.json"
+"""What ``textok fit`` chose, in the folder that holds its tokenizer and its generator."""
 COMPANIONS = (CLASS_CAPTIONS_FILE, PRIOR_FILE)
 """Files that may lie beside weights and belong to these very ones."""
 MAX_TEXT_BYTES = 64 << 20
@@ -196,7 +198,7 @@ def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) 
     if name in shipped:
         return shipped_folder(shipped[name])
     if Path(name).is_dir():
-        return model_folder(Path(name))
+        return model_folder(Path(name), part="generator" if shipped is SHIPPED_GENERATORS else "tokenizer")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         files = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS)
         return fetch(name, what="model", revision=revision, files=files)
@@ -207,12 +209,18 @@ def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) 
     )
 
 
-def model_folder(folder: Path) -> Path:
+def model_folder(folder: Path, *, part: str = "tokenizer") -> Path:
     """The folder of a model; of a run folder that of its best weights, else its last ones, and which is said.
+
+    Args:
+        folder: of a model, of a training run, or of what ``textok fit`` made, which holds a run of each part.
+        part: the one that is taken of the latter: "tokenizer" or "generator".
 
     Raises:
         FileNotFoundError: when a run has no weights yet.
     """
+    if (folder / FIT_FILE).is_file():
+        folder = folder / part
     if (folder / CONFIG_FILE).is_file() or not (folder / "run.json").is_file():
         return folder
     for name, kind in (("best", "best"), ("weights", "last")):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -12,7 +12,7 @@ import torch.distributed as dist
 from textok.checks import check
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
-from textok.data.held_out import open_train
+from textok.data.held_out import open_train, open_training
 from textok.data.latent_shards import (
     MANIFEST,
     Manifest,
@@ -34,6 +34,7 @@ from textok.pipeline.text import CachedText
 from textok.writing import write_json
 
 _NO_LABEL = -1
+Part = Literal["all", "train", "held-out"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class CachingRun:
         shard_pictures: pictures of a shard, which are what a killed run loses at most.
         batch_size: pictures at a time.
         limit: the most pictures, from the first.
+        part: "train" or "held-out" takes the pictures that a training on the same data learns from, or holds out.
         text_cache: folder of the caption features; default the user's cache.
         precision: dtype that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
     """
@@ -61,6 +63,7 @@ class CachingRun:
     shard_pictures: int = 2048
     batch_size: int = 64
     limit: int | None = None
+    part: Part = "all"
     text_cache: str | None = None
     precision: Precision = "auto"
 
@@ -69,9 +72,17 @@ class CachingRun:
         check(self, "", "shard_pictures", "batch_size", *limits, at_least=1)
         checked_forms(self.captions)
 
+    def open(self) -> Source:
+        """The pictures to cache."""
+        if self.part == "all":
+            return open_train(self.data) if self.data.split is None else self.data.open()
+        parts = open_training(self.data, source=None, split="val")
+        return parts.train if self.part == "train" else parts.held_out
+
     def settings(self, source: Source, *, dtype: torch.dtype) -> dict[str, Any]:
         """What must be the same to go on with a folder."""
-        return ({} if self.text else {"text": False}) | {
+        changed = ({} if self.text else {"text": False}) | ({} if self.part == "all" else {"part": self.part})
+        return changed | {
             "data": source.fingerprint,
             "split": self.data.split,
             "size": list(self.data.size),
@@ -107,7 +118,7 @@ def cache_latents(
     """
     out = Path(out)
     model = TexTok.from_pretrained(run.tokenizer).to(device)
-    source = open_train(run.data) if run.data.split is None else run.data.open()
+    source = run.open()
     count = min(len(source), run.limit or len(source))
     firsts = range(0, count, run.shard_pictures)
     dtype = inference_dtype(device, run.precision)

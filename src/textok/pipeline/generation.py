@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from textok.data.images import tensor_to_image
-from textok.models.checkpoint import CLASS_CAPTIONS_FILE, resolve
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, FIT_FILE, resolve
 from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
@@ -94,9 +94,11 @@ class Pipeline:
             ValueError: when the files are damaged or do not belong together.
         """
         generator = load_generator(name_or_folder)
+        folder = resolve(str(name_or_folder), shipped=type(generator).shipped)
+        if tokenizer is None and (fit := folder.parent.parent / FIT_FILE).is_file():  # it may have been moved
+            tokenizer = fit.parent
         if not isinstance(tokenizer, ImageTokenizer):
             tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype)
-        folder = resolve(str(name_or_folder), shipped=type(generator).shipped)
         return cls(
             generator,
             tokenizer,

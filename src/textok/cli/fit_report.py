@@ -1,0 +1,120 @@
+"""The report and the model card of ``textok fit``: what came out, beside what it started from."""
+
+import shlex
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import UInt8
+from torch import Tensor
+
+from textok.data import DataConfig, EvalLoader
+from textok.data.held_out import open_training
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.pages.document import data_uri, html_page, plain_table
+from textok.models.card import CARD_FILE
+from textok.objectives.quality import psnr_per_image
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.writing import write_json, write_text
+
+_JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
+_LINES = """import textok
+pipeline = textok.Pipeline.from_pretrained({model!r})
+pipeline({prompt!r}, num_tokens={tokens})[0].save("made.png")"""
+
+
+def write_report(out: Path, record: dict[str, Any], data: DataConfig) -> Path:
+    """Score and draw held-out pictures, write report.json, report.html and README.md; returns the page."""
+    held_out = open_training(data, source=None, split="val").held_out
+    loader = EvalLoader(data, batch_size=32, source=held_out)
+    pictures = CaptionedPictures.collect("held out", loader, limit=_JUDGED)
+    pipeline = Pipeline.from_pretrained(out)
+    tokens = min(_TOKENS, pipeline.tokenizer.model.config.num_latents)
+    names = {"start": record["plan"]["init_from"], "tuned": str(out)}
+    shown = {"original": pictures.images}
+    shown |= {name: _reconstructed(model, pictures, tokens) for name, model in names.items() if model}
+    scores = {
+        name: float(psnr_per_image(pictures.images, shown[name]).mean()) for name in names if name in shown
+    }
+    prompts = [text for text in dict.fromkeys(pictures.captions) if text][:_PROMPTS] or [""]
+    samples = pipeline(prompts, num_tokens=tokens, output="uint8")
+    results = {"psnr_db": scores, "num_tokens": tokens, "held_out": len(pictures), "prompts": prompts}
+    write_json(out / "report.json", {**record, **results})
+    usage = _LINES.format(model=str(out), prompt=prompts[0], tokens=tokens)
+    write_text(out / CARD_FILE, _card(out, record, results, usage))
+    write_text(out / "report.html", _page(out, record, results, usage, shown, samples))
+    return out / "report.html"
+
+
+def _reconstructed(model: str, pictures: CaptionedPictures, tokens: int) -> UInt8[Tensor, "n 3 h w"]:
+    tokenizer = ImageTokenizer.from_pretrained(model)
+    made = tokenizer.encode(list(pictures.images), list(pictures.captions), num_tokens=tokens)
+    return tokenizer.decode(made, output="uint8")
+
+
+def _verdict(results: dict[str, Any]) -> str:
+    scores, where = (
+        results["psnr_db"],
+        f"{results['held_out']} held-out pictures at {results['num_tokens']} tokens",
+    )
+    if "start" not in scores:
+        return f"PSNR of {where}: {scores['tuned']:.2f} dB."
+    gain = scores["tuned"] - scores["start"]
+    line = (
+        f"PSNR of {where}: {scores['start']:.2f} dB at the start, {scores['tuned']:.2f} dB now ({gain:+.2f})."
+    )
+    return line if gain > 0 else f"{line} The start weights are not worse: more pictures or hours are needed."
+
+
+def _limits(record: dict[str, Any]) -> str:
+    facts = record["facts"]
+    texts = "" if facts["captioned"] else " There were no captions, so that a prompt means nothing to it."
+    return (
+        f"It learned from {facts['train']:,} pictures; a generator of so few repeats what it has seen."
+        + texts
+        if facts["train"] < 5000
+        else f"It learned from {facts['train']:,} pictures." + texts
+    )
+
+
+def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str) -> str:
+    reasons = "\n".join(f"- {reason}" for reason in record["plan"]["reasons"])
+    lines = "\n".join(f"textok {shlex.join(words)}" for words in record["commands"].values())
+    return (
+        f"---\nlibrary_name: open-textok\n---\n\n# {out.name}\n\nA tokenizer and a generator, made by textok fit.\n\n"
+        f"{_verdict(results)} {_limits(record)}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n{reasons}\n\n"
+        f"```bash\n{lines}\n```\n"
+    )
+
+
+def _page(
+    out: Path,
+    record: dict[str, Any],
+    results: dict[str, Any],
+    usage: str,
+    shown: dict[str, Tensor],
+    samples: UInt8[Tensor, "n 3 h w"],
+) -> str:
+    facts = [[name, f"{value}"] for name, value in record["facts"].items()]
+    parts = [
+        f"<h1>{escape(out.name)}</h1>",
+        f"<p>{escape(_verdict(results))} {escape(_limits(record))}</p>",
+        *(f"<p>{name}</p><p>{_images(images[:_SHOWN])}</p>" for name, images in shown.items()),
+        "<h2>Generated from held-out captions</h2>",
+        *(
+            f"<figure>{_images(image[None])}<figcaption>{escape(prompt or 'no caption')}</figcaption></figure>"
+            for prompt, image in zip(results["prompts"], samples, strict=True)
+        ),
+        "<h2>The pictures</h2>",
+        plain_table(facts),
+        "<h2>What was chosen</h2>",
+        plain_table([[reason] for reason in record["plan"]["reasons"]]),
+        "<h2>To use it</h2>",
+        f"<pre>{escape(usage)}</pre>",
+    ]
+    return html_page("\n".join(parts), title=out.name)
+
+
+def _images(images: UInt8[Tensor, "n 3 h w"]) -> str:
+    return "".join(f'<img src="{data_uri(image)}" height="128" alt=""> ' for image in images)
