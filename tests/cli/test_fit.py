@@ -8,6 +8,7 @@ import torch
 
 from textok import Pipeline
 from textok.cli import fit, main
+from textok.data.latents import LatentCache
 from textok.models.tokenizer import TexTok
 from textok.recipes import RECIPES
 from textok.recipes.fit import Plan, choose, commands
@@ -90,6 +91,9 @@ def test_a_fit_goes_all_the_way_and_goes_on(
     assert results["facts"]["train"] == 6 and all(prompt.startswith("shade") for prompt in results["prompts"])
     assert "Pipeline.from_pretrained('m')" in (tmp_path / "m/README.md").read_text()
     assert (tmp_path / "m/commands.sh").read_text().count("textok ") == 4
+    caches = [LatentCache.open(tmp_path / "m" / name) for name in ("latents", "latents-held-out")]
+    learned, judged = (set(cache.batch(range(len(cache))).keys) for cache in caches)
+    assert len(learned) == len(judged) == 6 and not learned & judged
     assert main(["encode", "own", "--model", "m", "--num-tokens", "2", "--out", "x.safetensors"]) == 0
     (tmp_path / "m").rename(tmp_path / "moved")
     assert len(Pipeline.from_pretrained("moved")("a shade", num_tokens=2)) == 1

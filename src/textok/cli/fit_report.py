@@ -16,6 +16,7 @@ from textok.models.card import CARD_FILE
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.recipes.fit import MANY
 from textok.writing import write_json, write_text
 
 _JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
@@ -54,28 +55,19 @@ def _reconstructed(model: str, pictures: CaptionedPictures, tokens: int) -> UInt
 
 
 def _verdict(results: dict[str, Any]) -> str:
-    scores, where = (
-        results["psnr_db"],
-        f"{results['held_out']} held-out pictures at {results['num_tokens']} tokens",
-    )
+    scores, count = results["psnr_db"], results["held_out"]
+    line = f"{count} held-out pictures at {results['num_tokens']} tokens: PSNR {scores['tuned']:.2f} dB"
     if "start" not in scores:
-        return f"PSNR of {where}: {scores['tuned']:.2f} dB."
+        return f"{line}."
     gain = scores["tuned"] - scores["start"]
-    line = (
-        f"PSNR of {where}: {scores['start']:.2f} dB at the start, {scores['tuned']:.2f} dB now ({gain:+.2f})."
-    )
-    return line if gain > 0 else f"{line} The start weights are not worse: more pictures or hours are needed."
+    hint = "" if gain > 0 else " The start was not worse: more pictures or hours are needed."
+    return f"{line}; {scores['start']:.2f} dB with the weights it started from ({gain:+.2f}).{hint}"
 
 
-def _limits(record: dict[str, Any]) -> str:
-    facts = record["facts"]
+def _limits(facts: dict[str, Any]) -> str:
+    few = "; a generator of so few repeats what it has seen" if facts["train"] < MANY else ""
     texts = "" if facts["captioned"] else " There were no captions, so that a prompt means nothing to it."
-    return (
-        f"It learned from {facts['train']:,} pictures; a generator of so few repeats what it has seen."
-        + texts
-        if facts["train"] < 5000
-        else f"It learned from {facts['train']:,} pictures." + texts
-    )
+    return f"It learned from {facts['train']:,} pictures{few}.{texts}"
 
 
 def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str) -> str:
@@ -83,8 +75,8 @@ def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str
     lines = "\n".join(f"textok {shlex.join(words)}" for words in record["commands"].values())
     return (
         f"---\nlibrary_name: open-textok\n---\n\n# {out.name}\n\nA tokenizer and a generator, made by textok fit.\n\n"
-        f"{_verdict(results)} {_limits(record)}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n{reasons}\n\n"
-        f"```bash\n{lines}\n```\n"
+        f"{_verdict(results)} {_limits(record['facts'])}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n"
+        f"{reasons}\n\n```bash\n{lines}\n```\n"
     )
 
 
@@ -96,10 +88,9 @@ def _page(
     shown: dict[str, Tensor],
     samples: UInt8[Tensor, "n 3 h w"],
 ) -> str:
-    facts = [[name, f"{value}"] for name, value in record["facts"].items()]
     parts = [
         f"<h1>{escape(out.name)}</h1>",
-        f"<p>{escape(_verdict(results))} {escape(_limits(record))}</p>",
+        f"<p>{escape(_verdict(results))} {escape(_limits(record['facts']))}</p>",
         *(f"<p>{name}</p><p>{_images(images[:_SHOWN])}</p>" for name, images in shown.items()),
         "<h2>Generated from held-out captions</h2>",
         *(
@@ -107,7 +98,7 @@ def _page(
             for prompt, image in zip(results["prompts"], samples, strict=True)
         ),
         "<h2>The pictures</h2>",
-        plain_table(facts),
+        plain_table([[name, f"{value}"] for name, value in record["facts"].items()]),
         "<h2>What was chosen</h2>",
         plain_table([[reason] for reason in record["plan"]["reasons"]]),
         "<h2>To use it</h2>",

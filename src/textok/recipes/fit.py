@@ -87,36 +87,21 @@ def commands(
     plan: Plan, *, data: str, out: Path, captions: str | None, seed: int, flip: bool, skip_bad: bool
 ) -> dict[str, list[str]]:
     """The words of each command after ``textok``, by the folder in ``out`` that it fills, in their order."""
-    texts = [] if captions is None else ["--data.captions", captions]
-    mend = ["--data.on-bad", "skip"] if skip_bad else []
+    given = [] if captions is None else ["--captions", captions]
+    given += ["--on-bad", "skip"] if skip_bad else []
+    mirror = ["--flip"] if flip else []
+    of_data = [word.replace("--", "--data.") if word.startswith("--") else word for word in [*given, *mirror]]
     common = ["--batch-size", str(plan.batch_size), "--seed", str(seed), "--name", out.name or "fit"]
     start = [] if plan.init_from is None else ["--init-from", plan.init_from, "--optimizer.lr", "3e-4"]
-    tokenizer = ["train", "tokenizer", plan.tokenizer, "--data.source", data, "--data.split", "None", *texts]
-    tokenizer += [*mend, *(["--data.flip"] if flip else []), *start, "--steps", str(plan.tokenizer_steps)]
+    tokenizer = ["train", "tokenizer", plan.tokenizer, "--data.source", data, "--data.split", "None"]
+    tokenizer += [*of_data, *start, "--steps", str(plan.tokenizer_steps)]
     tokenizer += [*common, "--validation.best-by", "psnr", "--out", str(out / "tokenizer")]
+    cache = ["cache", "--model", str(out / "tokenizer"), "--data", data, *given]
     generator = ["train", "generator", plan.generator, "--latents", str(out / "latents")]
     generator += ["--preview.held-out", str(out / "latents-held-out"), "--steps", str(plan.generator_steps)]
     return {
         "tokenizer": tokenizer,
-        "latents": _cache(data, out, captions, part="train", flip=flip, skip_bad=skip_bad),
-        "latents-held-out": _cache(data, out, captions, part="held-out", flip=False, skip_bad=skip_bad),
+        "latents": [*cache, "--part", "train", *mirror, "--out", str(out / "latents")],
+        "latents-held-out": [*cache, "--part", "held-out", "--out", str(out / "latents-held-out")],
         "generator": [*generator, *common, "--out", str(out / "generator")],
     }
-
-
-def _cache(data: str, out: Path, captions: str | None, *, part: str, flip: bool, skip_bad: bool) -> list[str]:
-    texts = [] if captions is None else ["--captions", captions]
-    options = [*texts, *(["--flip"] if flip else []), *(["--on-bad", "skip"] if skip_bad else [])]
-    folder = out / ("latents" if part == "train" else "latents-held-out")
-    return [
-        "cache",
-        "--model",
-        str(out / "tokenizer"),
-        "--data",
-        data,
-        "--part",
-        part,
-        *options,
-        "--out",
-        str(folder),
-    ]
