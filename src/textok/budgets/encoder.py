@@ -133,11 +133,7 @@ class SoftEncoder:
 
     @property
     def goal(self) -> Goal:
-        """The quality that every picture is to reach, or the drop that it may have.
-
-        Raises:
-            ValueError: when the budget is a mean and was not calibrated yet.
-        """
+        """The quality to reach, or the drop to stay below; ``ValueError`` for a mean that was not calibrated."""
         fixed = self.budget.max_drop if self.budget.quality is None else self.budget.quality
         threshold = self.calibration.threshold if self.calibration else fixed
         if threshold is None:
@@ -156,11 +152,7 @@ class SoftEncoder:
         """Find the quality at which a sample has the mean budget; pictures encoded afterwards have to reach it.
 
         The sample is decoded at every budget within bounds, but for a predictor. The arguments are those of
-        ``encode``.
-
-        Raises:
-            ValueError: when the budget names a quality or a drop, there are fewer than two pictures, or they have
-                no mean of that many bytes within the range of tokens.
+        ``encode``. ``ValueError`` when the budget is no mean, or the sample cannot meet it.
         """
         mean = self.budget.mean_tokens if self.budget.bytes is None else self.budget.bytes
         if mean is None:

@@ -69,22 +69,11 @@ def reconstruct(
 
 def _reconstruct(tokenizer: ImageTokenizer, batch: Batch, budgets: Sequence[int]) -> Reconstructions:
     """The batch decoded from each budget, with its captions (if it has any) and without."""
-    outputs: Reconstructions = {}
-    if any(batch.captions):
-        outputs |= _decoded(tokenizer, batch, batch.captions, budgets, condition="right")
-    return outputs | _decoded(tokenizer, batch, None, budgets, condition="none")
-
-
-def _decoded(
-    tokenizer: ImageTokenizer,
-    batch: Batch,
-    captions: list[str] | None,
-    budgets: Sequence[int],
-    *,
-    condition: Any,
-) -> Reconstructions:
-    size = len(batch)
-    tokens = tokenizer.encode(batch.images, captions, keep_size=True, batch_size=size)
-    return {
-        (condition, k): tokenizer.decode(tokens.first(k), output="uint8", batch_size=size) for k in budgets
-    }
+    captions = {"right": batch.captions, "none": None} if any(batch.captions) else {"none": None}
+    outputs: dict[Any, Any] = {}
+    for condition, texts in captions.items():
+        tokens = tokenizer.encode(batch.images, texts, keep_size=True, batch_size=len(batch))
+        for k in budgets:
+            decoded = tokenizer.decode(tokens.first(k), output="uint8", batch_size=len(batch))
+            outputs[condition, k] = decoded
+    return outputs

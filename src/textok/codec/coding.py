@@ -50,11 +50,7 @@ def pack(values: Sequence[Int[ndarray, "_ c"]], prior: Prior) -> tuple[bytes, by
 
 
 def unpack(coded: bytes, escapes: bytes, *, count: int, prior: Prior) -> list[Int[ndarray, "_ c"]]:
-    """The integers of ``count`` pictures, as they were given to ``pack``.
-
-    Raises:
-        ValueError: when the strings are damaged, or were coded with another prior.
-    """
+    """The integers that ``pack`` coded; ``ValueError`` when they are damaged, or the prior is another one."""
     decoder, outside = Decoder(coded), Bytes(escapes)
     budgets = decoder.take(uniform(prior.tokens), count) + 1
     longest = int(budgets.max())

@@ -75,11 +75,7 @@ class Header:
             )
 
     def to_json(self) -> bytes:
-        """The header as UTF-8 JSON, without the values that are defaults.
-
-        Raises:
-            ValueError: when it is too long for a file, or not what ``strict_json`` takes.
-        """
+        """The header as UTF-8 JSON, without the values that are defaults; ``ValueError`` when it is too long."""
         values = {name: value for name, value in vars(self).items() if value not in ("", 0, (), {})}
         try:
             data = strict_json(values | {"captions": self.captions}).encode()
@@ -182,14 +178,9 @@ class Header:
 
 
 _KINDS: dict[str, type] = {
-    "model_id": str,
-    "kind": str,
-    "tokens": int,
-    "width": int,
+    **dict.fromkeys(("model_id", "kind", "prior"), str),
+    **dict.fromkeys(("tokens", "width", "num_codes", "step"), int),
     "levels": list,
-    "num_codes": int,
-    "prior": str,
-    "step": int,
     "captions": bool,
     "settings": dict,
 }

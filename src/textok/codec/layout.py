@@ -138,11 +138,7 @@ class CodedPicture:
 
     @classmethod
     def of(cls, one: Tokens, header: Header, coder: Prior) -> "CodedPicture":
-        """The only picture of ``one``.
-
-        Raises:
-            ValueError: when it is of another model, or a file with this header cannot hold it.
-        """
+        """The only picture of ``one``; ``ValueError`` when a file with this header cannot hold it."""
         key, caption = one.keys[0], one.captions[0] if one.captions and header.captions else ""
         if one.model_id != header.model_id:
             raise ValueError(f"{key}: got tokens of {one.model_id!r}, expected those of {header.model_id!r}")

@@ -63,11 +63,7 @@ class TtkWriter:
         self._write(MAGIC + VERSION.to_bytes(2, "little") + block(HEADER, header.to_json()))
 
     def add(self, tokens: Tokens) -> None:
-        """Add pictures; each is written with the others of its chunk.
-
-        Raises:
-            ValueError: when a name is taken, or a picture does not fit the header.
-        """
+        """Add pictures; ``ValueError`` when a name is taken, or a picture does not fit the header."""
         for one in tokens:
             picture = CodedPicture.of(one, self.header, self._coder)
             if picture.key in self._keys:
@@ -176,11 +172,7 @@ class TtkReader:
             return self._tokens(entry, coder)[row]
 
     def select(self, keys: Iterable[str]) -> Iterator[Tokens]:
-        """The pictures of some names, in the order of the file; every chunk is decoded once.
-
-        Raises:
-            KeyError: when there is none of a name.
-        """
+        """The pictures of some names, in the order of the file; ``KeyError`` when there is none of a name."""
         coder, rows = self._coder, defaultdict[Entry, set[int]](set)
         for entry, row in map(self._places.__getitem__, keys):
             rows[entry].add(row)

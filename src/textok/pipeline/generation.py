@@ -324,7 +324,7 @@ def _load_tokenizer(
     device: torch.device | str,
     dtype: Precision | torch.dtype,
 ) -> ImageTokenizer:
-    """The tokenizer of a generator: the one that is named, or where it was at training."""
+    """The tokenizer of a generator: the one that is named, or that from where it was at training."""
     source = name_or_folder or generator.config.tokenizer_source
     try:
         if not source:

@@ -13,11 +13,7 @@ MIN_GAIN = 1.25
 
 
 def torch_device(name: torch.device | str) -> torch.device:
-    """The device of that name; "auto" takes CUDA where there is one.
-
-    Raises:
-        ValueError: for another word, or CUDA where there is none.
-    """
+    """The device of that name; "auto" takes CUDA where there is one. ``ValueError`` for CUDA where there is none."""
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(automatic if name == "auto" else name)

@@ -147,11 +147,7 @@ class Tokens:
         return self.cut([min(length, num_tokens) for length in self.lengths])
 
     def cut(self, lengths: Sequence[int]) -> "Tokens":
-        """The first ``lengths[i]`` tokens of each picture i; zeros stand where there are none.
-
-        Raises:
-            ValueError: when there is not one length for each picture, or a length is not within 1 to k.
-        """
+        """The first ``lengths[i]`` tokens of each picture i, 1 to k; zeros stand where there are none."""
         cut = replace(self, lengths=tuple(lengths))
         values = self.values[:, : max(cut.lengths)]
         if min(cut.lengths) < values.shape[1]:
@@ -162,11 +158,7 @@ class Tokens:
 
     @classmethod
     def concat(cls, parts: Sequence["Tokens"]) -> "Tokens":
-        """One set after another; the captions stay when every part has them.
-
-        Raises:
-            ValueError: when the parts are not of one model and one grid.
-        """
+        """Sets of one model and one grid, one after another; the captions stay when every part has them."""
         if len({(part.model_id, part.grid) for part in parts}) != 1:
             raise ValueError(
                 f"tokens: got {len(parts)} parts of different models or grids, expected one of each"
@@ -194,20 +186,7 @@ def _padded(values: Tensor, num_tokens: int) -> Tensor:
 def save_tokens(
     tokens: Tokens, path: str | Path, *, captions: bool = True, dtype: StoredDtype = "float16"
 ) -> Path:
-    """Write a token file, complete or not at all.
-
-    Args:
-        tokens: what to write.
-        path: the file; its folder is made when missing.
-        captions: False leaves the captions out; decoding then asks for them or does without.
-        dtype: of the latents in the file (of unit scale: 16 bits cost little); codes take the smallest.
-
-    Returns:
-        The path written.
-
-    Raises:
-        ValueError: for text that is not Unicode, and numbers in the settings that are not finite.
-    """
+    """Write a token file, complete or not at all; the arguments and errors are those of :func:`save_parts`."""
     save_parts([tokens], path, captions=captions, dtype=dtype)
     return Path(path)
 
@@ -224,11 +203,16 @@ def save_parts(
 
     Args:
         parts: at least one, of one model and one grid; they are read twice.
-        path, captions, dtype: as of :func:`save_tokens`.
+        path: the file; its folder is made when missing.
+        captions: False leaves the captions out; decoding then asks for them or does without.
+        dtype: of the latents in the file (of unit scale: 16 bits cost little); codes take the smallest.
         settings: for the record, besides those of the first part.
 
     Returns:
         ``model_id``, ``kind``, ``pictures``, ``mean_tokens`` and ``token_bytes_per_image`` of the file.
+
+    Raises:
+        ValueError: for text that is not Unicode, numbers in the settings that are not finite, or too many pictures.
     """
     header, kind, shape, largest = _contents(parts)
     if not captions:
