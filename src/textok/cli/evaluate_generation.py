@@ -78,25 +78,17 @@ def evaluate_generation(
     check_single_process()
     if captions is not None and no_semantics:
         raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
-    texts = None if captions is None else read_captions_file(captions)
-    generated = open_pictures(samples, size=size, captions=texts)
+    generated = open_pictures(samples, size=size, captions=captions and read_captions_file(captions))
     real = Reference.open(reference, split=reference_split, size=generated.size, train=train)
-    if real.pictures is None:
-        note(f"{reference}: holds mean and covariance only; left out: {NEED_PICTURES}")
     trained_on = open_pictures(train, split=train_split, size=generated.size) if train else None
     generation.check_count(len(generated))
     judged = generated.captioned and not no_semantics
     reader = network.reader(open_device(device, float64=True), semantics=judged)
     statistics = _stored_statistics(real, reader.network)
     features = read_pictures(reader, generated, batch_size=batch_size, judged=judged)
-    if write_samples is not None:
-        batches = [batch.images for batch in generated.batches(WRITE_BATCH)]
-        adm.write_samples(write_samples, torch.cat(batches))
-    if write_statistics is not None:
-        adm.write_statistics(write_statistics, features.statistics)
-    real_features = (
-        read_pictures(reader, real.pictures, batch_size=batch_size) if real.pictures else statistics
-    )
+    _write_adm(generated, features, samples=write_samples, statistics=write_statistics)
+    real_features = real.pictures and read_pictures(reader, real.pictures, batch_size=batch_size)
+    real_features = real_features or statistics
     assert real_features is not None
     scores = generation.evaluate_generation(
         features,
@@ -111,7 +103,7 @@ def evaluate_generation(
         "samples": generated.settings,
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
-        "train": None if trained_on is None else trained_on.settings,
+        "train": trained_on and trained_on.settings,
         "size": list(generated.size),
         "seed": seed,
     }
@@ -126,6 +118,15 @@ def read_pictures(
     """Features of a set, with a progress bar on stderr."""
     with Progress(len(pictures), unit="image", title=Path(pictures.name).name) as bar:
         return reader.read(pictures.batches(batch_size), judged=judged, progress=bar.update)
+
+
+def _write_adm(
+    pictures: PictureSet, features: PictureFeatures, *, samples: Path | None, statistics: Path | None
+) -> None:
+    if samples is not None:
+        adm.write_samples(samples, torch.cat([batch.images for batch in pictures.batches(WRITE_BATCH)]))
+    if statistics is not None:
+        adm.write_statistics(statistics, features.statistics)
 
 
 def check_single_process() -> None:
@@ -145,7 +146,9 @@ def generation_table(row: Row) -> str:
 
 
 def _stored_statistics(reference: Reference, network: FeatureNetwork) -> FeatureStatistics | None:
-    """The file's own mean and covariance, where they are of this network's features."""
+    """The file's own mean and covariance, where they are of this network's features; says what is left out."""
+    if reference.pictures is None:
+        note(f"{reference.name}: holds mean and covariance only; left out: {NEED_PICTURES}")
     statistics = reference.statistics
     if statistics is None or reference.fits(network):
         return statistics

@@ -2,7 +2,7 @@
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from tyro.conf import arg
@@ -100,18 +100,9 @@ def evaluate_generator(
     with Progress(len(prompts) * len(cells), unit="image", title="samples") as bar:
         scores = evaluator.score(prompts, cells, progress=bar.update)
     if out is not None:
-        settings = reader.settings | {
-            "model": pipeline.model_id,
-            "precision": str(pipeline.dtype),
-            "tokenizer": pipeline.tokenizer.model_id,
-            "sampling": pipeline.defaults.record(pipeline.generator),
-            "budgets": chosen,
-            "guidance": sorted(scales),
-            "reference": held_out.settings,
-            "train": None if trained_on is None else trained_on.settings,
-            "seed": seed,
-            "limit": limit,
-        }
+        settings = reader.settings | _settings(pipeline) | {"budgets": chosen, "guidance": sorted(scales)}
+        settings |= {"reference": held_out.settings, "train": trained_on and trained_on.settings}
+        settings |= {"seed": seed, "limit": limit}
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
@@ -129,3 +120,12 @@ def _open_pipeline(
     if steps is not None:
         pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     return pipeline
+
+
+def _settings(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "model": pipeline.model_id,
+        "precision": str(pipeline.dtype),
+        "tokenizer": pipeline.tokenizer.model_id,
+        "sampling": pipeline.defaults.record(pipeline.generator),
+    }
