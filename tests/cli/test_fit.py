@@ -10,14 +10,14 @@ from textok import Pipeline
 from textok.cli import fit, main
 from textok.data.latents import LatentCache
 from textok.models.tokenizer import TexTok
-from textok.recipes import RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.recipes.fit import Plan, choose, commands
 from tiny import write_pictures
 
 
 def test_few_pictures_tune_shipped_weights() -> None:
     plan = choose(32, None, 0.0)
-    assert (plan.init_from, plan.generator, plan.batch_size) == ("icons-128", "icons-64", 32)
+    assert (plan.init_from, plan.generator, plan.batch_size) == ("icons-128", "icons-64-dit", 32)
     assert (plan.tokenizer_steps, plan.generator_steps) == (200, 600)
 
 
@@ -31,6 +31,12 @@ def test_hours_bound_the_steps() -> None:
 def test_many_pictures_and_hours_start_from_nothing() -> None:
     assert choose(5000, 48.0, 40.0).init_from is None
     assert choose(5000, 0.5, 40.0).init_from == choose(4999, 48.0, 40.0).init_from == "icons-128"
+
+
+@pytest.mark.parametrize("count", [32, 2000, 9000])
+def test_the_recipes_of_a_plan_exist(count: int) -> None:
+    plan = choose(count, None, 0.0)
+    assert plan.tokenizer in RECIPES and plan.generator in GENERATOR_RECIPES
 
 
 @pytest.mark.parametrize(("count", "hours", "key"), [(0, None, "count"), (9, 0.0, "hours")])

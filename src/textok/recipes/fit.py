@@ -59,7 +59,7 @@ def choose(count: int, hours: float | None, speed: float) -> Plan:
         _steps(name, count, batch, affordable) for name in (kind, "generator")
     )
     return Plan(
-        generator="icons-64" if small else "icons-128-dit",
+        generator="icons-64-dit" if small else "icons-128-dit",
         init_from=None if new else "icons-128",
         tokenizer_steps=tokenizer_steps,
         generator_steps=generator_steps,
