@@ -96,7 +96,6 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors of the system name the file that was asked for, not the temporary one or none."""
     try:
         yield
     except OSError as error:
@@ -180,7 +179,6 @@ def _is_in(target: Path, source: str | Path) -> bool:
 
 
 def _check_place(target: Path, *, num_bytes: int) -> None:
-    """That a file can be made there and the disk has room; leaves nothing behind."""
     there = next(place for place in (target, *target.absolute().parents) if place.is_dir())
     blocker = next((place for place in target.absolute().parents if place.is_file()), None)
     if blocker is not None:

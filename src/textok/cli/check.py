@@ -74,7 +74,6 @@ def _lines(data: str, facts: dict[str, Any]) -> list[str]:
 
 
 def _problems(facts: dict[str, Any]) -> dict[str, list[str]]:
-    """What a person should look at, by kind, each in words."""
     passed = facts["census"]["passed_over"]
     return {
         "bad": [f"{bad['key']}: {bad['reason']}" for bad in facts["bad"]],
@@ -87,7 +86,6 @@ def _problems(facts: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _page(data: str, facts: dict[str, Any], source: Source) -> str:
-    """The counts, and the samples worth a look: repeats with their pictures, bad ones with their reasons."""
     suspects = [
         *facts["repeats"],
         *facts["near_repeats"],

@@ -238,7 +238,6 @@ class CaptionCache:
             save_file(tensors, temporary, metadata={**self._metadata, "index": index})
 
     def _remove_stale_files(self) -> None:
-        """Drop what killed writers left behind; a live writer's file is younger."""
         for path in self.folder.glob(".*.tmp"):
             try:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
@@ -310,7 +309,6 @@ def _as_bytes_tensor(content: bytes) -> UInt8[Tensor, " n"]:
 def _index_digest(
     keys: UInt8[Tensor, "n 32"], offsets: Int[Tensor, " m"], checksums: Int[Tensor, " n"]
 ) -> str:
-    """Hash of everything but the features, which have a checksum per caption."""
     digest = hashlib.sha256()
     for tensor in (keys, offsets, checksums):
         digest.update(tensor.numpy().tobytes())

@@ -165,7 +165,6 @@ def _walk(root: str, *, on_bad: str) -> Iterator[File]:
 
 
 def _file(name: str, state: os.stat_result | None) -> File:
-    """A file, or a link to nowhere, which is named when it is read."""
     return File(name, 0, "") if state is None else File(name, state.st_size, str(state.st_mtime_ns))
 
 
@@ -212,7 +211,6 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def _sorted_out(root: str, files: list[File]) -> Listing:
-    """The files without those that systems and textok leave behind, which are counted."""
     census, ours, kept = Census(), _own_folders(root, files), []
     for file in sorted(files):
         if file.name.endswith("/"):
@@ -234,7 +232,6 @@ def is_left_by_systems(name: str) -> bool:
 
 
 def _own_folders(root: str, files: list[File]) -> tuple[str, ...]:
-    """Folders below the root that hold results of textok: run folders, decoded and generated pictures."""
     folders = []
     for file in files:
         folder, _, base = file.name.rpartition("/")

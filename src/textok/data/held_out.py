@@ -117,14 +117,12 @@ def open_train(config: DataConfig) -> Source:
 
 
 def _training_part(parts: Sequence[str]) -> str | None:
-    """The part called train, else the only one that is not for judging; None when there is no such one."""
     others = [part for part in parts if not _JUDGES.match(part)]
     train = [part for part in others if part.startswith("train")] or others
     return train[0] if len(train) == 1 else None
 
 
 def _open_part(config: DataConfig) -> Source:
-    """A part; all of a source that has no parts, which is said."""
     try:
         return config.open()
     except SplitError as error:

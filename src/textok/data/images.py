@@ -30,20 +30,9 @@ DEFAULT_MAX_PIXELS = 64_000_000
 DRAWN_SIZE = (128, 128)
 """Height and width of pictures that are drawn and not stored, where none is asked for."""
 # All that Pillow reads in-process as plain pixels: never EPS (Ghostscript), WMF and other page or data formats.
-_NO_PICTURES = {
-    "EPS",
-    "WMF",
-    "BUFR",
-    "GRIB",
-    "HDF5",
-    "MPEG",
-    "FITS",
-    "MCIDAS",
-    "IPTC",
-    "SPIDER",
-    "XVTHUMB",
-    "IMT",
-}
+_NO_PICTURES = frozenset(
+    ["EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FITS", "MCIDAS", "IPTC", "SPIDER", "XVTHUMB", "IMT"]
+)
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTATION_TAG = 0x0112
@@ -199,7 +188,6 @@ def formats() -> tuple[str, ...]:
 
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
-    """The picture, opened; whatever goes wrong with it inside of the block is an :class:`ImageError`."""
     if not data:
         raise ImageError("unreadable picture: the file is empty")
     foreign = foreign_content(data[:512])
@@ -233,7 +221,6 @@ def _unknown_format(data: bytes) -> str:
 
 @contextmanager
 def _silent_decoder(data: bytes) -> Iterator[None]:
-    """Libtiff writes what it dislikes straight to the terminal: for a TIFF that is shut off meanwhile."""
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         yield
         return
@@ -254,7 +241,6 @@ def _without_terminal() -> Iterator[None]:
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
-    """The picture with its colour profile applied; one with a damaged or unfit profile stays as it is."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LA", "P", "PA", "LAB"):
         return image
@@ -266,7 +252,6 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 
 
 def _is_srgb(profile: Any) -> bool:
-    """Whether name and primaries are those of sRGB."""
     names = ("red_colorant", "green_colorant", "blue_colorant")
     pairs = [(getattr(profile.profile, name), getattr(_srgb().profile, name)) for name in names]
     same = all(mine and np.allclose(mine[0], other[0], atol=2e-3) for mine, other in pairs)

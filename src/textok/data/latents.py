@@ -137,7 +137,6 @@ def _stack(name: str, found: Sequence[tuple[_Shard, int]]) -> Tensor:
 
 
 def _noise(seed: int, epoch: int, row: int, shape: Sequence[int]) -> Tensor:
-    """Standard normal numbers that depend on nothing but the row's epoch: the same on any number of ranks."""
     bits = np.random.SeedSequence([seed, epoch, row])
     values = np.random.Generator(np.random.PCG64(bits)).standard_normal(math.prod(shape), dtype=np.float32)
     return torch.from_numpy(values).view(*shape)

@@ -150,7 +150,6 @@ class TrainLoader:
             epoch, batch = self._after(epoch, batch)
 
     def _usable(self, row: int, decoded: dict[int, Sample | BadSample]) -> Sample:
-        """The sample of this row, or the one that takes its place when it is bad."""
         order = self._order(self.epoch)
         for attempt in range(_REPLACEMENT_TRIES):
             index = row if attempt == 0 else int(order[draw(len(order), self.seed, self.epoch, row, attempt)])

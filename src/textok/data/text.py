@@ -48,7 +48,6 @@ def clean_text(text: str) -> str:
 
 
 def _stripped(text: str) -> str:
-    """Without blanks and invisible characters at the ends; those inside join emojis and letters."""
     before = None
     while before != text:
         before, text = text, text.strip().strip(_INVISIBLE)

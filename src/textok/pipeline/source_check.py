@@ -141,6 +141,5 @@ def _spread(values: Sequence[int]) -> dict[str, int]:
 
 
 def _cropped(stored: tuple[int, int], size: tuple[int, int]) -> float:
-    """Share of a picture that a centre crop to the form of ``size`` leaves out."""
     ratio = (stored[0] * size[1]) / (stored[1] * size[0])
     return 1 - min(ratio, 1 / ratio)

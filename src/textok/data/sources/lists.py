@@ -144,13 +144,11 @@ def _line(record: Mapping[str, Any], span: Span, fields: Fields, where: str = "a
 
 
 def _number(field: str, value: Any, fields: Fields) -> Any:
-    """Tables of text have no numbers: those of a label are read as one."""
     labelled = field in LABEL_FIELDS or field == fields.label
     return int(value) if labelled and isinstance(value, str) and value.isdigit() else value
 
 
 def _joined(lines: Sequence[Line], store: Store, fields: Fields) -> list[Line]:
-    """One line a picture: several of one picture are several captions of it."""
     groups: dict[str, list[Line]] = {}
     for line in lines:
         groups.setdefault(line.name, []).append(line)
@@ -214,11 +212,6 @@ def _coco_places(file: str, split: str) -> Iterator[str]:
 
 
 def _coco_records(data: bytes, file: str) -> list[tuple[str, list[str]]]:
-    """Names and captions of the pictures, in the order of the file.
-
-    Raises:
-        ValueError: for anything but COCO captions.
-    """
     try:
         content = json.loads(decode_text(data))
         captions: dict[Any, list[str]] = {}
@@ -279,11 +272,6 @@ def _place(name: str, record: Span) -> Line:
 
 
 def _numbered(entry: Entry, store: Store) -> list[tuple[str, int]]:
-    """The lines "NAME NUMBER" of a list.
-
-    Raises:
-        ValueError: when one is anything else, naming it.
-    """
     lines = []
     for number, line in enumerate(decode_text(read_whole(entry, store)).splitlines(), start=1):
         name, _, label = line.strip().rpartition(" ")

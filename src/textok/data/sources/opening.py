@@ -87,7 +87,6 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
 
 
 def _has_lists(names: set[str]) -> bool:
-    """Whether lists at the root speak about the parts of a folder."""
     lists = {"metadata.jsonl", "metadata.csv", "metadata.tsv", CATEGORIES}
     return bool(names & lists) or any(COCO_FILE.fullmatch(name) and name.count("/") < 2 for name in names)
 
@@ -96,7 +95,6 @@ def _has_lists(names: set[str]) -> bool:
 
 
 def _form(files: Listing) -> tuple[str, dict[str, list[File]]]:
-    """The form that holds most pictures ("" for none), and the files of the other forms."""
     forms = {
         "tars": _shards(files, TAR_SUFFIXES),
         "parquet files": _shards(files, (".parquet",)),
@@ -139,10 +137,6 @@ def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
 
 
 def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[list[File], dict[str, str]]:
-    """The shards whose name starts with the split; and the splits of all by path, where they are not of one.
-
-    Names that are numbers belong to no split.
-    """
     splits: dict[str, list[File]] = {}
     for file in shards:
         stem = re.sub(r"(\.tar)?\.\w+$", "", file.name.rpartition("/")[2])
@@ -158,7 +152,6 @@ def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[li
 
 
 def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, int]:
-    """How many samples each part has, by the parts of the shards; a shard without a part is not counted."""
     totals: dict[str, int] = {}
     for name, count in zip(names, counts, strict=True):
         if name is not None:
@@ -250,7 +243,6 @@ def _rows(
 def _rows_of_lists(
     rows: list[Row], lists: Sequence[PictureList], split: str | None, files: Listing
 ) -> list[Row]:
-    """Of lists that are a part each: the rows of the part that is asked for, or of all."""
     chosen = [one for one in lists if split in (None, one.split)]
     if not chosen:
         names = sorted(str(one.split) for one in lists)
@@ -264,7 +256,6 @@ def _rows_of_lists(
 
 
 def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]:
-    """The parts that a folder names: by its lists, or by folders with the usual names of parts."""
     named = {one.split: len(one.lines) for one in lists if one.split is not None}
     if named:
         return dict(sorted(named.items()))
@@ -279,7 +270,6 @@ def check_no_fields(fields: Fields, what: str) -> None:
 
 
 def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fields) -> SpanSource:
-    """An annotation file, its pictures in ``folder``, or beside it or one level up, as COCO unpacks."""
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{file}: no such file")
@@ -367,7 +357,6 @@ def _tar_rows(
 
 
 def _open_other(files: Listing, split: str | None, source: str | Path, *, fields: Fields) -> DatasetSource:
-    """Whatever else ``datasets`` can read, such as tables with pictures in them."""
     names = [file.name for file in files.files]
     message = f"{source}: unknown layout: found {listing(names)}; expected {EXPECTED}"
     tables = [name for name in names if name.lower().endswith(_TABLES)]

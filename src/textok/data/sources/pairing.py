@@ -106,7 +106,6 @@ def _stem_and_part(name: str, image_suffix: str | None) -> tuple[str, str | None
 
 
 def _attach(rows: Iterable[Row], beside: dict[tuple[str, str], list[Entry]], census: Census) -> None:
-    """Give the rows the parts of the same name; what is left over is counted."""
     pictures: dict[str, list[Row]] = {}
     for row in rows:
         pictures.setdefault(row.key, []).append(row)

@@ -176,7 +176,6 @@ class ParquetSource:
                 index += 1
 
     def _key(self, file: int, index: int, value: object) -> str:
-        """The key column's value, else the name of the file; with the row where that alone is not unique."""
         if self._columns[file].key is not None and str(value) not in self._repeated:
             return str(value)
         return f"{PurePosixPath(self._paths[file]).stem if value is None else value}-{index:08d}"
@@ -192,7 +191,6 @@ class ParquetSource:
         return {**vars(self), "_cache": OrderedDict()}
 
     def _repeated_keys(self) -> set[str]:
-        """Keys of the key column that come more than once: the number of the row is put behind these."""
         counts: Counter[str] = Counter()
         for group, (file, _) in enumerate(self._groups):
             column = self._columns[file].key
@@ -313,7 +311,6 @@ def load_dataset_folder(folder: Path, split: str | None, *, fields: Fields) -> D
 
 
 def _rows_of(loaded: Any, split: str | None, folder: Path) -> tuple["datasets.Dataset", dict[str, int]]:
-    """The rows of a split, or of all; and the splits, when there are several and all are asked for."""
     import datasets
 
     if isinstance(loaded, datasets.Dataset):
@@ -374,7 +371,6 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _picture(value: Any, folder: str) -> bytes:
-    """Bytes of a picture cell: raw bytes, or the Hugging Face struct {bytes, path}."""
     data = value.get("bytes") if isinstance(value, Mapping) else value
     if isinstance(value, Mapping) and data is None and value.get("path"):
         data = _picture_file(str(value["path"]), folder)

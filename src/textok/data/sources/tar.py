@@ -92,7 +92,6 @@ def _scan(path: str, size: int) -> Iterator[Member]:
 
 
 def _one_tar(file: Any, size: int) -> Iterator[Member]:
-    """The members from here to the end of this archive; returns where another one begins, or None."""
     with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as tar:
         for member in tar:
             if member.size < 0:
@@ -106,10 +105,6 @@ def _one_tar(file: Any, size: int) -> Iterator[Member]:
 
 
 def _next_start(file: Any, offset: int) -> int | None:
-    """The first block after the zeros that end an archive.
-
-    tarfile takes a damaged header for the end of the archive and would silently lose the rest.
-    """
     file.seek(offset)
     block, zeros = file.read(tarfile.BLOCKSIZE), 0
     while block and not any(block):
@@ -133,7 +128,6 @@ def _kept_file(path: str, file: File, suffix: str) -> Path:
 
 
 def _load(kept: Path, *, limit: int) -> list[Member] | None:
-    """A kept index; None when there is none or it is not sound."""
     try:
         found = json.loads(kept.read_text())
         members = [(str(name), int(offset), int(size), int(time)) for name, offset, size, time in found]
