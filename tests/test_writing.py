@@ -14,11 +14,9 @@ from textok.cli import main
 from textok.models.checkpoint import shipped_folder
 from textok.writing import (
     check_target,
-    free_name,
     mark_folder,
     only_writer,
     replacing,
-    replacing_folder,
     strict_json,
     write_json,
     write_text,
@@ -137,16 +135,6 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
-    folder = tmp_path / "a"
-    for name in ("old", "new"):
-        with replacing_folder(folder) as temporary:
-            (temporary / name).touch()
-    with pytest.raises(RuntimeError), replacing_folder(folder) as temporary:
-        raise RuntimeError
-    assert [path.name for path in folder.iterdir()] == ["new"] and list(tmp_path.iterdir()) == [folder]
-
-
 def test_a_target_in_the_source_is_refused(tmp_path: Path) -> None:
     tar = tmp_path / "a.tar"
     tar.touch()
@@ -188,13 +176,6 @@ def test_a_place_that_cannot_be_written_or_is_too_small_is_named(tmp_path: Path)
         with pytest.raises(kind) as caught:
             check_target(target, num_bytes=size)
         assert str(target).startswith(caught.value.filename)
-
-
-def test_a_free_name_is_counted_up(tmp_path: Path) -> None:
-    for name in ("a.png", "a-2.png"):
-        assert free_name(tmp_path / "a.png").name == name
-        (tmp_path / name).touch()
-    assert free_name(tmp_path / "a.png").name == "a-3.png"
 
 
 @pytest.mark.parametrize(

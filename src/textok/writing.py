@@ -70,31 +70,6 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill: becomes ``folder`` when the block ends well, goes when it fails.
-
-    An older folder of this name is there until the new one is whole.
-
-    Raises:
-        OSError: when the place cannot be written to, or is full.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (folder.with_name(f".{folder.name}.{word}") for word in ("tmp", "old"))
-    for rest in (temporary, old):  # left by a process that was killed
-        shutil.rmtree(rest, ignore_errors=True)
-    try:
-        with _naming(folder):
-            temporary.mkdir()
-            yield temporary
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(temporary, folder)
-    finally:
-        for rest in (temporary, old):
-            shutil.rmtree(rest, ignore_errors=True)
-
-
-@contextmanager
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
@@ -160,15 +135,6 @@ def is_made_here(path: Path) -> bool:
 def mark_folder(folder: Path, content: str) -> None:
     """Say in a folder of results that textok wrote it, and what it holds: a later run may write there again."""
     write_json(folder / MARKER, {"made_by": "textok", "content": content})
-
-
-def free_name(path: Path) -> Path:
-    """The path itself, or the first of ``NAME-2``, ``NAME-3``, ... where nothing is."""
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
 
 
 def _is_in(target: Path, source: str | Path) -> bool:

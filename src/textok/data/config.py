@@ -63,12 +63,8 @@ class DataConfig:
         _check("on_bad", self.on_bad, "'stop' or 'skip'", self.on_bad in ("stop", "skip"))
         _check("max_pixels", self.max_pixels, "a positive integer", self.max_pixels > 0)
         _check("max_bad_share", self.max_bad_share, "a share from 0 to 1", 0 <= self.max_bad_share <= 1)
-        _check(
-            "shuffle_shards",
-            self.shuffle_shards,
-            "None or at least 1",
-            self.shuffle_shards is None or self.shuffle_shards > 0,
-        )
+        window = self.shuffle_shards
+        _check("shuffle_shards", window, "None or at least 1", window is None or window > 0)
         for name in ("bad_grace", "keep_decoded_mb", "workers"):
             _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
 

@@ -18,7 +18,6 @@ class DrawnPicture(Protocol):
 
     def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
         """RGB pixels; raises ``ValueError`` for a size that cannot be drawn."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,39 +27,31 @@ class Source(Protocol):
     @property
     def splits(self) -> Mapping[str, int]:
         """Samples in each part."""
-        ...
 
     @property
     def shard_lengths(self) -> Sequence[int]:
         """Samples in each shard."""
-        ...
 
     @property
     def max_window(self) -> int | None:
         """Shards it can serve in mixed order."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Hash of the data."""
-        ...
 
     @property
     def census(self) -> Census:
         """What is read and what is passed over."""
-        ...
 
     def __len__(self) -> int:
         """How many samples there are."""
-        ...
 
     def read(self, index: int) -> RawSample:
         """The sample at ``index``; raises :class:`BadSampleError` when it cannot be read."""
-        ...
 
     def captions(self) -> Iterator[str]:
         """Every caption of every sample, without touching the pictures."""
-        ...
 
 
 def open_source(

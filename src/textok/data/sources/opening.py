@@ -37,8 +37,7 @@ from textok.data.sources.table import (
     DatasetSource,
     ParquetSource,
     count_rows,
-    load_dataset_folder,
-    open_saved_dataset,
+    open_dataset_folder,
 )
 from textok.data.sources.tar import TAR_SUFFIXES, Member, plain_tar, tar_members
 
@@ -63,7 +62,7 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
     files = list_files(source, on_bad=on_bad)
     names = {file.name for file in files.files}
     if files.whole and not is_remote(files.root) and names & {"dataset_dict.json", "state.json"}:
-        return open_saved_dataset(Path(files.root), split, fields=fields)
+        return open_dataset_folder(Path(files.root), split, fields=fields, saved=True)
     if split is not None and any(name.startswith(f"{split}/") for name in names) and not _has_lists(names):
         files, split = files.below(split), None
     form, others = _form(files)
@@ -363,6 +362,6 @@ def _open_other(files: Listing, split: str | None, source: str | Path, *, fields
     if not files.whole or is_remote(files.root) or not tables:
         raise ValueError(message)
     try:
-        return load_dataset_folder(Path(files.root), split, fields=fields)
+        return open_dataset_folder(Path(files.root), split, fields=fields, saved=False)
     except ValueError as error:
         raise ValueError(f"{message} ({error})") from error

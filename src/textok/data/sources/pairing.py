@@ -1,5 +1,6 @@
 """Which files belong to one sample: pictures and what lies beside them under the same name."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -127,12 +128,7 @@ def _attach(rows: Iterable[Row], beside: dict[tuple[str, str], list[Entry]], cen
 def unique_keys(rows: Iterable[Row]) -> Iterator[str]:
     """A key for each row, each once: the name without its suffix; where two share it, whole names with the shard."""
     rows = list(rows)
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.key] = counts.get(row.key, 0) + 1
-    names: dict[str, int] = {}
-    for row in rows:
-        names[row.name] = names.get(row.name, 0) + 1
+    counts, names = Counter(row.key for row in rows), Counter(row.name for row in rows)
     given: set[str] = set()
     for row in rows:
         key = row.key

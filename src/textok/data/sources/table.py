@@ -277,35 +277,24 @@ class DatasetSource:
             yield from _all_captions([{self._columns.caption: value} for value in column], self._fields)
 
 
-def open_saved_dataset(folder: Path, split: str | None, *, fields: Fields) -> DatasetSource:
-    """Open what ``save_to_disk`` wrote.
+def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, saved: bool) -> DatasetSource:
+    """Open what ``save_to_disk`` wrote, or any other folder that ``datasets.load_dataset`` can read.
+
+    Of the latter ``datasets`` keeps an Arrow copy in its cache.
 
     Raises:
-        ValueError: when the split is missing or ambiguous, or the folder is damaged.
+        ValueError: when the folder cannot be read, or the split is missing.
     """
     import datasets
 
     try:
-        loaded = datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: not a readable save_to_disk folder: {error}") from error
-    rows, splits = _rows_of(loaded, split, folder)
-    return DatasetSource(rows, folder, fields=fields, splits=splits)
-
-
-def load_dataset_folder(folder: Path, split: str | None, *, fields: Fields) -> DatasetSource:
-    """Open any other folder that ``datasets.load_dataset`` can read (it keeps an Arrow copy in its cache).
-
-    Raises:
-        ValueError: when ``datasets`` cannot read it, or the split is missing or ambiguous.
-    """
-    import datasets
-
-    try:
-        loaded = datasets.load_dataset(str(folder.resolve()))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        loaded = (
+            datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder.resolve()))
+        )
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"datasets.load_dataset cannot read it either: {reason}") from error
+        where = f"{folder}: not a readable save_to_disk folder" if saved else "datasets cannot read it either"
+        raise ValueError(f"{where}: {reason}") from error
     rows, splits = _rows_of(loaded, split, folder)
     return DatasetSource(rows, folder, fields=fields, splits=splits)
 
