@@ -78,7 +78,8 @@ def evaluate_generation(
     check_single_process()
     if captions is not None and no_semantics:
         raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
-    generated = open_pictures(samples, size=size, captions=captions and read_captions_file(captions))
+    texts = read_captions_file(captions) if captions else None
+    generated = open_pictures(samples, size=size, captions=texts)
     real = Reference.open(reference, split=reference_split, size=generated.size, train=train)
     trained_on = open_pictures(train, split=train_split, size=generated.size) if train else None
     generation.check_count(len(generated))
@@ -87,12 +88,9 @@ def evaluate_generation(
     statistics = _stored_statistics(real, reader.network)
     features = read_pictures(reader, generated, batch_size=batch_size, judged=judged)
     _write_adm(generated, features, samples=write_samples, statistics=write_statistics)
-    real_features = real.pictures and read_pictures(reader, real.pictures, batch_size=batch_size)
-    real_features = real_features or statistics
-    assert real_features is not None
     scores = generation.evaluate_generation(
         features,
-        real_features,
+        _real_features(reader, real, batch_size=batch_size),
         split=reference_split or Path(reference.rstrip("/")).stem,
         reader=reader,
         statistics=statistics,
@@ -118,6 +116,15 @@ def read_pictures(
     """Features of a set, with a progress bar on stderr."""
     with Progress(len(pictures), unit="image", title=Path(pictures.name).name) as bar:
         return reader.read(pictures.batches(batch_size), judged=judged, progress=bar.update)
+
+
+def _real_features(
+    reader: FeatureReader, reference: Reference, *, batch_size: int
+) -> PictureFeatures | FeatureStatistics:
+    if reference.pictures is not None:
+        return read_pictures(reader, reference.pictures, batch_size=batch_size)
+    assert reference.statistics is not None
+    return reference.statistics
 
 
 def _write_adm(
