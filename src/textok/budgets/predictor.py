@@ -1,4 +1,4 @@
-"""A small head beside a tokenizer's encoder that tells, before any decoding, how good every budget would be."""
+"""A small head beside a tokenizer's encoder that predicts, before any decoding, how good every budget would be."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class QualityPredictorConfig:
 
     Attributes:
         tokenizer: model id of the tokenizer that it belongs to; it reads no other's latents.
-        measure: the quality it tells, such as "psnr".
+        measure: the quality that it predicts, such as "psnr".
         num_latents: K of the tokenizer.
         latent_dim: its latent channels c.
         token_dim: width that every token is read into.

@@ -11,7 +11,7 @@ from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters
 
 
 def model_facts(config: TexTokConfig, *, arithmetic: bool = True) -> dict[str, Any]:
-    """Sizes of a tokenizer, found without allocating it.
+    """Sizes of a tokenizer, which is not allocated for that.
 
     Args:
         config: of the tokenizer.

@@ -1,4 +1,4 @@
-"""Long work stops at the next whole step when it is asked to: SIGINT or SIGTERM, once."""
+"""Long work stops at the next whole step after one SIGINT or SIGTERM."""
 
 import signal
 from collections.abc import Iterator
