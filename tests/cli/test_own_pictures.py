@@ -184,7 +184,7 @@ def test_a_form_goes_all_the_way(
     assert len(list(Path("back").glob("*.png"))) == COUNT
     textok("cache", "--model", "run", "--data", "own", "--out", "latents")
     generator = [
-        "--data",
+        "--latents",
         "latents",
         "--out",
         "gen",

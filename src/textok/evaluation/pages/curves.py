@@ -103,5 +103,5 @@ def _label_heights(ends: Mapping[CaptionCondition, float]) -> dict[CaptionCondit
     for index, (condition, height) in enumerate(sorted(ends.items(), key=lambda item: item[1])):
         # Never so low that the names still to come would leave the chart.
         last = max(min(height, floor + _LABEL_GAP * index), last + _LABEL_GAP)
-        heights[condition] = round(last, 1)
+        heights[condition] = float(round(last, 1))
     return heights
