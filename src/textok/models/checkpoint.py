@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from textok.display import note
 from textok.models.card import CARD_FILE, model_card
@@ -300,6 +301,19 @@ def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
 
 
+_FIRST_WEIGHTS = (nn.init.normal_, nn.init.xavier_uniform_, nn.init.kaiming_uniform_, Tensor.mul)
+
+
+class _NoFirstWeights(TorchFunctionMode):
+    """Draw no first weights: on the meta device torch imports its compiler for that, which takes two seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FIRST_WEIGHTS:
+            return args[0] if args else kwargs["tensor"]
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
+
+
 def _check_shapes(model_class: type[Pretrained], config: Any, folder: Path) -> None:
     """Refuse a configuration that the weights beside it do not fit, before memory is taken for any layer."""
     path = folder / WEIGHTS_FILE
@@ -310,7 +324,7 @@ def _check_shapes(model_class: type[Pretrained], config: Any, folder: Path) -> N
                 f"{folder / CONFIG_FILE}: {name}: got {value}, expected at most the {len(stored)} tensors"
             )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFirstWeights():
             skeleton = model_class(config)
     except (RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).splitlines()[0]

@@ -1,9 +1,9 @@
 """Frozen text encoders: captions to token states (TexTok, section 3, uses T5; our small default is MiniLM)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,21 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from textok.display import note
+from textok.models import minilm, transformers_text
 from textok.models.text import TextCondition
-from textok.models.text_encoder_files import files_fingerprint, resolve
+from textok.models.text_encoder_files import PACKAGED, files_fingerprint, resolve
 
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
-}
-# The text half of these models has a class of its own, so that the other half is never loaded.
-_TEXT_CLASSES = {
-    "t5": "T5EncoderModel",
-    "mt5": "MT5EncoderModel",
-    "umt5": "UMT5EncoderModel",
-    "clip": "CLIPTextModel",
-    "clip_text_model": "CLIPTextModel",
 }
 
 
@@ -66,7 +59,7 @@ class TextEncoder:
     """
 
     def __init__(self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any) -> None:
-        specials = tokenizer.num_special_tokens_to_add()
+        specials = tokenizer.num_special_tokens
         if info.max_tokens <= specials:
             raise ValueError(
                 f"text encoder {info.name}: max_tokens={info.max_tokens} leaves no room for words; its tokenizer "
@@ -74,6 +67,7 @@ class TextEncoder:
             )
         self.info = info
         self._model: Any = model.eval().requires_grad_(False)
+        self._device = next(model.parameters()).device
         self._tokenizer = tokenizer
         self._cut_is_said = False
 
@@ -103,8 +97,9 @@ class TextEncoder:
         name = str(name_or_folder)
         info = cls.describe(name, max_tokens=max_tokens, dtype=dtype)
         folder = resolve(name)
-        model = _load_model(folder, _DTYPES[dtype]).to(device)
-        return cls(info, model=model, tokenizer=_load_tokenizer(folder))
+        home = _home(name)
+        model = home.load_model(folder, _DTYPES[dtype]).to(device)
+        return cls(info, model=model, tokenizer=home.load_tokenizer(folder))
 
     @classmethod
     def describe(
@@ -164,7 +159,7 @@ class TextEncoder:
         """
         if isinstance(captions, str):
             raise TypeError("TextEncoder: got one string; expected a list of captions")
-        device, dtype = self._model.device, _DTYPES[self.info.dtype]
+        device, dtype = self._device, _DTYPES[self.info.dtype]
         features = [torch.empty(0, self.dim, device=device, dtype=dtype) for _ in captions]
         tokens = self._tokenize(captions)
         rows = sorted(tokens, key=lambda row: len(tokens[row]))
@@ -179,12 +174,7 @@ class TextEncoder:
         rows = [row for row, caption in enumerate(captions) if caption and caption.strip()]
         if not rows:
             return {}
-        ids = self._tokenizer(
-            [captions[row] for row in rows],
-            truncation=True,
-            max_length=self.max_tokens,
-            padding=False,
-        )["input_ids"]
+        ids = self._tokenizer.ids([captions[row] for row in rows], max_tokens=self.max_tokens)
         full = [row for row, token_ids in zip(rows, ids, strict=True) if len(token_ids) == self.max_tokens]
         if full and not self._cut_is_said:
             self._say_what_is_cut([str(captions[row]) for row in full])
@@ -193,8 +183,7 @@ class TextEncoder:
     def _say_what_is_cut(self, captions: Sequence[str]) -> None:
         """Once: how much of the first caption that is too long is not read."""
         for caption in captions:
-            whole = self._tokenizer(caption, truncation=False, verbose=False)
-            over = len(whole["input_ids"]) - self.max_tokens
+            over = len(self._tokenizer.ids([caption])[0]) - self.max_tokens
             if over > 0:
                 self._cut_is_said = True
                 note(
@@ -207,108 +196,39 @@ class TextEncoder:
         ids, mask = self._pad(tokens)
         # Off, or the features would depend on whether the caller happens to train under autocast.
         with torch.autocast(ids.device.type, enabled=False):
-            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            states = self._model(ids, mask)
         return [row[: len(token_ids)].clone() for row, token_ids in zip(states, tokens, strict=True)]
 
     def _pad(self, tokens: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
         longest = max(len(token_ids) for token_ids in tokens)
-        pad_id = self._tokenizer.pad_token_id or 0
+        pad_id = self._tokenizer.pad_token_id
         ids = torch.tensor([token_ids + [pad_id] * (longest - len(token_ids)) for token_ids in tokens])
         lengths = torch.tensor([len(token_ids) for token_ids in tokens])
         mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
-        return ids.to(self._model.device), mask.to(self._model.device)
+        return ids.to(self._device), mask.to(self._device)
 
 
 def token_counts(name_or_folder: str | Path, captions: Sequence[str]) -> list[int]:
     """Tokens of each caption before any is cut, special tokens included; no weights are loaded."""
     if not captions:
         return []
-    tokenizer: Any = _load_tokenizer(resolve(str(name_or_folder)))
-    ids = tokenizer(list(captions), truncation=False, padding=False, verbose=False)["input_ids"]
-    return [len(row) for row in ids]
+    name = str(name_or_folder)
+    return [len(row) for row in _home(name).load_tokenizer(resolve(name)).ids(captions)]
+
+
+def _home(name: str) -> ModuleType:
+    """The module that loads an encoder: the packaged one does without transformers."""
+    return minilm if name == PACKAGED else transformers_text
 
 
 def _describe(name: str, folder: Path, *, max_tokens: int, dtype: str) -> TextEncoderInfo:
-    config = _load_config(folder)
-    text_config = getattr(config, "text_config", None) or config
-    limit = getattr(text_config, "max_position_embeddings", None)
+    dim, limit = _home(name).dim_and_limit(folder)
     if limit is not None and max_tokens > limit:
         raise ValueError(f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens")
     return TextEncoderInfo(
         name=name,
-        dim=text_config.hidden_size,
+        dim=dim,
         max_tokens=max_tokens,
         dtype=dtype,
         fingerprint=files_fingerprint(folder, settings=f"{dtype} {max_tokens}"),
     )
-
-
-def _load_config(folder: Path) -> Any:
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"text encoder {folder}: no config.json; expected a transformers model folder"
-        )
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"text encoder {folder}: config.json is not readable by transformers: {error}"
-        ) from error
-    if getattr(config, "text_config", None) is not None and config.model_type not in _TEXT_CLASSES:
-        raise ValueError(
-            f"text encoder {folder}: model type {config.model_type!r} mixes text with something else; "
-            f"expected a text encoder, T5 or CLIP: save its text half to a folder of its own and pass that"
-        )
-    return config
-
-
-def _load_model(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
-    import transformers
-
-    config = _load_config(folder)
-    model_class = getattr(transformers, _TEXT_CLASSES.get(config.model_type, "AutoModel"))
-    with quiet_transformers():
-        model, report = model_class.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    # transformers fills absent weights with random numbers; only the pooled output, never read here, may lack them.
-    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
-    if missing:
-        raise ValueError(
-            f"text encoder {folder}: its weights lack {len(missing)} tensors that config.json asks for, first "
-            f"{missing[0]}; the two files belong to different models: fetch the folder again"
-        )
-    return model.get_encoder() if config.is_encoder_decoder and hasattr(model, "decoder") else model
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"text encoder {folder}: its tokenizer does not load ({error}); expected a tokenizer.json"
-        ) from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without the progress bar and the table of unused weights (a T5 encoder leaves its decoder unread)."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -8,6 +8,8 @@ from pathlib import Path
 from textok.models.hub import fetch
 from textok.writing import refuse_foreign
 
+PACKAGED = "minilm"
+"""Name of the text encoder that is installed with the package."""
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
@@ -18,7 +20,7 @@ _SAMPLE_BYTES = 4096
 
 def resolve(name: str) -> Path:
     """The folder that holds the files of an encoder; fetches a hub id into the hub's own cache."""
-    if name == "minilm":
+    if name == PACKAGED:
         return _packaged_minilm()
     folder = Path(name).expanduser()
     if folder.is_dir():

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from textok.data.census import Census
 from textok.data.records import Fields
 from textok.data.samples import RawSample
-from textok.data.scenes.names import is_drawn, open_drawn
+from textok.data.scenes import is_drawn
 from textok.data.sources.opening import open_stored
 
 
@@ -74,5 +74,7 @@ def open_source(
         ValueError: when the layout or the split is unknown; the message says what was found.
     """
     if is_drawn(source):
+        from textok.data.scenes.opening import open_drawn  # only now: it loads what draws
+
         return open_drawn(str(source), split)
     return open_stored(source, split, fields=fields or Fields(), on_bad=on_bad)

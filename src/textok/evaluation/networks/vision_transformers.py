@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from textok.evaluation.networks.protocol import ImageFeatures
 from textok.models.hub import fetch
-from textok.models.text_encoder import quiet_transformers
+from textok.models.transformers_text import quiet_transformers
 
 FILE = "preprocessor_config.json"
 

@@ -1,15 +1,8 @@
-"""The names under which drawn pictures are opened everywhere: scenes, scenes-foreign, icons."""
+"""Opening drawn pictures by their name."""
 
 from textok.data.scenes.drawings import SPLITS
 from textok.data.scenes.foreign import ForeignSource
 from textok.data.scenes.source import IconSource, SceneOptions, SceneSource
-
-NAMES = ("scenes", "scenes-foreign", "icons")
-
-
-def is_drawn(source: object) -> bool:
-    """Whether a name stands for pictures that are drawn here: "scenes", "scenes:dense,seed=1", "icons"."""
-    return isinstance(source, str) and source.partition(":")[0] in NAMES
 
 
 def open_drawn(name: str, split: str | None) -> SceneSource | ForeignSource | IconSource:
