@@ -68,10 +68,10 @@ def main() -> None:
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
 
 
-def build_work(batch: int) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+def build_work(batch: int, dtype: torch.dtype | None = None) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; in the dtype that a run would choose, or another one."""
     generator = torch.Generator().manual_seed(0)
-    run, dtype = icons_128(), inference_dtype("cpu")
+    run, dtype = icons_128(), dtype or inference_dtype("cpu")
     images = torch.rand(batch, 3, 128, 128, generator=generator) * 2 - 1
     text = TextCondition(
         torch.randn(batch, TEXT_TOKENS, 384, generator=generator), torch.ones(batch, TEXT_TOKENS).bool()
@@ -80,7 +80,7 @@ def build_work(batch: int) -> dict[str, Callable[[], object]]:
     model.encoder.to(dtype), model.decoder.to(dtype)
     latents = torch.randn(batch, 32, 8, generator=generator)
     perceptual = EfficientNetPerceptualLoss(dtype=dtype)
-    optimizers = build_optimizers(trained, run.optimizer)
+    optimizers = build_optimizers(trained, run.optimizer, dtype=dtype)
 
     def step(*, with_text: bool, with_perceptual: bool) -> None:
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
