@@ -63,6 +63,24 @@ def test_the_same_seed_writes_the_same_files(generator: Path, tmp_path: Path) ->
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in second]
 
 
+def test_earlier_pictures_and_foreign_folders_are_left_alone(
+    generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "drawn"
+    words = ["generate", "a cat", "--model", generator, "--out", out]
+    assert run(*words, "--steps", 1) == 0
+    first = (out / "00-a-cat-seed0-0.png").read_bytes()
+    assert run(*words, "--steps", 2) == 0
+    assert (out / "00-a-cat-seed0-0.png").read_bytes() == first
+    assert (out / "00-a-cat-seed0-0-2.png").is_file() and (out / "grid-2.png").is_file()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.txt").write_text("mine")
+    assert run(*words[:-1], tmp_path / "own", "--steps", 1) == 2
+    assert "out: got" in capsys.readouterr().err
+    assert run(*words, "--steps", 3, "--overwrite") == 0
+    assert (out / "00-a-cat-seed0-0.png").read_bytes() != first
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

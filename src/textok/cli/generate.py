@@ -3,6 +3,8 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from itertools import count as count_from
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,13 +13,14 @@ import torch
 from PIL import Image
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_folders, check_seed
+from textok.cli.checks import check_at_least, check_seed
 from textok.cli.options import ModelOptions
 from textok.cli.output import report
 from textok.data.images import save_png
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.pipeline.generation import Pipeline
 from textok.sampling.flow import SAMPLERS
+from textok.writing import check_target, mark_folder
 
 _BY_MODEL = "(default: the model's)"
 
@@ -58,6 +61,7 @@ def generate(
     num_images: int = 4,
     seed: int = 0,
     tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
+    overwrite: bool = False,
     json: bool = False,
 ) -> None:
     """Make pictures from prompts or classes: PNG files that hold their settings, and a grid of all.
@@ -69,11 +73,13 @@ def generate(
         num_images: pictures of each prompt or class.
         seed: the same seed, prompt and settings give the same pictures.
         tokenizer: the tokenizer of the generator, when it is not where it was at training.
+        overwrite: replace pictures of the same names, also in a folder that textok did not make; without it new
+            ones take free names.
         json: print the files and the seconds as JSON.
     """
     check_at_least(1, num_images=num_images)
     check_seed(seed)
-    check_folders(out=out)
+    check_target(out, overwrite=overwrite)
     if bool(labels) == bool(prompts):
         raise ValueError("PROMPT: expected prompts, or --labels for a class-conditional model, and not both")
     pipeline = Pipeline.from_pretrained(
@@ -90,25 +96,36 @@ def generate(
         progress=True,
     )
     seconds = time.perf_counter() - started
-    files = save_pictures(images, out, names=[str(x) for x in (labels or prompts)], seed=seed)
+    names = [str(x) for x in (labels or prompts)]
+    files, grid = save_pictures(images, out, names=names, seed=seed, overwrite=overwrite)
     by = f"{pipeline.model_id} on {pipeline.tokenizer.model_id}"
     report(
         {"files": [str(file) for file in files], "seconds": seconds},
-        f"{out}: {len(files)} pictures and grid.png in {seconds:.1f} s ({by})",
+        f"{out}: {len(files)} pictures and {grid.name} in {seconds:.1f} s ({by})",
         json=json,
     )
 
 
-def save_pictures(images: Sequence[Image.Image], out: Path, *, names: Sequence[str], seed: int) -> list[Path]:
-    """Write every picture with its settings inside, and the grid with a row for each name."""
+def save_pictures(
+    images: Sequence[Image.Image], out: Path, *, names: Sequence[str], seed: int, overwrite: bool = False
+) -> tuple[list[Path], Path]:
+    """Write every picture with its settings inside, and the grid with a row for each name; returns their files."""
+    mark_folder(out, "generated pictures")
     count = len(images) // len(names)
     files = []
     for index, image in enumerate(images):
-        name = f"{file_words(names[index // count])}-seed{seed}-{index % count}.png"
-        files.append(save_png(image, out / f"{index // count:02d}-{name}"))
+        name = f"{index // count:02d}-{file_words(names[index // count])}-seed{seed}-{index % count}.png"
+        files.append(save_png(image, _place(out / name, overwrite=overwrite)))
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).movedim(-1, 1)
-    save_picture(sample_grid(pixels.unflatten(0, (len(names), count)), rows=names), out / "grid.png")
-    return files
+    grid = _place(out / "grid.png", overwrite=overwrite)
+    save_picture(sample_grid(pixels.unflatten(0, (len(names), count)), rows=names), grid)
+    return files, grid
+
+
+def _place(path: Path, *, overwrite: bool) -> Path:
+    """The file itself, or the first free name behind it: pictures of other settings are not replaced."""
+    names = chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count_from(2)))
+    return path if overwrite else next(name for name in names if not name.exists())
 
 
 def file_words(prompt: str) -> str:
