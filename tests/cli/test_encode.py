@@ -267,7 +267,7 @@ def test_recover_reads_the_other_chunks(
     report = capsys.readouterr()
     assert "x.ttk: lost chunk 1, 1 pictures: damaged" in report.err
     assert len(json.loads(report.out)["lost"]) == 1
-    assert names_in(tmp_path / "out") == [f"square-{i}.png" for i in (1, 2, 3)]
+    assert names_in(tmp_path / "out") == ["bad.jsonl", *(f"square-{i}.png" for i in (1, 2, 3))]
 
 
 def test_mistakes_are_reported_in_a_line(

@@ -98,7 +98,9 @@ def test_an_interrupted_training_is_no_success(
     from textok.training.tokenizer import train as training
 
     real = training.train_tokenizer
-    monkeypatch.setattr(training, "train_tokenizer", lambda run, out: real(run, out, stop_at=1))
+    monkeypatch.setattr(
+        training, "train_tokenizer", lambda run, out, **options: real(run, out, stop_at=1, **options)
+    )
     words = ["train", "tokenizer", "toy", "--out", str(tmp_path), "--model.placement", "none", "--steps", "3"]
     words += ["--data.source", "icons", "--batch-size", "4"]
     assert main(words) == 130

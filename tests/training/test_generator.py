@@ -136,7 +136,7 @@ def test_a_class_generator_comes_with_captions_of_its_classes(
     known = LatentCache.open(labelled).batch(range(16))
     assert known.labels is not None
     expected = {c for c, label in zip(known.captions, known.labels.tolist(), strict=True) if label == 1}
-    assert set(pipeline.generation[1]) == expected
+    assert set(pipeline.class_captions[1]) == expected
     assert (tmp_path / "grids" / "step-00000002.png").is_file()
 
 

@@ -163,4 +163,4 @@ def _as_caption(caption: object, place: int) -> str:
     try:
         return clean_text(caption or "")
     except TextError as error:
-        raise ValueError(f"captions[{place}]: {error}") from error
+        raise ValueError(f"captions[{place}]: {str(error).removeprefix('text: ')}") from error
