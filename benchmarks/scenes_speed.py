@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from textok.data import DataConfig, read_sample
 from textok.data.scenes.captions import write_caption
 from textok.data.scenes.drawings import CACHE_BYTES
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("--warm", type=int, default=24000, help="scenes drawn first, which fill the cache")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
+    torch.set_num_threads(1)  # processor time adds up the threads, and idle ones spin
     source = SceneSource("train", SceneOptions())
     source.facts(0)  # reads the words of all drawings
     rows = [measure(source, size, warm=options.warm, count=options.count) for size in (64, 128, 256)]
