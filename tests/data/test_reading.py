@@ -195,6 +195,15 @@ def test_what_systems_leave_is_no_picture(tmp_path: Path) -> None:
     assert reasons(tmp_path) == {"left by systems": len(left)}
 
 
+def test_a_stray_file_named_like_coco_captions_does_not_take_over(tmp_path: Path) -> None:
+    put(
+        tmp_path,
+        {"a/0.png": encoded(), "a/0.txt": "a red square", "captions-mine.json": '{"0": "a red square"}'},
+    )
+    assert captions(tmp_path) == {"a/0": ("a red square",)}
+    assert reasons(tmp_path) == {"other files": 1}
+
+
 def test_json_beside_pictures(tmp_path: Path) -> None:
     for number in range(2):
         record = {"caption": f"number {number}", "url": "https://example.org", "label": number}

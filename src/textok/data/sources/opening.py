@@ -30,6 +30,7 @@ from textok.data.sources.lists import (
     listed_rows,
     metadata_lists,
     places_lists,
+    read_whole,
 )
 from textok.data.sources.pairing import Entry, Row, Span, is_picture, pair
 from textok.data.sources.spans import SpanSource, Store
@@ -202,6 +203,7 @@ def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[Pi
         return places_lists(entries, names, store)
     stems = {name.rpartition(".")[0] for name in names}
     coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
+    coco = [e for e in coco if b'"annotations"' in read_whole(e, store)]  # other captions may have such names
     if coco:
         check_no_fields(fields, "COCO captions")
         return coco_lists(coco, names, store)
