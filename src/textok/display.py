@@ -49,10 +49,6 @@ class Progress:
         """So much more is done."""
         self._bar.update(count)
 
-    def remark(self, text: str) -> None:
-        """Show a text behind the bar."""
-        self._bar.set_postfix_str(text)
-
     def close(self) -> None:
         """End the line of the bar."""
         self._bar.close()
