@@ -86,16 +86,22 @@ def test_a_folder_of_somebody_else_is_left_alone(pictures, caption, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-def test_bad_pictures_stop_or_are_written_down(pictures, caption, tmp_path):
+def test_bad_pictures_stop_or_are_listed_as_in_every_command(pictures, caption, tmp_path):
     folder = pictures(3)
     (folder / "0001.png").write_bytes(b"no picture")
     code, _, err = caption(folder)
     assert code == 2 and "0001" in err
-    code, out, _ = caption(folder, "--on-bad", "skip", "--json")
-    assert code == 0
-    assert (json.loads(out)["captions"], json.loads(out)["rejected"]) == (2, {"bad picture": 1})
-    assert caption(folder, "--on-bad", "skip")[0] == 0
-    assert [row["key"] for row in rows(tmp_path / "out" / "rejected.jsonl")] == ["0001"]
+    for _ in range(2):
+        code, out, err = caption(folder, "--on-bad", "skip", "--json")
+        facts = json.loads(out)
+        assert (code, facts["captions"], facts["rejected"], facts["bad"]) == (0, 2, {}, 1)
+        assert "left out '0001'" in err
+        assert [row["key"] for row in rows(tmp_path / "out" / "bad.jsonl")] == ["0001"]
+    assert rows(tmp_path / "out" / "rejected.jsonl") == []
+    Image.new("RGB", (8, 8)).save(folder / "0001.png")
+    caption(folder)
+    assert len(rows(tmp_path / "out" / "captions.jsonl")) == 3
+    assert not (tmp_path / "out" / "bad.jsonl").exists()
 
 
 def test_the_preview_shows_pictures_captions_and_what_was_rejected(pictures, caption, tmp_path):
@@ -103,8 +109,8 @@ def test_the_preview_shows_pictures_captions_and_what_was_rejected(pictures, cap
     (folder / "0002.png").write_bytes(b"no picture")
     assert caption(folder, "--on-bad", "skip", "--limit", "3", "--preview", str(page))[0] == 0
     html = page.read_text()
-    assert html.count("data:image/jpeg") == 2
-    assert "bad picture" in html
+    assert html.count("data:image/webp") == 2
+    assert html.count("unreadable picture") == 1
     assert rows(tmp_path / "out" / "captions.jsonl")[0]["caption"].split(",")[0] in html
 
 

@@ -93,11 +93,14 @@ def test_rejected_pictures_are_asked_about_again_only_when_that_is_wanted(pictur
 
 
 def test_several_captions_per_picture_have_seeds_of_their_own(pictures, serve, caption, tmp_path):
-    caption(pictures(3), *OPTIONS, "--base-url", serve(), "--captions-per-picture", "3", "--seed", "7")
+    several = ("--captions-per-picture", "3", "--seed", "7", "--beside")
+    caption(pictures(3), *OPTIONS, "--base-url", serve(), *several)
     accepted = rows(tmp_path / "out" / "captions.jsonl")
     assert Counter(row["key"] for row in accepted) == {"0000": 3, "0001": 3, "0002": 3}
     assert len({row["seed"] for row in accepted}) == 9
     assert {row["temperature"] for row in accepted} == {0.4}
+    own = [row["caption"] for row in accepted if row["key"] == "0001"]
+    assert (tmp_path / "pictures" / "0001.txt").read_text().splitlines() == own
 
 
 def test_fewer_requests_are_sent_at_a_time_while_the_server_is_overloaded(serve):

@@ -19,6 +19,7 @@ from textok.writing import mark_folder, replacing, strict_json, write_json
 
 CAPTIONS, REJECTED, SETTINGS, TABLE = "captions.jsonl", "rejected.jsonl", "settings.json", "captions.parquet"
 _SAME = ("writer", "known", "temperature", "seed", "max_tokens", "side", "quality")
+_SPENT = ("tokens_in", "tokens_out", "cost", "seconds")
 _FLUSH_EVERY = 200  # rows: a killed process loses none of them, a power cut these at most
 _ROWS_AT_ONCE = 20_000
 _TYPES = {
@@ -78,33 +79,29 @@ class Journal:
     def __init__(
         self, folder: Path, config: CaptionConfig, *, model: str, prompt: Prompt, again: bool = False
     ) -> None:
-        self.config, self.folder, self._model, self._prompt = config, folder, model, prompt
+        self.config, self.folder = config, folder
+        self._shared = {"writer": config.writer, "model": model, "prompt": prompt.name}
         same = {name: value for name, value in asdict(config).items() if name in _SAME}
-        folder.mkdir(parents=True, exist_ok=True)
-        _check_settings(
-            folder / SETTINGS, {**same, "model": model, "prompt": prompt.name, "prompt_text": prompt.text}
-        )
+        _check_settings(folder / SETTINGS, same | self._shared | {"prompt_text": prompt.text})
         mark_folder(folder, "captions")
         if again and (folder / REJECTED).exists():
             os.replace(folder / REJECTED, folder / "rejected.before.jsonl")
         self.done: set[tuple[str, int]] = set()
-        self.accepted = self.tokens_in = self.tokens_out = self._unflushed = 0
-        self.cost = self.seconds = 0.0
-        self.rejected: Counter[str] = Counter()
+        self.accepted, self.rejected = 0, Counter[str]()
+        self.spent: dict[str, float] = dict.fromkeys(_SPENT, 0)
         for path in (folder / CAPTIONS, folder / REJECTED):
             _cut_torn_line(path)
             for row in read_rows(path):
                 self._count(row)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._files = [os.open(folder / name, flags, 0o666) for name in (CAPTIONS, REJECTED)]
+        self._unflushed = 0
 
     def add(self, row: Row) -> None:
         """Write a verdict: the system has it when this returns, the disk some rows later."""
         content = {
             **vars(row),
-            "writer": self.config.writer,
-            "model": self._model,
-            "prompt": self._prompt.name,
+            **self._shared,
             "cost": self.config.cost(row.tokens_in, row.tokens_out),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -124,9 +121,24 @@ class Journal:
 
     def facts(self) -> dict[str, Any]:
         """Counts of all runs on the folder."""
-        names = ("tokens_in", "tokens_out", "cost")
-        counts = {"captions": self.accepted, "rejected": dict(self.rejected)}
-        return {**counts, **{name: round(getattr(self, name), 6) for name in names}}
+        spent = {name: round(self.spent[name], 6) for name in ("tokens_in", "tokens_out", "cost")}
+        return {"captions": self.accepted, "rejected": dict(self.rejected), **spent}
+
+    def estimate(self, *, pictures: int, in_flight: int) -> dict[str, int | float]:
+        """What the captions that are missing of so many pictures will take, going by those that are there.
+
+        Raises:
+            ValueError: when there are no captions yet.
+        """
+        done = len(self.done)
+        if not done:
+            raise ValueError(
+                "estimate: got no captions to go by, expected some; caption a few first by --limit 20"
+            )
+        left = max(0, pictures * self.config.captions_per_picture - done)
+        rest = {name: round(value * left / done, 4) for name, value in self.spent.items()}
+        hours = rest.pop("seconds") / in_flight / 3600
+        return {"captions": left, **rest, "hours": round(hours, 4)}
 
     def __enter__(self) -> "Journal":
         return self
@@ -145,8 +157,7 @@ class Journal:
 
     def _count(self, row: dict[str, Any]) -> None:
         self.done.add((row["key"], row["number"]))
-        for name in ("tokens_in", "tokens_out", "cost", "seconds"):
-            setattr(self, name, getattr(self, name) + row[name])
+        self.spent = {name: value + row[name] for name, value in self.spent.items()}
         if row["reason"] is None:
             self.accepted += 1
         else:

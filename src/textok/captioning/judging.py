@@ -1,9 +1,17 @@
 """Whether what a model wrote is a caption: what can be mended is mended, the rest is named."""
 
 import re
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import normalize
+
+from textok.evaluation.alignment.captions import caption_features
+from textok.evaluation.alignment.class_posterior import ClassPosterior
+from textok.models.text_encoder import TextEncoder
 
 MAX_CHARACTERS = 4000
 _LEAKED_WORDS = 7  # so many words in a row of the prompt are no chance
@@ -41,17 +49,13 @@ _MARKUP = re.compile(
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("«", "»"))
 
 _ENGLISH = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the of in on at with and or is are was to by for from as its it this that there near",
-    )
+    _WORD.findall("a an the of in on at with and or is are was to by for from as its it this that there near")
 )
 _FOREIGN = frozenset(
-    re.findall(
-        r"\w+",
+    _WORD.findall(
         "der die das ein eine einem einen und ist mit auf im dem den le les un une des et est dans avec sur aux el los "
         "las una y es en con sobre del il lo gli di e nel della uma um o os com no na het een van op met och ett med "
-        "på av jest z w się bir ve ile",
+        "på av jest z w się bir ve ile"
     )
 )
 
@@ -140,17 +144,9 @@ def is_english(text: str) -> bool:
 
 
 def _without_quotes(text: str) -> str:
-    for left, right in _QUOTES:
-        inner = text[1:-1]
-        if (
-            len(text) > 2
-            and text[0] == left
-            and text[-1] == right
-            and left not in inner
-            and right not in inner
-        ):
-            return inner.strip()
-    return text
+    inner = text[1:-1]
+    is_quoted = len(text) > 2 and (text[0], text[-1]) in _QUOTES
+    return text if not is_quoted or text[0] in inner or text[-1] in inner else inner.strip()
 
 
 def _without_preamble(text: str) -> str:
@@ -170,6 +166,31 @@ def _repeats(words: Sequence[str]) -> bool:
 
 
 def _leaks(words: Sequence[str], prompt: str) -> bool:
-    asked = [word.lower() for word in _WORD.findall(prompt)]
-    runs = {tuple(asked[i : i + _LEAKED_WORDS]) for i in range(len(asked) - _LEAKED_WORDS + 1)}
-    return any(tuple(words[i : i + _LEAKED_WORDS]) in runs for i in range(len(words) - _LEAKED_WORDS + 1))
+    return not _runs(words).isdisjoint(_runs([word.lower() for word in _WORD.findall(prompt)]))
+
+
+def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + _LEAKED_WORDS]) for i in range(len(words) - _LEAKED_WORDS + 1)}
+
+
+class Agreement:
+    """Compares a caption with its known words, and with the names of all ImageNet classes as a measure.
+
+    The encoder is MiniLM, which comes with the package; the score is the cosine of mean token states.
+
+    Args:
+        quantile: a caption contradicts when this share of the class names fits it better than its known words.
+    """
+
+    def __init__(self, quantile: float) -> None:
+        self._quantile = quantile
+        self._text = TextEncoder.from_pretrained("minilm")
+        self._classes = ClassPosterior.imagenet(text=self._text).classes
+        self._one_at_a_time = threading.Lock()
+
+    def contradicts(self, caption: str, known: Sequence[str]) -> bool:
+        """Whether the known words fit the caption worse than that quantile of the class names."""
+        with self._one_at_a_time, torch.inference_mode():
+            features = normalize(caption_features([caption, "; ".join(known)], text=self._text), dim=1)
+        usual = torch.quantile(self._classes @ features[0], self._quantile)
+        return bool(features[0] @ features[1] < usual)

@@ -1,4 +1,4 @@
-"""Captions beside the pictures they are of: text files in the source's folder, or new tars."""
+"""Captions with the pictures they are of: text files in the source's folder, new tars, and a page to look at."""
 
 import glob
 import hashlib
@@ -9,21 +9,28 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from html import escape
 from pathlib import Path
+from typing import Any
 
-from textok.captioning.journal import TABLE
-from textok.captioning.pictures import picture_suffix
+from PIL import Image
+
+from textok.captioning.journal import CAPTIONS, REJECTED, TABLE, read_rows
+from textok.captioning.writers import open_picture
 from textok.data.caption_files import read_caption_file
+from textok.data.images import ImageError, image_to_tensor
 from textok.data.samples import BadSampleError, RawSample
 from textok.data.sources import Source
 from textok.data.sources.pairing import is_picture
+from textok.evaluation.pages.document import cards_page, data_uri
 from textok.writing import replacing, write_text
 
 MANIFEST, TARS = "beside.jsonl", "tars"
+_PREVIEW_SIDE = 256
 
 
 def write_beside(source: Source, folder: Path) -> dict[str, int]:
-    """Write the first caption of each picture as ``.txt`` beside it.
+    """Write the captions of each picture as ``.txt`` beside it, one per line.
 
     A text file that is there is left alone unless it is, byte for byte, what an earlier run wrote: what a person
     wrote or corrected survives. The hashes of what was written are kept in ``beside.jsonl``.
@@ -36,23 +43,51 @@ def write_beside(source: Source, folder: Path) -> dict[str, int]:
         How many files were written, were the same already, were kept as a person's, and were skipped since the
         picture is no file of a folder or shares its name with another.
     """
-    captions, written = read_caption_file(folder / TABLE), _Manifest(folder / MANIFEST)
     counts = Counter(dict.fromkeys(("written", "same", "kept", "skipped"), 0))
-    for sample in _samples(source, captions):
-        path, content = _text_path(sample), f"{captions[sample.key][0]}\n"
+    manifest = folder / MANIFEST
+    lines = manifest.read_text("utf-8").splitlines() if manifest.exists() else []
+    ours = {tuple(json.loads(line)) for line in lines if line.endswith("]")}
+    for sample, captions in _captioned(source, folder):
+        path, content = _text_path(sample), "".join(f"{caption}\n" for caption in captions).encode()
+        before = path.read_bytes() if path and path.exists() else None
         if path is None:
             counts["skipped"] += 1
-        elif path.exists() and not written.holds(path, path.read_bytes()):
+        elif before is not None and _entry(path, before) not in ours:
             counts["kept"] += 1
-        elif path.exists() and path.read_bytes() == content.encode():
+        elif before == content:
             counts["same"] += 1
         else:
-            written.add(
-                path, content.encode()
-            )  # first: a killed run must not take its own file for a person's
-            write_text(path, content)
+            with open(
+                manifest, "a", encoding="utf-8"
+            ) as file:  # first: a killed run must know its own file again
+                file.write(f"{json.dumps(_entry(path, content))}\n")
+            write_text(path, content.decode())
             counts["written"] += 1
     return dict(counts)
+
+
+def _entry(path: Path, content: bytes) -> tuple[str, str]:
+    return str(path.absolute()), hashlib.sha256(content).hexdigest()
+
+
+def _text_path(sample: RawSample) -> Path | None:
+    shard = Path(sample.shard)
+    path = (shard if shard.is_dir() else shard.parent) / f"{sample.key}.txt"
+    pictures = [file for file in path.parent.glob(f"{glob.escape(path.stem)}.*") if is_picture(file.name)]
+    return path if len(pictures) == 1 else None
+
+
+def _captioned(source: Source, folder: Path) -> Iterator[tuple[RawSample, tuple[str, ...]]]:
+    """The pictures that have captions, with them."""
+    captions = read_caption_file(folder / TABLE)
+    for index in range(len(source)):
+        with suppress(BadSampleError):  # it has no caption, and its reason is written down
+            sample = source.read(index)
+            if sample.key in captions:
+                yield sample, captions[sample.key]
+
+
+# --- tars ---------------------------------------------------------------------------------------------------
 
 
 def write_new_tars(source: Source, folder: Path, *, per_tar: int = 1000) -> int:
@@ -63,53 +98,16 @@ def write_new_tars(source: Source, folder: Path, *, per_tar: int = 1000) -> int:
         folder: of the captions; the tars of an earlier run are replaced.
         per_tar: pictures in one tar.
     """
-    captions = read_caption_file(folder / TABLE)
     shutil.rmtree(folder / TARS, ignore_errors=True)
-    count, samples = 0, _samples(source, captions)
+    count, samples = 0, _captioned(source, folder)
     for first in samples:
         path = folder / TARS / f"captioned-{count:06d}.tar"
         with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
-            _add_sample(tar, first, captions[first.key])
+            _add_sample(tar, *first)
             for _, sample in zip(range(per_tar - 1), samples, strict=False):
-                _add_sample(tar, sample, captions[sample.key])
+                _add_sample(tar, *sample)
         count += 1
     return count
-
-
-class _Manifest:
-    """Hashes of the text files that were written, with their paths; one line per file, appended."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        self._entries = {tuple(json.loads(line)) for line in lines if line.endswith("]")}
-
-    def holds(self, path: Path, content: bytes) -> bool:
-        return _entry(path, content) in self._entries
-
-    def add(self, path: Path, content: bytes) -> None:
-        self._entries.add(_entry(path, content))
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(_entry(path, content))}\n")
-
-
-def _entry(path: Path, content: bytes) -> tuple[str, str]:
-    return str(path.absolute()), hashlib.sha256(content).hexdigest()
-
-
-def _samples(source: Source, captions: Mapping[str, tuple[str, ...]]) -> Iterator[RawSample]:
-    for index in range(len(source)):
-        with suppress(BadSampleError):  # it has no caption, and its reason is written down
-            sample = source.read(index)
-            if sample.key in captions:
-                yield sample
-
-
-def _text_path(sample: RawSample) -> Path | None:
-    shard = Path(sample.shard)
-    path = (shard if shard.is_dir() else shard.parent) / f"{sample.key}.txt"
-    pictures = [file for file in path.parent.glob(f"{glob.escape(path.stem)}.*") if is_picture(file.name)]
-    return path if len(pictures) == 1 else None
 
 
 def _add_sample(tar: tarfile.TarFile, sample: RawSample, captions: tuple[str, ...]) -> None:
@@ -123,3 +121,58 @@ def _add_sample(tar: tarfile.TarFile, sample: RawSample, captions: tuple[str, ..
         member = tarfile.TarInfo(f"{stem}.{suffix}")
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))
+
+
+def picture_suffix(data: bytes) -> str:
+    """The usual suffix of a stored picture, by its content: "jpg", "png", ..."""
+    with Image.open(io.BytesIO(data)) as image:
+        name = (image.format or "").lower()
+    return {"jpeg": "jpg", "mpo": "jpg", "tiff": "tif"}.get(name, name)
+
+
+# --- a page to look at before money is spent ----------------------------------------------------------------
+
+
+def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> None:
+    """A page of the first pictures with their captions, and of what was rejected and why.
+
+    Args:
+        source: the pictures.
+        folder: of the captions.
+        page: the HTML file, with the pictures inside.
+        limit: pictures at most.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name in (CAPTIONS, REJECTED):
+        for row in read_rows(folder / name):
+            rows.setdefault(row["key"], []).append(row)
+    cards = [_card(source, index, rows) for index in range(min(limit, len(source)))]
+    writers = {
+        f"{row['writer']} ({row['model']}, prompt {row['prompt']})" for some in rows.values() for row in some
+    }
+    write_text(page, cards_page(cards, title="Captions", lead=f"By {'; '.join(sorted(writers))}."))
+
+
+def _card(source: Source, index: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
+    """One picture with all that was written about it; of one that cannot be read, the reason."""
+    try:
+        sample = source.read(index)
+    except BadSampleError as error:
+        return f"<p><code>{escape(error.bad.key)}</code></p><p>{escape(error.bad.reason)}</p>"
+    name = f"<p><code>{escape(sample.key)}</code></p>"
+    try:
+        pixels = image_to_tensor(open_picture(sample.image, side=_PREVIEW_SIDE))
+    except ImageError as error:
+        return f"{name}<p>{escape(str(error))}</p>"
+    texts = "".join(map(_text, rows.get(sample.key, ())))
+    return f'<img alt="" src="{data_uri(pixels)}">{name}{texts or "<p>not asked about yet</p>"}'
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    if row["reason"]:
+        text, notes = f"<s>{escape(row['caption'][:300])}</s>", [f"rejected: {row['reason']}"]
+    else:
+        text, notes = escape(row["caption"]), [f"{len(row['caption'].split())} words", *row["changes"]]
+    if row["tokens_out"]:
+        notes.append(f"{row['tokens_in']} + {row['tokens_out']} tokens, {row['seconds']:.1f} s")
+    return f"<p>{text}<br><small>{escape('; '.join(notes))}</small></p>"

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from textok.captioning.agreement import Agreement
 from textok.captioning.config import CaptionConfig
 from textok.captioning.journal import Journal, Row
-from textok.captioning.judging import Verdict, judge, printable
+from textok.captioning.judging import Agreement, Verdict, judge, printable
 from textok.captioning.prompting import Prompt
-from textok.captioning.writers.protocol import Answer, Request, Writer
+from textok.captioning.writers import Answer, Request, Writer
 from textok.data.config import BadSampleLedger, DataConfig
 from textok.data.images import ImageError
 from textok.data.samples import BadSample, BadSampleError, RawSample, write_bad
@@ -23,21 +22,18 @@ from textok.data.sources import Source
 from textok.display import Progress
 from textok.pipeline.stopping import StopRequest
 
-_NONE_YET = Answer(text="")
 _THREADS = 4  # make pictures ready; Pillow lets go of the interpreter while it decodes
-_SAME_KEY = "an earlier picture has the same key"
 _NEXT_TEMPERATURE = 0.4  # at least, when the same words would come again
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """One caption that is wanted; ``answer`` is the last one, with the tokens of all."""
+    """One caption that is wanted, and what is known of it so far."""
 
     sample: RawSample
-    number: int
     picture: Any
     started: float
-    answer: Answer = _NONE_YET
+    row: Row
 
 
 @dataclass(kw_only=True)
@@ -68,8 +64,8 @@ class CaptionRun:
         self._ledger = BadSampleLedger(config=self.data)
         self._agreement = Agreement(self.config.contradiction) if self.config.contradiction else None
 
-    def run(self, count: int) -> None:
-        """Caption the first ``count`` pictures.
+    def run(self, count: int) -> list[BadSample]:
+        """Caption the first ``count`` pictures; returns those that cannot be read, which ``bad.jsonl`` lists.
 
         Raises:
             ValueError: when the writer cannot work, a picture is bad and the policy is to stop, or the money is out.
@@ -81,22 +77,29 @@ class CaptionRun:
         except BaseExceptionGroup as group:
             raise _first(group) from None
         if self._is_out_of_money() and next(indices, None) is not None:
-            spent = f"{self.journal.cost:.4g} is spent on {len(self.journal.done)} captions"
+            cost, captions = self.journal.spent["cost"], len(self.journal.done)
             raise ValueError(
-                f"max_cost: got {self.config.max_cost:g}, and {spent}, expected more for the rest"
+                f"max_cost: got {self.config.max_cost:g}, and {cost:.4g} is spent on {captions} captions, expected "
+                "more for the rest"
             )
+        return self._ledger.samples
 
     async def _run(self, indices: Iterator[int], progress: Progress) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         try:
             await self.writer.check()
             with progress:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(self.writer.in_flight):
-                        group.create_task(self._work(indices, progress))
+                await self._work_together(indices, progress)
+        finally:
+            await self.writer.close()
+
+    async def _work_together(self, indices: Iterator[int], progress: Progress) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.writer.in_flight):
+                    group.create_task(self._work(indices, progress))
         finally:
             write_bad(self.journal.folder, self._ledger.samples)
-            await self.writer.close()
 
     async def _work(self, indices: Iterator[int], progress: Progress) -> None:
         size = self.writer.batch_size
@@ -113,27 +116,26 @@ class CaptionRun:
         """Whether the limit is near: what is under way counts as what a caption cost on average."""
         if self.config.max_cost is None:
             return False
-        mean = self.journal.cost / max(1, len(self.journal.done))
-        return self.journal.cost + self.writer.in_flight * mean >= self.config.max_cost
+        cost = self.journal.spent["cost"]
+        mean = cost / max(1, len(self.journal.done))
+        return cost + self.writer.in_flight * mean >= self.config.max_cost
 
     # --- pictures -------------------------------------------------------------------------------------------
 
     async def _jobs(self, index: int) -> list[_Job]:
-        """The captions that the picture at ``index`` lacks; one that cannot be read is written down as bad."""
+        """The captions that the picture at ``index`` lacks; none of one that cannot be read."""
         self._ledger.seen += 1
         try:
             sample = await asyncio.to_thread(self._read, index)
             self._check_key(sample)
             wanted = range(self.config.captions_per_picture)
-            missing = [number for number in wanted if (sample.key, number) not in self.journal.done]
-            picture = await asyncio.to_thread(self._prepare, sample) if missing else None
+            rows = [Row(key=sample.key, number=i) for i in wanted if (sample.key, i) not in self.journal.done]
+            picture = await asyncio.to_thread(self._prepare, sample) if rows else None
         except BadSampleError as error:
             self._ledger.add(error.bad)
-            if error.bad.reason != _SAME_KEY and (error.bad.key, 0) not in self.journal.done:
-                self.journal.add(Row(key=error.bad.key, reason=f"bad picture: {error.bad.reason}"))
             return []
         now = time.monotonic()
-        return [_Job(sample=sample, number=number, picture=picture, started=now) for number in missing]
+        return [_Job(sample=sample, picture=picture, started=now, row=row) for row in rows]
 
     def _read(self, index: int) -> RawSample:
         with self._reading:  # sources keep what they read last
@@ -143,7 +145,7 @@ class CaptionRun:
         if printable(sample.key) != sample.key:
             raise _bad(sample, "its key is not plain text")
         if sample.key in self._seen:
-            raise _bad(sample, _SAME_KEY)
+            raise _bad(sample, "an earlier picture has the same key")
         self._seen.add(sample.key)
 
     def _prepare(self, sample: RawSample) -> Any:
@@ -161,20 +163,20 @@ class CaptionRun:
             answers = await self.writer.write(requests)
             again = []
             for job, request, answer in zip(jobs, requests, answers, strict=True):
-                job = replace(job, answer=_with_tokens_of(job.answer, answer))
-                verdict = await self._judge(job)
+                job = replace(job, row=_after(job.row, request, answer))
+                verdict = await self._judge(job.sample, answer)
                 is_last = ask == self.config.asks or not self.writer.varies or answer.failure is not None
                 if verdict.caption is None and not is_last:
                     again.append(job)
                 else:
-                    self._write_down(job, request, verdict=verdict, asks=ask)
+                    self._write_down(job, answer, verdict)
             jobs = again
             if not jobs:
                 return
 
     def _request(self, job: _Job, ask: int) -> Request:
         known, temperature = self._known(job.sample), self.config.temperature
-        text = f"{self.config.seed}:{job.sample.key}:{job.number}:{ask}"
+        text = f"{self.config.seed}:{job.sample.key}:{job.row.number}:{ask}"
         return Request(
             key=job.sample.key,
             picture=job.picture,
@@ -190,42 +192,37 @@ class CaptionRun:
         folder = PurePosixPath(sample.key).parent.name.replace("_", " ").replace("-", " ")
         return (folder,) if self.config.known == "folder" and folder else ()
 
-    async def _judge(self, job: _Job) -> Verdict:
-        answer = job.answer
+    async def _judge(self, sample: RawSample, answer: Answer) -> Verdict:
         if answer.failure is not None:
             return Verdict(caption=None, reason=answer.failure)
         prompt = self.prompt.render() if self.writer.varies else ""
         verdict = judge(answer.text, finish=answer.finish, prompt=prompt, language=self.config.language)
-        known = self._known(job.sample) or job.sample.captions
+        known = self._known(sample) or sample.captions
         if verdict.caption is None or self._agreement is None or not known:
             return verdict
         contradicts = await asyncio.to_thread(self._agreement.contradicts, verdict.caption, known)
         return replace(verdict, caption=None, reason="contradiction") if contradicts else verdict
 
-    def _write_down(self, job: _Job, request: Request, *, verdict: Verdict, asks: int) -> None:
-        answer = job.answer
-        self.journal.add(
-            Row(
-                key=job.sample.key,
-                number=job.number,
-                caption=printable(answer.text[:1000]) if verdict.caption is None else verdict.caption,
-                reason=verdict.reason,
-                changes=(*answer.changes, *verdict.changes),
-                seed=request.seed,
-                temperature=request.temperature,
-                tokens_in=answer.tokens_in,
-                tokens_out=answer.tokens_out,
-                asks=asks,
-                seconds=round(time.monotonic() - job.started, 3),
-            )
+    def _write_down(self, job: _Job, answer: Answer, verdict: Verdict) -> None:
+        row = replace(
+            job.row,
+            caption=printable(answer.text[:1000]) if verdict.caption is None else verdict.caption,
+            reason=verdict.reason,
+            changes=(*answer.changes, *verdict.changes),
+            seconds=round(time.monotonic() - job.started, 3),
         )
+        self.journal.add(row)
 
 
-def _with_tokens_of(before: Answer, answer: Answer) -> Answer:
+def _after(row: Row, request: Request, answer: Answer) -> Row:
+    """The row after one more ask."""
     return replace(
-        answer,
-        tokens_in=before.tokens_in + answer.tokens_in,
-        tokens_out=before.tokens_out + answer.tokens_out,
+        row,
+        seed=request.seed,
+        temperature=request.temperature,
+        tokens_in=row.tokens_in + answer.tokens_in,
+        tokens_out=row.tokens_out + answer.tokens_out,
+        asks=row.asks + 1,
     )
 
 

@@ -8,8 +8,7 @@ from tyro.conf import Positional, arg
 
 from textok.captioning.config import CaptionConfig
 from textok.captioning.journal import Journal
-from textok.captioning.outputs import write_beside, write_new_tars
-from textok.captioning.preview import estimate_rest, write_preview
+from textok.captioning.outputs import write_beside, write_new_tars, write_preview
 from textok.captioning.prompting import load_prompt
 from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
@@ -17,6 +16,7 @@ from textok.cli.checks import check_at_least
 from textok.cli.distributed import open_device
 from textok.cli.options import DATA_HELP, STOP_AT_BAD, BadPictures, Limit, Split
 from textok.cli.output import report
+from textok.cli.pictures import report_of
 from textok.data import DataConfig
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
@@ -47,13 +47,14 @@ def caption(
     The same command goes on where it was stopped or killed, and asks about no picture that has its answer.
 
     Args:
-        out: the folder for captions.jsonl, captions.parquet and rejected.jsonl.
+        out: the folder for captions.jsonl, captions.parquet, rejected.jsonl and bad.jsonl.
         split: which part of the data, such as train.
         limit: take at most so many pictures, from the first.
         ask_rejected: ask about the rejected pictures again.
         preview: also an HTML page of the first pictures with their captions.
         estimate: ask nothing, and print what the rest will take, going by the captions that are there.
-        beside: also a .txt file beside each picture; files that a person wrote or corrected are kept.
+        beside: also a .txt file beside each picture, one caption per line; files that a person wrote or corrected \
+are kept.
         write_tars: also new tars of the captioned pictures, in the folder tars.
         json: print the result as JSON.
     """
@@ -69,9 +70,10 @@ def caption(
     with only_writer(out / "captions.jsonl"), polite_stop() as stop:
         with Journal(out, config, model=writer.model, prompt=prompt, again=ask_rejected) as journal:
             if estimate:
-                return _report(estimate_rest(journal, pictures=count, writer=writer), json=json)
+                rest = journal.estimate(pictures=count, in_flight=writer.in_flight)
+                return _report(rest, json=json)
             note(writer.notice)
-            CaptionRun(
+            unreadable = CaptionRun(
                 source=source,
                 data=reading,
                 config=config,
@@ -84,7 +86,9 @@ def caption(
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
         if stop.asked:
             raise KeyboardInterrupt
-        facts = journal.facts()
+        for one in unreadable:
+            note(report_of(one))
+        facts = journal.facts() | {"bad": len(unreadable)}
         facts |= {"text_files": write_beside(source, out)} if beside else {}
         facts |= {"tars": write_new_tars(source, out)} if write_tars else {}
         return _report({"folder": str(out), **facts}, json=json)

@@ -1,7 +1,5 @@
 """``textok scenes``: composed pictures with their captions and facts, as tars, and a page of examples."""
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,16 +7,15 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least
-from textok.data.images import tensor_to_image
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import Format, write_shards
 from textok.data.scenes.picture import check_scene_size
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
 from textok.display import Progress
-from textok.evaluation.pages.document import html_page
+from textok.evaluation.pages.document import cards_page, data_uri
 from textok.writing import MARKER, check_target, mark_folder, strict_json, write_text
 
-_ON_PAGE = 48
+_ON_PAGE, _CARD_SIDE = 48, 256
 
 
 def scenes(
@@ -86,18 +83,12 @@ def _check_out(out: Path, settings: str) -> None:
 
 def example_page(source: SceneSource, *, count: int) -> str:
     """A page of scenes, each with its captions of all three densities."""
-    cards = "\n".join(_card(source, index) for index in range(count))
-    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1.5rem"
-    return html_page(
-        f"<h1>Scenes of {escape(source.split)}</h1>\n<div style='{style}'>{cards}</div>", title="Scenes"
-    )
+    cards = (_card(source, index) for index in range(count))
+    return cards_page(cards, title=f"Scenes of {source.split}")
 
 
 def _card(source: SceneSource, index: int) -> str:
-    facts = source.facts(index)
-    data = io.BytesIO()
-    tensor_to_image(source.draw(index, 192)).save(data, "webp", quality=90)
-    picture = base64.b64encode(data.getvalue()).decode()
+    facts, uri = source.facts(index), data_uri(source.draw(index, _CARD_SIDE))
     captions = {density: source.caption(index, facts, density) for density in DENSITIES}
     lines = "".join(f"<p><b>{density}</b> {escape(text)}</p>" for density, text in captions.items())
-    return f'<figure><img src="data:image/webp;base64,{picture}" width="192" height="192" alt="">{lines}</figure>'
+    return f'<img src="{uri}" alt="">{lines}'

@@ -1,17 +1,101 @@
-"""Writers of captions by name. A new one is one file here and one row in ``WRITERS``."""
+"""Writers of captions: what one is, and all of them by name. A new one is one file here and one row in ``WRITERS``."""
 
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+from PIL import Image
 
 from textok.captioning.config import CaptionConfig
-from textok.captioning.writers.protocol import Writer
+from textok.data.images import decode_whole, tensor_to_image
+from textok.data.samples import DrawnPicture, RawSample
 
 WRITERS = {
-    "describe": "textok.captioning.writers.describe:DescribeWriter",
-    "alt-text": "textok.captioning.writers.alt_text:AltTextWriter",
-    "transformers": "textok.captioning.writers.transformers:TransformersWriter",
-    "openai": "textok.captioning.writers.openai:OpenAIWriter",
+    "describe": "describe:DescribeWriter",
+    "alt-text": "alt_text:AltTextWriter",
+    "transformers": "transformers:TransformersWriter",
+    "openai": "openai:OpenAIWriter",
 }
-"""Each class is made from a ``CaptionConfig``; its module is imported only when it is asked for."""
+"""Module and class of each; a class is made from a ``CaptionConfig``, its module is imported when it is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One caption that is wanted: of a picture as the writer's ``prepare`` made it, with the captions it came with."""
+
+    key: str
+    picture: Any
+    prompt: str
+    captions: tuple[str, ...]
+    seed: int
+    temperature: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        text: as the model wrote it.
+        finish: "stop", or "length" when it was cut off.
+        tokens_in: tokens read, where the writer counts them; likewise the tokens written.
+        changes: what the writer did to the words it was given.
+        failure: why there is no text, and none will come of asking again.
+    """
+
+    text: str
+    finish: str = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+    changes: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Writes captions of prepared pictures.
+
+    Attributes:
+        model: recorded with each caption.
+        notice: one line for the person who starts it: what it is, or where the pictures go.
+        varies: whether another seed gives another answer.
+        batch_size: requests in one call of ``write``.
+        in_flight: calls of ``write`` at a time.
+    """
+
+    model: str
+    notice: str
+    varies: bool
+    batch_size: int
+    in_flight: int
+
+    def prepare(self, sample: RawSample) -> Any:
+        """Make a stored picture ready, in any thread. Raises ``ImageError`` when it cannot be read."""
+        ...
+
+    async def check(self) -> None:
+        """Find out that it can work, before any picture is read. Raises ``ValueError`` or ``OSError``."""
+        ...
+
+    async def write(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer per request, in their order. Raises ``ValueError`` or ``OSError`` when none can come."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class LocalWriter:
+    """What writers without a connection share."""
+
+    async def check(self) -> None:
+        """Nothing can be missing once it is made."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 def open_writer(config: CaptionConfig) -> Writer:
@@ -22,7 +106,7 @@ def open_writer(config: CaptionConfig) -> Writer:
     """
     module, _, name = WRITERS[config.writer].partition(":")
     try:
-        writer = getattr(import_module(module), name)(config)
+        writer = getattr(import_module(f"{__name__}.{module}"), name)(config)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"writer: got {config.writer!r}, but the package {error.name} is not installed; "
@@ -34,3 +118,17 @@ def open_writer(config: CaptionConfig) -> Writer:
             "each time, expected 1"
         )
     return writer
+
+
+def open_picture(stored: bytes | DrawnPicture, *, side: int) -> Image.Image:
+    """A picture of a source as upright RGB, whole, no side longer than ``side``; raises ``ImageError``."""
+    if isinstance(stored, bytes):
+        return decode_whole(stored, side=side)
+    return tensor_to_image(stored.draw((side, side)))
+
+
+def jpeg_bytes(image: Image.Image, *, quality: int) -> bytes:
+    """A picture as JPEG, without any metadata."""
+    buffer = io.BytesIO()
+    Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()

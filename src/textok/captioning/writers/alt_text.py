@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from textok.captioning.config import CaptionConfig
-from textok.captioning.writers.protocol import Answer, LocalWriter, Request
+from textok.captioning.writers import Answer, LocalWriter, Request
 from textok.data.samples import RawSample
 
 MIN_WORDS, MAX_WORDS = 2, 75

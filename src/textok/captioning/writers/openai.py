@@ -13,8 +13,7 @@ from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from textok.captioning.config import CaptionConfig
-from textok.captioning.pictures import jpeg_bytes, open_picture
-from textok.captioning.writers.protocol import Answer, Request
+from textok.captioning.writers import Answer, Request, jpeg_bytes, open_picture
 from textok.data.samples import RawSample
 
 KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
@@ -97,7 +96,7 @@ class OpenAIWriter:
         options = {"seed": request.seed, "temperature": request.temperature}
         try:
             answer = await self._ask(content, self._config.retries, self._config.max_tokens, options)
-        except _FailureError as error:
+        except (_NoAnswerError, ConnectionError) as error:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= _GIVE_UP:
                 raise ConnectionError(
@@ -110,11 +109,9 @@ class OpenAIWriter:
     async def _probe(self, content: list[dict[str, Any]], question: str) -> Answer:
         try:
             return await self._ask(content, _PROBE_RETRIES, 1, {"seed": 0, "temperature": 0.0})
-        except _FailureError as error:
-            if error.is_connection:
-                raise ConnectionError(
-                    f"base_url: got no answer from {self._host} ({error}); start it"
-                ) from None
+        except ConnectionError as error:
+            raise ConnectionError(f"base_url: got no answer from {self._host} ({error}); start it") from None
+        except _NoAnswerError as error:
             raise ValueError(
                 f"model: {self.model} at {self._host} refuses a probe ({error}); {question}"
             ) from None
@@ -123,27 +120,23 @@ class OpenAIWriter:
         self, content: list[dict[str, Any]], retries: int, max_tokens: int, options: dict[str, Any]
     ) -> Answer:
         """Ask until there is an answer; answers that are none are asked for again like requests that fail."""
-        client, failure = self._client.with_options(max_retries=retries), _FailureError("no answer")
+        client, failure = self._client.with_options(max_retries=retries), _NoAnswerError()
         body = {"model": self.model, "messages": [{"role": "user", "content": content}], **options}
         for _ in range(retries + 1):
             async with self._gate:
                 start = time.monotonic()
                 try:
-                    response: Any = (
-                        await client.post(  # chat.completions.create walks the body at twice the cost
-                            "/chat/completions",
-                            cast_to=ChatCompletion,
-                            body={**body, self._length: max_tokens},
-                        )
-                    )
+                    # chat.completions.create walks the body at twice the cost.
+                    whole = {**body, self._length: max_tokens}
+                    response = await client.post("/chat/completions", cast_to=ChatCompletion, body=whole)
                     self._gate.went_well(slow=time.monotonic() - start > self._config.timeout)
                     return self._answer(response)
                 except openai.APIStatusError as error:
                     failure = self._failure(error)
                 except openai.APIConnectionError as error:
-                    raise _FailureError(self._line(error), is_connection=True) from None
+                    raise ConnectionError(self._line(error)) from None
                 except (openai.APIError, ValueError, AttributeError, IndexError, TypeError) as error:
-                    failure = _FailureError(f"not an answer: {type(error).__name__}")
+                    failure = _NoAnswerError(f"not an answer: {type(error).__name__}")
         raise failure
 
     def _answer(self, response: Any) -> Answer:
@@ -155,8 +148,8 @@ class OpenAIWriter:
             tokens_out=getattr(usage, "completion_tokens", 0) or 0,
         )
 
-    def _failure(self, error: openai.APIStatusError) -> "_FailureError":
-        """Of an error that is worth another name of an option; raises for all others."""
+    def _failure(self, error: openai.APIStatusError) -> "_NoAnswerError":
+        """Return the failure that another name of an option may mend; raise all others."""
         status, line = error.status_code, self._line(error)
         if status in (401, 403):
             raise ValueError(
@@ -166,8 +159,8 @@ class OpenAIWriter:
             raise ValueError(f"model: {self._host} has no {self.model!r} ({line})") from None
         if status == 400 and "max_completion_tokens" in str(error) and self._length == "max_tokens":
             self._length = "max_completion_tokens"  # what newer hosted models call it
-            return _FailureError(line)
-        raise _FailureError(f"{status} {line}") from None
+            return _NoAnswerError(line)
+        raise _NoAnswerError(f"{status} {line}") from None
 
     async def _watch(self, response: Any) -> None:
         """See each response, also those that the client will try again."""
@@ -181,10 +174,8 @@ class OpenAIWriter:
         return text.replace(self._key, "***") if self._key != _NO_KEY else text
 
 
-class _FailureError(Exception):
-    def __init__(self, text: str, *, is_connection: bool = False) -> None:
-        super().__init__(text)
-        self.is_connection = is_connection
+class _NoAnswerError(Exception):
+    """The server is there, and gave no answer that can be read."""
 
 
 class Gate:

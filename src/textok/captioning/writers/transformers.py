@@ -10,8 +10,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from textok.captioning.config import CaptionConfig
-from textok.captioning.pictures import open_picture
-from textok.captioning.writers.protocol import Answer, LocalWriter, Request
+from textok.captioning.writers import Answer, LocalWriter, Request, open_picture
 from textok.data.samples import RawSample
 
 

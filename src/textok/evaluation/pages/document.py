@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from functools import cache
+from html import escape
 
 from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +16,14 @@ from textok.data.images import tensor_to_image
 def html_page(body: str, *, title: str) -> str:
     """A whole page around its body, which is HTML, with the style inside."""
     return render("page.html", body=body, title=title)
+
+
+def cards_page(cards: Iterable[str], *, title: str, lead: str = "") -> str:
+    """A page of cards side by side, as many as its width has room for; each is HTML, title and lead are texts."""
+    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:2rem 1.5rem"
+    body = "\n".join(f"<div>{card}</div>" for card in cards)
+    head = f"<h1>{escape(title)}</h1>" + (f"\n<p>{escape(lead)}</p>" if lead else "")
+    return html_page(f'{head}\n<div style="{style}">\n{body}\n</div>', title=title)
 
 
 def plain_table(rows: Iterable[Iterable[str]], *, heads: Sequence[str] = ()) -> str:
