@@ -13,7 +13,7 @@ from textok.models.bottleneck import VQConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.objectives.reconstruction import ReconstructionObjective
-from textok.training.tokenizer import train as tokenizer
+from textok.training.tokenizer import setup
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer
 
@@ -35,13 +35,13 @@ def gan(tiny: TokenizerRun) -> TokenizerRun:
 
 def spoil_pictures(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """NaN pictures in these steps (from 0)."""
-    whole = tokenizer.micro_batches
+    whole = setup.micro_batches
 
     def spoilt(*args: Any, step: int, **kwargs: Any) -> Any:
         for part in whole(*args, step=step, **kwargs):
             yield replace(part, images=part.images * torch.nan) if step in steps else part
 
-    patch.setattr(tokenizer, "micro_batches", spoilt)
+    patch.setattr(setup, "micro_batches", spoilt)
 
 
 def test_a_skipped_step_changes_no_weights(

@@ -29,15 +29,15 @@ Reader = Callable[[Path, int], tuple[dict[str, torch.Tensor], dict[str, Any]]]
 
 def break_step(patch: pytest.MonkeyPatch, wanted: int) -> None:
     """Make the loss of step ``wanted`` (from 0) NaN."""
-    from textok.training.tokenizer import train as tokenizer
+    from textok.training.tokenizer import setup
 
-    whole = tokenizer.micro_batches
+    whole = setup.micro_batches
 
     def broken(*args: Any, step: int, **kwargs: Any) -> Any:
         for part in whole(*args, step=step, **kwargs):
             yield replace(part, images=part.images * torch.nan) if step == wanted else part
 
-    patch.setattr(tokenizer, "micro_batches", broken)
+    patch.setattr(setup, "micro_batches", broken)
 
 
 @pytest.fixture(scope="module")
@@ -155,10 +155,10 @@ import torch
 
 torch.set_num_threads(1)
 from textok.training import run_folder
-from textok.training.tokenizer import train as tokenizer
+from textok.training.tokenizer import setup, train as tokenizer
 
 run = pickle.loads(bytes.fromhex(sys.argv[1]))
-whole = tokenizer.micro_batches
+whole = setup.micro_batches
 
 
 def broken(*args, step, **kwargs):
@@ -166,7 +166,7 @@ def broken(*args, step, **kwargs):
         yield replace(part, images=part.images * torch.nan) if step == 1 else part
 
 
-tokenizer.micro_batches = broken
+setup.micro_batches = broken
 
 
 def die():

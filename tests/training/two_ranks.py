@@ -18,11 +18,12 @@ import torch
 from textok.pipeline.text import CachedText
 from textok.training.run_folder import RunFolder
 from textok.training.state import TrainState
+from textok.training.tokenizer import setup
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.discriminator import DiscriminatorTraining
 from tiny import invented_states
 
-whole_step, save, resume = tokenizer.micro_batches, TrainState.save, TrainState.resume
+whole_step, save, resume = setup.micro_batches, TrainState.save, TrainState.resume
 
 
 def spoilt(batch: Any, run: Any, *args: Any, step: int, rank: int, **kwargs: Any) -> Iterator[Any]:
@@ -63,7 +64,7 @@ def means_of(state: TrainState) -> dict[str, float]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tokenizer.micro_batches, TrainState.save, TrainState.resume = spoilt, save_and_note, resume_and_note
+    setup.micro_batches, TrainState.save, TrainState.resume = spoilt, save_and_note, resume_and_note
     CachedText._encoder = lambda text: invented_states
     for run in pickle.loads(Path(sys.argv[1]).read_bytes()):
         out = Path(sys.argv[2]) / run.name

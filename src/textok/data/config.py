@@ -37,6 +37,8 @@ class DataConfig:
         shuffle_shards: samples are shuffled within windows of so many shards; None = the whole set.
         keep_decoded_mb: keep decoded pictures in memory when the whole split fits in so many MiB.
         workers: processes that read and decode ahead; the batches do not depend on it.
+        resident: folder where the whole split is kept decoded, as one array for each split and size; the training then
+            holds it in the memory of its device, and decodes nothing. A CPU maps the file.
     """
 
     source: str
@@ -56,6 +58,7 @@ class DataConfig:
     shuffle_shards: int | None = None
     keep_decoded_mb: int = 1024
     workers: int = 0
+    resident: str | None = None
 
     def __post_init__(self) -> None:
         _check("size", self.size, "two positive integers", len(self.size) == 2 and min(self.size) > 0)

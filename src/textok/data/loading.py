@@ -11,6 +11,7 @@ import torch
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.decoding import DecodedStore, decode_ahead
 from textok.data.ordering import RotatedOrder, draw, epoch_order, rank_block
+from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample
 from textok.data.sources import Source
 
@@ -56,7 +57,7 @@ class TrainLoader:
         self.rank, self.world = _checked_rank(rank, world)
         self.bad = BadSampleLedger(config=config)
         self.epoch, self.batch = 0, 0
-        self._store = DecodedStore(len(self.source), config)
+        self._store: DecodedStore | ResidentStore = DecodedStore(len(self.source), config)
         self._decoded: Iterator[dict[int, Sample | BadSample]] | None = None
         self._order = lru_cache(maxsize=2)(self._epoch_order)
         if batch_size < 1 or self.batches_per_epoch < 1:
@@ -64,6 +65,12 @@ class TrainLoader:
                 f"{config.source} (split {config.split}): {len(self.source)} samples; expected at least "
                 f"batch_size {batch_size} x {world} ranks for one step: lower batch_size or use more data"
             )
+
+    def hold(self, device: torch.device) -> None:
+        """Hold the whole split on this device from now on; it is decoded first where ``data.resident`` lacks it."""
+        assert self.config.resident is not None, "hold: data.resident names the folder"
+        folder = decode_split(self.source, self.config, self.config.resident)
+        self._store = ResidentStore(folder, device=device)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -79,14 +86,17 @@ class TrainLoader:
         Raises:
             BadSampleError: on a bad sample, by the policy of the config.
         """
-        if self._decoded is None:
-            self._decoded = decode_ahead(self.source, self.config, self._jobs(self.epoch, self.batch))
-        decoded = next(self._decoded)
+        decoded = {} if isinstance(self._store, ResidentStore) else self._next_job()
         rows = self._rows(self.epoch, self.batch)
         samples = [self._usable(row, decoded) for row in rows]
         batch = self._assemble(samples)
         self.epoch, self.batch = self._after(self.epoch, self.batch)
         return batch
+
+    def _next_job(self) -> dict[int, Sample | BadSample]:
+        if self._decoded is None:
+            self._decoded = decode_ahead(self.source, self.config, self._jobs(self.epoch, self.batch))
+        return next(self._decoded)
 
     def state_dict(self) -> dict[str, Any]:
         """Position after the batches handed out so far, and the bad samples, as plain JSON values."""

@@ -47,7 +47,12 @@ class MiniLM(nn.Module):
         x = F.embedding(ids, self.word) + self.token_type[0]
         x = self.norm(x + self.position[: ids.shape[1]])
         # Without a mask where nothing is masked, as transformers does: the kernels differ in the last bits.
-        keys = None if mask.all() else mask.bool()[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        # A GPU is not asked, which would wait for it.
+        keys = (
+            None
+            if mask.is_cpu and mask.all()
+            else mask.bool()[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        )
         for layer in self.layers:
             x = layer(x, keys)
         return x

@@ -15,6 +15,8 @@ from textok.models import minilm, transformers_text
 from textok.models.text import TextCondition
 from textok.models.text_encoder_files import PACKAGED, files_fingerprint, resolve
 
+PADDED_TO = 32
+"""Lengths of padded captions are multiples of this; softmax is slow over rows of other lengths."""
 _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -169,6 +171,19 @@ class TextEncoder:
                 features[row] = states
         return features
 
+    @torch.no_grad()
+    def encode_on_device(self, captions: Sequence[str | None]) -> TextCondition:
+        """Encode captions to states on the encoder's device, with the mask on the CPU: nothing waits for the device.
+
+        They are padded to a multiple of ``PADDED_TO`` tokens, so that few shapes occur.
+        """
+        by_row = self._tokenize(captions)
+        tokens = [by_row.get(row, []) for row in range(len(captions))]
+        longest = max(map(len, tokens), default=0)
+        length = max(1, min(-(-longest // PADDED_TO) * PADDED_TO, self.max_tokens))
+        ids, mask = self._pad(tokens, length)
+        return TextCondition(embeddings=self._run(ids, mask), mask=mask.bool())
+
     def _tokenize(self, captions: Sequence[str | None]) -> dict[int, list[int]]:
         """Token ids of the captions that have any, by row."""
         rows = [row for row, caption in enumerate(captions) if caption and caption.strip()]
@@ -193,19 +208,19 @@ class TextEncoder:
                 return
 
     def _token_states(self, tokens: list[list[int]]) -> list[Float[Tensor, "_ d"]]:
-        ids, mask = self._pad(tokens)
-        # Off, or the features would depend on whether the caller happens to train under autocast.
-        with torch.autocast(ids.device.type, enabled=False):
-            states = self._model(ids, mask)
+        states = self._run(*self._pad(tokens, max(map(len, tokens))))
         return [row[: len(token_ids)].clone() for row, token_ids in zip(states, tokens, strict=True)]
 
-    def _pad(self, tokens: list[list[int]]) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
-        longest = max(len(token_ids) for token_ids in tokens)
+    def _run(self, ids: Int[Tensor, "b t"], mask: Int[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
+        # Off, or the features would depend on whether the caller happens to train under autocast.
+        with torch.autocast(self._device.type, enabled=False):
+            return self._model(ids.to(self._device), mask.to(self._device))
+
+    def _pad(self, tokens: list[list[int]], length: int) -> tuple[Int[Tensor, "b t"], Int[Tensor, "b t"]]:
         pad_id = self._tokenizer.pad_token_id
-        ids = torch.tensor([token_ids + [pad_id] * (longest - len(token_ids)) for token_ids in tokens])
+        ids = torch.tensor([token_ids + [pad_id] * (length - len(token_ids)) for token_ids in tokens])
         lengths = torch.tensor([len(token_ids) for token_ids in tokens])
-        mask = (torch.arange(longest)[None, :] < lengths[:, None]).long()
-        return ids.to(self._device), mask.to(self._device)
+        return ids, (torch.arange(length)[None, :] < lengths[:, None]).long()
 
 
 def token_counts(name_or_folder: str | Path, captions: Sequence[str]) -> list[int]:

@@ -34,6 +34,7 @@ class CachedText:
         self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
         self.dtype, self.device = dtype, device
         self._encode: Encode | None = None
+        self._online: TextEncoder | None = None
         self._recent: OrderedDict[tuple[str, ...], list[Tensor]] = OrderedDict()
         info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
         if info.dim != config.text_dim:
@@ -56,14 +57,22 @@ class CachedText:
         """From now on encode captions that are not stored as they come, and store none: for endless captions."""
         self._encode = self._encode or self._encoder()
 
-    def _encoder(self) -> Encode:
-        encoder = TextEncoder.from_pretrained(
+    def encode_online(self) -> None:
+        """From now on encode all captions as they come and leave their states on the device; store none."""
+        self._online = self._load()
+
+    def _load(self) -> TextEncoder:
+        return TextEncoder.from_pretrained(
             self.name, max_tokens=self.max_tokens, dtype=self.dtype, device=self.device
         )
-        return encoder.encode_ragged
+
+    def _encoder(self) -> Encode:
+        return self._load().encode_ragged
 
     def __call__(self, captions: Sequence[str]) -> TextCondition:
-        """Text of the captions in float32, padded to the longest of them."""
+        """Text of the captions: stored states in float32 padded to the longest, or those of the encoder as they are."""
+        if self._online is not None:
+            return self._online.encode_on_device(captions)
         missing = [] if self._encode is None else self.cache.missing(captions)
         if self._encode is None or not missing:
             return TextCondition.pad([states.float() for states in self.cache.get(captions)])

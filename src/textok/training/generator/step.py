@@ -47,6 +47,15 @@ def condition_of(batch: LatentBatch, *, kind: str) -> Condition:
     return Condition(labels=batch.labels)
 
 
+def cut_for_step(
+    batch: LatentBatch, step: int, *, run: GeneratorRun, rank: int, device: torch.device
+) -> Iterator[tuple[MicroRows, torch.Generator]]:
+    """The parts of a step, each with the generator that all of them draw from in their order."""
+    draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
+    for part in micro_rows(batch, run, draws=draws, device=device):
+        yield part, draws
+
+
 def micro_rows(
     batch: LatentBatch, run: GeneratorRun, *, draws: torch.Generator, device: torch.device
 ) -> Iterator[MicroRows]:
@@ -117,8 +126,3 @@ def _masked_loss(
     )
     logits = network(masked, part.condition, lengths=part.lengths)
     return masked_loss(logits, part.tokens, is_masked)
-
-
-def step_draws(run: GeneratorRun, *, step: int, rank: int) -> torch.Generator:
-    """The random numbers of a rank's step."""
-    return step_generator(run.seed, step=step, stream=f"rank {rank}")

@@ -5,6 +5,7 @@ the text encoder runs in a training step.
 """
 
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,8 +18,9 @@ from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
 from textok.training.generator.config import GeneratorRun
 from textok.training.generator.setup import fitted
-from textok.training.generator.step import loss_of, micro_rows, step_draws
+from textok.training.generator.step import cut_for_step, loss_of
 from textok.training.generator.validation import Validation, export
+from textok.training.input import StepInputs
 from textok.training.launch import start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
 from textok.training.parallel import distribute
@@ -70,7 +72,9 @@ def train_generator(
         )
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
-    state = TrainState(model, ema, parallel, optimizers, loader, guard, means)
+    cut = partial(cut_for_step, run=run, rank=rank, device=device)
+    inputs = StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))
+    state = TrainState(model, ema, parallel, optimizers, inputs, guard, means)
     step = state.resume(folder, rank=rank)
     preview = Validation(run, cache, accelerator=accelerator, parallel=parallel)
     if is_main:
@@ -81,15 +85,15 @@ def train_generator(
     last = run.steps if stop_at is None else min(run.steps, stop_at)
     throughput = Throughput()
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
-    with polite_stop() as stop, closing(folder), bar:
+    inputs.begin(step)
+    with polite_stop() as stop, closing(folder), closing(inputs), bar:
         while step < last and not agreed(stop, accelerator):
             model.train()
-            batch = next(loader)
+            read = next(inputs)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
-            draws = step_draws(run, step=step, rank=rank)
             health = torch.zeros((), device=device)
-            for part in micro_rows(batch, run, draws=draws, device=device):
+            for part, draws in read.parts:
                 with nullcontext() if part.last else parallel.no_sync():
                     loss = loss_of(parallel.network, part, run, draws=draws) * part.share
                     accelerator.backward(loss)
@@ -102,8 +106,8 @@ def train_generator(
                 ema.update_parameters(model)
                 means.add({"loss": health, "grad_norm": norm})
             else:
-                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": batch.keys}])
-                guard.check(step=step + 1, keys=batch.keys)
+                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": read.batch.keys}])
+                guard.check(step=step + 1, keys=read.batch.keys)
             model.zero_grad(set_to_none=True)
             step += 1
             throughput.add(run.batch_size)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from textok.checks import check
+from textok.checks import check, check_choice
 from textok.data import DataConfig
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
@@ -65,6 +65,8 @@ class TokenizerRun(Run):
             that the model learns to doubt captions.
         init_from: shipped name, folder or hub id whose weights the run starts from (fine-tuning).
         text_dtype: dtype in which the text encoder computes when captions are missing from the cache.
+        text_states: "stored" encodes every caption before the first step and reads its states from ``text_cache``;
+            "online" encodes those of each step on the training's device, which costs time in each but no disk.
         text_cache: folder of the caption features; default the user's cache.
     """
 
@@ -83,11 +85,13 @@ class TokenizerRun(Run):
     wrong_caption_share: float = 0.0
     init_from: str | None = None
     text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    text_states: Literal["stored", "online"] = "stored"
     text_cache: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "", "caption_dropout", "wrong_caption_share", at_least=0, at_most=1)
+        check_choice(self, "", text_states=("stored", "online"))
         side = self.model.image_size
         if tuple(self.data.size) != (side, side):
             raise ValueError(f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}")

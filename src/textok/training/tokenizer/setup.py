@@ -1,8 +1,9 @@
 """Where a tokenizer run starts from, and how it takes its captions and batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import torch
 from accelerate import Accelerator
 
 from textok.data import BadSampleError, Batch, TrainLoader
@@ -10,8 +11,10 @@ from textok.data.samples import write_bad
 from textok.display import note
 from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
+from textok.training.input import StepInput, StepInputs
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.step import MicroBatch, micro_batches
 
 
 def start_from(model: TexTok, name_or_folder: str) -> None:
@@ -50,6 +53,9 @@ def read_captions(
     if run.model.placement == "none":
         return None
     text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(accelerator.device))
+    if run.text_states == "online":
+        text.encode_online()
+        return text
     captions = list(held_out)
     if loader.source.max_window == 0:  # composed without end
         text.encode_unstored()
@@ -61,10 +67,25 @@ def read_captions(
     return text
 
 
-def next_batch(loader: TrainLoader, folder: RunFolder, *, rank: int) -> Batch:
-    """The next batch; when bad samples stop the run, they are listed in the run folder first."""
+def step_inputs(
+    run: TokenizerRun, loader: TrainLoader, text: CachedText | None, *, rank: int, device: torch.device
+) -> StepInputs[Batch, MicroBatch]:
+    """What the steps read; the pictures are held on the device where ``data.resident`` is set."""
+    if run.data.resident is not None:
+        loader.hold(device)
+
+    def cut(batch: Batch, step: int) -> Iterator[MicroBatch]:
+        return micro_batches(batch, run, text, step=step, rank=rank, device=device)
+
+    return StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))
+
+
+def next_input(
+    inputs: StepInputs[Batch, MicroBatch], loader: TrainLoader, folder: RunFolder, *, rank: int
+) -> StepInput[Batch, MicroBatch]:
+    """The input of the next step; when bad samples stop the run, they are listed in the run folder first."""
     try:
-        return next(loader)
+        return next(inputs)
     except BadSampleError:
         write_bad(folder.path, loader.bad.samples, rank=rank, add=True)
         raise

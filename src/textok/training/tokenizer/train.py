@@ -27,8 +27,8 @@ from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.discriminator import build_discriminator
-from textok.training.tokenizer.setup import next_batch, read_captions, start_from, with_batch
-from textok.training.tokenizer.step import micro_batches, total
+from textok.training.tokenizer.setup import next_input, read_captions, start_from, step_inputs, with_batch
+from textok.training.tokenizer.step import total
 from textok.training.tokenizer.validation import Validation, export, first_batches
 from textok.writing import check_target
 
@@ -94,7 +94,8 @@ def train_tokenizer(
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
     others = {"validation": validation, "discriminator": discriminator}
-    state = TrainState(model, ema, parallel, optimizers, loader, guard, means, others)
+    inputs = step_inputs(run, loader, text, rank=rank, device=device)
+    state = TrainState(model, ema, parallel, optimizers, inputs, guard, means, others)
     step = state.resume(folder, rank=rank)
     if is_main:
         folder.forget_after(step)
@@ -104,14 +105,15 @@ def train_tokenizer(
     last = run.steps if stop_at is None else min(run.steps, stop_at)
     throughput = Throughput()
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
-    with polite_stop() as stop, closing(folder), bar:
+    inputs.begin(step)
+    with polite_stop() as stop, closing(folder), closing(inputs), bar:
         while step < last and not agreed(stop, accelerator):
             model.train()
-            batch = next_batch(loader, folder, rank=rank)
+            read = next_input(inputs, loader, folder, rank=rank)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
             health, records = torch.zeros((), device=device), []
-            for part in micro_batches(batch, run, text, step=step, rank=rank, device=device):
+            for part in read.parts:
                 with nullcontext() if part.last else parallel.no_sync():
                     result = parallel.network(
                         part.images,
@@ -142,8 +144,8 @@ def train_tokenizer(
                 for values in (*records, norms):
                     means.add(values)
             else:
-                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": batch.keys}])
-                guard.check(step=step + 1, keys=batch.keys)
+                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": read.batch.keys}])
+                guard.check(step=step + 1, keys=read.batch.keys)
             model.zero_grad(set_to_none=True)
             discriminator.zero_grad()
             step += 1
@@ -154,7 +156,7 @@ def train_tokenizer(
             if step % run.log_every == 0:
                 values = means.take(accelerator)  # empty when every step since the last line was skipped
                 values |= {"lr": lr, "images_per_second": throughput.take()}
-                values |= {"skipped_steps": guard.skipped, "bad_samples": loader.bad.count}
+                values |= {"skipped_steps": guard.skipped, "bad_samples": read.state["bad"]["count"]}
                 loss, speed = values.get("loss/pixels", float("nan")), values["images_per_second"]
                 bar.set_postfix_str(f"loss {loss:.4f}, {speed:.0f} images/s")
                 if is_main:

@@ -1,0 +1,104 @@
+"""All pictures of a split, decoded once into one array on disk, which a training holds on its device."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from textok.data.config import DataConfig
+from textok.data.decoding import decode_ahead
+from textok.data.samples import BadSample, Sample
+from textok.data.sources import Source
+from textok.display import with_progress
+from textok.writing import check_target, replacing
+
+_PIXELS, _SAMPLES = "pixels.npy", "samples.jsonl"
+_JOB = 256  # samples that a worker decodes at a time
+
+
+class ResidentStore:
+    """Decoded samples by their number, their pixels in one tensor.
+
+    The array is memory-mapped: on a CPU only what is read enters memory.
+
+    Args:
+        folder: that ``decode_split`` wrote.
+        device: where the pixels are held.
+    """
+
+    def __init__(self, folder: Path, *, device: torch.device | str = "cpu") -> None:
+        # mode c: torch wants an array that may be written; nothing writes to it
+        array = np.load(folder / _PIXELS, mmap_mode="c")
+        self.pixels: UInt8[Tensor, "n 3 h w"] = torch.from_numpy(array).to(device)
+        self._heads = [json.loads(line) for line in (folder / _SAMPLES).read_text().splitlines()]
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def __contains__(self, index: int) -> bool:
+        return 0 <= index < len(self)
+
+    def __getitem__(self, index: int) -> Sample | BadSample:
+        head = self._heads[index]
+        if "reason" in head:
+            return BadSample(**head)
+        return Sample(image=self.pixels[index], **head | {"captions": tuple(head["captions"])})
+
+    def put(self, index: int, sample: Sample) -> None:
+        """Everything is held already."""
+
+
+def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path:
+    """Decode a split with ``config.workers`` processes into a folder of its own, unless it is there already.
+
+    Args:
+        source: the split.
+        config: size of the pictures, and how they are read.
+        folder: for any number of splits and sizes.
+
+    Returns:
+        The folder of this split; what a kill leaves there is written anew.
+
+    Raises:
+        ValueError: for a source of pictures without end.
+    """
+    if source.max_window == 0:
+        raise ValueError(
+            f"data.resident: got {config.source}, which has no end; name a number, as in scenes:count=100000"
+        )
+    read_by = (config.size, config.resample, config.require_captions, config.max_pixels)
+    name = hashlib.blake2b(f"{source.fingerprint}/{read_by}".encode(), digest_size=8).hexdigest()
+    final = Path(folder) / f"{len(source)}-{config.size[0]}px-{name}"
+    if not (final / _SAMPLES).is_file():  # which is written last
+        check_target(final, option="data.resident", overwrite=True, num_bytes=_bytes(source, config))
+        with (
+            replacing(final / _SAMPLES, shared=True) as samples,
+            replacing(final / _PIXELS, shared=True) as pixels,
+        ):
+            _decode_into(pixels, samples, source, config)
+    return final
+
+
+def _bytes(source: Source, config: DataConfig) -> int:
+    return 3 * len(source) * config.size[0] * config.size[1]
+
+
+def _decode_into(pixel_file: Path, sample_file: Path, source: Source, config: DataConfig) -> None:
+    count = len(source)
+    shape = (count, 3, *config.size)
+    pixels = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape)
+    jobs = [list(range(start, min(start + _JOB, count))) for start in range(0, count, _JOB)]
+    decoded = with_progress(
+        decode_ahead(source, config, iter(jobs)), len(jobs), unit="job", title=f"decode {count:,} pictures"
+    )
+    with sample_file.open("w") as file:
+        for job in decoded:
+            for index, sample in sorted(job.items()):
+                if isinstance(sample, Sample):
+                    pixels[index] = sample.image.numpy()
+                file.write(json.dumps({k: v for k, v in vars(sample).items() if k != "image"}) + "\n")
+    pixels.flush()

@@ -1,0 +1,137 @@
+"""What training steps read, prepared while the steps before them run."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import torch
+
+from textok.data.samples import Batch
+
+BatchT = TypeVar("BatchT")
+Part = TypeVar("Part")
+_POLL = 0.1  # seconds after which the thread looks whether it is to end
+
+
+@runtime_checkable
+class Loader(Protocol[BatchT]):
+    """Endless batches, with a position that can be saved."""
+
+    def __next__(self) -> BatchT:
+        """The next batch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Go on from a saved position."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepInput(Generic[BatchT, Part]):
+    """What one step reads.
+
+    Attributes:
+        batch: as the loader gave it.
+        parts: what goes through the network at a time, on its device.
+        state: of the loader after this batch.
+    """
+
+    batch: BatchT
+    parts: Iterable[Part]
+    state: dict[str, Any]
+
+
+class StepInputs(Generic[BatchT, Part]):
+    """The inputs of one step after another, from a thread ``ahead`` of the step, or made as they are asked for.
+
+    Every input is a pure function of the loader's position and the step, so the thread changes no value.
+
+    Args:
+        loader: of the batches.
+        cut: makes the parts of a batch for a step.
+        device: of the network.
+        ahead: steps; 0 starts no thread.
+    """
+
+    def __init__(
+        self,
+        loader: Loader[BatchT],
+        cut: Callable[[BatchT, int], Iterable[Part]],
+        *,
+        device: torch.device,
+        ahead: int,
+    ) -> None:
+        self._loader, self._cut, self._device, self._ahead = loader, cut, device, ahead
+        self._state = loader.state_dict()
+        self._step = 0
+        self._queue: Queue[StepInput[BatchT, Part] | BaseException] = Queue(maxsize=max(1, ahead))
+        self._stop = Event()
+        self._thread: Thread | None = None
+
+    def begin(self, step: int) -> None:
+        """The next input is that of this step."""
+        self._step = step
+        if self._ahead:
+            self._thread = Thread(target=self._prepare, daemon=True)
+            self._thread.start()
+
+    def __next__(self) -> StepInput[BatchT, Part]:
+        """The input of the next step; raises what the loader raises."""
+        made = self._make() if self._thread is None else self._queue.get()
+        if isinstance(made, BaseException):
+            raise made
+        self._state = made.state
+        return made
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loader's position after the inputs handed out so far, whatever is prepared already."""
+        return self._state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved position; before ``begin``."""
+        self._loader.load_state_dict(state)
+        self._state = state
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _make(self) -> StepInput[BatchT, Part]:
+        batch = next(self._loader)
+        state = self._loader.state_dict()
+        parts = self._cut(on_device(batch, self._device), self._step)
+        self._step += 1
+        return StepInput(batch, parts, state)
+
+    def _prepare(self) -> None:
+        if self._device.type == "cuda":  # which device is current is a matter of each thread
+            torch.cuda.set_device(self._device)
+        try:
+            while not self._stop.is_set():
+                made = self._make()
+                self._put(replace(made, parts=list(made.parts)))
+        except BaseException as error:  # the step raises it
+            self._put(error)
+
+    def _put(self, item: StepInput[BatchT, Part] | BaseException) -> None:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL)
+                break
+            except Full:
+                continue
+
+
+def on_device(batch: BatchT, device: torch.device) -> BatchT:
+    """The batch with its pictures on a GPU, through pinned memory, so that the copy and the host run side by side."""
+    if device.type != "cuda" or not isinstance(batch, Batch) or batch.images.is_cuda:
+        return batch
+    return replace(batch, images=batch.images.pin_memory().to(device, non_blocking=True))
