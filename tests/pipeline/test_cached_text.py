@@ -37,17 +37,3 @@ def test_endless_captions_are_encoded_as_they_come_and_not_stored(
     calls = _Encoder.calls
     text(["a cat"])
     assert _Encoder.calls == calls
-
-
-def test_a_batch_that_comes_again_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TextEncoder, "from_pretrained", lambda *_, **__: _Encoder())
-    monkeypatch.setattr("textok.pipeline.text._RECENT", 4)
-    text = CachedText(TexTokConfig(text_dim=384), folder=str(tmp_path))
-    text.encode_unstored()
-    first, calls = text(["a dog", "a cat"]), _Encoder.calls
-    assert torch.equal(text(["a dog", "a cat"]).embeddings, first.embeddings)
-    assert _Encoder.calls == calls
-    for number in range(2):
-        text([f"bird {number}", f"fish {number}"])
-    text(["a dog", "a cat"])
-    assert _Encoder.calls == calls + 3

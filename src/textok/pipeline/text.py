@@ -1,7 +1,6 @@
 """Captions to the states of a frozen text encoder: from a cache on the disk in training, else from memory."""
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from textok.models.tokenizer import TexTokConfig
 
 Captions = str | Sequence[str | None] | None
 """One for each picture (None or "" for a picture without), one for all, or none."""
-_RECENT = 2048  # captions, about 45 kB each in MiniLM
 MAX_REMEMBERED = 256
 """Captions whose states are kept for the next call: with MiniLM 16 MB, with T5-XXL 270 MB in bfloat16."""
 
@@ -35,7 +33,6 @@ class CachedText:
         self.dtype, self.device = dtype, device
         self._encode: Encode | None = None
         self._online: TextEncoder | None = None
-        self._recent: OrderedDict[tuple[str, ...], list[Tensor]] = OrderedDict()
         info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
         if info.dim != config.text_dim:
             raise ValueError(
@@ -76,22 +73,11 @@ class CachedText:
         missing = [] if self._encode is None else self.cache.missing(captions)
         if self._encode is None or not missing:
             return TextCondition.pad([states.float() for states in self.cache.get(captions)])
-        states = dict(zip(missing, self._encoded(tuple(missing), self._encode), strict=True))
+        # In the dtype of the cache, so that it makes no difference which captions are stored.
+        encoded = (states.half().cpu() for states in self._encode(missing))
+        states = dict(zip(missing, encoded, strict=True))
         rows = [states[text] if text in states else self.cache.get([text])[0] for text in captions]
         return TextCondition.pad([row.float().cpu() for row in rows])
-
-    def _encoded(self, captions: tuple[str, ...], encode: Encode) -> list[Tensor]:
-        """States in the dtype of the cache, remembered for a while: sources repeat whole batches of captions.
-
-        Whole batches, because the states of a caption depend a little on those that run with it: so a resumed run,
-        which remembers nothing yet, goes on bit for bit.
-        """
-        if captions not in self._recent:
-            self._recent[captions] = [states.half().cpu() for states in encode(captions)]
-            while sum(map(len, self._recent)) > _RECENT and len(self._recent) > 1:
-                self._recent.popitem(last=False)
-        self._recent.move_to_end(captions)
-        return self._recent[captions]
 
 
 class RememberedText:

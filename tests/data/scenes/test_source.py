@@ -13,10 +13,9 @@ import torch
 
 from textok.cli import main
 from textok.data import DataConfig, EvalLoader, TrainLoader, open_source
-from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.drawings import SPLITS, Drawings
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.foreign import ForeignSource
+from textok.data.scenes.opening import ForeignSource
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
 
 FOLDER = Path("datasets/drawings-rgba")
@@ -121,7 +120,7 @@ def test_icons_are_those_of_the_published_set():
     ("name", "key"),
     [
         ("scenes:long", "density"), ("scenes:sed=1", "sed"), ("scenes:seed=x", "seed"),
-        ("scenes:max_drawings=9", "max_drawings"), ("scenes:views=0", "views"), ("icons:dense=1", "dense"),
+        ("scenes:max_drawings=9", "max_drawings"), ("icons:dense=1", "dense"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_named(name, key):
@@ -186,7 +185,7 @@ def test_the_command_writes_tars_that_read_back_and_goes_on(tmp_path, source, ca
     assert batch.captions == [source.read(i).captions[0] for i in range(5)]
     assert torch.equal(batch.images[2], source.draw(2, 64))
     assert [Facts.from_json(facts) for facts in batch.facts] == [source.facts(i) for i in range(5)]
-    assert page.read_text().count("<figure>") == 5
+    assert page.read_text().count("<b>dense</b>") == 5
     [tar] = (tmp_path / "out").glob("*.tar")
     with tarfile.open(tar) as shard:
         assert sorted(Path(name).suffix for name in shard.getnames()[:3]) == [".json", ".txt", ".webp"]
@@ -216,20 +215,6 @@ def test_a_folder_of_other_scenes_is_left_alone(tmp_path, capsys):
     assert main([*words, "--size", "64"]) == 0
     assert main([*words, "--size", "65"]) == 2
     assert "out" in capsys.readouterr().err
-
-
-def test_views_are_other_pictures_of_the_same_captions():
-    plain, views = open_source("scenes", "train"), open_source("scenes:views=3", "train")
-    for index in range(0, 1024, 40):
-        first, *others = (views.read(index + 1024 * view) for view in range(3))
-        assert first.captions == plain.read(index).captions
-        assert all(other.captions == first.captions for other in others)
-        for density in DENSITIES:
-            texts = {views.caption(i, views.facts(i), density) for i in (index, index + 1024, index + 2048)}
-            assert len(texts) == 1
-        pictures = [sample.image.draw((64, 64)) for sample in (first, *others)]
-        assert not torch.equal(pictures[0], pictures[1]) and not torch.equal(pictures[1], pictures[2])
-    assert views.read(3072).captions == plain.read(3072).captions
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from PIL import Image
 
-from textok.data.scenes.tables import TABLES
+from textok.data.scenes import TABLES
 
 RGB = tuple[int, int, int]
 
@@ -17,19 +17,12 @@ BACKGROUNDS: dict[str, RGB] = {name: (r, g, b) for name, (r, g, b) in _TABLE["ba
 """Colours of backgrounds; a scene varies them a little."""
 ALIKE: dict[str, list[str]] = _TABLE["alike"]
 """The backgrounds from which a drawing of each colour hardly stands out."""
+ALIKE_BACKGROUNDS: dict[str, list[str]] = _TABLE["alike backgrounds"]
+"""The backgrounds that are too near to each to stand beside it, itself among them."""
 
 _LEAST_SATURATION = 150
 _LEAST_VALUE = {"yellow": 225, "orange": 225, "pink": 220}
 _BRIGHTER_AT_MOST = 180  # percent
-
-
-def _alike_backgrounds(name: str) -> frozenset[str]:
-    pairs = _TABLE["alike"] | _TABLE["alike backgrounds"]
-    return frozenset([name, *pairs.get(name, ()), *(other for other in pairs if name in pairs[other])])
-
-
-ALIKE_BACKGROUNDS = {name: _alike_backgrounds(name) for name in BACKGROUNDS}
-"""The backgrounds that are too near to each to stand beside it, itself among them."""
 
 
 def colour_of(ranked: Sequence[tuple[str, int]]) -> str:

@@ -1,12 +1,11 @@
 """Composing a scene: which things, in which colours, where, on which background; pure facts, no pixels."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from textok.data.scenes.colours import ALIKE, ALIKE_BACKGROUNDS, BACKGROUNDS, RGB
 from textok.data.scenes.drawings import Drawing, Drawings
 from textok.data.scenes.facts import Background, BackgroundKind, Direction, Facts, Thing
-from textok.data.scenes.placement import Spot, is_clear, is_within, lay_out
+from textok.data.scenes.placement import Spot, lay_out
 from textok.data.scenes.stream import Stream
 
 MOST_THINGS = 4
@@ -16,7 +15,6 @@ _COPIES = {2: 40, 3: 35, 4: 15, 5: 10}
 _KINDS: dict[BackgroundKind, int] = {"plain": 60, "two-part": 20, "gradient": 20}
 _MOST_DRAWINGS = 6
 _TRIES = 40
-_SHIFT = 48
 
 
 class _Chosen(NamedTuple):
@@ -44,28 +42,6 @@ def compose(stream: Stream, drawings: Drawings, *, most_things: int = MOST_THING
     spots = lay_out(stream, counts)
     things = tuple(_thing(stream, one, spot) for one, spot in zip(chosen, spots, strict=True))
     return Facts(things=things, background=_background(stream, chosen))
-
-
-def another_view(facts: Facts, stream: Stream, drawings: Drawings) -> Facts:
-    """Another picture of the same captions: other shades, mirroring and border, all of it shifted a little."""
-    dx, dy = stream.between(-_SHIFT, _SHIFT), stream.between(-_SHIFT, _SHIFT)
-    things = []
-    for thing in facts.things:
-        turnable = drawings.rows[drawings.places[thing.drawing]].can_be_mirrored
-        centers = tuple((x + dx, y + dy) for x, y in thing.centers)
-        things.append(replace(thing, centers=centers, mirrored=turnable and stream.chance(30)))
-    if not all(_holds(new, old) for new, old in zip(things, facts.things, strict=True)):
-        things = [replace(new, centers=old.centers) for new, old in zip(things, facts.things, strict=True)]
-    back = facts.background
-    colours = tuple(_varied(stream, name) for name in back.names)
-    split = stream.between(190, 322) if len(back.names) == 2 else back.split
-    return Facts(things=tuple(things), background=replace(back, colours=colours, split=split))
-
-
-def _holds(new: Thing, old: Thing) -> bool:
-    """Whether a shifted thing is in the same place, clearly, and within the picture."""
-    inside = all(is_within(center, new.side) for center in new.centers)
-    return inside and new.place == old.place and is_clear(new.center)
 
 
 def _choose(stream: Stream, drawings: Drawings, most: int) -> list[_Chosen]:

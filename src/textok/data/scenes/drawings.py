@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from textok.data.files import fingerprint_files
+from textok.data.scenes import TABLES
 from textok.data.scenes.colours import colour_of
-from textok.data.scenes.tables import TABLES
 from textok.data.scenes.words import colour_words, parse_noun, without_colours
 
 SPLITS = ("train", "val", "test-drawing", "test-concept")

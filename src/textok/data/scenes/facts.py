@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 GRID = 512
@@ -128,12 +128,6 @@ class Facts:
             return cls(things=things, background=Background(**_fields(record["background"])))
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"facts: got {text!r:.80}; expected the JSON of a scene ({error})") from error
-
-    def changed(self, number: int, **fields: Any) -> "Facts":
-        """The same scene with fields of one thing replaced."""
-        things = list(self.things)
-        things[number] = replace(things[number], **fields)
-        return replace(self, things=tuple(things))
 
 
 def relation(thing: Thing, other: Thing) -> str:

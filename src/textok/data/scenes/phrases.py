@@ -1,9 +1,9 @@
 """The parts of captions: a thing with its adjectives, a place, a relation, a background; several phrasings each."""
 
+from textok.data.scenes import TABLES
 from textok.data.scenes.drawings import STYLES
 from textok.data.scenes.facts import FILL, GRID, Background, Facts, Thing
 from textok.data.scenes.stream import Stream
-from textok.data.scenes.tables import TABLES
 from textok.data.scenes.words import NUMBERS, Noun, listing, parse_noun, sentence, with_article
 
 _PHRASES: dict[str, dict[str, list[str]]] = TABLES["phrases"]

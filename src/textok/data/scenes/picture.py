@@ -4,10 +4,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from textok.data.scenes import TABLES
 from textok.data.scenes.colours import turn
 from textok.data.scenes.drawings import Drawings
 from textok.data.scenes.facts import GRID, Background, Facts, Thing
-from textok.data.scenes.tables import TABLES
 
 SMALLEST, LARGEST = 64, 512
 _ICON_SIDE = 128

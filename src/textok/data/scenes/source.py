@@ -1,5 +1,6 @@
 """Sources of pictures that are drawn: scenes without end, scenes with foreign captions, and icons."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -14,7 +15,7 @@ from textok.checks import check
 from textok.data.census import Census
 from textok.data.samples import RawSample
 from textok.data.scenes.captions import Density, as_density, write_caption
-from textok.data.scenes.composition import MOST_THINGS, another_view, compose
+from textok.data.scenes.composition import MOST_THINGS, compose
 from textok.data.scenes.drawings import Drawings, drawings_folder
 from textok.data.scenes.facts import Facts
 from textok.data.scenes.picture import draw_icon, draw_scene
@@ -22,9 +23,6 @@ from textok.data.scenes.stream import Stream
 
 LENGTHS = {"train": 10_000_000, "val": 500, "test-drawing": 1_000, "test-concept": 1_000}
 """Scenes of each split; those of train are an epoch, which no training here ends."""
-
-_BLOCK = 1024
-"""After so many scenes their next views follow in the same order: far apart, yet near enough for a cache of texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +33,6 @@ class SceneOptions:
         density: "name", "short", "dense", or "mixed", which draws one for each scene.
         seed: of the scenes; the same seed, split and index is the same picture and caption everywhere.
         max_drawings: different drawings in a scene at most, 1 to 4.
-        views: pictures of each caption: whatever no caption tells is drawn anew (shades, mirroring, a small shift). A
-            text encoder then reads a caption once for so many pictures.
         count: scenes of the split; 0 takes the usual number. With a number, train is a set like any other: shuffled
             anew in each epoch, its captions encoded once and kept.
         drawings: folder with the drawings; "" takes the clone's.
@@ -45,14 +41,12 @@ class SceneOptions:
     density: str = "mixed"
     seed: int = 0
     max_drawings: int = MOST_THINGS
-    views: int = 1
     count: int = 0
     drawings: str = ""
 
     def __post_init__(self) -> None:
         as_density(self.density)
         check(self, "scenes", "seed", "count", at_least=0)
-        check(self, "scenes", "views", at_least=1)
         check(self, "scenes", "max_drawings", at_least=1, at_most=MOST_THINGS)
 
     @classmethod
@@ -103,8 +97,8 @@ def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
     return Picture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
 
 
-class Drawn:
-    """What the sources below share.
+class Drawn(ABC):
+    """What sources of drawn pictures share.
 
     Args:
         split: which drawings they show.
@@ -121,6 +115,15 @@ class Drawn:
 
     def __len__(self) -> int:
         return self.shard_lengths[0]
+
+    @abstractmethod
+    def read(self, index: int) -> RawSample:
+        """The sample at ``index``, not drawn yet."""
+
+    def captions(self) -> Iterator[str]:
+        """The caption of every sample, one by one; ten million in train."""
+        for index in range(len(self)):
+            yield from self.read(index).captions
 
 
 class SceneSource(Drawn):
@@ -149,10 +152,8 @@ class SceneSource(Drawn):
 
     def facts(self, index: int) -> Facts:
         """What the scene at ``index`` shows."""
-        number = self._number(index)
-        stream = Stream("scene", self.options.seed, self.split, number)
-        facts = compose(stream, self.drawings, most_things=self.options.max_drawings)
-        return facts if number == index else another_view(facts, Stream("view", index, number), self.drawings)
+        stream = Stream("scene", self.options.seed, self.split, index)
+        return compose(stream, self.drawings, most_things=self.options.max_drawings)
 
     def draw(self, index: int, size: int) -> UInt8[Tensor, "3 h w"]:
         """The picture at ``index``; raises ``ValueError`` for a size out of range."""
@@ -160,12 +161,7 @@ class SceneSource(Drawn):
 
     def caption_stream(self, index: int) -> Stream:
         """The draws of the caption at ``index``."""
-        return Stream("caption", self.options.seed, self.split, self._number(index))
-
-    def _number(self, index: int) -> int:
-        """The scene of which ``index`` is a view; it is the one at that index itself if it is the first view."""
-        views = self.options.views
-        return index - index // _BLOCK % views * _BLOCK
+        return Stream("caption", self.options.seed, self.split, index)
 
     def caption(self, index: int, facts: Facts, density: Density | None = None) -> str:
         """The caption of the scene at ``index``; in the density of the options unless another is asked for."""
@@ -181,10 +177,6 @@ class SceneSource(Drawn):
             captions=(self.caption(index, facts),),
             facts=facts.to_json(),
         )
-
-    def captions(self) -> Iterator[str]:
-        """The caption of every scene, one by one; ten million in train."""
-        return (self.caption(index, self.facts(index)) for index in range(len(self)))
 
 
 class IconSource(Drawn):
@@ -208,7 +200,3 @@ class IconSource(Drawn):
             image=Picture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
             captions=(drawing.icon_caption,),
         )
-
-    def captions(self) -> Iterator[str]:
-        """The caption of every icon."""
-        return (drawing.icon_caption for drawing in self.drawings.rows)

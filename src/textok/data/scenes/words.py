@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from textok.data.scenes import TABLES
 from textok.data.scenes.colours import NAMES
-from textok.data.scenes.tables import TABLES
 
 _WORDS = TABLES["english"]
 NUMBERS: tuple[str, ...] = tuple(_WORDS["numbers"])

@@ -1,7 +1,8 @@
-"""Wrong captions that differ from a right one in exactly one fact."""
+"""Wrong captions of scenes that differ from a right one in exactly one fact."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from textok.data.scenes.captions import Caption, Density, write_caption
 from textok.data.scenes.colours import ALIKE, BACKGROUNDS, TURNS
@@ -105,6 +106,13 @@ def _value(facts: Facts, kind: str, number: int | None) -> str:
     return str(getattr(facts.things[number], "phrase" if kind == "thing" else kind))
 
 
+def _changed(facts: Facts, number: int, **fields: Any) -> Facts:
+    """The same scene with fields of one thing replaced."""
+    things = list(facts.things)
+    things[number] = replace(things[number], **fields)
+    return replace(facts, things=tuple(things))
+
+
 def _other_thing(facts: Facts, number: int, stream: Stream, drawings: Drawings) -> Facts | None:
     thing = facts.things[number]
     other = drawings.rows[stream.choice(drawings.usable)]
@@ -117,8 +125,8 @@ def _other_thing(facts: Facts, number: int, stream: Stream, drawings: Drawings) 
     is_alike = bool(parse_noun(phrase).plural) == bool(parse_noun(thing.phrase).plural)
     if not is_alike or parse_noun(phrase).text.split()[-1] in nouns:
         return None
-    return facts.changed(
-        number, drawing=other.key, concept=other.concept, phrase=phrase, keywords=other.keywords
+    return _changed(
+        facts, number, drawing=other.key, concept=other.concept, phrase=phrase, keywords=other.keywords
     )
 
 
@@ -128,7 +136,7 @@ def _other_colour(facts: Facts, number: int, stream: Stream, _drawings: Drawings
     near = {name for part in thing.colour.split(" and ") for name in (part, *ALIKE.get(part, ()))}
     if not thing.colour or colour in taken | near:
         return None
-    return facts.changed(number, colour=colour, turn=colour)
+    return _changed(facts, number, colour=colour, turn=colour)
 
 
 def _other_place(facts: Facts, number: int, stream: Stream, _drawings: Drawings) -> Facts | None:
@@ -140,7 +148,7 @@ def _other_place(facts: Facts, number: int, stream: Stream, _drawings: Drawings)
     least = thing.side // 3
     if not all(least <= value <= GRID - least for center in centers for value in center):
         return None
-    moved = facts.changed(number, centers=centers)
+    moved = _changed(facts, number, centers=centers)
     return moved if moved.things[number].place != thing.place else None
 
 
@@ -152,7 +160,7 @@ def _other_count(facts: Facts, number: int, stream: Stream, _drawings: Drawings)
     x, y = thing.center
     step = min(thing.side, GRID // (count + 1))
     centers = tuple((x + (2 * i - count + 1) * step // 2, y) for i in range(count))
-    return facts.changed(number, centers=centers)
+    return _changed(facts, number, centers=centers)
 
 
 def _other_background(facts: Facts, _number: int, stream: Stream, _drawings: Drawings) -> Facts | None:

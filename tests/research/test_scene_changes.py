@@ -1,9 +1,24 @@
 """Wrong captions: one fact differs, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 
-from textok.data.scenes.changes import KINDS, one_fact_changed
+from research.scene_changes import KINDS, one_fact_changed
+from textok.data.scenes.composition import compose
+from textok.data.scenes.drawings import Drawings
+from textok.data.scenes.facts import Facts
 from textok.data.scenes.stream import Stream
+
+
+@pytest.fixture(scope="module")
+def drawings() -> Drawings:
+    return Drawings(Path("datasets/drawings-rgba"), "test-drawing")
+
+
+@pytest.fixture(scope="module")
+def scenes(drawings: Drawings) -> list[Facts]:
+    return [compose(Stream("scene", 0, "test-drawing", index), drawings) for index in range(120)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
