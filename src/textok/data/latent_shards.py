@@ -32,7 +32,7 @@ class Manifest:
     Attributes:
         tokenizer: model id.
         tokenizer_source: shipped name, folder or hub id that it was loaded from.
-        kind: of its bottleneck: "ae", "kl", "fsq" or "vq".
+        kind: of its bottleneck: "ae", "kl", "norm", "fsq" or "vq".
         num_latents: K; all of them are stored.
         latent_dim: c.
         num_codes: vocabulary of a discrete tokenizer, else None.
