@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTokConfig
 from textok.pipeline.text import CachedText
 from tiny import invented_states
@@ -22,7 +21,7 @@ class _Encoder:
 def test_endless_captions_are_encoded_as_they_come_and_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TextEncoder, "from_pretrained", lambda *_, **__: _Encoder())
+    monkeypatch.setattr(CachedText, "_encoder", lambda _: _Encoder().encode_ragged)
     text = CachedText(TexTokConfig(text_dim=384), folder=str(tmp_path))
     text.warm(["a cat"], progress=False)
     with pytest.raises(ValueError, match="a dog"):
