@@ -130,7 +130,7 @@ def metrics_timed(watch: Stopwatch) -> Iterator[None]:
     """Time the parts of the evaluation that are looked up by name."""
     parts: list[tuple[Any, str, str]] = [
         (reconstruction, "measure_pairs", "PSNR, SSIM, perceptual distance"),
-        (reconstruction, "SplitStatistics", "feature statistics"),
+        (reconstruction.SplitFeatures, "add", "feature vectors"),
         (Semantics, "judge", "captions for retrieval, once a set"),
         (CaptionJudge, "measure", "retrieval and agreement"),
         (paired, "frechet_distance", "Fréchet distances, of real halves among them"),

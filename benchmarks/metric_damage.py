@@ -29,7 +29,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metric_names import meaning
-from textok.evaluation.metrics.frechet import FeatureStatistics, SplitStatistics, frechet_distance
+from textok.evaluation.metrics.frechet import FeatureStatistics, SplitFeatures, frechet_distance
 from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.paired import KERNEL_SEED, measure_pairs, set_distances
 from textok.evaluation.metrics.picture_metric import Pairs
@@ -90,7 +90,7 @@ class PictureSet:
             features=features,
             network=self.network,
         )
-        sets = [SplitStatistics(seen.pooled) for seen in (self.features, features)]
+        sets = [SplitFeatures.of(seen.pooled) for seen in (self.features, features)]
         ceiling = {f"{name}_original": value for name, value in means(self.semantic(self.features)).items()}
         row = means(measure_pairs(pairs) | self.semantic(features))
         return row | set_distances(*sets, network=self.network) | ceiling

@@ -16,7 +16,7 @@ from rates.payload import payload_bytes, plain_jpeg
 from textok.codec import Prior, TtkReader, TtkWriter, header_for
 from textok.data.images import image_to_tensor, tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
 from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
@@ -165,7 +165,7 @@ class RateJudge:
         self.pictures, self.network = pictures, network
         self.batches = list(torch.arange(len(pictures)).split(_BATCH))
         self.features: list[ImageFeatures] = [network(pictures.images[rows]) for rows in self.batches]
-        self.originals = SplitStatistics(torch.cat([features.pooled for features in self.features]))
+        self.originals = SplitFeatures.of(torch.cat([features.pooled for features in self.features]))
 
     def row(self, coded: Coded) -> Row:
         """Sizes and scores of what came back."""
@@ -181,7 +181,7 @@ class RateJudge:
             values.add(rows, {"features": pairs.features.pooled} | measure_pairs(pairs))
         columns = values.in_order()
         distances = set_distances(
-            self.originals, SplitStatistics(columns.pop("features")), network=self.network
+            self.originals, SplitFeatures.of(columns.pop("features")), network=self.network
         )
         area = self.pictures.images.shape[2] * self.pictures.images.shape[3]
         rates = {name.replace("bytes", "bpp", 1): 8 * size / area for name, size in coded.sizes.items()}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from textok.evaluation.alignment import ClassPosterior, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
 from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.metrics.semantics import Semantics
@@ -41,7 +41,7 @@ def pair_values(
 def row_of(values: PictureValues, *, network: object) -> dict[str, float]:
     """Means, and distances between the sets."""
     columns = values.in_order()
-    sets = [SplitStatistics(columns.pop(name)) for name in ("original", "made")]
+    sets = [SplitFeatures.of(columns.pop(name)) for name in ("original", "made")]
     return means(columns) | set_distances(*sets, network=network)
 
 

@@ -1,13 +1,16 @@
 """The Fréchet distance against scipy's matrix square root and against closed forms."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm, svdvals
 
+from textok.evaluation import picture_values
 from textok.evaluation.metrics.frechet import (
     FeatureStatistics,
-    SplitStatistics,
+    SplitFeatures,
     frechet_distance,
     frechet_distance_pca,
 )
@@ -38,12 +41,12 @@ def as_sums(statistics):
 @pytest.mark.parametrize("count", [16, 12, 2], ids=["as-many-as-channels", "fewer", "two"])
 def test_kept_vectors_and_their_sums_give_the_same_distance(count):
     a, b = (FeatureStatistics.of(vectors(count, 16, seed, shift=0.3 * seed)) for seed in (0, 1))
-    assert a.vectors is not None and as_sums(a).vectors is None
+    assert a.factor.shape == (count, 16) and as_sums(a).factor.shape == (16, 16)
     exact = frechet_distance(a, b)
     for other in [(as_sums(a), as_sums(b)), (a, as_sums(b)), (as_sums(a), b)]:
         # Roots of eigenvalues that are 0 but for rounding are about 1e-8 of the largest each.
         assert frechet_distance(*other) == pytest.approx(exact, rel=1e-6)
-    torch.testing.assert_close(a.outer, as_sums(a).outer, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(a.covariance, as_sums(a).covariance, rtol=1e-9, atol=1e-9)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
@@ -59,8 +62,8 @@ def test_the_trace_of_the_root_by_scipys_singular_values():
 
 def test_vectors_are_kept_up_to_the_number_of_channels():
     few, many = FeatureStatistics.of(vectors(40, 40, 0)), FeatureStatistics.of(vectors(41, 40, 0))
-    assert few.vectors is not None and few.products is None
-    assert many.vectors is None and many.count == 41
+    assert few.factor.mean(dim=0).abs().max() < 1e-9 and many.factor.tril(-1).abs().max() == 0
+    assert many.count == 41
     other = FeatureStatistics.of(vectors(50, 40, 1))
     assert frechet_distance(many, other) == pytest.approx(frechet_distance(other, many), rel=1e-8)
 
@@ -86,16 +89,15 @@ def test_closed_form_of_diagonal_gaussians():
 
 
 def test_one_vector_has_no_covariance():
-    few = FeatureStatistics.of(torch.zeros(1, 3))
     with pytest.raises(ValueError, match="got 1 pictures"):
-        frechet_distance(few, few)
+        FeatureStatistics.of(torch.zeros(1, 3))
 
 
 def test_moments_and_vectors_give_the_same_statistics():
     a = vectors(50, 6, 0, shift=2.0)
     found = FeatureStatistics.of(a)
     again = FeatureStatistics.from_moments(found.mean, found.covariance, found.count)
-    for name in ("total", "outer", "mean", "covariance"):
+    for name in ("mean", "covariance"):
         torch.testing.assert_close(getattr(again, name), getattr(found, name), rtol=1e-12, atol=1e-12)
 
 
@@ -126,6 +128,45 @@ def test_more_directions_than_there_are_is_refused(count, components):
 
 def test_the_floor_is_between_the_two_halves():
     features = vectors(60, 8, 0)
-    split = SplitStatistics(features)
+    split = SplitFeatures.of(features)
     expected = frechet_distance(FeatureStatistics.of(features[1::2]), FeatureStatistics.of(features[::2]))
-    assert split.floor == expected and split.whole.count == 60 and split.odd.count == split.even.count == 30
+    assert split.floor == pytest.approx(expected)
+    assert split.whole.count == 60 and split.odd.count == split.even.count == 30
+
+
+def held_bytes(thing):
+    """Bytes of all tensors that an object keeps."""
+    if isinstance(thing, torch.Tensor):
+        return thing.nbytes
+    parts = thing.values() if isinstance(thing, dict) else thing
+    if hasattr(thing, "__dict__"):
+        parts = vars(thing).values()
+    return sum(map(held_bytes, parts)) if hasattr(parts, "__iter__") and not isinstance(parts, str) else 0
+
+
+def test_a_large_set_is_held_in_no_more_than_its_sums_and_scores_the_same():
+    sizes = {}
+    for count in (32, 33, 400, 4000):
+        features = vectors(count, 8, 0, shift=1.0)
+        split = SplitFeatures(count=count, dim=8)
+        for indices in torch.randperm(count).split(50):
+            split.add(indices, features[indices])
+        sizes[count] = held_bytes(split)
+        exact = [FeatureStatistics.of(features[rows]) for rows in (slice(0, None, 2), slice(1, None, 2))]
+        assert split.floor == pytest.approx(frechet_distance(*exact), rel=1e-6)
+        torch.testing.assert_close(split.whole.covariance, FeatureStatistics.of(features).covariance)
+    assert sizes[4000] == sizes[33] == 2 * 8 * (8 * 8 + 8)
+    assert sizes[32] <= 32 * 8 * 4 + 32 * 8  # the vectors, and where they belong
+
+
+def test_the_sums_of_all_ranks_add_up(monkeypatch):
+    features, rows = vectors(80, 8, 0), torch.arange(80)
+    ranks = [SplitFeatures(count=80, dim=8) for _ in range(2)]
+    for rank, part in enumerate(ranks):
+        part.add(rows[rank::2], features[rank::2])
+    others = {half: copy.deepcopy(ranks[1]._sums[half]) for half in (0, 1)}
+    calls = iter((0, 1))
+    monkeypatch.setattr(picture_values, "_from_all_ranks", lambda sums: [sums, others[next(calls)]])
+    ranks[0].gather()
+    torch.testing.assert_close(ranks[0].whole.covariance, FeatureStatistics.of(features).covariance)
+    assert ranks[0].floor == pytest.approx(SplitFeatures.of(features[:, :8]).floor)

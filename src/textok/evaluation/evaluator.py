@@ -124,7 +124,13 @@ class Evaluator:
         texts = {caption: pictures.captions_under(caption) for caption in captions}
         judge = None if self.semantics is None else self.semantics.judge(pictures.captions)
         metrics = MetricAccumulator(
-            self.network, captions=captions, budgets=budgets, judge=judge, num_codes=model.num_codes
+            self.network,
+            count=len(pictures),
+            captions=captions,
+            budgets=budgets,
+            judge=judge,
+            latent_dim=model.config.latent_dim,
+            num_codes=model.num_codes,
         )
         with eval_mode(model):
             for indices in torch.arange(rank, len(pictures), world_size).split(self.batch_size):

@@ -6,20 +6,24 @@ whatever the row's budget; the codes' statistics are those of its first k, so th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
-from textok.evaluation.metrics.codes import channel_statistics, code_statistics, latent_statistics
-from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics.codes import (
+    channel_statistics,
+    code_statistics,
+    latent_extremes,
+    nats_per_token,
+)
+from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
 from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.metrics.semantics import CaptionJudge
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
-from textok.evaluation.picture_values import PictureValues, means
-from textok.evaluation.results import ChannelRow, Row, Scores
+from textok.evaluation.picture_values import PictureValues, VectorSums, means
+from textok.evaluation.results import Row, Scores
 from textok.models.tokenizer import Encoding
 
 BUDGETS = (2, 4, 8, 16, 32)
@@ -30,8 +34,6 @@ Cell = tuple[CaptionCondition, int]
 
 Reconstructions = dict[Cell, UInt8[Tensor, "n 3 h w"]]
 """uint8 pictures by caption condition and budget."""
-
-_FEATURES = "features"  # the column of feature vectors beside those of the metrics
 
 
 def usual_budgets(max_tokens: int) -> list[int]:
@@ -65,13 +67,18 @@ class Originals:
 
 
 class MetricAccumulator:
-    """All metrics of a set, batch by batch; values and feature vectors of every picture stay in main memory.
+    """All metrics of a set, batch by batch.
+
+    In main memory stay the values and codes of every picture; its feature vectors only in small sets, see
+    :class:`SplitFeatures`.
 
     Args:
         network: feature network of the distances.
+        count: pictures of the set.
         captions: caption conditions.
         budgets: numbers of tokens.
         judge: of the set's right captions; None leaves the semantic metrics out.
+        latent_dim: channels of a token.
         num_codes: size of a discrete tokenizer's vocabulary, else None.
     """
 
@@ -79,34 +86,38 @@ class MetricAccumulator:
         self,
         network: FeatureNetwork,
         *,
+        count: int,
         captions: Sequence[CaptionCondition],
         budgets: Sequence[int],
         judge: CaptionJudge | None,
+        latent_dim: int,
         num_codes: int | None,
     ) -> None:
         self.network, self.judge, self.num_codes = network, judge, num_codes
-        self.originals = PictureValues()
-        self.encodings = {caption: PictureValues() for caption in captions}
-        self.cells = {(caption, k): PictureValues() for caption in captions for k in budgets}
+        cells = [(caption, k) for caption in captions for k in budgets]
+        self._originals, self._values = PictureValues(), {cell: PictureValues() for cell in cells}
+        self._original_features = SplitFeatures(count=count, dim=network.dim)
+        self._features = {cell: SplitFeatures(count=count, dim=network.dim) for cell in cells}
+        self._encodings = {caption: PictureValues() for caption in captions}
+        self._latents = {caption: VectorSums(latent_dim) for caption in captions}
 
     def add_originals(self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]) -> Originals:
         """Count a batch of originals and return their features, which their reconstructions are compared with."""
         features = self.network(images)
-        originals = Originals(
-            images=images, indices=indices, features=features, meaning=self._meaning(images, features)
-        )
-        self.originals.add(indices, {_FEATURES: features.pooled} | self._judged(originals.meaning, indices))
-        return originals
+        meaning = self._meaning(images, features)
+        self._original_features.add(indices, features.pooled)
+        self._originals.add(indices, self._judged(meaning, indices))
+        return Originals(images=images, indices=indices, features=features, meaning=meaning)
 
     def add_encoding(self, caption: CaptionCondition, encoding: Encoding, indices: Int[Tensor, "b"]) -> None:
         """Count the encodings of a batch, of all K tokens."""
-        columns = {
-            "latents": encoding.latents.float(),
-            "log_variance": None if encoding.log_variance is None else encoding.log_variance.float(),
-            "codes": encoding.codes,
-        }
-        present = {name: values for name, values in columns.items() if values is not None}
-        self.encodings[caption].add(indices, present)
+        columns = {}
+        if encoding.log_variance is not None:
+            columns["kl_nats_per_token"] = nats_per_token(encoding.latents, encoding.log_variance)
+        if encoding.codes is not None:
+            columns["codes"] = encoding.codes.int()
+        self._encodings[caption].add(indices, columns)
+        self._latents[caption].add(encoding.latents.flatten(0, 1))
 
     def add(self, cell: Cell, originals: Originals, reconstructions: UInt8[Tensor, "b 3 h w"]) -> None:
         """Count a batch of reconstructions."""
@@ -120,47 +131,38 @@ class MetricAccumulator:
         )
         meaning = self._meaning(reconstructions, features)
         judged = self._judged(meaning, originals.indices, originals.meaning)
-        self.cells[cell].add(originals.indices, {_FEATURES: features.pooled} | measure_pairs(pairs) | judged)
+        self._features[cell].add(originals.indices, features.pooled)
+        self._values[cell].add(originals.indices, measure_pairs(pairs) | judged)
 
     def gather(self) -> None:
         """Bring the values of all ranks together, on every rank; a collective call."""
-        for values in (self.originals, *self.encodings.values(), *self.cells.values()):
+        by_name = (self._values, self._features, self._encodings, self._latents)
+        for values in (self._originals, self._original_features, *(v for d in by_name for v in d.values())):
             values.gather()
 
     def scores(self, pictures: CaptionedPictures) -> Scores:
-        """The metrics of the whole set."""
+        """The metrics of the whole set; to be called once, for the features of a cell go when it is scored."""
         scores = Scores()
-        for caption, values in self.encodings.items():
-            encodings = values.in_order()
-            where: Row = {"split": pictures.split, "captions": caption}
-            channels: ChannelRow = {"split": pictures.split, "captions": caption}
-            scores.latents.append(channels | channel_statistics(encodings["latents"]))
-            latents = latent_statistics(encodings["latents"], encodings.get("log_variance"))
-            for k in (k for name, k in self.cells if name == caption):
-                columns = self.cells[caption, k].in_order()
-                sets = SplitStatistics(columns.pop(_FEATURES))
-                row = where | {"budget": k, "count": len(pictures)} | means(columns)
-                row |= set_distances(self._sets, sets, network=self.network) | self._ceiling
-                if self.num_codes is not None:
-                    row |= code_statistics(encodings["codes"][:, :k], num_codes=self.num_codes)
+        ceiling = {f"{name}_original": value for name, value in means(self._originals.in_order()).items()}
+        for caption, values in self._encodings.items():
+            encodings, channels = values.in_order(), channel_statistics(self._latents[caption])
+            codes = encodings.pop("codes", None)
+            scores.latents.append({"split": pictures.split, "captions": caption} | channels)
+            latents = latent_extremes(channels) | means(encodings)
+            for k in (k for name, k in self._values if name == caption):
+                where: Row = {"split": pictures.split, "captions": caption, "budget": k}
+                columns, features = self._values[caption, k].in_order(), self._features.pop((caption, k))
+                row = where | {"count": len(pictures)} | means(columns)
+                row |= set_distances(self._original_features, features, network=self.network) | ceiling
+                if codes is not None and self.num_codes is not None:
+                    row |= code_statistics(codes[:, :k], num_codes=self.num_codes)
                 scores.rows.append(row | latents)
                 singles = zip(*(column.tolist() for column in columns.values()), strict=True)
                 scores.per_image.extend(
-                    where | {"budget": k, "key": key} | dict(zip(columns, single, strict=True))
+                    where | {"key": key} | dict(zip(columns, single, strict=True))
                     for key, single in zip(pictures.keys, singles, strict=True)
                 )
         return scores
-
-    @cached_property
-    def _sets(self) -> SplitStatistics:
-        return SplitStatistics(self.originals.in_order()[_FEATURES])
-
-    @cached_property
-    def _ceiling(self) -> dict[str, float]:
-        """What the originals score for their captions: the most to hope for."""
-        columns = self.originals.in_order()
-        columns.pop(_FEATURES)
-        return {f"{name}_original": value for name, value in means(columns).items()}
 
     def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
         if self.judge is None:

@@ -3,8 +3,10 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
+
+from textok.evaluation.picture_values import VectorSums
 
 
 def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, float]:
@@ -23,7 +25,7 @@ def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, f
         ValueError: for no codes, or codes out of range.
     """
     if not codes.numel() or int(codes.min()) < 0 or int(codes.max()) >= num_codes:
-        raise ValueError(f"codes: got {tuple(codes.shape)} of them; expected some, from 0 to {num_codes - 1}")
+        raise ValueError(f"codes: got {tuple(codes.shape)} of them, expected some, from 0 to {num_codes - 1}")
     counts = torch.bincount(codes.flatten(), minlength=num_codes).double()
     entropy = torch.special.entr(counts / counts.sum()).sum()
     return {
@@ -33,35 +35,41 @@ def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, f
     }
 
 
-def latent_statistics(
-    latents: Float[Tensor, "n k c"], log_variance: Float[Tensor, "n k c"] | None
-) -> dict[str, float]:
-    """How continuous latents are spread over n pictures of k tokens with c channels.
+def channel_statistics(latents: VectorSums) -> dict[str, list[float]]:
+    """``mean`` and ``std`` of each of the c channels, over every token of a set of pictures.
 
     Args:
-        latents: on the unit scale that ``TexTok.encode`` gives.
-        log_variance: of a ``kl`` tokenizer, on the same scale; None for others.
+        latents: sums of the tokens' latents (c,), on the unit scale that ``TexTok.encode`` gives.
+    """
+    mean, covariance = latents.moments(correction=0)
+    return {"mean": mean.tolist(), "std": covariance.diagonal().clamp(min=0).sqrt().tolist()}
+
+
+def latent_extremes(channels: dict[str, list[float]]) -> dict[str, float]:
+    """How far latents are from a mean of 0 and a standard deviation of 1 in the worst channel.
+
+    Args:
+        channels: what ``channel_statistics`` gives.
 
     Returns:
-        ``latent_mean_abs_max``, ``latent_std_min`` and ``latent_std_max``, the extremes over channels of the
-        mean and the standard deviation, near 0, 1 and 1 when the stored normalization fits these pictures;
-        with a log-variance also ``kl_nats_per_token``, the divergence of N(latent, variance) from N(0, 1),
-        summed over channels and averaged over tokens.
+        ``latent_mean_abs_max``, ``latent_std_min`` and ``latent_std_max``: near 0, 1 and 1 when the stored
+        normalization fits these pictures.
     """
-    values, channels = latents.double(), channel_statistics(latents)
-    row = {
+    return {
         "latent_mean_abs_max": max(map(abs, channels["mean"])),
         "latent_std_min": min(channels["std"]),
         "latent_std_max": max(channels["std"]),
     }
-    if log_variance is not None:
-        logs = log_variance.double()
-        nats = 0.5 * (values.square() + logs.exp() - 1 - logs)
-        row["kl_nats_per_token"] = float(nats.sum(dim=2).mean())
-    return row
 
 
-def channel_statistics(latents: Float[Tensor, "n k c"]) -> dict[str, list[float]]:
-    """``mean`` and ``std`` of each of the c channels over n pictures of k tokens, on the scale of the latents."""
-    std, mean = torch.std_mean(latents.double().flatten(0, 1), dim=0, correction=0)
-    return {"mean": mean.tolist(), "std": std.tolist()}
+def nats_per_token(
+    latents: Float[Tensor, "n k c"], log_variance: Float[Tensor, "n k c"]
+) -> Float64[Tensor, "n"]:
+    """Divergence of N(latent, variance) from N(0, 1), summed over channels and averaged over each picture's tokens.
+
+    Args:
+        latents: of a ``kl`` tokenizer, on the unit scale that ``TexTok.encode`` gives.
+        log_variance: on the same scale.
+    """
+    values, logs = latents.double(), log_variance.double()
+    return 0.5 * (values.square() + logs.exp() - 1 - logs).sum(dim=2).mean(dim=1)

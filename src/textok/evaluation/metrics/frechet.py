@@ -5,140 +5,100 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
+
+from textok.evaluation.picture_values import PictureValues, VectorSums
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStatistics:
     """The statistics of a set of feature vectors that the Fréchet distance is computed from.
 
-    Up to as many vectors as channels are kept themselves: their distances then need no matrix of all channels.
-    Of more, the sums of them and of their outer products are kept.
-
     Attributes:
         count: number of vectors.
-        total: their sum, (d,), float64.
-        vectors: the vectors (n, d), at most d of them; None where only sums are known.
-        products: sum of their outer products, (d, d), float64; None while the vectors are kept.
+        mean: their mean (d,).
+        factor: a matrix F (r, d) whose product F^T F is the unbiased covariance. Of at most d vectors it holds
+            these, centred, so that distances of small sets need no matrix of all channels.
     """
 
     count: int
-    total: Float64[Tensor, "d"]
-    vectors: Float[Tensor, "n d"] | None = None
-    products: Float64[Tensor, "d d"] | None = None
+    mean: Float64[Tensor, "d"]
+    factor: Float64[Tensor, "r d"]
 
     @classmethod
     def of(cls, features: Float[Tensor, "n d"]) -> "FeatureStatistics":
-        """Statistics of some vectors (n, d); n may be 0."""
-        exact = features.double()
+        """Statistics of some vectors (n, d).
+
+        Raises:
+            ValueError: with fewer than two vectors.
+        """
         count, dim = features.shape
+        if count < 2:
+            raise ValueError(f"Fréchet distance: got {count} pictures on one side, expected at least 2")
+        mean = features.double().mean(dim=0)
+        factor = (features.double() - mean) / math.sqrt(count - 1)
         if count <= dim:
-            return cls(count=count, total=exact.sum(dim=0), vectors=features)
-        return cls(count=count, total=exact.sum(dim=0), products=exact.T @ exact)
+            return cls(count=count, mean=mean, factor=factor)
+        return cls.from_moments(mean, factor.T @ factor, count)
 
     @classmethod
     def from_moments(
         cls, mean: Float[Tensor, "d"], covariance: Float[Tensor, "d d"], count: int
     ) -> "FeatureStatistics":
         """Statistics of ``count`` vectors, of which the mean and the unbiased covariance are known."""
-        centre = mean.double()
-        products = covariance.double() * (count - 1) + count * torch.outer(centre, centre)
-        return cls(count=count, total=centre * count, products=products)
+        lower, failed = torch.linalg.cholesky_ex(covariance.double())
+        if not failed:
+            return cls(count=count, mean=mean.double(), factor=lower.T)
+        # The covariance of few vectors is singular: take its symmetric root.
+        values, vectors = torch.linalg.eigh(covariance.double())
+        root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+        return cls(count=count, mean=mean.double(), factor=root)
+
+    @classmethod
+    def of_sums(cls, sums: VectorSums) -> "FeatureStatistics":
+        """Statistics of more vectors than are kept."""
+        return cls.from_moments(*sums.moments(), sums.count)
 
     @property
     def dim(self) -> int:
         """Channels of a vector."""
-        return len(self.total)
+        return len(self.mean)
 
     @property
-    def outer(self) -> Float64[Tensor, "d d"]:
-        """Sum of the outer products (d, d)."""
-        if self.products is not None:
-            return self.products
-        assert self.vectors is not None
-        exact = self.vectors.double()
-        return exact.T @ exact
-
-    @cached_property
-    def mean(self) -> Float64[Tensor, "d"]:
-        """Mean vector (d,)."""
-        return self.total / self.count
-
-    @cached_property
     def covariance(self) -> Float64[Tensor, "d d"]:
-        """Unbiased covariance (d, d).
-
-        Raises:
-            ValueError: with fewer than two vectors.
-        """
-        if self.vectors is not None:
-            return self.factor.T @ self.factor
-        self._check_count()
-        return (self.outer - torch.outer(self.total, self.mean)) / (self.count - 1)
-
-    @property
-    def variance(self) -> Float64[Tensor, ""]:
-        """Trace of the covariance."""
-        return self.factor.square().sum() if self.vectors is not None else torch.trace(self.covariance)
-
-    @cached_property
-    def factor(self) -> Float64[Tensor, "r d"]:
-        """A matrix F with covariance F^T F: the centred vectors where they are kept, else its symmetric root.
-
-        Raises:
-            ValueError: with fewer than two vectors.
-        """
-        if self.vectors is None:
-            values, vectors = torch.linalg.eigh(self.covariance)
-            return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-        self._check_count()
-        return (self.vectors.double() - self.mean) / math.sqrt(self.count - 1)
+        """Unbiased covariance (d, d)."""
+        return self.factor.T @ self.factor
 
     @cached_property
     def directions(self) -> Float64[Tensor, "d r"]:
         """The principal directions as columns, that of the largest variance first."""
-        if self.vectors is None:
-            return torch.linalg.eigh(self.covariance)[1].flip(1)
         return torch.linalg.svd(self.factor, full_matrices=False)[2].T
 
     def along(self, directions: Float64[Tensor, "d k"]) -> "FeatureStatistics":
         """Statistics of the vectors' components along k directions."""
-        if self.vectors is not None:
-            return FeatureStatistics.of(self.vectors.double() @ directions)
-        products = directions.T @ self.outer @ directions
-        return FeatureStatistics(count=self.count, total=self.total @ directions, products=products)
-
-    def _check_count(self) -> None:
-        if self.count < 2:
-            raise ValueError(f"Fréchet distance: got {self.count} pictures on one side; expected at least 2")
+        factor = self.factor @ directions
+        return FeatureStatistics.from_moments(self.mean @ directions, factor.T @ factor, self.count)
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """Fréchet distance of two Gaussians: |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017).
 
     Raises:
-        ValueError: for vectors of different lengths, or fewer than two of them on a side.
+        ValueError: for vectors of different lengths.
     """
     if a.dim != b.dim:
         raise ValueError(
-            f"Fréchet distance: got features of {a.dim} and {b.dim} channels; expected both from one network"
+            f"Fréchet distance: got features of {a.dim} and {b.dim} channels, expected both from one network"
         )
-    spread = a.variance + b.variance - 2 * _trace_of_root(a, b)
-    return float((a.mean - b.mean).square().sum() + spread)
-
-
-def _trace_of_root(a: FeatureStatistics, b: FeatureStatistics) -> Float64[Tensor, ""]:
-    """Tr (A B)^(1/2) for A = F^T F and B = G^T G: the sum of the singular values of F G^T.
-
-    Their squares are the eigenvalues of F B F^T, so one factor is enough; the other covariance is factored
-    only where it is cheap and exact: where its vectors are kept.
-    """
-    if a.vectors is None and b.vectors is not None:
-        a, b = b, a
-    if b.vectors is not None:
-        return torch.linalg.svdvals(a.factor @ b.factor.T).sum()
-    return torch.linalg.eigvalsh(a.factor @ b.covariance @ a.factor.T).clamp(min=0).sqrt().sum()
+    variances = a.factor.square().sum() + b.factor.square().sum()
+    # For A = F^T F and B = G^T G the trace of the root is the sum of the singular values of F G^T.
+    product = a.factor @ b.factor.T
+    if min(product.shape) < a.dim:
+        root = torch.linalg.svdvals(product).sum()
+    else:  # the same in a sixth of the time, but for rounding
+        root = torch.linalg.eigvalsh(product @ product.T).clamp(min=0).sqrt().sum()
+    return float((a.mean - b.mean).square().sum() + variances - 2 * root)
 
 
 def frechet_distance_pca(a: FeatureStatistics, b: FeatureStatistics, *, components: int) -> float:
@@ -150,27 +110,80 @@ def frechet_distance_pca(a: FeatureStatistics, b: FeatureStatistics, *, componen
     Raises:
         ValueError: when ``a`` has too few vectors or channels for that many directions.
     """
-    if not 1 <= components <= min(a.dim, a.count - 1):
+    most = min(a.dim, a.count - 1)
+    if not 1 <= components <= most:
         raise ValueError(
-            f"Fréchet distance, components: got {components} of {a.count} vectors of {a.dim} channels; "
-            f"expected 1 to {min(a.dim, a.count - 1)}"
+            f"Fréchet distance, components: got {components} of {a.count} vectors of {a.dim} channels, expected 1 to "
+            f"{most}"
         )
     directions = a.directions[:, :components]
     return frechet_distance(a.along(directions), b.along(directions))
 
 
-class SplitStatistics:
-    """Feature statistics of a set, and of the halves of it at even and at odd positions.
+class SplitFeatures:
+    """The feature vectors of a picture set, and of its halves at even and at odd positions.
 
-    The two halves give the Fréchet distance its real-vs-real floor at an equal number of pictures.
+    The two halves give the Fréchet distance its real-vs-real floor at an equal number of pictures. The vectors
+    themselves are kept while they take no more memory than their sums, 16 bytes times ``dim`` squared; of more
+    pictures only the sums are.
+
+    Args:
+        count: pictures of the whole set.
+        dim: channels of a vector.
     """
 
-    def __init__(self, vectors: Float[Tensor, "n d"]) -> None:
-        self.even_vectors, self.odd_vectors = vectors[0::2], vectors[1::2]
-        self.even, self.odd = FeatureStatistics.of(self.even_vectors), FeatureStatistics.of(self.odd_vectors)
-        self.whole = FeatureStatistics.of(vectors)
+    def __init__(self, *, count: int, dim: int) -> None:
+        self.count = count
+        self._values = PictureValues()
+        self._sums = None if count <= 4 * dim else (VectorSums(dim), VectorSums(dim))
+
+    @classmethod
+    def of(cls, vectors: Float[Tensor, "n d"]) -> "SplitFeatures":
+        """A whole set at once."""
+        features = cls(count=len(vectors), dim=vectors.shape[1])
+        features.add(torch.arange(len(vectors)), vectors)
+        return features
+
+    def add(self, indices: Int[Tensor, "b"], vectors: Float[Tensor, "b d"]) -> None:
+        """Add the pictures at the positions ``indices`` of the set."""
+        if self._sums is None:
+            self._values.add(indices, {"vectors": vectors})
+        for half, sums in enumerate(self._sums or ()):
+            sums.add(vectors.cpu()[indices.cpu() % 2 == half])
+
+    def gather(self) -> None:
+        """Bring the pictures of all ranks together, on every rank; a collective call."""
+        for part in self._sums or (self._values,):
+            part.gather()
+
+    @property
+    def vectors(self) -> Float[Tensor, "n d"]:
+        """The vectors in order; only of a set that keeps them, which has up to four times as many as channels."""
+        return self._values.in_order()["vectors"]
+
+    @cached_property
+    def whole(self) -> FeatureStatistics:
+        """Statistics of the whole set."""
+        if self._sums is None:
+            return FeatureStatistics.of(self.vectors)
+        return FeatureStatistics.of_sums(self._sums[0] + self._sums[1])
+
+    @cached_property
+    def even(self) -> FeatureStatistics:
+        """Statistics of the half at even positions."""
+        return self._half(0)
+
+    @cached_property
+    def odd(self) -> FeatureStatistics:
+        """Statistics of the half at odd positions."""
+        return self._half(1)
 
     @cached_property
     def floor(self) -> float:
         """Fréchet distance between the two halves: what pictures of one kind score by themselves."""
         return frechet_distance(self.odd, self.even)
+
+    def _half(self, start: int) -> FeatureStatistics:
+        if self._sums is None:
+            return FeatureStatistics.of(self.vectors[start::2])
+        return FeatureStatistics.of_sums(self._sums[start])

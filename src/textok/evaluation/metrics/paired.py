@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from textok.evaluation.metrics.frechet import SplitStatistics, frechet_distance, frechet_distance_pca
+from textok.evaluation.metrics.frechet import SplitFeatures, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.perceptual import PERCEPTUAL
 from textok.evaluation.metrics.picture_metric import Pairs, PictureMetric
@@ -43,7 +43,7 @@ def measure_pairs(pairs: Pairs) -> dict[str, Float[Tensor, "b"]]:
 
 
 def set_distances(
-    originals: SplitStatistics, reconstructions: SplitStatistics, *, network: FeatureNetwork
+    originals: SplitFeatures, reconstructions: SplitFeatures, *, network: FeatureNetwork
 ) -> dict[str, float]:
     """Distances between the two sets, for ``MIN_FRECHET`` pictures or more.
 
@@ -56,7 +56,7 @@ def set_distances(
     ``PCA_COMPONENTS`` principal directions (``fd_NETWORK_pca32...``, from ``MIN_PCA`` pictures), and
     ``kd_NETWORK`` with its standard error, the kernel distance of the unpaired halves: its floor is 0.
     """
-    count, name = originals.whole.count, metric_name("fd", network)
+    count, name = originals.count, metric_name("fd", network)
     if count < MIN_FRECHET:
         return {}
     row = {
@@ -72,7 +72,7 @@ def set_distances(
         row[f"{name}_floor"] = distance(originals.odd, originals.even)
     if count < network.dim:
         name, generator = metric_name("kd", network), torch.Generator().manual_seed(KERNEL_SEED)
-        halves = (originals.odd_vectors, reconstructions.even_vectors)
+        halves = (originals.vectors[1::2], reconstructions.vectors[0::2])
         kernel = kernel_distance(*halves, generator=generator)
         row |= {name: kernel.value, f"{name}_standard_error": kernel.standard_error}
     return row
