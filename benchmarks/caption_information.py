@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data import DataConfig, EvalLoader
-from textok.evaluation.alignment.captions import caption_features
+from textok.evaluation.alignment import caption_features
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.networks import EffNetLite2, Enlarged
 from textok.evaluation.results import Row, write_result

@@ -16,8 +16,8 @@ import torch
 
 from textok.data.latent_shards import read_manifest
 from textok.evaluation.demo import PROMPTS
-from textok.evaluation.metric_names import meaning
 from textok.evaluation.pages.grids import sample_grid, save_picture
+from textok.evaluation.results import meaning
 from textok.models.generators import load_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.generation import Pipeline

@@ -7,10 +7,9 @@ from html import escape
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.evaluation.metric_names import meaning
+from textok.evaluation.pages import data_uri, html_page, plain_table
 from textok.evaluation.pages.curves import curve_chart
-from textok.evaluation.pages.document import data_uri, html_page, plain_table
-from textok.evaluation.results import Row
+from textok.evaluation.results import Row, meaning
 
 _FILES = ("bytes", "bytes_with_captions")
 _COUNTS = {"bytes a picture": _FILES, "bytes a picture, without names and headers": ("bytes_payload",)}

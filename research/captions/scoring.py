@@ -8,8 +8,7 @@ import torch
 
 from research import scoring
 from research.scoring import SCORES_FILE, scores_in
-from textok.evaluation.caption_variants import VARIANTS
-from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.captioned import VARIANTS, CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.results import Result, Scores
 from textok.models.text_encoder import TextEncoder

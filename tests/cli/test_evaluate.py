@@ -12,7 +12,7 @@ from PIL import Image
 
 from textok.cli import main
 from textok.cli.evaluate_reconstruction import reconstruction_table
-from textok.evaluation.alignment.two_tower import TwoTower, TwoTowerConfig
+from textok.evaluation.alignment import TwoTower, TwoTowerConfig
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.results import read_result
 from textok.models.text_encoder import TextEncoder
@@ -465,9 +465,7 @@ def test_semantics_with_the_packages_own_networks(
     data: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TwoTower(TwoTowerConfig()).save_pretrained(tmp_path / "head", name="untrained")
-    monkeypatch.setattr(
-        "textok.evaluation.alignment.two_tower.shipped_folder", lambda name: tmp_path / "head"
-    )
+    monkeypatch.setattr("textok.evaluation.alignment.shipped_folder", lambda name: tmp_path / "head")
     monkeypatch.setattr("textok.evaluation.networks.load_network", lambda name, weights=None: EffNetLite2())
     words = ["--data", data / "test-a", "--budgets", 4, "--conditions", "right", "--limit", 4]
     assert (

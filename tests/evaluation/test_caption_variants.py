@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from textok.data.caption_forms import short, thing
-from textok.evaluation.alignment.captions import TextSource
-from textok.evaluation.caption_variants import VARIANTS, near_misses, shuffled, with_variants
-from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.alignment import TextSource
+from textok.evaluation.captioned import VARIANTS, CaptionedPictures, near_misses, shuffled, with_variants
 from textok.models.text import TextCondition
 
 CAPTION = "a flat icon of a red apple, on a teal background; food, fruit"
@@ -39,7 +38,7 @@ def test_a_near_miss_is_the_most_similar_other_thing() -> None:
 def test_many_captions_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     states, things = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), list("abcabcabc")
     whole = near_misses(states, things)
-    monkeypatch.setattr("textok.evaluation.caption_variants._ROWS", 2)
+    monkeypatch.setattr("textok.evaluation.captioned._ROWS", 2)
     assert near_misses(states, things) == whole
 
 

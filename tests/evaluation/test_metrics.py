@@ -14,8 +14,8 @@ from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distanc
 from textok.evaluation.metrics.paired import (
     MIN_FRECHET,
     MIN_PCA,
+    perceptual_per_image,
 )
-from textok.evaluation.metrics.perceptual import perceptual_per_image
 from textok.evaluation.metrics.structural_similarity import (
     MS_SSIM_SIDE,
     SCALE_WEIGHTS,

@@ -9,7 +9,7 @@ import torch
 
 from textok.evaluation import demo
 from textok.evaluation.demo import PROMPTS, generate_prompts
-from textok.evaluation.pages.document import render
+from textok.evaluation.pages import render
 from textok.evaluation.pages.grids import fitted_words, sample_grid
 from textok.evaluation.pages.report import PromptCard, PromptSection
 from textok.models.conditions import ConditionConfig

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from textok.evaluation.metric_names import meaning
-from textok.evaluation.results import read_result, write_result
+from textok.evaluation.results import meaning, read_result, write_result
 
 ROWS: list[dict[str, Any]] = [
     {"split": "test", "captions": caption, "budget": k, "count": 3, "psnr": 20.0 + k}

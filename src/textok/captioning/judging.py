@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import normalize
 
-from textok.evaluation.alignment.captions import caption_features
-from textok.evaluation.alignment.class_posterior import ClassPosterior
+from textok.evaluation.alignment import ClassPosterior, caption_features
 from textok.models.text_encoder import TextEncoder
 
 MAX_CHARACTERS = 4000

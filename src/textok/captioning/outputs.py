@@ -22,7 +22,7 @@ from textok.data.images import ImageError, image_to_tensor
 from textok.data.samples import BadSampleError, RawSample
 from textok.data.sources import Source
 from textok.data.sources.pairing import is_picture
-from textok.evaluation.pages.document import cards_page, data_uri
+from textok.evaluation.pages import cards_page, data_uri
 from textok.writing import replacing, write_text
 
 MANIFEST, TARS = "beside.jsonl", "tars"

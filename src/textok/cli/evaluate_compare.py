@@ -11,8 +11,7 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_at_least, check_files, check_seed
 from textok.cli.tables import shown, text_table
 from textok.evaluation.comparison import Compared, compare, differing_settings
-from textok.evaluation.metric_names import meaning
-from textok.evaluation.results import read_result
+from textok.evaluation.results import meaning, read_result
 from textok.writing import finite, write_json
 
 HEADS = ("split", "captions", "tokens", "guidance")

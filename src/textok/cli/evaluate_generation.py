@@ -14,7 +14,6 @@ from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.display import Progress
 from textok.evaluation import adm, generation
 from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.metric_names import meaning
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
@@ -24,7 +23,7 @@ from textok.evaluation.picture_sets import (
     open_pictures,
     read_captions_file,
 )
-from textok.evaluation.results import Row, write_result
+from textok.evaluation.results import Row, meaning, write_result
 from textok.training.run_folder import environment
 
 WRITE_BATCH = 64

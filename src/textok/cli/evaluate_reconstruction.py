@@ -17,8 +17,13 @@ from textok.data import Source
 from textok.data.samples import write_bad
 from textok.display import Progress
 from textok.evaluation import adm
-from textok.evaluation.caption_variants import check_conditions, usable_conditions
-from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
+from textok.evaluation.captioned import (
+    CONDITIONS,
+    CaptionCondition,
+    CaptionedPictures,
+    check_conditions,
+    usable_conditions,
+)
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.reconstruction import usual_budgets
 from textok.evaluation.results import Result, Row, Scores, write_result

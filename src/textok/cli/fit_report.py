@@ -11,7 +11,7 @@ from torch import Tensor
 from textok.data import DataConfig, EvalLoader
 from textok.data.held_out import open_training
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.pages.document import data_uri, html_page, plain_table
+from textok.evaluation.pages import data_uri, html_page, plain_table
 from textok.models.card import CARD_FILE
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.generation import Pipeline

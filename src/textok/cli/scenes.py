@@ -12,7 +12,7 @@ from textok.data.scenes.export import Format, write_shards
 from textok.data.scenes.picture import check_scene_size
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
 from textok.display import Progress
-from textok.evaluation.pages.document import cards_page, data_uri
+from textok.evaluation.pages import cards_page, data_uri
 from textok.writing import MARKER, check_target, mark_folder, strict_json, write_text
 
 _ON_PAGE, _CARD_SIDE = 48, 256

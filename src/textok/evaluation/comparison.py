@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from textok.evaluation.metric_names import meaning
-from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of
+from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of, meaning
 
 DRAWS = 2000
 """Bootstrap resamples."""

@@ -13,11 +13,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.data.images import tensor_to_image
-from textok.evaluation.caption_variants import usable_conditions
-from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
+from textok.evaluation.captioned import CONDITIONS, CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.metrics import Pairs
 from textok.evaluation.metrics.paired import measure_pairs
-from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.report import PromptCard, PromptSection, Report, Scores, Section, render_report
 from textok.evaluation.reconstruction import Reconstructions, usual_budgets

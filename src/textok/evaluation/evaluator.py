@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from textok.evaluation.alignment.captions import TextSource
-from textok.evaluation.caption_variants import with_variants
-from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
+from textok.evaluation.alignment import TextSource
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, with_variants
 from textok.evaluation.features import WRONG_CAPTION, protocol
 from textok.evaluation.metrics.semantics import Semantics, load_semantics
 from textok.evaluation.networks import FeatureNetwork

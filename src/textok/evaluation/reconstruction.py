@@ -11,6 +11,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
+from textok.evaluation.metrics import Pairs
 from textok.evaluation.metrics.codes import (
     channel_statistics,
     code_statistics,
@@ -19,7 +20,6 @@ from textok.evaluation.metrics.codes import (
 )
 from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
-from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.metrics.semantics import CaptionJudge
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.evaluation.picture_values import PictureValues, VectorSums, means

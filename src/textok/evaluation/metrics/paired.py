@@ -6,17 +6,47 @@ All of them read uint8 pictures: what a viewer sees is what is measured. Values 
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from textok.evaluation.metrics import Meaning, Pairs, PictureMetric
 from textok.evaluation.metrics.frechet import SplitFeatures, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.kernel_distance import kernel_distance
-from textok.evaluation.metrics.perceptual import PERCEPTUAL
-from textok.evaluation.metrics.picture_metric import Pairs, PictureMetric
-from textok.evaluation.metrics.psnr import PSNR
 from textok.evaluation.metrics.structural_similarity import MS_SSIM, SSIM
-from textok.evaluation.networks import FeatureNetwork, metric_name
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
+from textok.objectives.quality import psnr_per_image
 
+
+def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeatures) -> Float64[Tensor, "b"]:
+    """Distance of the feature maps of each pair, 0 for identical pictures.
+
+    At every stage both maps are scaled to unit length over channels; squared differences are summed over
+    channels and averaged over positions, then over stages. This is the form of LPIPS (Zhang et al. 2018,
+    section 3) without its learned channel weights, so its values are not LPIPS values.
+    """
+    distances = [
+        (_unit_channels(a) - _unit_channels(b)).square().sum(dim=1).mean(dim=(1, 2))
+        for a, b in zip(originals.stages, reconstructions.stages, strict=True)
+    ]
+    return torch.stack(distances).mean(dim=0).double()
+
+
+def _unit_channels(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    return torch.nn.functional.normalize(features, dim=1, eps=1e-6)
+
+
+PERCEPTUAL = PictureMetric(
+    name="perceptual",
+    meaning=Meaning("Perceptual distance", "distance", -1),
+    measure=lambda pairs: perceptual_per_image(pairs.original_features, pairs.features),
+    learned=True,
+    applies=lambda pairs: bool(pairs.features.stages),
+)
+PSNR = PictureMetric(
+    name="psnr",
+    meaning=Meaning("PSNR", "dB", 1),
+    measure=lambda pairs: psnr_per_image(pairs.originals, pairs.reconstructions),
+)
 PICTURE_METRICS: tuple[PictureMetric, ...] = (PSNR, SSIM, MS_SSIM, PERCEPTUAL)
 """The metrics of single pictures; a new one is one module that defines it, and its name here."""
 

@@ -13,9 +13,14 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from textok.evaluation.alignment.captions import TextSource, caption_features, caption_places, ranks_of_own
-from textok.evaluation.alignment.class_posterior import ClassPosterior
-from textok.evaluation.alignment.two_tower import TwoTower
+from textok.evaluation.alignment import (
+    ClassPosterior,
+    TextSource,
+    TwoTower,
+    caption_features,
+    caption_places,
+    ranks_of_own,
+)
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
 from textok.models.text_encoder import TextEncoder
 

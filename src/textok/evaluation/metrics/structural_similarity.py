@@ -7,7 +7,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from textok.evaluation.metrics.picture_metric import Meaning, PictureMetric
+from textok.evaluation.metrics import Meaning, PictureMetric
 
 SSIM_WINDOW = 11
 """Side of the Gaussian window in pixels."""

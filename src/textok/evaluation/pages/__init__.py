@@ -1,1 +1,56 @@
-"""What a person looks at: picture grids, curves and the HTML report."""
+"""HTML pages from the templates of this folder: each page is one self-contained file, readable without JavaScript."""
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from functools import cache
+from html import escape
+
+from jaxtyping import UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from torch import Tensor
+
+from textok.data.images import tensor_to_image
+
+
+def html_page(body: str, *, title: str) -> str:
+    """A whole page around its body, which is HTML, with the style inside."""
+    return render("page.html", body=body, title=title)
+
+
+def cards_page(cards: Iterable[str], *, title: str, lead: str = "") -> str:
+    """A page of cards side by side, as many as its width has room for; each is HTML, title and lead are texts."""
+    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:2rem 1.5rem"
+    body = "\n".join(f"<div>{card}</div>" for card in cards)
+    head = f"<h1>{escape(title)}</h1>" + (f"\n<p>{escape(lead)}</p>" if lead else "")
+    return html_page(f'{head}\n<div style="{style}">\n{body}\n</div>', title=title)
+
+
+def plain_table(rows: Iterable[Iterable[str]], *, heads: Sequence[str] = ()) -> str:
+    """A table of texts that scrolls sideways where it is wider than the page."""
+    return macro("table", list(map(list, rows)), heads)
+
+
+def data_uri(pixels: UInt8[Tensor, "3 h w"], *, lossless: bool = False) -> str:
+    """A picture as a data URI in WebP; lossy (quality 95) is a fifth of the size, with an error that no eye sees."""
+    buffer = io.BytesIO()
+    tensor_to_image(pixels).save(buffer, format="WEBP", lossless=lossless, quality=60 if lossless else 95)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def render(template: str, **values: object) -> str:
+    """A template of this folder with its values, which are escaped."""
+    return _environment().get_template(template).render(**values, uri=data_uri)
+
+
+def macro(name: str, *values: object) -> str:
+    """A part of a page: a macro of ``parts.html``, whose values are escaped."""
+    return getattr(_environment().get_template("parts.html").module, name)(*values)
+
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("textok.evaluation", "pages")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )

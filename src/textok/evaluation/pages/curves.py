@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition
-from textok.evaluation.pages.document import macro
+from textok.evaluation.pages import macro
 from textok.evaluation.pages.grids import caption_label
 
 _WIDTH, _HEIGHT = 480, 280

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from textok.data.images import save_png, tensor_to_image
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
-from textok.evaluation.metrics.psnr import psnr_per_image
 from textok.evaluation.reconstruction import Reconstructions
+from textok.objectives.quality import psnr_per_image
 
 CAPTION_LABELS: dict[CaptionCondition, str] = {
     "right": "with caption",

@@ -7,8 +7,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
+from textok.evaluation.pages import render
 from textok.evaluation.pages.curves import curve_chart
-from textok.evaluation.pages.document import render
 from textok.evaluation.pages.grids import caption_label
 from textok.evaluation.reconstruction import Reconstructions
 from textok.evaluation.results import Row

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.alignment import (
+    SHIPPED_NAME,
     TwoTower,
     TwoTowerConfig,
     caption_features,
     caption_places,
     ranks_of_own,
 )
-from textok.evaluation.alignment.two_tower import SHIPPED_NAME
 from textok.evaluation.networks import EffNetLite2
 from textok.models.tokenizer import TexTokConfig
 from textok.pipeline.text import CachedText

@@ -12,11 +12,10 @@ from textok.data import TrainLoader
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, lends_captions
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.metric_names import meaning
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.grids import reconstruction_grid, save_picture
-from textok.evaluation.results import Row
+from textok.evaluation.results import Row, meaning
 from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
 from textok.pipeline.passes import encode_pixels
