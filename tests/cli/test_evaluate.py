@@ -492,8 +492,7 @@ def test_captions_of_samples_from_a_file(
     file = tmp_path / "captions.json"
     for content in ([f"number {key}" for key in keys], {key: f"number {key}" for key in reversed(keys)}):
         file.write_text(json.dumps(content))
-        found = open_pictures(str(data / "test-a"), captions=read_captions_file(file))
-        batches = list(found.batches(8))
+        batches = list(open_pictures(str(data / "test-a"), batch_size=8, captions=read_captions_file(file)))
         assert [text for batch in batches for text in batch.captions] == [f"number {key}" for key in keys]
     for content, message in (
         (["one"], "a list of 1 for 20 pictures"),

@@ -97,7 +97,7 @@ def test_many_samples_of_one_kind_are_at_the_floor_when_as_few_are_taken(network
 def test_a_reference_of_mean_and_covariance_gives_the_distance_alone(network) -> None:
     real, made = features(drawn(100, seed=0)), features(drawn(50, seed=1))
     [row] = evaluate_generation(
-        made, real.statistics, split="ref", reader=FeatureReader(network=network)
+        made, None, statistics=real.statistics, split="ref", reader=FeatureReader(network=network)
     ).rows
     assert set(row) == {"split", "count", "fd_tiny"}
     assert row["fd_tiny"] == pytest.approx(frechet_distance(real.statistics, made.statistics))

@@ -11,6 +11,7 @@ from textok.cli.checks import check_at_least, check_files, check_needs, check_se
 from textok.cli.distributed import note, open_device, place
 from textok.cli.tables import shown, text_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
+from textok.data import EvalLoader
 from textok.display import Progress
 from textok.evaluation import adm, generation
 from textok.evaluation.features import FeatureReader, PictureFeatures
@@ -18,15 +19,13 @@ from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,
-    PictureSet,
     Reference,
     open_pictures,
+    picture_settings,
     read_captions_file,
 )
 from textok.evaluation.results import Row, meaning, write_result
 from textok.training.run_folder import environment
-
-WRITE_BATCH = 64
 
 
 def evaluate_generation(
@@ -78,30 +77,31 @@ def evaluate_generation(
     if captions is not None and no_semantics:
         raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
     texts = read_captions_file(captions) if captions else None
-    generated = open_pictures(samples, size=size, captions=texts)
-    real = Reference.open(reference, split=reference_split, size=generated.size, train=train)
-    trained_on = open_pictures(train, split=train_split, size=generated.size) if train else None
-    generation.check_count(len(generated))
-    judged = generated.captioned and not no_semantics
+    generated = open_pictures(samples, batch_size=batch_size, size=size, captions=texts)
+    reading = {"batch_size": batch_size, "size": generated.config.size}
+    real = Reference.open(reference, split=reference_split, train=train, **reading)
+    trained_on = open_pictures(train, split=train_split, **reading) if train else None
+    generation.check_count(len(generated.source))
+    judged = any(generated.source.captions()) and not no_semantics
     reader = network.reader(open_device(device, float64=True), semantics=judged)
     statistics = _stored_statistics(real, reader.network)
-    features = read_pictures(reader, generated, batch_size=batch_size, judged=judged)
+    features = read_pictures(reader, generated, judged=judged)
     _write_adm(generated, features, samples=write_samples, statistics=write_statistics)
     scores = generation.evaluate_generation(
         features,
-        _real_features(reader, real, batch_size=batch_size),
+        read_pictures(reader, real.pictures) if real.pictures else None,
         split=reference_split or Path(reference.rstrip("/")).stem,
         reader=reader,
         statistics=statistics,
-        train=read_pictures(reader, trained_on, batch_size=batch_size) if trained_on else None,
+        train=read_pictures(reader, trained_on) if trained_on else None,
         seed=seed,
     )
     settings = reader.settings | {
-        "samples": generated.settings,
+        "samples": picture_settings(generated),
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
-        "train": trained_on and trained_on.settings,
-        "size": list(generated.size),
+        "train": picture_settings(trained_on) if trained_on else None,
+        "size": list(generated.config.size),
         "seed": seed,
     }
     if out is not None:
@@ -109,28 +109,17 @@ def evaluate_generation(
     print(json_format.dumps(scores.rows[0]) if json else generation_table(scores.rows[0]))
 
 
-def read_pictures(
-    reader: FeatureReader, pictures: PictureSet, *, batch_size: int, judged: bool = False
-) -> PictureFeatures:
+def read_pictures(reader: FeatureReader, pictures: EvalLoader, *, judged: bool = False) -> PictureFeatures:
     """Features of a set, with a progress bar on stderr."""
-    with Progress(len(pictures), unit="image", title=Path(pictures.name).name) as bar:
-        return reader.read(pictures.batches(batch_size), judged=judged, progress=bar.update)
-
-
-def _real_features(
-    reader: FeatureReader, reference: Reference, *, batch_size: int
-) -> PictureFeatures | FeatureStatistics:
-    if reference.pictures is not None:
-        return read_pictures(reader, reference.pictures, batch_size=batch_size)
-    assert reference.statistics is not None
-    return reference.statistics
+    with Progress(len(pictures.source), unit="image", title=Path(pictures.config.source).name) as bar:
+        return reader.read(pictures, judged=judged, progress=bar.update)
 
 
 def _write_adm(
-    pictures: PictureSet, features: PictureFeatures, *, samples: Path | None, statistics: Path | None
+    pictures: EvalLoader, features: PictureFeatures, *, samples: Path | None, statistics: Path | None
 ) -> None:
     if samples is not None:
-        adm.write_samples(samples, torch.cat([batch.images for batch in pictures.batches(WRITE_BATCH)]))
+        adm.write_samples(samples, torch.cat([batch.images for batch in pictures]))
     if statistics is not None:
         adm.write_statistics(statistics, features.statistics)
 

@@ -16,7 +16,7 @@ from textok.display import Progress
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
 from textok.evaluation.metrics.paired import MIN_FRECHET
-from textok.evaluation.picture_sets import open_pictures
+from textok.evaluation.picture_sets import open_pictures, picture_settings
 from textok.evaluation.results import write_result
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.precision import Precision
@@ -82,16 +82,17 @@ def evaluate_generator(
     chosen = check_budgets(budgets or sorted(usual), max_tokens=longest)
     cells = [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
     side = pipeline.tokenizer.model.config.image_size
-    held_out = open_pictures(data, split=split, size=(side, side))
-    if not held_out.captioned:
+    reading = {"batch_size": FEATURE_BATCH, "size": (side, side)}
+    held_out = open_pictures(data, split=split, **reading)
+    if not any(held_out.source.captions()):
         raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
-    trained_on = open_pictures(train, split=train_split, size=(side, side)) if train else None
+    trained_on = open_pictures(train, split=train_split, **reading) if train else None
     reader = network.reader(torch_device, semantics=True)
     evaluator = GeneratorEvaluator(
         pipeline=pipeline,
         reader=reader,
-        reference=read_pictures(reader, held_out, batch_size=FEATURE_BATCH),
-        train=read_pictures(reader, trained_on, batch_size=FEATURE_BATCH) if trained_on else None,
+        reference=read_pictures(reader, held_out),
+        train=read_pictures(reader, trained_on) if trained_on else None,
         batch_size=batch_size,
         seed=seed,
     )
@@ -101,7 +102,10 @@ def evaluate_generator(
         scores = evaluator.score(prompts, cells, progress=bar.update)
     if out is not None:
         settings = reader.settings | _settings(pipeline) | {"budgets": chosen, "guidance": sorted(scales)}
-        settings |= {"reference": held_out.settings, "train": trained_on and trained_on.settings}
+        settings |= {
+            "reference": picture_settings(held_out),
+            "train": trained_on and picture_settings(trained_on),
+        }
         settings |= {"seed": seed, "limit": limit}
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}

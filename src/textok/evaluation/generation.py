@@ -101,7 +101,7 @@ class GeneratorEvaluator:
 
 def evaluate_generation(
     samples: PictureFeatures,
-    reference: PictureFeatures | FeatureStatistics,
+    reference: PictureFeatures | None,
     *,
     split: str,
     reader: FeatureReader,
@@ -113,12 +113,12 @@ def evaluate_generation(
 
     Args:
         samples: features of the generated pictures.
-        reference: features of real pictures, which should not be the training ones; or only their mean and
-            covariance, which the Fréchet distance alone can be computed from.
+        reference: features of real pictures, which should not be the training ones; None where only ``statistics``
+            are known.
         split: name of the reference in the row.
         reader: the networks that computed the features; their names are in the metrics' names.
         statistics: mean and covariance that the Fréchet distance is taken to instead of those of ``reference``;
-            published files hold those of more pictures.
+            published files hold those of more pictures. No other metric can be computed from them.
         train: features of the training pictures, for the copying check.
         seed: of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
 
@@ -128,11 +128,12 @@ def evaluate_generation(
     check_count(len(samples))
     network = reader.network
     if statistics is None:
-        statistics = reference if isinstance(reference, FeatureStatistics) else reference.statistics
+        assert reference is not None, "there are statistics where there are no pictures"
+        statistics = reference.statistics
     row: Row = {"split": split, "count": len(samples)}
     row[metric_name("fd", network)] = frechet_distance(statistics, samples.statistics)
     per_image: list[Row] = [{"split": split, "key": key} for key in samples.keys]
-    if isinstance(reference, PictureFeatures):
+    if reference is not None:
         row["count_reference"] = len(reference)
         row |= _set_metrics(samples, reference, network=network, seed=seed)
         if train is not None:

@@ -3,138 +3,117 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.data import (
-    Batch,
     DataConfig,
     EvalLoader,
-    Source,
+    RawSample,
     fit_image,
     image_to_tensor,
     tensor_to_image,
 )
-from textok.data.caption_files import first_captions
+from textok.data.caption_files import CaptionedSource, first_captions
+from textok.data.census import Census
 from textok.data.files import fingerprint_files
 from textok.data.images import DRAWN_SIZE, stored_size
+from textok.data.subset import keys_of
 from textok.evaluation.adm import read_adm
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
-
-MAX_CAPTION_BYTES = 256 << 20
 
 Captions = Mapping[str, str] | Sequence[str]
 """By key, or one per picture in order."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PictureSet:
-    """Pictures of one size, in order.
+@dataclass(frozen=True)
+class _Pixels:
+    """A picture that is at hand as pixels, in the place of one that is drawn."""
 
-    Attributes:
-        name: the source, or the file.
-        size: height and width that every picture is resized and cropped to.
-        stored: the source, or the pictures themselves of an ``.npz``.
-        split: part of the source.
-        captions: captions to take instead of those of the source.
+    pixels: UInt8[Tensor, "3 h w"]
+
+    def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h2 w2"]:
+        if tuple(self.pixels.shape[1:]) == size:
+            return self.pixels
+        return image_to_tensor(fit_image(tensor_to_image(self.pixels), size))
+
+
+class AdmSource:
+    """The pictures of an ADM ``.npz`` as a source; their keys are their numbers, and they have no captions.
+
+    Args:
+        name: the file.
+        pictures: what it holds.
     """
 
-    name: str
-    size: tuple[int, int]
-    stored: Source | UInt8[Tensor, "n 3 h w"]
-    split: str | None = None
-    captions: Captions | None = None
+    max_window = None
 
-    def __post_init__(self) -> None:
-        captions = self.captions
-        if captions is None or isinstance(captions, Mapping):
-            return
-        if len(captions) != len(self):
-            raise ValueError(
-                f"captions: got a list of {len(captions)} for {len(self)} pictures; expected one each"
-            )
+    def __init__(self, name: str, pictures: UInt8[Tensor, "n 3 h w"]) -> None:
+        self._name, self._pictures = name, pictures
+        self.shard_lengths, self.census, self.splits = [len(pictures)], Census(read=len(pictures)), {}
+        self.fingerprint = fingerprint_files([Path(name)], len(pictures))
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self._pictures)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Which pictures these are, for a result file."""
-        fingerprint = getattr(self.stored, "fingerprint", None)
-        return {
-            "data": self.name,
-            "split": self.split,
-            "count": len(self),
-            "fingerprint": fingerprint or fingerprint_files([Path(self.name)], len(self)),
-        }
+    def read(self, index: int) -> RawSample:
+        """The picture at ``index``."""
+        return RawSample(key=str(index), shard=self._name, image=_Pixels(self._pictures[index]))
 
-    @property
-    def captioned(self) -> bool:
-        """Whether any picture has a caption."""
-        if self.captions is not None:
-            return bool(self.captions)
-        return not isinstance(self.stored, Tensor) and next(self.stored.captions(), None) is not None
+    def captions(self) -> Iterator[str]:
+        """None."""
+        return iter(())
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures with their keys and captions; "" for none.
 
-        Raises:
-            ValueError: when the given captions do not fit the pictures.
-        """
-        start = 0
-        for batch in self._stored_batches(batch_size):
-            if self.captions is not None:
-                batch = replace(batch, captions=_captions_of(self.captions, batch.keys, start))
-            yield batch
-            start += len(batch)
-
-    def _stored_batches(self, batch_size: int) -> Iterator[Batch]:
-        if not isinstance(self.stored, Tensor):
-            config = _config(self.name, self.split, self.size)
-            yield from EvalLoader(config, batch_size=batch_size, source=self.stored)
-            return
-        for rows in torch.arange(len(self.stored)).split(batch_size):
-            keys = [str(row) for row in rows.tolist()]
-            yield Batch(images=_fitted(self.stored[rows], self.size), keys=keys, captions=[""] * len(keys))
+def picture_settings(loader: EvalLoader) -> dict[str, Any]:
+    """Which pictures these are, for a result file."""
+    source, config = loader.source, loader.config
+    facts = {"data": config.source, "split": config.split}
+    return facts | {"count": len(source), "fingerprint": source.fingerprint}
 
 
 def open_pictures(
     name: str,
     *,
+    batch_size: int,
     split: str | None = None,
     size: tuple[int, int] | None = None,
     captions: Captions | None = None,
-) -> PictureSet:
+) -> EvalLoader:
     """Open a source, or the pictures of an ADM ``.npz``.
 
     Args:
         name: the source or the file.
+        batch_size: pictures at a time.
         split: part of the source.
         size: None takes that of the first picture.
         captions: instead of those of the source.
 
     Raises:
         FileNotFoundError: when nothing is there.
-        ValueError: for an unknown layout, an ``.npz`` without pictures, or a split of one, which has none.
+        ValueError: for an unknown layout, an ``.npz`` without pictures, a split of one, which has none, or captions
+            that do not fit the pictures.
     """
-    if not name.endswith(".npz"):
+    if name.endswith(".npz"):
+        if split is not None:
+            raise ValueError(f"{name}: got split {split!r}, expected none: an .npz file has no splits")
+        pictures = read_adm(name).pictures
+        if pictures is None:
+            raise ValueError(f"{name}: got mean and covariance only, expected pictures (arr_0)")
+        source, (height, width) = AdmSource(name, pictures), pictures.shape[2:]
+    else:
         source = _config(name, split, (1, 1)).open()
-        picture = source.read(0).image
-        size = size or (stored_size(picture) if isinstance(picture, bytes) else DRAWN_SIZE)
-        return PictureSet(name=name, split=split, size=size, stored=source, captions=captions)
-    if split is not None:
-        raise ValueError(f"{name}: got split {split!r}, expected none: an .npz file has no splits")
-    pictures = read_adm(name).pictures
-    if pictures is None:
-        raise ValueError(f"{name}: got mean and covariance only, expected pictures (arr_0)")
-    height, width = pictures.shape[2:]
-    return PictureSet(name=name, size=size or (height, width), stored=pictures, captions=captions)
+        first = source.read(0).image
+        height, width = stored_size(first) if isinstance(first, bytes) else DRAWN_SIZE
+    if captions is not None:
+        source = CaptionedSource(source, _by_key(captions, list(keys_of(source))))
+    config = _config(name, split, size or (height, width))
+    return EvalLoader(config, batch_size=batch_size, source=source)
 
 
 NEED_PICTURES = (
@@ -155,22 +134,30 @@ class Reference:
     """
 
     name: str
-    pictures: PictureSet | None
+    pictures: EvalLoader | None
     statistics: FeatureStatistics | None = None
 
     @classmethod
     def open(
-        cls, name: str, *, split: str | None, size: tuple[int, int], train: str | None = None
+        cls,
+        name: str,
+        *,
+        split: str | None,
+        size: tuple[int, int],
+        batch_size: int,
+        train: str | None = None,
     ) -> "Reference":
-        """Open a source, or an ADM ``.npz`` of pictures, statistics or both; raises as ``open_pictures``.
+        """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both; raises as ``open_pictures``.
 
-        ``train`` are the training pictures of the copying check, which needs a reference with pictures.
+        ``train`` names the training pictures of the copying check, which needs a reference with pictures.
         """
         if not name.endswith(".npz") or split is not None:
-            return cls(name=name, pictures=open_pictures(name, split=split, size=size))
+            pictures = open_pictures(name, batch_size=batch_size, split=split, size=size)
+            return cls(name=name, pictures=pictures)
         file = read_adm(name)
         if file.pictures is not None:
-            pictures = PictureSet(name=name, size=size, stored=file.pictures)
+            source, config = AdmSource(name, file.pictures), _config(name, None, size)
+            pictures = EvalLoader(config, batch_size=batch_size, source=source)
             return cls(name=name, pictures=pictures, statistics=file.statistics)
         if train is not None:
             raise ValueError(
@@ -183,7 +170,7 @@ class Reference:
     def settings(self) -> dict[str, Any]:
         """Which pictures these are, for a result file."""
         if self.pictures is not None:
-            return self.pictures.settings
+            return picture_settings(self.pictures)
         return {
             "data": self.name,
             "fingerprint": fingerprint_files([Path(self.name)], 0),
@@ -215,8 +202,6 @@ def read_captions_file(file: Path) -> Captions:
         ValueError: for anything else.
     """
     if file.suffix.lower() == ".json" and file.is_file():
-        if file.stat().st_size > MAX_CAPTION_BYTES:
-            raise ValueError(f"captions: got {file}, over the limit of {MAX_CAPTION_BYTES:,} bytes")
         with suppress(ValueError, RecursionError):  # not JSON: the reader by key has the sentence
             captions = json.loads(file.read_text(encoding="utf-8"))
             if isinstance(captions, list) and all(isinstance(text, str) for text in captions):
@@ -224,20 +209,17 @@ def read_captions_file(file: Path) -> Captions:
     return first_captions(file)
 
 
-def _captions_of(captions: Captions, keys: Sequence[str], start: int) -> list[str]:
+def _by_key(captions: Captions, keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
     if not isinstance(captions, Mapping):
-        return list(captions[start : start + len(keys)])
-    missing = [key for key in keys if key not in captions]
-    if missing:
+        if len(captions) != len(keys):
+            raise ValueError(
+                f"captions: got a list of {len(captions)} for {len(keys)} pictures, expected one each"
+            )
+        captions = dict(zip(keys, captions, strict=True))
+    if missing := [key for key in keys if key not in captions]:
         raise ValueError(f"captions: got none for the picture {missing[0]!r}, expected one for every key")
-    return [captions[key] for key in keys]
+    return {key: (captions[key],) for key in keys}
 
 
 def _config(name: str, split: str | None, size: tuple[int, int]) -> DataConfig:
     return DataConfig(source=name, split=split, size=size, require_captions=False)
-
-
-def _fitted(images: UInt8[Tensor, "b 3 _ _"], size: tuple[int, int]) -> UInt8[Tensor, "b 3 _ _"]:
-    if tuple(images.shape[2:]) == size:
-        return images
-    return torch.stack([image_to_tensor(fit_image(tensor_to_image(image), size)) for image in images])
