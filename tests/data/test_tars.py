@@ -9,10 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from textok.data import open_source
-from textok.data.files import File
 from textok.data.records import Fields
 from textok.data.samples import BadSampleError
-from textok.data.sources.tar import tar_members
 
 PICTURE = b"stands for a picture: indexing and reading never decode" * 9
 
@@ -166,23 +164,3 @@ def test_metadata_without_a_picture_is_counted(tmp_path, write_tar):
     assert (source.census.read, source.census.beside, source.census.passed_count) == (1, 1, 2)
     with pytest.raises(BadSampleError, match=r"'b'.*JSON list; expected an object"):
         source.read(0)
-
-
-def test_the_index_of_a_large_tar_is_kept_and_checked(tmp_path, monkeypatch, write_tar):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("textok.data.sources.tar.KEPT_FROM_BYTES", 0)
-    path = write_tar(tmp_path / "x.tar", MEMBERS)
-
-    def members():
-        return tar_members(str(path), File("x.tar", path.stat().st_size, str(path.stat().st_mtime_ns)))
-
-    first = members()
-    [kept] = (tmp_path / "cache").rglob("*.json")
-    with monkeypatch.context() as patch:
-        patch.setattr("textok.data.sources.tar._scan", lambda *a: pytest.fail("scanned again"))
-        assert members() == first
-    for damage in ("{", "[]", '[["a", 1]]', '[["a", 0, 9e99, 0]]', '[["a", -1, 2, 0]]'):
-        kept.write_text(damage)
-        assert members() == first
-    write_tar(path, {"c.png": PICTURE})
-    assert [name for name, *_ in members()] == ["c.png"]

@@ -34,12 +34,12 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The files of a source that may belong to a data set.
+    """The files of a source.
 
     Attributes:
         root: the folder, or its address.
         files: sorted by name.
-        census: holds what is left out: what systems and textok leave behind.
+        census: holds what is left out.
         whole: whether it is a folder as a whole and not a file or a glob.
     """
 
@@ -54,12 +54,40 @@ class Listing:
 
     def below(self, folder: str) -> "Listing":
         """The files below one of its folders, as a listing of that folder."""
+        prefix = f"{folder}/"
         inside = [
-            file._replace(name=file.name[len(folder) + 1 :])
+            file._replace(name=file.name[len(prefix) :])
             for file in self.files
-            if file.name.startswith(f"{folder}/")
+            if file.name.startswith(prefix)
         ]
-        return Listing(root=self.path(folder), files=inside, census=Census())
+        return Listing(root=self.path(folder), files=inside)
+
+    def fingerprint(self, *others: object) -> str:
+        """A short hash of its names, sizes and times, and of what else the caller knows."""
+        return fingerprint_of([f"{name}:{size}:{changed}" for name, size, changed in self.files], *others)
+
+    def sorted_out(self) -> "Listing":
+        """Without what systems and textok leave in folders, which is counted; files that were named stay."""
+        if not self.whole:
+            return self
+        census, ours, kept = Census(), _own_folders(self.root, self.files), []
+        for file in self.files:
+            reason = self._reason(file.name, ours)
+            if reason:
+                census.pass_over(reason, [shown_name(file.name)])
+            else:
+                kept.append(file)
+        return Listing(root=self.root, files=kept, census=census)
+
+    def _reason(self, name: str, ours: tuple[str, ...]) -> str:
+        if name.endswith("/"):
+            return "folders that cannot be read"
+        if name == MARKER or name.startswith(ours):
+            return "written by textok"
+        if is_left_by_systems(name):
+            return "left by systems"
+        page = _PAGES.search(name) and is_page(read_span(self.path(name), 0, _HEAD_BYTES))
+        return "written by textok" if page else ""
 
 
 def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
@@ -76,7 +104,7 @@ def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
         return _list_remote(str(source))
     if Path(source).is_dir():
         root = str(Path(source))
-        return _sorted_out(root, list(_walk(root, on_bad=on_bad)))
+        return Listing(root=root, files=sorted(_walk(root, on_bad=on_bad)))
     names = [str(source)] if Path(source).exists() else _expanded(str(source), glob.glob)
     if not names:
         raise FileNotFoundError(f"{source}: no such file, folder or glob")
@@ -129,10 +157,15 @@ def listing(names: Sequence[str]) -> str:
     return f"{len(names)} files ({', '.join(map(shown_name, names[:5]))}{more})" if names else "nothing"
 
 
-def fingerprint_of(parts: Iterable[object], count: int) -> str:
-    """A short hash of what identifies each part of a data set, and of the number of samples."""
-    lines = [*map(str, parts), str(count)]
+def fingerprint_of(parts: Iterable[object], *others: object) -> str:
+    """A short hash of what identifies each part of a data set, and of others such as the number of samples."""
+    lines = map(str, [*parts, *others])
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def cache_folder(name: str) -> Path:
+    """A folder in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "textok" / name
 
 
 def fingerprint_files(paths: Sequence[Path], count: int) -> str:
@@ -147,25 +180,27 @@ def _walk(root: str, *, on_bad: str) -> Iterator[File]:
     folders, linked = [""], {os.path.realpath(root)}
     while folders:
         folder = folders.pop()
+        prefix = f"{folder}/" if folder else ""
         try:
             entries = list(os.scandir(Path(root, folder)))
         except OSError:
             if on_bad == "stop":
                 raise
-            yield File(f"{folder}/", 0, "")
+            yield File(prefix, 0, "")
             continue
         for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if not entry.is_dir():
-                yield _file(name, entry.stat() if entry.is_file() else None)
+            if entry.is_file():
+                yield _file(prefix + entry.name, entry.stat())
+            elif not entry.is_dir():  # a link that leads nowhere, which is named as a bad sample
+                yield File(prefix + entry.name, 0, "")
             elif not entry.is_symlink() or (real := os.path.realpath(entry.path)) not in linked:
-                folders.append(name)
+                folders.append(prefix + entry.name)
                 if entry.is_symlink():
                     linked.add(real)
 
 
-def _file(name: str, state: os.stat_result | None) -> File:
-    return File(name, 0, "") if state is None else File(name, state.st_size, str(state.st_mtime_ns))
+def _file(name: str, state: os.stat_result) -> File:
+    return File(name, state.st_size, str(state.st_mtime_ns))
 
 
 def _list_remote(source: str) -> Listing:
@@ -184,7 +219,7 @@ def _list_remote(source: str) -> Listing:
         if info.get("type") == "file"
     ]
     root = files.unstrip_protocol(inner_root)
-    return _sorted_out(root, entries) if whole else Listing(root=root, files=sorted(entries), whole=False)
+    return Listing(root=root, files=sorted(entries), whole=whole)
 
 
 def _changed(info: dict[str, Any]) -> str:
@@ -208,22 +243,6 @@ def expand_braces(pattern: str) -> list[str]:
         words = [f"{number:0{len(start)}d}" for number in range(int(start), int(end) + 1)]
     heads = [pattern[: match.start()] + word for word in words]
     return [head + rest for head in heads for rest in expand_braces(pattern[match.end() :])]
-
-
-def _sorted_out(root: str, files: list[File]) -> Listing:
-    census, ours, kept = Census(), _own_folders(root, files), []
-    for file in sorted(files):
-        if file.name.endswith("/"):
-            census.pass_over("folders that cannot be read", [file.name])
-        elif file.name == MARKER or file.name.startswith(ours):
-            census.pass_over("written by textok", [shown_name(file.name)])
-        elif is_left_by_systems(file.name):
-            census.pass_over("left by systems", [shown_name(file.name)])
-        elif _PAGES.search(file.name) and is_page(read_span(join(root, file.name), 0, _HEAD_BYTES)):
-            census.pass_over("written by textok", [shown_name(file.name)])
-        else:
-            kept.append(file)
-    return Listing(root=root, files=kept, census=census)
 
 
 def is_left_by_systems(name: str) -> bool:

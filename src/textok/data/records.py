@@ -1,10 +1,11 @@
 """Captions and labels out of a sample's record: the JSON of a tar, a metadata line, a table row."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from textok.data.samples import BadSample, BadSampleError, RawSample
 from textok.data.text import TextError, clean_text, decode_text
 
 CAPTION_FIELDS = ("captions", "caption", "text")
@@ -83,6 +84,33 @@ def read_label(record: Mapping[str, Any], field: str | None) -> int | None:
     if field is None:
         return None
     raise RecordError(f"label field '{field}' holds {value!r:.80}; expected an integer")
+
+
+def stored_sample(
+    record: Callable[[], Mapping[str, Any]],
+    image: Callable[[], bytes],
+    *,
+    key: str,
+    shard: str,
+    fields: Fields,
+) -> RawSample:
+    """A sample by what reads its record and its picture.
+
+    Raises:
+        BadSampleError: when a part cannot be read.
+    """
+    try:
+        content = record()
+        return RawSample(
+            key=key,
+            shard=shard,
+            captions=read_captions(content, fields.caption),
+            label=read_label(content, fields.label),
+            facts=json.dumps(content["facts"]) if "facts" in content else "",
+            image=image(),
+        )
+    except (RecordError, TextError) as error:
+        raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
 
 
 def _present(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

@@ -9,6 +9,7 @@ from textok.data.census import Census
 from textok.data.files import (
     File,
     Listing,
+    cache_folder,
     fingerprint_of,
     is_left_by_systems,
     is_remote,
@@ -34,12 +35,7 @@ from textok.data.sources.lists import (
 )
 from textok.data.sources.pairing import Entry, Row, Span, is_picture, pair
 from textok.data.sources.spans import SpanSource, Store
-from textok.data.sources.table import (
-    DatasetSource,
-    ParquetSource,
-    count_rows,
-    open_dataset_folder,
-)
+from textok.data.sources.table import TableSource, count_rows, open_dataset_folder, open_parquet
 from textok.data.sources.tar import TAR_SUFFIXES, Member, plain_tar, tar_members
 
 # train-000000.tar, train-00000-of-00002.parquet, train-00000-of-00002-0123abcd.parquet
@@ -52,7 +48,11 @@ EXPECTED = (
     "with COCO captions or Places365 lists; webdataset tars; parquet files; or a Hugging Face datasets folder"
 )
 
-StoredSource = SpanSource | ParquetSource | DatasetSource
+MANY_FILES, LARGE_TAR = 10_000, 64 << 20
+"""What is opened from so many files, or from a tar of so many bytes, is opened faster the next time."""
+_INDEX_VERSION = 1
+
+StoredSource = SpanSource | TableSource
 
 
 def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad: str) -> StoredSource:
@@ -61,28 +61,47 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
     if colon or words.endswith(".json"):
         return _open_coco(words + ".json" * bool(colon), folder or None, split, fields=fields)
     files = list_files(source, on_bad=on_bad)
+    if not _is_large(files.files):
+        return _open_listing(files.sorted_out(), split, source, fields=fields, on_bad=on_bad)
+    options = (
+        _INDEX_VERSION,
+        source if is_remote(source) else Path(source).resolve(),
+        split,
+        fields,
+        on_bad,
+    )
+    index, identity = cache_folder("index") / fingerprint_of(options), files.fingerprint(files.root, *options)
+    opened = SpanSource.load(index, identity, fields=fields)
+    if opened is None:
+        opened = _open_listing(files.sorted_out(), split, source, fields=fields, on_bad=on_bad)
+        if isinstance(opened, SpanSource):
+            opened.save(index, identity)
+    return opened
+
+
+def _is_large(files: Sequence[File]) -> bool:
+    tars = (file.size for file in files if file.name.lower().endswith(TAR_SUFFIXES))
+    return len(files) >= MANY_FILES or max(tars, default=0) >= LARGE_TAR
+
+
+def _open_listing(
+    files: Listing, split: str | None, source: str | Path, *, fields: Fields, on_bad: str
+) -> StoredSource:
     names = {file.name for file in files.files}
     if files.whole and not is_remote(files.root) and names & {"dataset_dict.json", "state.json"}:
         return open_dataset_folder(Path(files.root), split, fields=fields, saved=True)
     if split is not None and any(name.startswith(f"{split}/") for name in names) and not _has_lists(names):
         files, split = files.below(split), None
-    form, others = _form(files)
-    for name, rest in others.items():
-        files.census.pass_over(f"{name} beside {form}", [shown_name(file.name) for file in rest])
-    chosen = {file.name for rest in others.values() for file in rest}
-    left = [file for file in files.files if file.name not in chosen]
-    files = Listing(root=files.root, files=left, census=files.census, whole=files.whole)
+    form = _choose_form(files)
+    if form == "pictures":
+        return _open_pictures(files, split, fields=fields)
     if form == "tars":
         return _open_tars(files, split, fields=fields, on_bad=on_bad)
     if form == "parquet files":
-        shards, name_of = _of_split(_shards(files, (".parquet",)), split, files)
-        _count_others(files, (".parquet",))
-        paths = [files.path(file.name) for file in shards]
-        rows = ParquetSource(paths, fields=fields, census=files.census)
+        shards, name_of = _of_split(files, split)
+        rows = open_parquet([files.path(file.name) for file in shards], fields=fields, census=files.census)
         rows.splits = _counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
         return rows
-    if form == "pictures":
-        return _open_pictures(files, split, fields=fields)
     return _open_other(files, split, source, fields=fields)
 
 
@@ -94,30 +113,30 @@ def _has_lists(names: set[str]) -> bool:
 # --- forms --------------------------------------------------------------------------------------------------
 
 
-def _form(files: Listing) -> tuple[str, dict[str, list[File]]]:
-    forms = {
-        "tars": _shards(files, TAR_SUFFIXES),
-        "parquet files": _shards(files, (".parquet",)),
-        "pictures": [file for file in files.files if is_picture(file.name)],
-    }
+def _choose_form(files: Listing) -> str:
+    """The form that holds most pictures, "" for none; only its files stay, the others are counted."""
+    forms = {"tars": _ending(files, TAR_SUFFIXES), "parquet files": _ending(files, (".parquet",))}
+    forms["pictures"] = [file for file in files.files if is_picture(file.name)]
     forms = {name: members for name, members in forms.items() if members}
-    if len(forms) < 2:
-        listed = any(METADATA_FILE.fullmatch(file.name) for file in files.files)
-        return next(iter(forms), "pictures" if listed else ""), {}
-    counts = {name: _count_pictures(name, members, files) for name, members in forms.items()}
-    form = max(counts, key=lambda name: counts[name])
-    return form, {name: members for name, members in forms.items() if name != form}
+    if not forms:
+        return "pictures" if any(METADATA_FILE.fullmatch(file.name) for file in files.files) else ""
+    form = next(iter(forms))
+    if len(forms) > 1:
+        form = max(forms, key=lambda name: _count_pictures(name, forms[name], files))
+    others = {name: members for name, members in forms.items() if name != form}
+    if form != "pictures":
+        shards = {file.name for members in forms.values() for file in members}
+        others["other files"] = [file for file in files.files if file.name not in shards]
+    for name, members in others.items():
+        reason = name if name == "other files" else f"{name} beside {form}"
+        files.census.pass_over(reason, [shown_name(file.name) for file in members])
+    left = {file.name for members in others.values() for file in members}
+    files.files[:] = [file for file in files.files if file.name not in left]
+    return form
 
 
-def _shards(files: Listing, suffixes: tuple[str, ...]) -> list[File]:
+def _ending(files: Listing, suffixes: tuple[str, ...]) -> list[File]:
     return [file for file in files.files if file.name.lower().endswith(suffixes)]
-
-
-def _count_others(files: Listing, suffixes: tuple[str, ...]) -> None:
-    shards = {file.name for file in _shards(files, suffixes)}
-    files.census.pass_over(
-        "other files", [shown_name(file.name) for file in files.files if file.name not in shards]
-    )
 
 
 def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
@@ -136,16 +155,17 @@ def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
     return counts
 
 
-def _of_split(shards: list[File], split: str | None, files: Listing) -> tuple[list[File], dict[str, str]]:
+def _of_split(files: Listing, split: str | None) -> tuple[list[File], dict[str, str]]:
+    """The shards of a part, and for all parts together the name of each shard's."""
     splits: dict[str, list[File]] = {}
-    for file in shards:
+    for file in files.files:
         stem = re.sub(r"(\.tar)?\.\w+$", "", file.name.rpartition("/")[2])
         match = _NUMBERED.fullmatch(stem)
         splits.setdefault(match[1] if match else "" if stem.isdigit() else stem, []).append(file)
     names = sorted(splits.keys() - {""})
     if split is None:
         named = {files.path(file.name): name for name in names for file in splits[name]}
-        return shards, named if len(splits) > 1 else {}
+        return files.files, named if len(splits) > 1 else {}
     if split not in names:
         raise SplitError(files.root, split, names)
     return splits[split], {}
@@ -163,24 +183,27 @@ def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, in
 
 
 def _open_pictures(files: Listing, split: str | None, *, fields: Fields) -> SpanSource:
-    store, census = Store(), files.census
+    store = Store()
     entries = [
-        Entry(file.name, Span(store.add_file(files.path(file.name)), 0, file.size)) for file in files.files
+        Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size)) for one in files.files
     ]
     lists = _lists(entries, store, fields=fields)
     rows = _rows(entries, lists, split, files, fields=fields)
-    return _span_source(rows, store, files, lists, fields=fields, census=census)
+    splits = _splits(rows, lists)
+    splits = {} if len(splits) == 1 and len(rows) in splits.values() else splits
+    return _span_source(rows, store, files, fields=fields, splits=splits)
 
 
 def _span_source(
     rows: list[Row],
     store: Store,
     files: Listing,
-    lists: Sequence[PictureList],
     *,
     fields: Fields,
-    census: Census,
+    splits: dict[str, int],
+    fingerprint: str | None = None,
 ) -> SpanSource:
+    census = files.census
     if not rows:
         raise ValueError(f"{files.root}: found no pictures ({census}); expected {EXPECTED}")
     class_captions(rows, store, census)
@@ -188,12 +211,10 @@ def _span_source(
     if bare:
         census.notes.append(f"{bare:,} of them have no caption")
     census.read += len(rows)
-    source = SpanSource(rows, store, fields=fields, census=census)
-    parts = (f"{file.name}:{file.size}:{file.changed}" for file in files.files)
-    source.fingerprint = fingerprint_of(parts, len(rows))
-    splits = _splits(rows, lists)
-    source.splits = {} if len(splits) == 1 and len(rows) in splits.values() else splits
-    return source
+    fingerprint = fingerprint or files.fingerprint(len(rows))
+    return SpanSource.of_rows(
+        rows, store, fields=fields, census=census, splits=splits, fingerprint=fingerprint
+    )
 
 
 def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[PictureList]:
@@ -281,40 +302,29 @@ def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fiel
     if folder is not None and not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of pictures")
     root = path.parent.parent if folder is None and path.parent.name == "annotations" else path.parent
-    files = list_files(folder or root)
-    store = Store()
-    annotations = Entry(
-        str(path) if folder is not None else path.relative_to(root).as_posix(),
-        Span(store.add_file(file), 0, path.stat().st_size),
-    )
-    entries = [
-        Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size)) for one in files.files
-    ]
-    names = {entry.name for entry in entries}
+    files, state, store = list_files(folder or root).sorted_out(), path.stat(), Store()
+    name = str(path) if folder is not None else path.relative_to(root).as_posix()
+    annotations = Entry(name, Span(store.add_file(file), 0, state.st_size))
+    names = {one.name for one in files.files}
     lists = coco_lists([annotations], names, store, folder="" if folder is not None else None)
-    scope = lists[0].scope
-    below = [entry for entry in entries if entry.name.startswith(scope) and is_picture(entry.name)]
-    census = Census(beside=1)
-    chosen = [file for file in files.files if file.name.startswith(scope)]
-    files = Listing(root=files.root, files=[*chosen, _file_of(path)], census=census)
-    rows = _rows_of_lists(pair(below, census), lists, None, files)
-    return _span_source(rows, store, files, [], fields=fields, census=census)
-
-
-def _file_of(path: Path) -> File:
-    state = path.stat()
-    return File(path.name, state.st_size, str(state.st_mtime_ns))
+    inside = [one for one in files.files if one.name.startswith(lists[0].scope)]
+    below = [
+        Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size))
+        for one in inside
+        if is_picture(one.name)
+    ]
+    inside.append(File(path.name, state.st_size, str(state.st_mtime_ns)))
+    files = Listing(root=files.root, files=inside, census=Census(beside=1))
+    rows = _rows_of_lists(pair(below, files.census), lists, None, files)
+    return _span_source(rows, store, files, fields=fields, splits={})
 
 
 # --- tars ---------------------------------------------------------------------------------------------------
 
 
 def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str) -> SpanSource:
-    shards, name_of = _of_split(_shards(files, TAR_SUFFIXES), split, files)
-    census, store = files.census, Store()
-    _count_others(files, TAR_SUFFIXES)
-    rows: list[Row] = []
-    identity = []
+    shards, name_of = _of_split(files, split)
+    store, rows, identity = Store(), list[Row](), []
     for file in shards:
         path = files.path(file.name)
         try:
@@ -323,17 +333,15 @@ def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str
         except (ValueError, OSError) as error:
             if on_bad == "stop":
                 raise
-            census.pass_over(f"tars that cannot be read ({error})", [shown_name(file.name)])
+            files.census.pass_over(f"tars that cannot be read ({error})", [shown_name(file.name)])
             continue
-        rows += _tar_rows(path, members, store, number=store.add_file(plain), fields=fields, census=census)
-        content = zlib.crc32(
-            repr([(name, size, time) for name, _, size, time in members]).encode(errors="replace")
-        )
-        identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{content}")
-    source = _span_source(rows, store, files, [], fields=fields, census=census)
-    source.fingerprint = fingerprint_of(identity, len(rows))
-    source.splits = _counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
-    return source
+        number = store.add_file(plain)
+        rows += _tar_rows(path, members, store, number=number, fields=fields, census=files.census)
+        contents = repr([(name, size, time) for name, _, size, time in members]).encode(errors="replace")
+        identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{zlib.crc32(contents)}")
+    splits = _counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
+    fingerprint = fingerprint_of(identity, len(rows))
+    return _span_source(rows, store, files, fields=fields, splits=splits, fingerprint=fingerprint)
 
 
 def _tar_rows(
@@ -357,7 +365,7 @@ def _tar_rows(
 # --- what else there is -------------------------------------------------------------------------------------
 
 
-def _open_other(files: Listing, split: str | None, source: str | Path, *, fields: Fields) -> DatasetSource:
+def _open_other(files: Listing, split: str | None, source: str | Path, *, fields: Fields) -> TableSource:
     names = [file.name for file in files.files]
     message = f"{source}: unknown layout: found {listing(names)}; expected {EXPECTED}"
     tables = [name for name in names if name.lower().endswith(_TABLES)]

@@ -1,28 +1,33 @@
 """Samples whose parts are spans of bytes: in files, in tars, in lists of captions. Nothing is unpacked."""
 
+import hashlib
+import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from textok.data.census import Census
-from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, read_span, shown_name
-from textok.data.records import Fields, RecordError, parse_record, read_captions, read_label
-from textok.data.samples import BadSample, BadSampleError, RawSample
+from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, cache_folder, read_span, shown_name
+from textok.data.records import Fields, RecordError, parse_record, read_captions, stored_sample
+from textok.data.samples import RawSample
 from textok.data.sources.pairing import PARTS, Row, Span, unique_keys
 from textok.data.text import TextError, decode_text
+from textok.writing import replacing
 
 _LIMITS = {"image": MAX_IMAGE_BYTES, "json": MAX_TEXT_BYTES, "txt": MAX_TEXT_BYTES, "cls": 64}
 _ABSENT = Span(-1, 0, 0)
+_DIGEST_BYTES = 32
 
 
 class Store:
     """The files that spans point into. The first is memory: records that are in no file as they are needed."""
 
-    def __init__(self) -> None:
-        self.paths = [""]
-        self._memory = bytearray()
+    def __init__(self, paths: Sequence[str] = ("",), memory: bytes = b"") -> None:
+        self.paths, self.memory = list(paths), bytearray(memory)
 
     def add_file(self, path: str) -> int:
         """The number of a file."""
@@ -36,8 +41,8 @@ class Store:
 
     def add_bytes(self, data: bytes) -> int:
         """Keep bytes in memory; returns where they begin."""
-        self._memory += data
-        return len(self._memory) - len(data)
+        self.memory += data
+        return len(self.memory) - len(data)
 
     def read(self, span: Span, *, limit: int) -> bytes:
         """The bytes of a span.
@@ -48,7 +53,7 @@ class Store:
         if span.size > limit:
             raise RecordError(f"a part of {span.size:,} bytes, over the limit of {limit:,}")
         if not span.file:
-            return bytes(self._memory[span.offset : span.offset + span.size])
+            return bytes(self.memory[span.offset : span.offset + span.size])
         path = self.paths[span.file]
         try:
             data = read_span(path, span.offset, span.size)
@@ -65,31 +70,86 @@ class SpanSource:
     """Samples by the spans of their parts.
 
     Args:
-        rows: the samples, shard by shard.
-        store: what their spans point into.
+        index: keys, spans (n, parts, 3) and shard numbers of the samples, see :meth:`of_rows`.
+        store: what the spans point into.
         fields: names of the caption and label fields.
         census: of the source.
-
-    Who opens it sets ``fingerprint`` and ``splits``.
+        shards: names of the shards.
+        problems: why a sample cannot be read, by its number.
+        splits: how many samples each part has.
+        fingerprint: of the data.
     """
 
     max_window = None
 
-    def __init__(self, rows: Sequence[Row], store: Store, *, fields: Fields, census: Census) -> None:
-        self._store, self._fields, self.census = store, fields, census
-        self._keys = np.array([key.encode() for key in unique_keys(rows)])
+    def __init__(
+        self,
+        index: Mapping[str, np.ndarray],
+        store: Store,
+        *,
+        fields: Fields,
+        census: Census,
+        shards: Sequence[str],
+        problems: Mapping[int, str],
+        splits: Mapping[str, int],
+        fingerprint: str,
+    ) -> None:
+        self._index, self._store, self._fields, self.census = index, store, fields, census
+        self._shards, self._problems = shards, problems
+        self.splits, self.fingerprint = splits, fingerprint
+        self.shard_lengths = np.bincount(index["shards"], minlength=len(shards)).tolist()
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Row], store: Store, **others: Any) -> "SpanSource":
+        """Samples of rows, shard by shard; others as of the class."""
+        shards = {name: number for number, name in enumerate(dict.fromkeys(row.shard for row in rows))}
         spans = [[row.parts.get(part, _ABSENT) for part in PARTS] for row in rows]
-        self._spans = np.array(spans, dtype=np.int64).reshape(len(rows), len(PARTS), 3)
-        self._problems = {number: row.problem for number, row in enumerate(rows) if row.problem}
-        self._shard_names = list(dict.fromkeys(row.shard for row in rows))
-        order = {name: number for number, name in enumerate(self._shard_names)}
-        self._shards = np.array([order[row.shard] for row in rows], dtype=np.int32)
-        self.shard_lengths = np.bincount(self._shards, minlength=len(order)).tolist()
-        self.splits: dict[str, int] = {}
-        self.fingerprint = ""
+        index = {
+            "keys": np.array([key.encode() for key in unique_keys(rows)]),
+            "spans": np.array(spans, dtype=np.int64).reshape(len(rows), len(PARTS), 3),
+            "shards": np.array([shards[row.shard] for row in rows], dtype=np.int32),
+        }
+        problems = {number: row.problem for number, row in enumerate(rows) if row.problem}
+        return cls(index, store, shards=list(shards), problems=problems, **others)
+
+    @classmethod
+    def load(cls, file: Path, identity: str, *, fields: Fields) -> "SpanSource | None":
+        """What :meth:`save` wrote, if it is there, whole and of that identity."""
+        try:
+            data = file.read_bytes()
+        except OSError:
+            return None
+        digest, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        if hashlib.sha256(content + identity.encode()).digest() != digest:
+            return None
+        index = dict(np.load(io.BytesIO(content)))
+        facts = json.loads(index.pop("facts").tobytes())
+        paths, unpacked = facts.pop("paths"), f"{cache_folder('tars')}/"
+        if any(path.startswith(unpacked) and not Path(path).is_file() for path in paths):
+            return None
+        store = Store(paths, index.pop("memory").tobytes())
+        census, problems = Census.of_facts(facts.pop("census")), dict(facts.pop("problems"))
+        return cls(index, store, fields=fields, census=census, problems=problems, **facts)
+
+    def save(self, file: Path, identity: str) -> None:
+        """Write where everything is, to be opened faster; where that is not possible nothing is lost."""
+        facts = {
+            "paths": self._store.paths,
+            "census": self.census.facts(),
+            "problems": list(self._problems.items()),
+            "shards": self._shards,
+            "splits": self.splits,
+            "fingerprint": self.fingerprint,
+        }
+        coded = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        content = io.BytesIO()
+        np.savez(content, **self._index, facts=coded, memory=np.frombuffer(self._store.memory, np.uint8))
+        digest = hashlib.sha256(content.getvalue() + identity.encode()).digest()
+        with suppress(OSError), replacing(file, shared=True) as temporary:
+            temporary.write_bytes(digest + content.getvalue())
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._index["keys"])
 
     def read(self, index: int) -> RawSample:
         """The sample at ``index``, not decoded.
@@ -97,46 +157,41 @@ class SpanSource:
         Raises:
             BadSampleError: when a part is missing, oversized or malformed.
         """
-        key, shard = self._keys[index].decode(), self._shard_names[self._shards[index]]
-        try:
-            captions, label, facts = self._texts(index)
-            if index in self._problems:
-                raise RecordError(self._problems[index])
-            image = self._part(index, "image") or b""
-        except RecordError as error:
-            raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
-        return RawSample(key=key, shard=shard, image=image, captions=captions, label=label, facts=facts)
+        key, shard = self._index["keys"][index].decode(), self._shards[self._index["shards"][index]]
+        return stored_sample(
+            lambda: self._record(index),
+            lambda: self._picture(index),
+            key=key,
+            shard=shard,
+            fields=self._fields,
+        )
 
     def keys(self) -> Iterator[str]:
         """The key of every sample, in order."""
-        return (key.decode() for key in self._keys)
+        return (key.decode() for key in self._index["keys"])
 
     def captions(self) -> Iterator[str]:
         """Every caption of every sample, in order; samples whose texts are unreadable are passed over."""
         for index in range(len(self)):
             try:
-                captions, _, _ = self._texts(index)
-            except RecordError:
+                yield from read_captions(self._record(index), self._fields.caption)
+            except (RecordError, TextError):
                 continue
-            yield from captions
 
     def _part(self, index: int, name: str) -> bytes | None:
-        span = Span(*self._spans[index, PARTS.index(name)].tolist())
+        span = Span(*self._index["spans"][index, PARTS.index(name)].tolist())
         return None if span.file < 0 else self._store.read(span, limit=_LIMITS[name])
 
-    def _texts(self, index: int) -> tuple[tuple[str, ...], int | None, str]:
+    def _picture(self, index: int) -> bytes:
+        if index in self._problems:
+            raise RecordError(self._problems[index])
+        return self._part(index, "image") or b""
+
+    def _record(self, index: int) -> dict[str, Any]:
         stored, text, number = (self._part(index, name) for name in PARTS[1:])
         record: dict[str, Any] = {} if stored is None else parse_record(stored)
-        try:
-            if text is not None and self._fields.caption is None:
-                record.setdefault("text", decode_text(text))
-            if number is not None and number.strip().isdigit():
-                record.setdefault("cls", int(number))
-            facts = json.dumps(record["facts"]) if "facts" in record else ""
-            return (
-                read_captions(record, self._fields.caption),
-                read_label(record, self._fields.label),
-                facts,
-            )
-        except TextError as error:
-            raise RecordError(str(error)) from error
+        if text is not None and self._fields.caption is None:
+            record.setdefault("text", decode_text(text))
+        if number is not None and number.strip().isdigit():
+            record.setdefault("cls", int(number))
+        return record

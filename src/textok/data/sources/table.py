@@ -5,24 +5,16 @@
 
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from textok.data.census import Census
-from textok.data.files import (
-    MAX_IMAGE_BYTES,
-    fingerprint_files,
-    fingerprint_of,
-    inside,
-    is_remote,
-    join,
-    open_file,
-    read_span,
-)
+from textok.data.files import MAX_IMAGE_BYTES, fingerprint_of, inside, is_remote, join, open_file, read_span
 from textok.data.records import (
     CAPTION_FIELDS,
     IMAGE_FIELDS,
@@ -31,9 +23,9 @@ from textok.data.records import (
     Fields,
     RecordError,
     read_captions,
-    read_label,
+    stored_sample,
 )
-from textok.data.samples import BadSample, BadSampleError, RawSample, SplitError
+from textok.data.samples import RawSample, SplitError
 from textok.writing import foreign_content
 
 if TYPE_CHECKING:
@@ -46,100 +38,82 @@ CACHE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns of a table are the picture, the caption, the label and the key."""
+class Group:
+    """Rows that are read together: a row group of a parquet file, or a whole Hugging Face data set.
 
+    Attributes:
+        path: the file or the folder, for error messages.
+        folder: pictures stored as paths must lie inside of it.
+        prefix: of the keys of rows that have none.
+        names: of the columns.
+        rows: how many.
+        num_bytes: in memory; 0 for a table that is mapped.
+        read: some columns of all rows.
+    """
+
+    path: str
+    folder: str
+    prefix: str
+    names: Sequence[str]
+    rows: int
+    num_bytes: int
+    read: "Callable[[Sequence[str]], pyarrow.Table]"
+
+
+class _Columns(NamedTuple):
     image: str
     caption: str | None
     label: str | None
     key: str | None
 
-    @classmethod
-    def choose(cls, names: Sequence[str], *, fields: Fields, where: str) -> "Columns":
-        """Take the asked columns, else the first known name that is there.
 
-        Raises:
-            ValueError: when an asked column, or any picture column, is missing.
-        """
-        for name in (fields.image, fields.caption, fields.label):
-            if name is not None and name not in names:
-                raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
-        image = fields.image or _first(IMAGE_FIELDS, names)
-        if image is None:
-            raise ValueError(
-                f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
-                "name it with image_field"
-            )
-        return cls(
-            image=image,
-            caption=fields.caption or _first(CAPTION_FIELDS, names),
-            label=fields.label or _first(LABEL_FIELDS, names),
-            key=_first(KEY_FIELDS, names),
+def _choose(names: Sequence[str], *, fields: Fields, where: str) -> _Columns:
+    for name in (fields.image, fields.caption, fields.label):
+        if name is not None and name not in names:
+            raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
+    image = fields.image or _first(IMAGE_FIELDS, names)
+    if image is None:
+        raise ValueError(
+            f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
+            "name it with image_field"
         )
-
-    def names(self) -> list[str]:
-        """The columns to read, each once."""
-        return list(dict.fromkeys(n for n in (self.image, self.caption, self.label, self.key) if n))
-
-    def sample(
-        self, row: Mapping[str, Any], *, key: str, shard: str, folder: str, fields: Fields
-    ) -> RawSample:
-        """A row as a sample.
-
-        Raises:
-            BadSampleError: when the picture, captions or label cannot be read.
-        """
-        try:
-            return RawSample(
-                key=key,
-                shard=shard,
-                image=_picture(row[self.image], folder),
-                captions=read_captions(row, fields.caption),
-                label=read_label(row, fields.label),
-            )
-        except RecordError as error:
-            raise BadSampleError(BadSample(key=key, shard=shard, reason=str(error))) from error
+    caption, label = (
+        fields.caption or _first(CAPTION_FIELDS, names),
+        fields.label or _first(LABEL_FIELDS, names),
+    )
+    return _Columns(image, caption, label, _first(KEY_FIELDS, names))
 
 
-class ParquetSource:
-    """Rows of parquet files; a shard is a row group, read as a whole and kept while it is in use.
+class TableSource:
+    """Rows of tables; a shard is a group of rows, read as a whole and kept while it is in use.
 
     Args:
-        paths: the files, here or behind an address.
+        groups: the rows, in order.
         fields: names of the picture, caption and label columns.
         census: of the source; the rows are counted there.
+        identity: what identifies the content, for the fingerprint.
 
     Who opens it sets ``splits``.
 
     Raises:
-        ValueError: when a file is not parquet or has no picture column.
+        ValueError: when there is no row or no picture column.
     """
 
-    def __init__(self, paths: Sequence[str], *, fields: Fields, census: Census) -> None:
-        self._paths, self._fields, self.census = list(paths), fields, census
-        self.splits: dict[str, int] = {}
-        schemas = [_schema(path) for path in paths]
-        self._columns = [
-            Columns.choose(schema.names, fields=fields, where=path)
-            for path, schema in zip(paths, schemas, strict=True)
-        ]
-        groups = [
-            (file, number, rows, size)
-            for file, schema in enumerate(schemas)
-            for number, (rows, size) in enumerate(schema.groups)
-            if rows
-        ]
-        if not groups:
-            raise ValueError(f"{paths[0]}: no rows; expected at least one captioned picture")
-        self._groups = [(file, number) for file, number, _, _ in groups]
-        self.shard_lengths = [rows for _, _, rows, _ in groups]
-        self.max_window = max(1, CACHE_BYTES // max(size for *_, size in groups))
+    def __init__(
+        self, groups: Sequence[Group], *, fields: Fields, census: Census, identity: Sequence[object]
+    ) -> None:
+        self._columns = [_choose(group.names, fields=fields, where=group.path) for group in groups]
+        self._groups, self._fields, self.census = groups, fields, census
+        self.splits: Mapping[str, int] = {}
+        self.shard_lengths = [group.rows for group in groups]
+        largest = max(group.num_bytes for group in groups)
+        self.max_window = max(1, CACHE_BYTES // largest) if largest else None
         self._ends = np.cumsum(self.shard_lengths)
         self._cache: OrderedDict[int, pyarrow.Table] = OrderedDict()
-        self._repeated = self._repeated_keys()
+        counts = Counter(str(value) for group in range(len(groups)) for value in self._own_keys(group))
+        self._repeated = {key for key, count in counts.items() if count > 1}
         census.read += len(self)
-        parts = [f"{PurePosixPath(path).name}:{s.checksum}" for path, s in zip(paths, schemas, strict=True)]
-        self.fingerprint = fingerprint_of(parts, len(self))
+        self.fingerprint = fingerprint_of(identity, len(self))
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -147,7 +121,7 @@ class ParquetSource:
     @property
     def shard_paths(self) -> list[str]:
         """The file of each shard."""
-        return [self._paths[file] for file, _ in self._groups]
+        return [group.path for group in self._groups]
 
     def read(self, index: int) -> RawSample:
         """The sample at ``index``, not decoded.
@@ -155,208 +129,55 @@ class ParquetSource:
         Raises:
             BadSampleError: when the picture, captions or label cannot be read.
         """
-        group = int(np.searchsorted(self._ends, index, side="right"))
-        row = index - int(self._ends[group]) + self.shard_lengths[group]
-        file = self._groups[group][0]
-        path, columns = self._paths[file], self._columns[file]
-        [record] = self._table(group).slice(row, 1).to_pylist()
-        key = self._key(file, index, record[columns.key] if columns.key else None)
-        folder = path.rpartition("/")[0] or "."
-        return columns.sample(record, key=key, shard=path, folder=folder, fields=self._fields)
+        place = int(np.searchsorted(self._ends, index, side="right"))
+        row = index - int(self._ends[place]) + self.shard_lengths[place]
+        group, columns = self._groups[place], self._columns[place]
+        [record] = self._table(place).slice(row, 1).to_pylist()
+        key = self._key(place, index, record[columns.key] if columns.key else None)
+        image = partial(_picture, record[columns.image], group.folder)
+        return stored_sample(lambda: record, image, key=key, shard=group.path, fields=self._fields)
 
     def keys(self) -> Iterator[str]:
         """The key of every row, in order, without touching the pictures."""
         index = 0
-        for group, (file, _) in enumerate(self._groups):
-            column = self._columns[file].key
-            rows = self.shard_lengths[group]
-            own = self._read(group, [column])[column].to_pylist() if column else [None] * rows
-            for value in own:
-                yield self._key(file, index, value)
+        for place, group in enumerate(self._groups):
+            for value in self._own_keys(place) or [None] * group.rows:
+                yield self._key(place, index, value)
                 index += 1
-
-    def _key(self, file: int, index: int, value: object) -> str:
-        if self._columns[file].key is not None and str(value) not in self._repeated:
-            return str(value)
-        return f"{PurePosixPath(self._paths[file]).stem if value is None else value}-{index:08d}"
 
     def captions(self) -> Iterator[str]:
         """Every caption of every row, in order; malformed ones are passed over."""
-        for group, (file, _) in enumerate(self._groups):
-            column = self._columns[file].caption
-            if column is not None:
-                yield from _all_captions(self._read(group, [column]).to_pylist(), self._fields)
+        for group, columns in zip(self._groups, self._columns, strict=True):
+            for row in group.read([columns.caption]).to_pylist() if columns.caption else ():
+                try:
+                    yield from read_captions(row, self._fields.caption)
+                except RecordError:
+                    continue
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_cache": OrderedDict()}
 
-    def _repeated_keys(self) -> set[str]:
-        counts: Counter[str] = Counter()
-        for group, (file, _) in enumerate(self._groups):
-            column = self._columns[file].key
-            if column is not None:
-                counts.update(map(str, self._read(group, [column])[column].to_pylist()))
-        return {key for key, count in counts.items() if count > 1}
+    def _own_keys(self, place: int) -> list[object]:
+        column = self._columns[place].key
+        return self._groups[place].read([column])[column].to_pylist() if column else []
 
-    def _table(self, group: int) -> "pyarrow.Table":
-        if group not in self._cache:
-            self._cache[group] = self._read(group, self._columns[self._groups[group][0]].names())
-            while len(self._cache) > self.max_window:
+    def _key(self, place: int, index: int, value: object) -> str:
+        if self._columns[place].key is not None and str(value) not in self._repeated:
+            return str(value)
+        return f"{self._groups[place].prefix if value is None else f'{value}-'}{index:08d}"
+
+    def _table(self, place: int) -> "pyarrow.Table":
+        if place not in self._cache:
+            columns = dict.fromkeys(name for name in self._columns[place] if name)
+            self._cache[place] = self._groups[place].read(list(columns))
+            while len(self._cache) > (self.max_window or 1):
                 self._cache.popitem(last=False)
-        self._cache.move_to_end(group)
-        return self._cache[group]
-
-    def _read(self, group: int, columns: list[str]) -> "pyarrow.Table":
-        import pyarrow.parquet as pq
-
-        file, number = self._groups[group]
-        # no threads: workers are forked, and Arrow's thread pools do not survive that
-        with (
-            open_file(self._paths[file]) as stream,
-            pq.ParquetFile(stream, pre_buffer=False) as parquet,
-        ):
-            return parquet.read_row_group(number, columns=columns, use_threads=False)
-
-
-class DatasetSource:
-    """Rows of a Hugging Face ``datasets.Dataset``, memory-mapped; pictures are read as stored, not decoded.
-
-    Args:
-        dataset: the rows.
-        folder: where it came from; pictures stored as paths must lie inside.
-        fields: names of the picture, caption and label columns.
-        splits: how many rows each part has, when these are all of them.
-
-    Raises:
-        ValueError: when it is empty or has no picture column.
-    """
-
-    max_window = None
-
-    def __init__(
-        self, dataset: "datasets.Dataset", folder: Path, *, fields: Fields, splits: Mapping[str, int]
-    ) -> None:
-        import datasets
-
-        if len(dataset) == 0:
-            raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
-        self._folder, self._fields = folder, fields
-        self._columns = Columns.choose(dataset.column_names, fields=fields, where=str(folder))
-        chosen: Any = dataset.select_columns(list(self._columns.names())).with_format(None)
-        if isinstance(chosen.features[self._columns.image], datasets.Image):
-            chosen = chosen.cast_column(self._columns.image, datasets.Image(decode=False))
-        self._dataset: Any = chosen
-        self.shard_lengths = [len(chosen)]
-        self.census, self.splits = Census(read=len(chosen)), splits
-        self.fingerprint = fingerprint_files(_files_below(folder), len(chosen))
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def read(self, index: int) -> RawSample:
-        """The sample at ``index``, not decoded.
-
-        Raises:
-            BadSampleError: when the picture, captions or label cannot be read.
-        """
-        row = self._dataset[index]
-        return self._columns.sample(
-            row,
-            key=str(row[self._columns.key]) if self._columns.key else f"{index:08d}",
-            shard=str(self._folder),
-            folder=str(self._folder),
-            fields=self._fields,
-        )
-
-    def captions(self) -> Iterator[str]:
-        """Every caption of every row, in order; malformed ones are passed over."""
-        if self._columns.caption is None:
-            return
-        for rows in self._dataset.select_columns([self._columns.caption]).iter(batch_size=1000):
-            column = rows[self._columns.caption]
-            yield from _all_captions([{self._columns.caption: value} for value in column], self._fields)
-
-
-def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, saved: bool) -> DatasetSource:
-    """Open what ``save_to_disk`` wrote, or any other folder that ``datasets.load_dataset`` can read.
-
-    Of the latter ``datasets`` keeps an Arrow copy in its cache.
-
-    Raises:
-        ValueError: when the folder cannot be read, or the split is missing.
-    """
-    import datasets
-
-    try:
-        loaded = (
-            datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder.resolve()))
-        )
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        where = f"{folder}: not a readable save_to_disk folder" if saved else "datasets cannot read it either"
-        raise ValueError(f"{where}: {reason}") from error
-    rows, splits = _rows_of(loaded, split, folder)
-    return DatasetSource(rows, folder, fields=fields, splits=splits)
-
-
-def _rows_of(loaded: Any, split: str | None, folder: Path) -> tuple["datasets.Dataset", dict[str, int]]:
-    import datasets
-
-    if isinstance(loaded, datasets.Dataset):
-        if split is not None:
-            raise SplitError(folder, split, [])
-        return loaded, {}
-    if split is None:
-        counts = {name: len(loaded[name]) for name in sorted(loaded)} if len(loaded) > 1 else {}
-        return datasets.concatenate_datasets(list(loaded.values())), counts
-    if split not in loaded:
-        raise SplitError(folder, split, sorted(loaded))
-    return loaded[split], {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Schema:
-    """Column names of a parquet file, (rows, bytes) of each row group, and what identifies its content."""
-
-    names: list[str]
-    groups: list[tuple[int, int]]
-    checksum: int
-
-
-def _schema(path: str) -> _Schema:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    foreign = foreign_content(read_span(path, 0, 512))
-    if foreign is not None:
-        raise ValueError(f"{path}: got {foreign}; expected a parquet file")
-    try:
-        with open_file(path) as stream, pq.ParquetFile(stream) as file:
-            groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-            # sizes, places and extremes of all columns: what is stored behind a parquet file's rows
-            checksum = zlib.crc32(repr([group.to_dict() for group in groups]).encode())
-            sizes = [(group.num_rows, group.total_byte_size) for group in groups]
-            return _Schema(names=file.schema_arrow.names, groups=sizes, checksum=checksum)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not a readable parquet file: {error}") from error
-
-
-def count_rows(path: str) -> int:
-    """Rows of a parquet file, 0 when it has no picture column.
-
-    Raises:
-        ValueError: when it is not parquet.
-    """
-    schema = _schema(path)
-    return sum(rows for rows, _ in schema.groups) if _first(IMAGE_FIELDS, schema.names) else 0
+        self._cache.move_to_end(place)
+        return self._cache[place]
 
 
 def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
     return next((name for name in known if name in names), None)
-
-
-def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _picture(value: Any, folder: str) -> bytes:
@@ -383,9 +204,118 @@ def _picture_file(name: str, folder: str) -> bytes:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _all_captions(rows: Sequence[Mapping[str, Any]], fields: Fields) -> Iterator[str]:
-    for row in rows:
-        try:
-            yield from read_captions(row, fields.caption)
-        except RecordError:
-            continue
+# --- parquet ------------------------------------------------------------------------------------------------
+
+
+def open_parquet(paths: Sequence[str], *, fields: Fields, census: Census) -> TableSource:
+    """Open parquet files, here or behind an address.
+
+    Raises:
+        ValueError: when a file is not parquet or has no picture column, or no file has a row.
+    """
+    groups, identity = [], []
+    for path in paths:
+        more, checksum = _row_groups(path)
+        groups += more
+        identity.append(f"{PurePosixPath(path).name}:{checksum}")
+    groups = [group for group in groups if group.rows]
+    if not groups:
+        raise ValueError(f"{paths[0]}: no rows; expected at least one captioned picture")
+    return TableSource(groups, fields=fields, census=census, identity=identity)
+
+
+def count_rows(path: str) -> int:
+    """Rows of a parquet file, 0 when it has no picture column.
+
+    Raises:
+        ValueError: when it is not parquet.
+    """
+    return sum(group.rows for group in _row_groups(path)[0] if _first(IMAGE_FIELDS, group.names))
+
+
+def _row_groups(path: str) -> tuple[list[Group], int]:
+    """The groups of a file, and what identifies its content."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    foreign = foreign_content(read_span(path, 0, 512))
+    if foreign is not None:
+        raise ValueError(f"{path}: got {foreign}; expected a parquet file")
+    try:
+        with open_file(path) as stream, pq.ParquetFile(stream) as file:
+            stored = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+            names = file.schema_arrow.names
+            # sizes, places and extremes of all columns: what is stored behind a parquet file's rows
+            checksum = zlib.crc32(repr([group.to_dict() for group in stored]).encode())
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable parquet file: {error}") from error
+    folder, prefix = path.rpartition("/")[0] or ".", f"{PurePosixPath(path).stem}-"
+    groups = [
+        Group(
+            path=path,
+            folder=folder,
+            prefix=prefix,
+            names=names,
+            rows=group.num_rows,
+            num_bytes=group.total_byte_size,
+            read=partial(_read_row_group, path, number),
+        )
+        for number, group in enumerate(stored)
+    ]
+    return groups, checksum
+
+
+def _read_row_group(path: str, number: int, columns: Sequence[str]) -> "pyarrow.Table":
+    import pyarrow.parquet as pq
+
+    # no threads: workers are forked, and Arrow's thread pools do not survive that
+    with open_file(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
+        return file.read_row_group(number, columns=list(columns), use_threads=False)
+
+
+# --- Hugging Face data sets ---------------------------------------------------------------------------------
+
+
+def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, saved: bool) -> TableSource:
+    """Open what ``save_to_disk`` wrote, or any other folder that ``datasets.load_dataset`` can read.
+
+    The rows stay on the disk (memory-mapped). Of the latter ``datasets`` keeps an Arrow copy in its cache.
+
+    Raises:
+        ValueError: when the folder cannot be read or is empty, or the split is missing.
+    """
+    import datasets
+
+    try:
+        loaded = (
+            datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder.resolve()))
+        )
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        where = f"{folder}: not a readable save_to_disk folder" if saved else "datasets cannot read it either"
+        raise ValueError(f"{where}: {reason}") from error
+    parts: dict[str, Any] = {} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+    if split is not None and split not in parts:
+        raise SplitError(folder, split, sorted(parts))
+    rows = parts[split] if split else datasets.concatenate_datasets([*parts.values()]) if parts else loaded
+    if not len(rows):
+        raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
+    group = Group(
+        path=str(folder),
+        folder=str(folder),
+        prefix="",
+        names=rows.column_names,
+        rows=len(rows),
+        num_bytes=0,
+        read=partial(_read_dataset, rows),
+    )
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    identity = [f"{path.name}:{path.stat().st_size}" for path in files]
+    source = TableSource([group], fields=fields, census=Census(), identity=identity)
+    if split is None and len(parts) > 1:
+        source.splits = {name: len(parts[name]) for name in sorted(parts)}
+    return source
+
+
+def _read_dataset(rows: "datasets.Dataset", columns: Sequence[str]) -> "pyarrow.Table":
+    return rows.with_format("arrow").select_columns(list(columns))[:]

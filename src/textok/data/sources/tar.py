@@ -1,24 +1,19 @@
-"""Where the members of a tar are: found once by reading its headers, and kept on disk for large tars."""
+"""Where the members of a tar are, by its headers."""
 
 import bz2
 import gzip
-import hashlib
-import json
 import lzma
 import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textok.data.files import File, is_remote, open_file, read_span
+from textok.data.files import File, cache_folder, fingerprint_of, is_remote, open_file, read_span
 from textok.writing import foreign_content, replacing
 
 TAR_SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
-# Smaller tars are indexed anew each time: that takes about 0.05 s per thousand samples.
-KEPT_FROM_BYTES = 64 << 20
 _MAGIC = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 Member = tuple[str, int, int, int]
@@ -38,7 +33,8 @@ def plain_tar(path: str, file: File) -> str:
     unpack = next((unpack for magic, unpack in _MAGIC.items() if head.startswith(magic)), None)
     if unpack is None:
         return path
-    target = _kept_file(path, file, ".tar")
+    where = path if is_remote(path) else os.path.realpath(path)
+    target = cache_folder("tars") / f"{fingerprint_of([where, file.size, file.changed])}.tar"
     if not target.is_file():
         _unpack(path, unpack, target)
     return str(target)
@@ -60,22 +56,10 @@ def _unpack(path: str, unpack: Callable[..., Any], target: Path) -> None:
 def tar_members(path: str, file: File) -> list[Member]:
     """The regular members of a plain tar, also of several joined into one file.
 
-    The index of a large tar is kept in the user's cache folder.
-
     Raises:
         ValueError: when the tar is damaged.
     """
-    size = file.size if is_remote(path) else Path(path).stat().st_size
-    if size < KEPT_FROM_BYTES:
-        return list(_scan(path, size))
-    kept = _kept_file(path, file, ".json")
-    members = _load(kept, limit=size)
-    if members is None:
-        members = list(_scan(path, size))
-        # no room or no permission: the index is only a saving of time
-        with suppress(OSError), replacing(kept, shared=True) as temporary:
-            temporary.write_text(json.dumps(members))
-    return members
+    return list(_scan(path, file.size if is_remote(path) else Path(path).stat().st_size))
 
 
 def _scan(path: str, size: int) -> Iterator[Member]:
@@ -117,23 +101,3 @@ def _next_start(file: Any, offset: int) -> int | None:
     except tarfile.HeaderError as error:
         raise tarfile.ReadError(f"damaged header at byte {place}") from error
     return place
-
-
-def _kept_file(path: str, file: File, suffix: str) -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    where = path if is_remote(path) else str(Path(path).resolve())
-    identity = json.dumps([where, file.size, file.changed])
-    name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:32]
-    return Path(root) / "textok" / "tars" / (name + suffix)
-
-
-def _load(kept: Path, *, limit: int) -> list[Member] | None:
-    try:
-        found = json.loads(kept.read_text())
-        members = [(str(name), int(offset), int(size), int(time)) for name, offset, size, time in found]
-    except (OSError, ValueError, TypeError, OverflowError):
-        return None
-    sound = members and all(
-        min(offset, size) >= 0 and offset + size <= limit for _, offset, size, _ in members
-    )
-    return members if sound else None
