@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from textok.data import Batch, DataConfig, EvalLoader, TrainLoader
 from textok.data.config import read_sample
+from textok.data.mixing import Mix, MixedLoader
 
 SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
@@ -154,6 +156,73 @@ def test_flip_mirrors_about_half_and_only_when_asked(make_tars, monkeypatch):
     assert 15 < int(flipped.sum()) < 45
 
 
+def test_no_caption_that_names_a_side_is_mirrored(make_tars, monkeypatch):
+    ramp = torch.arange(8, dtype=torch.uint8).expand(3, 8, 8)
+    monkeypatch.setattr("textok.data.config.decode_image", lambda *a, **k: ramp)
+    monkeypatch.setattr("textok.data.records.clean_text", lambda text: f"{text}, a cup on the Left")
+    batch = next(TrainLoader(config(make_tars(60), flip=True), batch_size=60))
+    assert "Left" in batch.captions[0] and (batch.images == ramp).all()
+
+
+def test_a_crop_is_mild_random_and_never_enlarged(make_tars, monkeypatch):
+    sizes = set()
+
+    def ramp(_, size, **__):
+        sizes.add(size)
+        return torch.arange(size[1], dtype=torch.uint8).expand(3, *size)
+
+    monkeypatch.setattr("textok.data.config.decode_image", ramp)
+    setup = replace(config(make_tars(60), crop=0.2), size=(32, 32))
+    loader = TrainLoader(setup, batch_size=60)
+    rows = torch.cat([batch.images[:, 0, 0].int() for batch in take(loader, 2)])
+    steps = (rows[:, -1] - rows[:, 0]) / 31
+    assert sizes == {(40, 40)} and rows.shape == (120, 32) and steps.min() < 1.02 and steps.max() > 1.18
+    assert steps.max() <= 1.26 and len(set(rows[:, 0].tolist())) > 4 and not torch.equal(rows[:60], rows[60:])
+    assert same(next(TrainLoader(setup, batch_size=60)), next(TrainLoader(setup, batch_size=60)))
+    whole = next(iter(EvalLoader(setup, batch_size=4))).images
+    assert whole[0, 0, 0].tolist() == list(range(32))
+
+
+def mixed(own, other, **changes):
+    loaders = [
+        TrainLoader(config(root, **changes), batch_size=n, seed=3) for root, n in ((own, 6), (other, 2))
+    ]
+    return MixedLoader(*loaders)
+
+
+def test_a_mixed_batch_holds_so_many_of_the_other_source(make_tars, tmp_path):
+    own = make_tars(30).rename(tmp_path.parent / f"{tmp_path.name}-own")
+    tmp_path.mkdir()
+    other = make_tars(9, broken=(3,))
+    options = {"flip": True, "on_bad": "skip", "max_bad_share": 1.0}
+    loader = mixed(own, other, **options)
+    batches = take(loader, 8)
+    plain = take(TrainLoader(config(own, **options), batch_size=6, seed=3), 8)
+    assert all(
+        len(batch) == 8 and batch.keys[:6] == alone.keys for batch, alone in zip(batches, plain, strict=True)
+    )
+    assert {key for batch in batches for key in batch.keys[6:]} == {f"s{n:05d}" for n in range(9)} - {
+        "s00003"
+    }
+    assert [bad.key for bad in loader.bad.samples] == ["s00003"]
+    again = mixed(own, other, **options)
+    take(again, 3)
+    resumed = mixed(own, other, **options)
+    resumed.load_state_dict(json.loads(json.dumps(again.state_dict())))
+    assert (
+        all(same(batch, next(resumed)) for batch in batches[3:])
+        and resumed.state_dict() == loader.state_dict()
+    )
+
+
+@pytest.mark.parametrize("text", ["scenes", "scenes:1", "scenes:0", ":0.5", "scenes:half", "scenes:nan"])
+def test_a_mix_is_a_source_and_a_share(text):
+    with pytest.raises(ValueError, match="mix: got"):
+        Mix.parse(text)
+    assert Mix.parse("scenes:dense,seed=1:0.25") == Mix(source="scenes:dense,seed=1", share=0.25)
+    assert [Mix(source="x", share=share).count(8) for share in (0.01, 0.25, 0.99)] == [1, 2, 7]
+
+
 @pytest.mark.parametrize(("keep", "times"), [(100, 1), (0, 3)])
 def test_decoded_pictures_are_kept_when_they_fit(make_tars, monkeypatch, keep, times):
     seen = Counter()
@@ -203,6 +272,7 @@ def test_evaluation_with_workers(make_tars):
         ("size", (0, 8)),
         ("max_pixels", 0),
         ("max_bad_share", 1.5),
+        ("crop", 0.5),
         ("shuffle_shards", 0),
         ("workers", -1),
     ],

@@ -127,6 +127,34 @@ def test_the_checkpoint_holds_what_the_run_is(straight: Path, read_checkpoint: R
     ]
 
 
+def test_a_mix_goes_on_too_and_is_recorded(
+    tiny: TokenizerRun, tmp_path: Path, read_checkpoint: Reader, read_metrics: Callable
+) -> None:
+    mixed = replace(tiny, mix=f"{tiny.data.source}:0.25", data=replace(tiny.data, split="val", crop=0.1))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_tokenizer(mixed, whole, stop_at=6)
+    for step in (3, 6):
+        train_tokenizer(mixed, parts, stop_at=step)
+    assert_same_state(read_checkpoint, whole, parts, 6)
+    assert read_metrics(whole) == read_metrics(parts)
+    record = json.loads((whole / "run.json").read_text())
+    assert record["config"]["mix"] == mixed.mix and record["facts"]["mix"] != record["facts"]["data"]
+    with pytest.raises(ValueError, match="mix was"):
+        train_tokenizer(replace(mixed, mix=f"{tiny.data.source}:0.5"), parts, stop_at=7)
+
+
+def test_a_mix_fills_a_batch_that_few_pictures_do_not(
+    tiny: TokenizerRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = replace(tiny, mix=f"{tiny.data.source}:0.5", batch_size=32, data=replace(tiny.data, split="val"))
+    train_tokenizer(many, tmp_path / "half", stop_at=1)
+    assert "do not fill" not in capsys.readouterr().err
+    train_tokenizer(replace(many, batch_size=40), tmp_path / "more", stop_at=1)
+    assert "do not fill 40; it is 32" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="batch_size: got 1"):
+        train_tokenizer(replace(many, batch_size=1), tmp_path / "one", stop_at=1)
+
+
 def test_codebook_and_discriminator_go_on_too(
     adversarial: TokenizerRun, tmp_path: Path, read_checkpoint: Reader, read_metrics: Callable
 ) -> None:

@@ -28,7 +28,8 @@ class DataConfig:
         caption_field: field with the caption or captions, if not captions, caption or text.
         label_field: field with the integer class label, if not label or cls.
         resample: antialiased resize filter.
-        flip: mirror half of the pictures in training; off by default, captions may say left and right.
+        flip: mirror half of the pictures in training, but none whose caption names a side, writing or signs.
+        crop: in training, cut away at most this share of each side, at a random place; 0 takes the whole picture.
         require_captions: a sample without a caption is bad.
         max_pixels: limit on a stored picture's width x height, checked before decoding.
         on_bad: "stop" raises at the first bad sample, "skip" counts and replaces it.
@@ -50,6 +51,7 @@ class DataConfig:
     label_field: str | None = None
     resample: Resample = "lanczos"
     flip: bool = False
+    crop: float = 0.0
     require_captions: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
     on_bad: Literal["stop", "skip"] = "stop"
@@ -65,6 +67,7 @@ class DataConfig:
         _check("resample", self.resample, "'lanczos' or 'bicubic'", self.resample in ("lanczos", "bicubic"))
         _check("on_bad", self.on_bad, "'stop' or 'skip'", self.on_bad in ("stop", "skip"))
         _check("max_pixels", self.max_pixels, "a positive integer", self.max_pixels > 0)
+        _check("crop", self.crop, "a share below a half", 0 <= self.crop < 0.5)
         _check("max_bad_share", self.max_bad_share, "a share from 0 to 1", 0 <= self.max_bad_share <= 1)
         window = self.shuffle_shards
         _check("shuffle_shards", window, "None or at least 1", window is None or window > 0)

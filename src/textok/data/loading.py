@@ -1,12 +1,16 @@
 """Batches for training (endless, shuffled, resumable) and for evaluation (ordered, complete)."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.decoding import DecodedStore, decode_ahead
@@ -15,7 +19,10 @@ from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample
 from textok.data.sources import Source
 
+SIDED = re.compile(r"\b(left|right|text|words?|letters?|numbers?|written|writing|signs?)\b", re.IGNORECASE)
+"""Words of captions that are not true of the mirrored picture."""
 _REPLACEMENT_TRIES = 100
+_CROPS = 16  # sizes of a crop
 _STATE_VERSION = 1
 
 
@@ -23,7 +30,7 @@ class TrainLoader:
     """Endless training batches of full size; the position can be saved and restored exactly.
 
     Everything is a pure function of (seed, epoch, batch): the order, which caption of several is drawn
-    (by key), which pictures are mirrored, what replaces a bad sample. Worker processes change nothing.
+    (by key), which pictures are cropped and mirrored, what replaces a bad sample. Worker processes change nothing.
 
     In every epoch all ranks together see each sample at most once: the ``len(source) % (batch_size * world)``
     samples at the end of the epoch's order make no full batch and are left out of that epoch.
@@ -57,7 +64,9 @@ class TrainLoader:
         self.rank, self.world = _checked_rank(rank, world)
         self.bad = BadSampleLedger(config=config)
         self.epoch, self.batch = 0, 0
-        self._store: DecodedStore | ResidentStore = DecodedStore(len(self.source), config)
+        height, width = (round(side / (1 - config.crop)) for side in config.size)
+        self._decoding = replace(config, size=(height, width))
+        self._store: DecodedStore | ResidentStore = DecodedStore(len(self.source), self._decoding)
         self._decoded: Iterator[dict[int, Sample | BadSample]] | None = None
         self._order = lru_cache(maxsize=2)(self._epoch_order)
         if batch_size < 1 or self.batches_per_epoch < 1:
@@ -69,7 +78,7 @@ class TrainLoader:
     def hold(self, device: torch.device) -> None:
         """Hold the whole split on this device from now on; it is decoded first where ``data.resident`` lacks it."""
         assert self.config.resident is not None, "hold: data.resident names the folder"
-        folder = decode_split(self.source, self.config, self.config.resident)
+        folder = decode_split(self.source, self._decoding, self.config.resident)
         self._store = ResidentStore(folder, device=device)
 
     @property
@@ -89,13 +98,14 @@ class TrainLoader:
         decoded = {} if isinstance(self._store, ResidentStore) else self._next_job()
         rows = self._rows(self.epoch, self.batch)
         samples = [self._usable(row, decoded) for row in rows]
-        batch = self._assemble(samples)
+        captions = [self._caption(sample) for sample in samples]
+        images = [self._varied(*pair) for pair in zip(samples, captions, strict=True)]
         self.epoch, self.batch = self._after(self.epoch, self.batch)
-        return batch
+        return _batch(samples, images, captions)
 
     def _next_job(self) -> dict[int, Sample | BadSample]:
         if self._decoded is None:
-            self._decoded = decode_ahead(self.source, self.config, self._jobs(self.epoch, self.batch))
+            self._decoded = decode_ahead(self.source, self._decoding, self._jobs(self.epoch, self.batch))
         return next(self._decoded)
 
     def state_dict(self) -> dict[str, Any]:
@@ -178,21 +188,32 @@ class TrainLoader:
         if index in decoded:
             return decoded[index]
         try:
-            return read_sample(self.source, index, self.config)
+            return read_sample(self.source, index, self._decoding)
         except BadSampleError as error:
             return error.bad
 
-    def _assemble(self, samples: Sequence[Sample]) -> Batch:
-        drawn = (self.seed, self.epoch)
-        images = [
-            s.image.flip(-1) if self.config.flip and draw(2, *drawn, s.shard, s.key, "flip") else s.image
-            for s in samples
-        ]
-        captions = [
-            s.captions[draw(len(s.captions), *drawn, s.shard, s.key, "caption")] if s.captions else ""
-            for s in samples
-        ]
-        return _batch(samples, images, captions)
+    def _caption(self, sample: Sample) -> str:
+        place = draw(max(1, len(sample.captions)), *self._parts(sample), "caption")
+        return sample.captions[place] if sample.captions else ""
+
+    def _varied(self, sample: Sample, caption: str) -> UInt8[Tensor, "3 h w"]:
+        parts = self._parts(sample)
+        image = _crop(sample.image, self.config.size, *parts) if self.config.crop else sample.image
+        mirrored = self.config.flip and not SIDED.search(caption) and draw(2, *parts, "flip")
+        return image.flip(-1) if mirrored else image
+
+    def _parts(self, sample: Sample) -> tuple[object, ...]:
+        return self.seed, self.epoch, sample.shard, sample.key
+
+
+def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) -> UInt8[Tensor, "3 h w"]:
+    """A random part of a picture that is larger than ``size``, made as large: never enlarged."""
+    sides, step = image.shape[1:], draw(_CROPS + 1, *parts, "crop")
+    height, width = (least + (most - least) * step // _CROPS for least, most in zip(size, sides, strict=True))
+    top, left = draw(sides[0] - height + 1, *parts, "top"), draw(sides[1] - width + 1, *parts, "left")
+    part = image[None, :, top : top + height, left : left + width]
+    fitted = torch.nn.functional.interpolate(part.float(), size, mode="bilinear", antialias=True)
+    return fitted[0].round().clamp(0, 255).byte()
 
 
 class EvalLoader:

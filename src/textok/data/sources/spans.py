@@ -141,9 +141,10 @@ class SpanSource:
             "splits": self.splits,
             "fingerprint": self.fingerprint,
         }
-        coded = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        texts = {"facts": json.dumps(facts).encode(), "memory": bytes(self._store.memory)}
+        coded = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
         content = io.BytesIO()
-        np.savez(content, **self._index, facts=coded, memory=np.frombuffer(self._store.memory, np.uint8))
+        np.savez(content, allow_pickle=False, **self._index, **coded)
         digest = hashlib.sha256(content.getvalue() + identity.encode()).digest()
         with suppress(OSError), replacing(file, shared=True) as temporary:
             temporary.write_bytes(digest + content.getvalue())

@@ -287,7 +287,7 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
     import datasets
 
     try:
-        loaded = (
+        loaded: Any = (
             datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder.resolve()))
         )
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
@@ -297,7 +297,9 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
     parts: dict[str, Any] = {} if isinstance(loaded, datasets.Dataset) else dict(loaded)
     if split is not None and split not in parts:
         raise SplitError(folder, split, sorted(parts))
-    rows = parts[split] if split else datasets.concatenate_datasets([*parts.values()]) if parts else loaded
+    rows: Any = (
+        parts[split] if split else datasets.concatenate_datasets([*parts.values()]) if parts else loaded
+    )
     if not len(rows):
         raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
     group = Group(

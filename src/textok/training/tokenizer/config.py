@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from textok.checks import check, check_choice
 from textok.data import DataConfig
+from textok.data.mixing import Mix
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
@@ -63,6 +64,8 @@ class TokenizerRun(Run):
             the captions of the same pictures on both sides.
         wrong_caption_share: share of training pictures that get the caption of another picture of the batch, so
             that the model learns to doubt captions.
+        mix: SOURCE:SHARE, such as scenes:0.5: so much of each batch comes from another source. Few pictures are learned
+            without losing what ``init_from`` knew.
         init_from: shipped name, folder or hub id whose weights the run starts from (fine-tuning).
         text_dtype: dtype in which the text encoder computes when captions are missing from the cache.
         text_states: "stored" encodes every caption before the first step and reads its states from ``text_cache``;
@@ -83,6 +86,7 @@ class TokenizerRun(Run):
     caption_dropout: float = 0.1
     decoder_caption_dropout: float | None = None
     wrong_caption_share: float = 0.0
+    mix: str | None = None
     init_from: str | None = None
     text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     text_states: Literal["stored", "online"] = "stored"
@@ -92,6 +96,8 @@ class TokenizerRun(Run):
         super().__post_init__()
         check(self, "", "caption_dropout", "wrong_caption_share", at_least=0, at_most=1)
         check_choice(self, "", text_states=("stored", "online"))
+        if self.mix is not None:
+            Mix.parse(self.mix)
         side = self.model.image_size
         if tuple(self.data.size) != (side, side):
             raise ValueError(f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}")

@@ -6,7 +6,9 @@ from dataclasses import replace
 import torch
 from accelerate import Accelerator
 
-from textok.data import BadSampleError, Batch, TrainLoader
+from textok.data import BadSampleError, Batch, DataConfig, Source, TrainLoader
+from textok.data.held_out import open_train
+from textok.data.mixing import Mix, MixedLoader
 from textok.data.samples import write_bad
 from textok.display import note
 from textok.models.tokenizer import TexTok
@@ -36,19 +38,43 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
 
 def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
     """The run with a batch that the samples fill: fewer of them than a batch make a smaller one, which is said."""
-    largest = samples // world * world
+    mix = Mix.parse(run.mix) if run.mix else None
+    sizes = range(1 if mix is None else 2, run.batch_size // world + 1)
+    fitting = [size for size in sizes if size - (mix.count(size) if mix else 0) <= samples // world]
+    largest = max(fitting, default=0) * world
     if not largest or run.batch_size <= largest:
         return run
     note(f"batch_size: {samples} samples do not fill {run.batch_size}; it is {largest}")
     return replace(run, batch_size=largest)
 
 
+def open_loader(run: TokenizerRun, source: Source, *, rank: int, world: int) -> TrainLoader | MixedLoader:
+    """The training batches of a rank: of its pictures, and of another source where the run mixes them.
+
+    Raises:
+        ValueError: when the batch has no room for both; others as of :class:`TrainLoader`.
+    """
+    batch_size, place = run.batch_size // world, {"seed": run.seed, "rank": rank, "world": world}
+    if run.mix is None:
+        return TrainLoader(run.data, batch_size=batch_size, source=source, **place)
+    mix = Mix.parse(run.mix)
+    if batch_size < 2:
+        raise ValueError(f"batch_size: got {batch_size} a rank, expected at least 2 with mix {run.mix}")
+    count = mix.count(batch_size)
+    data = run.data
+    config = DataConfig(
+        source=mix.source, split="train", size=data.size, workers=data.workers, on_bad=data.on_bad
+    )
+    other = TrainLoader(config, batch_size=count, source=open_train(config), **place)
+    return MixedLoader(TrainLoader(run.data, batch_size=batch_size - count, source=source, **place), other)
+
+
 def read_captions(
-    run: TokenizerRun, loader: TrainLoader, held_out: Sequence[str], accelerator: Accelerator
+    run: TokenizerRun, loader: TrainLoader | MixedLoader, held_out: Sequence[str], accelerator: Accelerator
 ) -> CachedText | None:
     """The states of all captions, encoded once and shared by the ranks; None for a model that reads none.
 
-    Captions of pictures that are composed without end are encoded as they come.
+    Captions of pictures that are composed without end, or mixed in, are encoded as they come.
     """
     if run.model.placement == "none":
         return None
@@ -57,9 +83,10 @@ def read_captions(
         text.encode_online()
         return text
     captions = list(held_out)
-    if loader.source.max_window == 0:  # composed without end
+    endless = loader.source.max_window == 0
+    if endless or run.mix is not None:
         text.encode_unstored()
-    else:
+    if not endless:
         captions += loader.source.captions()
     rank, world = accelerator.process_index, accelerator.num_processes
     text.warm(captions[rank::world], progress=accelerator.is_main_process)
@@ -68,7 +95,12 @@ def read_captions(
 
 
 def step_inputs(
-    run: TokenizerRun, loader: TrainLoader, text: CachedText | None, *, rank: int, device: torch.device
+    run: TokenizerRun,
+    loader: TrainLoader | MixedLoader,
+    text: CachedText | None,
+    *,
+    rank: int,
+    device: torch.device,
 ) -> StepInputs[Batch, MicroBatch]:
     """What the steps read; the pictures are held on the device where ``data.resident`` is set."""
     if run.data.resident is not None:
@@ -81,7 +113,7 @@ def step_inputs(
 
 
 def next_input(
-    inputs: StepInputs[Batch, MicroBatch], loader: TrainLoader, folder: RunFolder, *, rank: int
+    inputs: StepInputs[Batch, MicroBatch], loader: TrainLoader | MixedLoader, folder: RunFolder, *, rank: int
 ) -> StepInput[Batch, MicroBatch]:
     """The input of the next step; when bad samples stop the run, they are listed in the run folder first."""
     try:

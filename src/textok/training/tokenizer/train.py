@@ -4,7 +4,6 @@ The same command starts and resumes: everything needed to go on lies in the run 
 """
 
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,8 +11,9 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from textok.data import EvalLoader, TrainLoader
+from textok.data import EvalLoader
 from textok.data.held_out import open_training
+from textok.data.mixing import MixedLoader
 from textok.data.samples import write_bad
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
@@ -27,7 +27,14 @@ from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.discriminator import build_discriminator
-from textok.training.tokenizer.setup import next_input, read_captions, start_from, step_inputs, with_batch
+from textok.training.tokenizer.setup import (
+    next_input,
+    open_loader,
+    read_captions,
+    start_from,
+    step_inputs,
+    with_batch,
+)
 from textok.training.tokenizer.step import total
 from textok.training.tokenizer.validation import Validation, export, first_batches
 from textok.writing import check_target
@@ -58,15 +65,8 @@ def train_tokenizer(
     check_target(Path(out), sources=[run.data.source], overwrite=True)
     pictures = open_training(run.data, source=run.validation.source, split=run.validation.split)
     run = with_batch(run, samples=len(pictures.train), world=world)
-    loader = TrainLoader(
-        run.data,
-        batch_size=run.batch_size // world,
-        seed=run.seed,
-        rank=rank,
-        world=world,
-        source=pictures.train,
-    )
-    held_out_loader = EvalLoader(replace(run.data, flip=False), batch_size=64, source=pictures.held_out)
+    loader = open_loader(run, pictures.train, rank=rank, world=world)
+    held_out_loader = EvalLoader(run.data, batch_size=64, source=pictures.held_out)
     held_out = CaptionedPictures.collect(pictures.name, held_out_loader, limit=run.validation.count)
     text = read_captions(run, loader, held_out.captions, accelerator)
 
@@ -88,6 +88,8 @@ def train_tokenizer(
     folder, is_main = RunFolder(out), accelerator.is_main_process
     if is_main:
         facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
+        if isinstance(loader, MixedLoader):
+            facts["mix"] = loader.mixed_source.fingerprint
         folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts(), extend=extend)
         write_bad(folder.path, held_out_loader.bad.samples, add=True)
     accelerator.wait_for_everyone()

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from textok.data import TrainLoader
+from textok.data.mixing import MixedLoader
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, lends_captions
 from textok.evaluation.evaluator import Evaluator
@@ -33,7 +34,7 @@ class Validation:
         pictures: CaptionedPictures,
         text: CachedText | None,
         *,
-        loader: TrainLoader,
+        loader: TrainLoader | MixedLoader,
         autocast: torch.dtype,
     ) -> None:
         self.config, self.pictures, self.text = run.validation, pictures, text
@@ -144,7 +145,7 @@ def export(
     return folder.path / "weights"
 
 
-def first_batches(loader: TrainLoader, *, count: int = 1024) -> list[Batch]:
+def first_batches(loader: TrainLoader | MixedLoader, *, count: int = 1024) -> list[Batch]:
     """The first training pictures in the order of the run's seed, for latent statistics; bad ones replaced."""
     config = replace(loader.config, on_bad="skip", max_bad_share=1.0, workers=0)
     size = min(64, len(loader.source))
