@@ -21,7 +21,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenizerRun, Path]]:
         return out / "weights"
 
     monkeypatch.setattr("textok.training.tokenizer.train.train_tokenizer", train)
-    monkeypatch.setattr("textok.cli.recipes.steps_of", lambda _weights: 10**9)  # as if to the end
+    monkeypatch.setattr("textok.cli.train.steps_of", lambda _weights: 10**9)  # as if to the end
     return calls
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_seed
-from textok.cli.tables import shown, text_table
+from textok.cli.output import shown, text_table
 from textok.evaluation.comparison import Compared, compare, differing_settings
 from textok.evaluation.results import meaning, read_result
 from textok.writing import finite, write_json

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import note, open_device, place
-from textok.cli.tables import shown, text_table
+from textok.cli.output import shown, text_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.data import EvalLoader
 from textok.display import Progress

@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_budgets, check_files, check_folders, check_size
 from textok.cli.distributed import is_first, note, open_device, place, process_group
-from textok.cli.tables import score_table, shown
+from textok.cli.output import score_table, shown
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
 from textok.data import Source
 from textok.data.samples import write_bad

@@ -1,4 +1,4 @@
-"""The words of the command line as arguments of a function, and the parser of all commands together.
+"""The words of the command line as arguments of a function, and ``textok completion``, by a parser of all commands.
 
 A list is one word with commas, as in ``--budgets 2,8,32``, whatever the command; an item with a comma in it stands in
 double quotes. A pair such as a height and width is two words, as in ``--size 64 128``.
@@ -7,7 +7,7 @@ double quotes. A pair such as a height and width is two words, as in ``--size 64
 import csv
 import io
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -70,8 +70,16 @@ def run(function: Callable[..., Any], words: Sequence[str], *, prog: str) -> Non
     tyro.cli(function, args=words, prog=prog, config=_CONFIG, registry=_LISTS)
 
 
-def run_any(words: Sequence[str]) -> None:
-    """As :func:`run`, by one parser of all commands, whose modules are all imported: for a shell's completion."""
+def completion(
+    shell: Annotated[tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]], tyro.conf.arg(metavar="SHELL")],
+) -> None:
+    """Print a script that lets a shell complete commands and options.
+
+    For bash: textok completion bash > ~/.local/share/bash-completion/completions/textok
+
+    Args:
+        shell: bash, zsh or tcsh.
+    """
     app = SubcommandApp()
     apps = {group: SubcommandApp() for group in groups()}
     for name, command in COMMANDS.items():
@@ -79,4 +87,5 @@ def run_any(words: Sequence[str]) -> None:
         apps.get(group, app).command(name=own, help=command.help)(load(name, []))
     for group, inner in apps.items():
         app.command(inner, name=group)
+    words = ["--tyro-print-completion", shell]
     app.cli(args=words, prog="textok", description=DESCRIPTION, config=_CONFIG, registry=_LISTS)

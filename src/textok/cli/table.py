@@ -48,14 +48,10 @@ COMMANDS = {
     "scenes": Command("scenes", "scenes", "Compose captioned pictures from drawings, as tars."),
     "cache": Command("cache", "cache", "Encode captioned pictures once, for textok train generator."),
     "fit": Command("fit", "fit", "Train on your own pictures, with everything chosen for you."),
-    "train tokenizer": Command("train_tokenizer", "train_tokenizer", "Train a tokenizer by a recipe.", True),
-    "train generator": Command("train_generator", "train_generator", "Train a generator by a recipe.", True),
-    "train alignment": Command(
-        "train_alignment", "train_alignment_head", "Train the head that judges captions."
-    ),
-    "train predictor": Command(
-        "train_predictor", "train_budget_head", "Train the head that chooses budgets."
-    ),
+    "train tokenizer": Command("train", "train_tokenizer", "Train a tokenizer by a recipe.", True),
+    "train generator": Command("train", "train_generator", "Train a generator by a recipe.", True),
+    "train alignment": Command("train", "train_alignment_head", "Train the head that judges captions."),
+    "train predictor": Command("train", "train_budget_head", "Train the head that chooses budgets."),
     "evaluate reconstruction": Command(
         "evaluate_reconstruction", "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
     ),
@@ -68,7 +64,7 @@ COMMANDS = {
     "evaluate compare": Command("evaluate_compare", "evaluate_compare", "Lay two result files side by side."),
     "info": Command("info", "info", "Describe a recipe, a model, a latent cache or a file of tokens."),
     "recipes": Command("recipes", "recipes", "List the recipes: named configurations to train by."),
-    "completion": Command("completion", "completion", "Print the completion script of a shell."),
+    "completion": Command("parsing", "completion", "Print the completion script of a shell."),
 }
 
 

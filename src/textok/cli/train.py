@@ -1,0 +1,154 @@
+"""``textok train``: a tokenizer or a generator by a recipe, and the two heads that are trained on a tokenizer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from tyro.conf import Positional, arg
+
+from textok.cli.checks import check_folders, check_seed
+from textok.cli.output import report
+from textok.cli.recipes import find_recipe
+from textok.display import note
+from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.training.generator import train as generator
+from textok.training.generator.config import GeneratorRun
+from textok.training.heads.alignment import AlignmentRun, train_alignment
+from textok.training.heads.quality_predictor import PredictorRun, train_predictor
+from textok.training.run_folder import steps_of
+from textok.training.tokenizer import train as tokenizer
+from textok.training.tokenizer.config import TokenizerRun
+
+Recipe = Annotated[Positional[str], arg(metavar="RECIPE")]
+RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
+_ALIGNMENT, _PREDICTOR = AlignmentRun(), PredictorRun()
+
+
+def train_tokenizer(words: list[str]) -> Callable[..., None]:
+    """The command, with the values of the recipe that the first of the words names."""
+    return _with_recipe(_train_tokenizer, words, RECIPES)
+
+
+def train_generator(words: list[str]) -> Callable[..., None]:
+    """The command, with the values of the recipe that the first of the words names."""
+    return _with_recipe(_train_generator, words, GENERATOR_RECIPES)
+
+
+def _train_tokenizer(
+    recipe: Recipe, run: Annotated[TokenizerRun, arg(name="")], *, out: Path, extend: bool = False
+) -> None:
+    """Train a tokenizer by a recipe; the same command resumes a run that was stopped.
+
+    Args:
+        recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
+        out: the run folder: configuration, metrics, pictures, checkpoints and weights.
+        extend: go on with the run in that folder for other steps, or by another optimizer or validation.
+    """
+    run = _scaled(run, RECIPES[recipe]())
+    _print_weights(tokenizer.train_tokenizer(run, out, extend=extend), steps=run.steps)
+
+
+def _train_generator(
+    recipe: Recipe, run: Annotated[GeneratorRun, arg(name="")], *, out: Path, extend: bool = False
+) -> None:
+    """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped.
+
+    Args:
+        recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
+        out: the run folder: configuration, metrics, pictures, checkpoints and weights.
+        extend: go on with the run in that folder for other steps, or by another optimizer or preview.
+    """
+    run = _scaled(run, GENERATOR_RECIPES[recipe]())
+    _print_weights(generator.train_generator(run, out, extend=extend), steps=run.steps)
+
+
+def train_alignment_head(
+    run: Annotated[AlignmentRun, arg(name="")] = _ALIGNMENT, *, out: Path, json: bool = False
+) -> None:
+    """Train the two-tower head, which says how well a caption fits a picture; minutes on a CPU.
+
+    Args:
+        out: the folder for the head; Semantics.from_pretrained(OUT) judges with it.
+        json: print the scores as JSON.
+    """
+    check_seed(run.seed)
+    check_folders(out=out)
+    rows = train_alignment(run, out)
+    lines = [
+        f"  {row['split']:<13} {row['size']:>4} px  {row['r1']:6.1%} first, {row['r5']:6.1%} among the first 5, "
+        f"of {row['captions']} captions"
+        for row in rows
+    ]
+    report(rows, f"{out}: two-tower head; pictures whose own caption is found", *lines, json=json)
+
+
+def train_budget_head(
+    run: Annotated[PredictorRun, arg(name="")] = _PREDICTOR, *, out: Path, json: bool = False
+) -> None:
+    """Train the head that chooses soft budgets without decoding; minutes on a CPU.
+
+    Args:
+        out: the folder for the head.
+        json: print the scores as JSON.
+    """
+    check_seed(run.seed)
+    check_folders(out=out)
+    scores = train_predictor(run, out)
+    lines = [_predictor_line(scores, run)] if scores else []
+    report(scores, f"{out}: quality predictor for {run.model}", *lines, json=json)
+
+
+def _with_recipe(
+    command: Callable[..., None], words: list[str], recipes: Mapping[str, Callable[[], object]]
+) -> Callable[..., None]:
+    """A command whose argument ``run`` is by default the recipe that the first word names.
+
+    Without a name it is the first recipe, which serves for ``--help``; the parser asks for the name.
+    """
+    name = words[0] if words and not words[0].startswith("-") else next(iter(recipes))
+    return partial(command, run=find_recipe(name, recipes)())
+
+
+def _scaled(run: RunT, recipe: RunT) -> RunT:
+    """A run shorter than its recipe: warm-up and the steps between validations shrink with it, which is printed.
+
+    Values that differ from those of the recipe are somebody's choice and stay.
+    """
+    share = run.steps / recipe.steps
+    if share >= 1:
+        return run
+    judge = "validation" if hasattr(run, "validation") else "preview"
+    every, warmup = getattr(run, judge).every, run.optimizer.warmup_steps
+    changes: dict[str, Any] = {}
+    if every == getattr(recipe, judge).every and every > 1:
+        changes[judge] = replace(getattr(run, judge), every=max(1, round(every * share)))
+    if warmup == recipe.optimizer.warmup_steps and warmup > 1:
+        changes["optimizer"] = replace(run.optimizer, warmup_steps=max(1, round(warmup * share)))
+    run = replace(run, **changes)
+    note(
+        f"steps: {run.steps} instead of {recipe.steps}; warm-up takes {run.optimizer.warmup_steps} of them, "
+        f"{judge} comes every {getattr(run, judge).every}"
+    )
+    return run
+
+
+def _print_weights(weights: Path, *, steps: int) -> None:
+    """Print where the weights are.
+
+    Raises:
+        KeyboardInterrupt: when they have fewer steps: a script must not go on with those of a stopped run.
+    """
+    if steps_of(weights) < steps:
+        raise KeyboardInterrupt
+    print(weights)
+
+
+def _predictor_line(scores: dict[str, Any], run: PredictorRun) -> str:
+    unit, before = "dB" if run.measure == "psnr" else "of distance", scores["uncorrected"]
+    return (
+        f"  {scores['pictures']} pictures of {run.scored}: mean error {scores['bias']:+.3g} {unit} (before "
+        f"correction {before['bias']:+.3g}), root mean square {scores['rmse']:.3g} ({before['rmse']:.3g}), "
+        f"{scores['explained']:.0%} of the variance explained"
+    )
