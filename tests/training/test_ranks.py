@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from textok.models.bottleneck import AEConfig, VQConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
-from textok.training.launch import PATIENCE
+from textok.training.launch import PATIENCE, STEP_PATIENCE
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer
 
@@ -94,9 +95,27 @@ def test_each_rank_goes_on_with_its_own_means(trained: Path) -> None:
     assert saved[0]["means"]["loss/pixels"] != saved[1]["means"]["loss/pixels"] > 0
 
 
-def test_ranks_wait_for_hours(trained: Path) -> None:
+def test_ranks_wait_minutes_in_a_step_and_hours_for_captions(trained: Path) -> None:
     for note in notes(trained / "plain", 0, when="resumed"):
-        assert note["patience"] == PATIENCE.total_seconds() > 3600
+        step, long = note["patience"]
+        assert step == STEP_PATIENCE.total_seconds() < 3600 < PATIENCE.total_seconds() == long
+
+
+def test_one_rank_goes_on_where_two_were(
+    trained: Path,
+    plain: TokenizerRun,
+    tmp_path: Path,
+    read_checkpoint: Callable,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = shutil.copytree(trained / "plain", tmp_path / "run")
+    shutil.rmtree(run / "checkpoints/step-00000004")
+    train_tokenizer(plain, run)
+    assert "ranks was 2, is 1" in capsys.readouterr().err
+    (ours, _), (theirs, _) = read_checkpoint(run, 4), read_checkpoint(trained / "plain", 4)
+    for name, value in ours.items():
+        if name.startswith("state/model"):
+            torch.testing.assert_close(theirs[name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
 def test_two_ranks_are_one_larger_batch(

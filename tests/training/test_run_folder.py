@@ -134,8 +134,8 @@ def test_other_data_is_refused(short: TokenizerRun, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.start(short, facts={"data": "one", "samples": 48, "ranks": 1})
     folder.start(short, facts={"data": "one", "samples": 48, "ranks": 1})
-    with pytest.raises(ValueError, match=r"data.*one.*two.*ranks.*1.*2"):
-        folder.start(short, facts={"data": "two", "samples": 48, "ranks": 2})
+    with pytest.raises(ValueError, match=r"data.*one.*two"):
+        folder.start(short, facts={"data": "two", "samples": 48, "ranks": 1})
 
 
 def test_what_changes_no_weight_may_differ(short: TokenizerRun, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from textok.pipeline.text import CachedText
+from textok.training.launch import _patient_group
 from textok.training.run_folder import RunFolder
 from textok.training.state import TrainState
 from textok.training.tokenizer import setup
@@ -49,10 +50,11 @@ def save_and_note(state: TrainState, folder: RunFolder, *, step: int, rank: int)
     save(state, folder, step=step, rank=rank)
 
 
-def resume_and_note(state: TrainState, folder: RunFolder, *, rank: int) -> int:
-    step = resume(state, folder, rank=rank)
-    patience = torch.distributed.group.WORLD._get_backend(torch.device("cpu")).options._timeout
-    note = {"step": step, "means": means_of(state), "patience": patience.total_seconds()}
+def resume_and_note(state: TrainState, folder: RunFolder, *, rank: int, world: int) -> int:
+    step = resume(state, folder, rank=rank, world=world)
+    groups = torch.distributed.group.WORLD, _patient_group(torch.distributed.group.WORLD)
+    patience = [g._get_backend(torch.device("cpu")).options._timeout.total_seconds() for g in groups]
+    note = {"step": step, "means": means_of(state), "patience": patience}
     (folder.path / f"rank-{rank}-resumed-{step}.json").write_text(json.dumps(note))
     return step
 

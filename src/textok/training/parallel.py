@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -34,6 +35,9 @@ class Replicated:
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
         self.network = accelerator.prepare(model)
+        if isinstance(self.network, DistributedDataParallel):
+            # Else it would move every tensor among the arguments to the GPU, budgets too, which are read on the host.
+            self.network.device_ids = None
 
     def no_sync(self) -> AbstractContextManager[Any]:
         """Inside, gradients are not exchanged: more micro-batches follow."""
@@ -111,6 +115,12 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
     """The transformer blocks inside: what is gathered and let go one after another."""
     stacks = [stack for name, stack in module.named_modules() if name.split(".")[-1] == "blocks"]
     return [block for stack in stacks for block in stack.children()]
+
+
+def compile_blocks(module: nn.Module, *, backend: str = "inductor") -> None:
+    """Compile each block in place: equal blocks share one compilation, and names of weights stay as they are."""
+    for block in blocks_of(module):
+        block.compile(backend=backend)
 
 
 def distribute(

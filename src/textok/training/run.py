@@ -24,6 +24,8 @@ class Run:
         ema_decay: of the averaged weights, which are evaluated and exported.
         precision: "auto" trains in bfloat16 where the hardware multiplies it natively.
         activation_checkpointing: recompute activations in the backward pass; saves memory, costs a third.
+        compile: run the blocks through torch.compile, one compilation for all equal blocks; takes a minute or more at
+            the start, and a C++ compiler on a CPU.
         prepare_ahead: steps whose input a thread prepares ahead; None is 2 on a GPU and 0 on a CPU.
         log_every, checkpoint_every: in steps.
         max_skipped_steps: the run stops when more steps than this had a loss or gradient that was not finite.
@@ -39,6 +41,7 @@ class Run:
     ema_decay: float = 0.999
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     activation_checkpointing: bool = False
+    compile: bool = False
     prepare_ahead: int | None = None
     log_every: int = 20
     checkpoint_every: int = 500

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from textok.display import note
 from textok.models.config_json import encode_config
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
 from textok.writing import write_json, write_text
@@ -64,7 +65,7 @@ class RunFolder:
         census: dict[str, Any] | None = None,
         extend: bool = False,
     ) -> None:
-        """Write run.json in a new folder; in an old one make sure that it is the same run.
+        """Write run.json in a new folder; in an old one make sure that it is the same run, on any number of ranks.
 
         Settings in ``MAY_DIFFER`` are not compared; run.json keeps those that the run began with, and the census of
         its pictures. With ``extend`` those in ``MAY_EXTEND`` may differ too: the record then holds the new ones, and
@@ -90,6 +91,8 @@ class RunFolder:
     def _check_same(self, before: dict[str, Any], now: dict[str, Any], *, extend: bool) -> None:
         for part in ("config", "facts"):
             changes = _changes(before[part], now[part])
+            if part == "facts" and (ranks := changes.pop("ranks", None)):
+                note(f"{self.path}: {ranks}; the run goes on, but not bit for bit as with the former number")
             changed = [
                 text
                 for path, text in changes.items()

@@ -69,22 +69,43 @@ class TrainState:
             folder.save(step, state)
             _list_bad_samples(folder, loaders)
 
-    def resume(self, folder: RunFolder, *, rank: int) -> int:
-        """Load the newest checkpoint, if there is one; returns the step to go on from."""
+    def resume(self, folder: RunFolder, *, rank: int, world: int) -> int:
+        """Load the newest checkpoint, if there is one; returns the step to go on from.
+
+        From a light one, or one of another number of ranks, the run does not go on bit for bit.
+        """
         state = folder.latest()
         if state is None:
             return 0
         self.parallel.load_weights(self.model, state["model"])
-        self.parallel.load_weights(self.ema.module, state["ema"])
+        self.parallel.load_weights(self.ema.module, state.get("ema", state["model"]))
         self.ema.n_averaged.fill_(state["averaged"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
             self.parallel.load_optimizer(optimizer, saved)
-        self.loader.load_state_dict(state["loaders"][rank])
+        self.loader.load_state_dict(_position(state["loaders"], rank=rank))
         self.guard.skipped = state["skipped"]
-        self.means.load_state_dict(state["means"][rank])
+        if len(state["means"]) == world:
+            self.means.load_state_dict(state["means"][rank])
         for name, part in self.others.items():
             part.load_state_dict(state["others"][name])
         return state["step"]
+
+
+def lighten(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint that is small enough to move: the averaged weights in 16 bits stand for all weights, and the
+    optimizers start anew.
+    """
+    weights = {name: t.half() if t.is_floating_point() else t for name, t in state["ema"].items()}
+    rest = {name: state[name] for name in ("step", "averaged", "loaders", "skipped", "others")}
+    return rest | {"model": weights, "optimizers": [], "means": []}
+
+
+def _position(loaders: list[dict[str, Any]], *, rank: int) -> dict[str, Any]:
+    """Where a rank goes on: all are at the same place; the bad samples of one that was not there are none."""
+    if rank < len(loaders):
+        return loaders[rank]
+    nothing = {"bad": {"seen": 0, "count": 0, "samples": []}} if "bad" in loaders[0] else {}
+    return loaders[0] | nothing
 
 
 def _list_bad_samples(folder: RunFolder, loaders: list[dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ from textok.training.generator.validation import Validation, export
 from textok.training.input import StepInputs
 from textok.training.launch import start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
-from textok.training.parallel import distribute
+from textok.training.parallel import compile_blocks, distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
@@ -61,6 +61,8 @@ def train_generator(
     model.activation_checkpointing = run.activation_checkpointing
     ema = AveragedModel(model, multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
     parallel = distribute(model, ema, accelerator, sharded=run.sharded)
+    if run.compile:
+        compile_blocks(model)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
@@ -75,7 +77,7 @@ def train_generator(
     cut = partial(cut_for_step, run=run, rank=rank, device=device)
     inputs = StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))
     state = TrainState(model, ema, parallel, optimizers, inputs, guard, means)
-    step = state.resume(folder, rank=rank)
+    step = state.resume(folder, rank=rank, world=world)
     preview = Validation(run, cache, accelerator=accelerator, parallel=parallel)
     if is_main:
         folder.forget_after(step)

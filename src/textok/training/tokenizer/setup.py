@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import torch
 from accelerate import Accelerator
 
 from textok.data import BadSampleError, Batch, DataConfig, Source, TrainLoader
@@ -14,6 +13,7 @@ from textok.display import note
 from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
 from textok.training.input import StepInput, StepInputs
+from textok.training.launch import node_first, wait_long
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import MicroBatch, micro_batches
@@ -78,7 +78,9 @@ def read_captions(
     """
     if run.model.placement == "none":
         return None
-    text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=str(accelerator.device))
+    device = str(accelerator.device)
+    with node_first(accelerator):  # which fetches it
+        text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=device)
     if run.text_states == "online":
         text.encode_online()
         return text
@@ -90,21 +92,18 @@ def read_captions(
         captions += loader.source.captions()
     rank, world = accelerator.process_index, accelerator.num_processes
     text.warm(captions[rank::world], progress=accelerator.is_main_process)
-    accelerator.wait_for_everyone()
+    wait_long(accelerator)
     return text
 
 
 def step_inputs(
-    run: TokenizerRun,
-    loader: TrainLoader | MixedLoader,
-    text: CachedText | None,
-    *,
-    rank: int,
-    device: torch.device,
+    run: TokenizerRun, loader: TrainLoader | MixedLoader, text: CachedText | None, accelerator: Accelerator
 ) -> StepInputs[Batch, MicroBatch]:
     """What the steps read; the pictures are held on the device where ``data.resident`` is set."""
+    rank, device = accelerator.process_index, accelerator.device
     if run.data.resident is not None:
-        loader.hold(device)
+        with node_first(accelerator):
+            loader.hold(device)
 
     def cut(batch: Batch, step: int) -> Iterator[MicroBatch]:
         return micro_batches(batch, run, text, step=step, rank=rank, device=device)

@@ -19,9 +19,9 @@ from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
-from textok.training.launch import start_accelerator
+from textok.training.launch import node_first, start_accelerator
 from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
-from textok.training.parallel import distribute
+from textok.training.parallel import compile_blocks, distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
@@ -63,7 +63,8 @@ def train_tokenizer(
 
     # --- data and captions --------------------------------------------------------------------------------
     check_target(Path(out), sources=[run.data.source], overwrite=True)
-    pictures = open_training(run.data, source=run.validation.source, split=run.validation.split)
+    with node_first(accelerator):  # which lists the files
+        pictures = open_training(run.data, source=run.validation.source, split=run.validation.split)
     run = with_batch(run, samples=len(pictures.train), world=world)
     loader = open_loader(run, pictures.train, rank=rank, world=world)
     held_out_loader = EvalLoader(run.data, batch_size=64, source=pictures.held_out)
@@ -83,6 +84,8 @@ def train_tokenizer(
     objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
     discriminator = build_discriminator(run, accelerator)
     parallel = distribute(model, ema, accelerator, sharded=False)
+    if run.compile:
+        compile_blocks(model)
 
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out), accelerator.is_main_process
@@ -96,9 +99,9 @@ def train_tokenizer(
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
     others = {"validation": validation, "discriminator": discriminator}
-    inputs = step_inputs(run, loader, text, rank=rank, device=device)
+    inputs = step_inputs(run, loader, text, accelerator)
     state = TrainState(model, ema, parallel, optimizers, inputs, guard, means, others)
-    step = state.resume(folder, rank=rank)
+    step = state.resume(folder, rank=rank, world=world)
     if is_main:
         folder.forget_after(step)
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
