@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from textok.models import layers
-from textok.models.layers import Block, KeyMask, Transformer, attend, attend_by_products
+from textok.models.layers import KeyMask, Transformer, attend, attend_by_products
 from textok.models.patches import grid_positions
 
 
@@ -97,13 +97,34 @@ def test_absent_keys_get_no_gradient(sequence: Tensor) -> None:
     assert bool((sequence.grad[1].abs().amax(-1) > 0).all())
 
 
+@pytest.mark.parametrize("keep", [3, 9])
+@pytest.mark.parametrize("text_bias", [None, 0.7])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-5), (torch.bfloat16, 0.1)])
+def test_rows_without_padding_are_the_padded_sequence(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, atol: float, text_bias: float | None, keep: int
+) -> None:
+    """Values and gradients, with absent places among the kept ones and a row without a caption."""
+    valid = torch.rand(3, 9, generator=torch.Generator().manual_seed(4)) < 0.6
+    valid[:, 0], valid[2, 6:] = True, False
+    values = torch.randn(3, 9, 16, generator=torch.Generator().manual_seed(5))
+    upstream = torch.randn(3, keep, 16, generator=torch.Generator().manual_seed(6)) * valid[:, :keep, None]
+    results = []
+    for packed in (True, False):
+        monkeypatch.setattr(layers, "suits_rows", lambda x, packed=packed: packed)
+        transformer, x = make_transformer(text_bias).to(dtype), values.to(dtype).requires_grad_()
+        y = transformer(x, KeyMask(mask=valid, num_text=3), keep=keep)
+        y.backward(upstream.to(dtype))
+        results.append([y * valid[:, :keep, None], x.grad, *(p.grad for p in transformer.parameters())])
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, rtol=atol, atol=atol)
+
+
 def test_the_text_bias_is_added_to_scores_of_caption_keys() -> None:
-    block = Block(16, 2, mlp_ratio=2.0, text_bias=-3.0)
     valid = torch.tensor([[True, True, True, True, False]])
-    bias = block.key_bias(KeyMask(mask=valid, num_text=2), length=5)
+    bias = KeyMask(mask=valid, num_text=2).bias(torch.full((2,), -3.0), length=5)
     assert bias.shape == (1, 2, 1, 5)
     assert bias[0, 1, 0].tolist() == [0, 0, 0, -3, -math.inf]
-    assert block.key_bias(KeyMask(), length=5) is None
+    assert KeyMask().bias(torch.zeros(2), length=5) is None
 
 
 def test_the_residual_stream_follows_autocast(sequence: Tensor) -> None:
@@ -156,14 +177,14 @@ def test_long_sequences_take_the_fused_kernel_in_training(monkeypatch: pytest.Mo
         return q
 
     monkeypatch.setattr(layers, "attend_by_products", products)
-    for length in (layers.PRODUCTS_UP_TO, layers.PRODUCTS_UP_TO + 1):
+    for length in (layers.LONGEST_ROW, layers.LONGEST_ROW + 1):
         q = torch.randn(1, 1, length, 8, requires_grad=True)
         layers.attend(q, q, q)
-    assert taken == [layers.PRODUCTS_UP_TO]
+    assert taken == [layers.LONGEST_ROW]
 
 
 def test_long_sequences_get_the_same_gradients_on_either_path() -> None:
-    length = layers.PRODUCTS_UP_TO + 8
+    length = layers.LONGEST_ROW + 8
     inputs = [torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(3)]
     bias = torch.randn(1, 2, 1, length, requires_grad=True)
     upstream = torch.randn(1, 2, length, 8)

@@ -15,14 +15,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-PRODUCTS_UP_TO = 512  # between the lengths 126 and 1,280 of benchmarks/results/attention.json
+from textok.models.rows import LONGEST_ROW, Rows, as_rows, kept_of_rows
+
 TIME_CHANNELS = 256
 TIME_SCALE = 1000.0  # times in [0, 1] are embedded as the step numbers of the original
 
 
 @dataclass(frozen=True)
 class KeyMask:
-    """Which positions of a sequence may be attended to.
+    """Which positions of a padded sequence may be attended to.
 
     Attributes:
         mask: (b, s), True where a token is present; None when all are.
@@ -31,6 +32,37 @@ class KeyMask:
 
     mask: Bool[Tensor, "b s"] | None = None
     num_text: int = 0
+
+    def first(self, x: Float[Tensor, "b s d"], keep: int | None) -> Float[Tensor, "b q d"]:
+        """The first ``keep`` positions; all without it."""
+        return x[:, :keep]
+
+    def attend(
+        self,
+        q: Float[Tensor, "b q d"],
+        k: Float[Tensor, "b s d"],
+        v: Float[Tensor, "b s d"],
+        *,
+        num_heads: int,
+        text_bias: Float[Tensor, "h"] | None,
+    ) -> Float[Tensor, "b q d"]:
+        """Attend to what is present; ``text_bias`` is added to the scores of caption tokens."""
+        heads = [x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v)]
+        bias = self.bias(text_bias, length=k.shape[1])
+        return attend(*heads, bias=bias).transpose(1, 2).flatten(2)
+
+    def bias(self, text_bias: Float[Tensor, "h"] | None, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
+        """Additive attention bias: minus infinity on absent keys, ``text_bias`` on caption keys."""
+        absent = absent_bias(self.mask, dtype=torch.float32)
+        if text_bias is None or not self.num_text:
+            return absent
+        pictures = text_bias.new_zeros(len(text_bias), length - self.num_text)
+        captions = text_bias[:, None].expand(-1, self.num_text)
+        bias = torch.cat([pictures, captions], dim=1)[None, :, None, :]  # (1 h 1 s)
+        return bias if absent is None else bias + absent
+
+
+Keys = KeyMask | Rows
 
 
 def attend(
@@ -44,9 +76,9 @@ def attend(
 
     On the CPU the backward pass of the fused kernel is several times slower than two matrix products for
     the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so
-    training there takes the products up to ``PRODUCTS_UP_TO`` keys.
+    training there takes the products up to ``LONGEST_ROW`` keys.
     """
-    short = k.shape[2] <= PRODUCTS_UP_TO
+    short = k.shape[2] <= LONGEST_ROW
     if q.device.type == "cpu" and short and torch.is_grad_enabled():
         return attend_by_products(q, k, v, bias=bias)
     bias = None if bias is None else bias.to(q.dtype).expand(-1, -1, q.shape[2], -1)
@@ -77,19 +109,15 @@ class Attention(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "b s d"],
+        x: Float[Tensor, "*b s d"],
+        keys: Keys,
         *,
-        bias: Float[Tensor, "#b #h 1 s"] | None = None,
+        text_bias: Float[Tensor, "h"] | None = None,
         keep: int | None = None,
-    ) -> Float[Tensor, "b q d"]:
+    ) -> Float[Tensor, "*b q d"]:
         """Attend from the first ``keep`` positions (default all) to all of them."""
-        q, k, v = self.q(x[:, :keep]), self.k(x), self.v(x)
-        mixed = attend(self.split(q), self.split(k), self.split(v), bias=bias)
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-    def split(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b h s e"]:
-        """Split the width into heads."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        q, k, v = self.q(keys.first(x, keep)), self.k(x), self.v(x)
+        return self.out(keys.attend(q, k, v, num_heads=self.num_heads, text_bias=text_bias))
 
 
 class Block(nn.Module):
@@ -108,24 +136,12 @@ class Block(nn.Module):
         self.text_bias = None if text_bias is None else nn.Parameter(torch.full((num_heads,), text_bias))
 
     def forward(
-        self, x: Float[Tensor, "b s d"], keys: KeyMask, *, keep: int | None = None
-    ) -> Float[Tensor, "b q d"]:
+        self, x: Float[Tensor, "*b s d"], keys: Keys, *, keep: int | None = None
+    ) -> Float[Tensor, "*b q d"]:
         """One block; with ``keep`` only the first positions are computed (the last block needs no others)."""
-        bias = self.key_bias(keys, length=x.shape[1])
-        x = x[:, :keep] + self.attention(self.norm1(x), bias=bias, keep=keep)
+        mixed = self.attention(self.norm1(x), keys, text_bias=self.text_bias, keep=keep)
+        x = keys.first(x, keep) + mixed
         return x + self.mlp(self.norm2(x))
-
-    def key_bias(self, keys: KeyMask, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
-        """Additive attention bias: minus infinity on absent keys, the learned bias on caption keys."""
-        bias = None
-        if self.text_bias is not None and keys.num_text:
-            pictures = self.text_bias.new_zeros(len(self.text_bias), length - keys.num_text)
-            captions = self.text_bias[:, None].expand(-1, keys.num_text)
-            bias = torch.cat([pictures, captions], dim=1)[None, :, None, :]  # (1 h 1 s)
-        absent = absent_bias(keys.mask, dtype=torch.float32)
-        if bias is None or absent is None:
-            return absent if bias is None else bias
-        return bias + absent
 
 
 class ModulatedBlock(Block):
@@ -150,9 +166,8 @@ class ModulatedBlock(Block):
         """One block; ``state`` (b, 6 d) acts on the first ``count`` positions."""
         modulation = (state + self.offsets)[:, None].to(x.dtype)  # (b 1 6d)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=2)
-        bias = self.key_bias(keys, length=x.shape[1])
         normed = modulate_first(self.norm1(x), shift1, scale1, count=count)
-        mixed = self.attention(normed, bias=bias, keep=keep)
+        mixed = self.attention(normed, keys, text_bias=self.text_bias, keep=keep)
         x = x[:, :keep] + modulate_first(mixed, torch.zeros_like(gate1), gate1, count=count)
         mixed = self.mlp(modulate_first(self.norm2(x), shift2, scale2, count=count))
         return x + modulate_first(mixed, torch.zeros_like(gate2), gate2, count=count)
@@ -180,8 +195,7 @@ class AdaptiveBlock(nn.Module):
         """One block; with ``keep`` only the first positions are computed."""
         modulation = self.modulation(F.silu(state))[:, None].to(x.dtype)  # (b 1 6d)
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=2)
-        bias = absent_bias(keys.mask, dtype=x.dtype)
-        mixed = self.attention(modulate(self.norm1(x), shift1, scale1), bias=bias, keep=keep)
+        mixed = self.attention(modulate(self.norm1(x), shift1, scale1), keys, keep=keep)
         x = x[:, :keep] + gate1 * mixed
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
@@ -212,12 +226,21 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions; modulated blocks read ``context`` too."""
         recompute = self.activation_checkpointing and self.training
-        return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
+        if context or not suits_rows(x):
+            return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
+        packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep)
+        packed = run_blocks(self.blocks, packed, rows, keep=keep, recompute=recompute)
+        return kept_of_rows(self.norm(packed), rows)
+
+
+def suits_rows(x: Float[Tensor, "b s d"]) -> bool:
+    """Whether a batch is computed without its padding: on a processor, and where shapes may depend on values."""
+    return x.device.type == "cpu" and x.shape[1] <= LONGEST_ROW and not torch.compiler.is_compiling()
 
 
 def run_blocks(
-    blocks: nn.ModuleList, x: Float[Tensor, "b s d"], *context: Any, keep: int, recompute: bool
-) -> Float[Tensor, "b q d"]:
+    blocks: nn.ModuleList, x: Float[Tensor, "*b s d"], *context: Any, keep: int, recompute: bool
+) -> Float[Tensor, "*b q d"]:
     """Run the blocks one after another; the last one computes the first ``keep`` positions only.
 
     Args:
@@ -238,7 +261,7 @@ def run_blocks(
     return x
 
 
-def in_autocast_dtype(x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
+def in_autocast_dtype(x: Float[Tensor, "*b s d"]) -> Float[Tensor, "*b s d"]:
     """The residual stream in autocast's dtype too, where that is on: half the memory traffic."""
     kind = x.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):

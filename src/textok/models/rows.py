@@ -1,0 +1,135 @@
+"""Sequences without their padding: the rows of a batch one behind another, which is how a processor computes fastest.
+
+All that works on single positions runs over the n present ones; attention takes a row at a time, whose scores stay in
+the cache, so that it needs neither a mask nor a copy of the heads.
+
+Axes: b batch, s sequence, n present positions of all rows, m kept ones, h heads, e channels of a head, d width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+LONGEST_ROW = 512  # between the lengths 126 and 1,280 of benchmarks/results/attention.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Where each row of a batch lies among the present positions.
+
+    Attributes:
+        lengths: present positions of each row.
+        captions: how many of the last ones are caption tokens.
+        kept: (b, keep), which of the first places are present; the last block computes only these.
+        kept_places: (m,), where those lie among all present positions.
+    """
+
+    lengths: list[int]
+    captions: list[int]
+    kept: Bool[Tensor, "b keep"]
+    kept_places: Int[Tensor, "m"]
+
+    def first(self, x: Float[Tensor, "n d"], keep: int | None) -> Float[Tensor, "m d"]:
+        """The positions that are kept; all without ``keep``."""
+        return x if keep is None else x.index_select(0, self.kept_places)
+
+    def attend(
+        self,
+        q: Float[Tensor, "m d"],
+        k: Float[Tensor, "n d"],
+        v: Float[Tensor, "n d"],
+        *,
+        num_heads: int,
+        text_bias: Float[Tensor, "h"] | None,
+    ) -> Float[Tensor, "m d"]:
+        """Every row attends to itself; ``text_bias`` is added to the scores of its caption."""
+        asking = self.lengths if len(q) == len(k) else self.kept.sum(dim=1).tolist()
+        sizes = list(zip(asking, self.lengths, self.captions, strict=True))
+        return _RowAttention.apply(q, k, v, text_bias, sizes, num_heads)
+
+
+def as_rows(
+    x: Float[Tensor, "b s d"], mask: Bool[Tensor, "b s"] | None, *, num_text: int, keep: int
+) -> tuple[Float[Tensor, "n d"], Rows]:
+    """The present positions, row by row; absent ones are left out."""
+    batch, length = x.shape[:2]
+    if mask is None:
+        mask = torch.ones(batch, length, dtype=torch.bool, device=x.device)
+    first = torch.arange(length, device=x.device) < keep
+    rows = Rows(
+        lengths=mask.sum(dim=1).tolist(),
+        captions=mask[:, length - num_text :].sum(dim=1).tolist(),
+        kept=mask[:, :keep],
+        kept_places=first.expand(batch, -1)[mask].nonzero()[:, 0],
+    )
+    places = mask.flatten().nonzero()[:, 0]
+    return x.flatten(0, 1).index_select(0, places), rows
+
+
+def kept_of_rows(x: Float[Tensor, "m d"], rows: Rows) -> Float[Tensor, "b keep d"]:
+    """The kept positions of every row side by side; absent ones are zero."""
+    if len(x) == rows.kept.numel():
+        return x.unflatten(0, rows.kept.shape)
+    padded = x.new_zeros(*rows.kept.shape, x.shape[1])
+    padded[rows.kept] = x
+    return padded
+
+
+class _RowAttention(torch.autograd.Function):
+    """Softmax attention within each row, by two products; the probabilities are kept for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        text_bias: Tensor | None,
+        sizes: list[tuple[int, int, int]],
+        num_heads: int,
+    ) -> Tensor:
+        ctx.sizes, ctx.num_heads = sizes, num_heads
+        mixed, probabilities = torch.empty_like(q), []
+        rows = zip(sizes, *_by_row(sizes, num_heads, q, k, v, mixed), strict=True)
+        for (_, length, caption), query, key, value, out in rows:
+            bias = query.new_zeros(num_heads, 1, length)
+            if text_bias is not None:
+                bias[:, 0, length - caption :] = text_bias[:, None]
+            scores = torch.baddbmm(bias, query, key.mT, alpha=query.shape[-1] ** -0.5)
+            probabilities.append(scores.softmax(dim=-1, dtype=scores.dtype))
+            out.copy_(probabilities[-1] @ value)
+        ctx.save_for_backward(q, k, v, *probabilities)
+        ctx.needs_bias = text_bias is not None
+        return mixed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, *probabilities = ctx.saved_tensors
+        gradients = [torch.empty_like(x) for x in (q, k, v)]
+        bias = q.new_zeros(ctx.num_heads, dtype=torch.float32) if ctx.needs_bias else None
+        views = _by_row(ctx.sizes, ctx.num_heads, q, k, v, upstream, *gradients)
+        for (_, length, caption), weights, *row in zip(ctx.sizes, probabilities, *views, strict=True):
+            query, key, value, up, to_query, to_key, to_value = row
+            to_value.copy_(weights.mT @ up)
+            scores = torch._softmax_backward_data(up @ value.mT, weights, -1, weights.dtype)
+            if bias is not None:
+                bias += scores[:, :, length - caption :].sum(dim=(1, 2), dtype=torch.float32)
+            scores *= query.shape[-1] ** -0.5
+            to_query.copy_(scores @ key)
+            to_key.copy_(scores.mT @ query)
+        return (*gradients, bias, None, None)
+
+
+def _by_row(sizes: list[tuple[int, int, int]], num_heads: int, *packed: Tensor) -> list[list[Tensor]]:
+    """Views (h, s, e) of every row, for each of the packed tensors; those as long as the first have its rows."""
+    asking, lengths = [size[0] for size in sizes], [size[1] for size in sizes]
+    return [
+        [
+            part.unflatten(-1, (num_heads, -1)).transpose(0, 1)
+            for part in x.split(asking if len(x) == sum(asking) else lengths)
+        ]
+        for x in packed
+    ]
