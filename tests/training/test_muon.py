@@ -29,7 +29,9 @@ def test_its_steps_are_those_of_torch() -> None:
     walk(StackedMuon(ours, dtype=torch.bfloat16, **options), ours, steps=5)
     walk(Muon(theirs, adjust_lr_fn="match_rms_adamw", **options), theirs, steps=5)
     for a, b, start in zip(ours, theirs, matrices(), strict=True):
-        assert (a - b).norm() < 0.03 * (b - start).norm()  # bfloat16 keeps eight bits
+        mine, torchs = ((x - start).detach().flatten() for x in (a, b))  # near the same orthogonal matrices
+        assert torch.cosine_similarity(mine, torchs, dim=0) > 0.9
+        assert mine.norm() / torchs.norm() == pytest.approx(1, rel=0.2)
 
 
 def test_float32_is_what_bfloat16_rounds() -> None:
@@ -37,26 +39,27 @@ def test_float32_is_what_bfloat16_rounds() -> None:
     walk(StackedMuon(rough, dtype=torch.bfloat16, lr=0.01), rough, steps=1)
     walk(StackedMuon(fine, dtype=torch.float32, lr=0.01), fine, steps=1)
     for a, b, start in zip(rough, fine, matrices(), strict=True):
-        assert 0 < (a - b).norm() < 0.1 * (b - start).norm()
+        assert 0 < (a - b).norm() < 0.2 * (b - start).norm()
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 6), (2, 5, 9), (3, 9, 5)])
 def test_singular_values_come_near_one(shape: tuple[int, int, int]) -> None:
-    found = orthogonalized(
-        torch.randn(shape, generator=torch.Generator().manual_seed(2)),
-        (3.4445, -4.7750, 2.0315),
-        steps=10,
-        eps=1e-7,
-    )
+    found = orthogonalized(torch.randn(shape, generator=torch.Generator().manual_seed(2)), eps=1e-7)
     values = torch.linalg.svdvals(found)
-    assert values.min() > 0.6 and values.max() < 1.3
+    assert values.min() > 0.79 and values.max() < 1.21
 
 
 def test_one_matrix_does_not_depend_on_the_others() -> None:
     together = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(3))
-    options = {"steps": 5, "eps": 1e-7}
-    alone = torch.cat([orthogonalized(one[None], (3.4, -4.8, 2.0), **options) for one in together])
-    torch.testing.assert_close(orthogonalized(together, (3.4, -4.8, 2.0), **options), alone)
+    alone = torch.cat([orthogonalized(one[None], eps=1e-7) for one in together])
+    torch.testing.assert_close(orthogonalized(together, eps=1e-7), alone)
+
+
+def test_a_long_matrix_takes_the_steps_of_any_other() -> None:
+    scales = 10.0 ** -torch.arange(6)[:, None]
+    long = torch.randn(2, 6, 40, generator=torch.Generator().manual_seed(4)) * scales
+    plain = orthogonalized(long.double(), eps=1e-7)  # no square factor in float64
+    torch.testing.assert_close(orthogonalized(long, eps=1e-7), plain.float(), rtol=1e-3, atol=1e-3)
 
 
 def test_matrices_without_a_gradient_stay() -> None:

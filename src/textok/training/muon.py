@@ -9,13 +9,22 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Muon
 
+STEPS = (
+    (8.3837, -24.7659, 18.3571),
+    (4.0434, -3.0114, 0.5695),
+    (3.5056, -2.6267, 0.5257),
+    (2.4901, -1.8343, 0.4368),
+)
+"""Coefficients of x, x^3 and x^5 of each step: the four of Polar Express that bring singular values from 0.003 to 1
+within 0.2 of 1 (Amsel et al. 2025, arXiv 2505.16932, algorithm 1)."""
+
 
 class StackedMuon(Muon):
     """torch's Muon with the same state, whose Newton-Schulz iteration suits the machine.
 
-    torch iterates in bfloat16 always, a matrix at a time. A processor that does not multiply bfloat16 natively
-    needs many times as long for that as for the network itself; and blocks repeat a few shapes, whose products
-    are cheaper in one batch.
+    torch takes five steps in bfloat16 always, a matrix at a time. A processor that does not multiply bfloat16
+    natively needs many times as long for that as for the network itself; blocks repeat a few shapes, whose products
+    are cheaper in one batch; and four better steps do what five equal ones do.
 
     Args:
         params: matrices.
@@ -42,12 +51,8 @@ class StackedMuon(Muon):
 
     def _move(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
         updates = torch.stack([self._momentum(p, group) for p in matrices]).to(self.dtype)
-        directions = orthogonalized(
-            updates, group["ns_coefficients"], steps=group["ns_steps"], eps=group["eps"]
-        )
-        rate = (
-            group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5
-        )  # steps of AdamW's size: one rate serves both
+        directions = orthogonalized(updates, eps=group["eps"])
+        rate = group["lr"] * 0.2 * max(matrices[0].shape) ** 0.5  # of AdamW's size: one rate serves both
         for parameter, direction in zip(matrices, directions, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(direction, alpha=-rate)
@@ -71,27 +76,39 @@ def same_shapes(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
 
 
 def orthogonalized(
-    matrices: Float[Tensor, "n rows columns"],
-    coefficients: tuple[float, float, float],
-    *,
-    steps: int,
-    eps: float,
+    matrices: Float[Tensor, "n rows columns"], *, eps: float
 ) -> Float[Tensor, "n rows columns"]:
-    """Each matrix with its singular values brought near 1, by a quintic Newton-Schulz iteration.
+    """Each matrix with its singular values brought near 1, by quintic Newton-Schulz steps.
+
+    The norm of the Gram matrix is a closer bound of the largest singular value than the matrix's own.
 
     Args:
         matrices: any.
-        coefficients: of x, x^3 and x^5 in the map of the singular values.
-        steps: of the iteration.
         eps: least norm to divide by.
 
     Source: K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024).
     """
-    a, b, c = coefficients
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices  # the smaller square is cheaper
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
-    for _ in range(steps):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+    gram = x @ x.mT
+    norm = gram.norm(dim=(1, 2), keepdim=True).clamp(min=eps**2)
+    x, gram = x * norm.rsqrt(), gram / norm
+    exact = x.dtype == torch.float32 and not isinstance(x, DTensor)  # squares of bfloat16 lose too much
+    if exact and x.shape[2] > 2 * x.shape[1]:
+        x = _square_factor(gram) @ x
+    else:
+        for a, b, c in STEPS:
+            gram = x @ x.mT
+            x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if tall else x
+
+
+def _square_factor(gram: Float[Tensor, "n rows rows"]) -> Float[Tensor, "n rows rows"]:
+    """The same steps of a long matrix as one square factor: they only ever read its Gram matrix."""
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    factor = identity
+    for a, b, c in STEPS:
+        step = a * identity + b * gram + c * gram @ gram
+        factor = step @ factor
+        gram = step @ gram @ step
+    return factor
