@@ -15,7 +15,7 @@ import io
 from pathlib import Path
 
 from textok.budgets.budget import RANGES_256, SoftBudget, token_range
-from textok.budgets.encoder import SoftEncoder, encode_soft
+from textok.budgets.encoder import SoftEncoder
 from textok.budgets.search import Choice
 from textok.codec import TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.prior import Prior
@@ -80,7 +80,8 @@ def batch_rows(model: str, pictures: CaptionedPictures, options: argparse.Namesp
 
 def chosen(tokenizer: ImageTokenizer, pictures: CaptionedPictures, budget: SoftBudget, batch: int) -> Choice:
     """Budgets by bisection, so many pictures at a time."""
-    return encode_soft(tokenizer, pictures.images, pictures.captions, budget=budget, batch_size=batch)[1]
+    encoder = SoftEncoder(tokenizer, budget, batch_size=batch)
+    return encoder.encode(pictures.images, pictures.captions)[1]
 
 
 def main() -> None:

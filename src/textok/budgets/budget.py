@@ -1,4 +1,4 @@
-"""What a soft budget is: a range of tokens, and the quality, drop, mean or size that decides within it."""
+"""What a budget is: a number of tokens, or a range and the quality, drop, mean or size that decides within it."""
 
 import math
 import re
@@ -10,6 +10,8 @@ from textok.objectives.quality import MeasureName, find_measure
 
 RANGES_256 = {"short": (80, 150), "middle": (120, 220), "long": (150, 250)}
 """Named ranges for tokenizers of K = 256 tokens; :func:`token_range` gives the same shares of another K."""
+
+_DECISIONS = ("quality", "max_drop", "mean_tokens", "bytes")
 
 
 def token_range(text: str, num_latents: int) -> tuple[int, int]:
@@ -36,11 +38,11 @@ def token_range(text: str, num_latents: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SoftBudget:
-    """About how many tokens a picture may have, and what decides.
+    """How many tokens a picture may have, and what decides.
 
-    Exactly one of ``quality``, ``max_drop``, ``mean_tokens`` and ``bytes`` is set; the last two are met by a
-    quality or a drop that is calibrated on a sample. A picture that cannot reach the quality gets ``high`` tokens;
-    a drop is within reach of every picture.
+    Exactly one of ``quality``, ``max_drop``, ``mean_tokens`` and ``bytes`` is set; none of them makes a fixed budget
+    where ``low`` is ``high``. The last two are met by a quality or a drop that is calibrated on a sample. A picture
+    that cannot reach the quality gets ``high`` tokens; a drop is within reach of every picture.
 
     Attributes:
         low: fewest tokens of a picture.
@@ -72,7 +74,8 @@ class SoftBudget:
     def __post_init__(self) -> None:
         if not 1 <= self.low <= self.high:
             raise ValueError(f"num_tokens: got {self.low} to {self.high}, expected 1 <= low <= high")
-        self._check_decision()
+        if not self.is_fixed:
+            self._check_decision()
         check_choice(self, "", target=(None, "quality", "drop"))
         if self.target is not None and not self.is_mean:
             raise ValueError(f"target: got {self.target!r}, expected none without mean_tokens or bytes")
@@ -85,11 +88,10 @@ class SoftBudget:
             )
 
     def _check_decision(self) -> None:
-        names = ("quality", "max_drop", "mean_tokens", "bytes")
-        decisions = {name: value for name in names if (value := getattr(self, name)) is not None}
+        decisions = self._decisions
         if len(decisions) != 1:
             got = " and ".join(decisions) or f"the range {self.low}-{self.high} alone"
-            raise ValueError(f"num_tokens: got {got}, expected one of {', '.join(names)} to decide")
+            raise ValueError(f"num_tokens: got {got}, expected one of {', '.join(_DECISIONS)} to decide")
         ((name, value),) = decisions.items()
         if not math.isfinite(value) or (name != "quality" and value < 0):
             raise ValueError(f"{name}: got {value:g}, expected a finite number, 0 or more")
@@ -97,6 +99,15 @@ class SoftBudget:
             raise ValueError(
                 f"mean_tokens: got {self.mean_tokens:g}, expected within the range {self.low} to {self.high}"
             )
+
+    @property
+    def _decisions(self) -> dict[str, float]:
+        return {name: value for name in _DECISIONS if (value := getattr(self, name)) is not None}
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all pictures get the same number of tokens."""
+        return self.low == self.high and not self._decisions and not self.overflow_share
 
     @property
     def is_mean(self) -> bool:

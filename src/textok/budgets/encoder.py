@@ -1,11 +1,11 @@
-"""Soft budgets: each picture gets the fewest tokens, within a range, that reach a quality.
+"""Encoding under a budget: each picture gets the fewest tokens, within a range, that reach a quality.
 
 A budget of k is the first k tokens of one encoding, so a picture is encoded once, whatever it gets.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -31,6 +31,7 @@ from textok.budgets.search import (
     measure_all,
 )
 from textok.models.text import TextCondition
+from textok.models.tokenizer import Encoding
 from textok.objectives.quality import Measure, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
 from textok.pipeline.pictures import Picture
@@ -40,8 +41,6 @@ from textok.pixels import to_uint8, to_unit
 
 Chooser = Literal["oracle", "bisection"] | QualityPredictor
 """What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
-
-CALIBRATION_PICTURES = 512
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,8 +77,30 @@ class DecodedCurves:
         return self.measure.compare(originals, to_uint8(pictures))
 
 
+def decoded_curves(
+    tokenizer: ImageTokenizer,
+    pixels: UInt8[Tensor, "b 3 h w"],
+    captions: Sequence[str],
+    *,
+    measure: Measure,
+    batch_size: int,
+) -> tuple[Encoding, DecodedCurves]:
+    """Encode one batch of pictures; what comes of it, and the curves that decoding it gives."""
+    text = tokenizer.text_of(captions)
+    encoding = tokenizer.encode_pixels(pixels, text)
+    values = values_of(encoding)
+    return encoding, DecodedCurves(
+        tokenizer=tokenizer,
+        values=values,
+        text=text,
+        originals=pixels.to(values.device),
+        measure=measure,
+        batch_size=batch_size,
+    )
+
+
 class SoftEncoder:
-    """Encodes a stream of pictures under a soft budget, each picture once and in one pass.
+    """Encodes a stream of pictures under a budget, each picture once and in one pass.
 
     >>> encoder = SoftEncoder(tokenizer, SoftBudget(8, 24, mean_tokens=14))
     >>> encoder.calibrate(sample, sample_captions)
@@ -115,7 +136,7 @@ class SoftEncoder:
     ) -> None:
         most = tokenizer.model.config.num_latents
         if budget.high > most:
-            raise ValueError(f"num_tokens: got up to {budget.high}, expected at most the model's {most}")
+            raise ValueError(f"num_tokens: got {budget.high}, expected at most the model's {most}")
         if budget.bytes is not None and sizes is None:
             raise ValueError(
                 "bytes: got no sizes to count by, expected sizes=textok.codec.coded_sizes(tokenizer.model)"
@@ -219,12 +240,14 @@ class SoftEncoder:
 
         Returns:
             The tokens, as many of each picture as it needs, and for each its quality in the budget's measure (a
-            predictor's estimate where that chose) and whether that is what the budget wants: False for a picture
-            that has ``high`` tokens and is still not good enough.
+            predictor's estimate where that chose, NaN of a fixed budget) and whether that is what the budget wants:
+            False for a picture that has ``high`` tokens and is still not good enough.
 
         Raises:
             ValueError: when the budget is a mean and was not calibrated.
         """
+        if self.budget.is_fixed:
+            return self._encode_fixed(images, captions, keys=keys, keep_size=keep_size)
         goal, choices, parts = self.goal, list[Choice](), list[Tokens]()
         pixels = self.tokenizer.pixels_of(images, keep_size=keep_size)
         texts = as_captions(captions, len(pixels))
@@ -239,53 +262,28 @@ class SoftEncoder:
             parts.append(whole.cut(choice.budgets.tolist()))
         return Tokens.concat(parts), Choice.concat(choices)
 
+    def _encode_fixed(
+        self, images: Picture | Sequence[Picture], captions: Captions, **options: Any
+    ) -> tuple[Tokens, Choice]:
+        tokens = self.tokenizer.encode(
+            images, captions, num_tokens=self.budget.low, batch_size=self.batch_size, **options
+        )
+        budgets = torch.tensor(tokens.lengths)
+        return tokens, Choice(budgets, budgets * torch.nan, budgets > 0)
+
     def _batches(
         self, pixels: UInt8[Tensor, "b 3 h w"], texts: Sequence[str]
     ) -> Iterator[tuple[slice, Float[Tensor, "n k c"] | Int[Tensor, "n k"], Curves]]:
         """The pictures of each batch, all their tokens, and their curves by whatever chooses."""
         for start in range(0, len(pixels), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            text = self.tokenizer.text_of(texts[rows])
-            encoding = self.tokenizer.encode_pixels(pixels[rows], text)
-            values = values_of(encoding)
+            encoding, decoded = decoded_curves(
+                self.tokenizer, pixels[rows], texts[rows], measure=self.measure, batch_size=self.batch_size
+            )
+            curves: Curves = decoded
             if isinstance(self.chooser, QualityPredictor):
                 detail = picture_detail(to_unit(pixels[rows]))
-                curves: Curves = KnownCurves(self.chooser(encoding.latents.float().cpu(), detail))
-            else:
-                curves = DecodedCurves(
-                    tokenizer=self.tokenizer,
-                    values=values,
-                    text=text,
-                    originals=pixels[rows].to(values.device),
-                    measure=self.measure,
-                    batch_size=self.batch_size,
-                )
+                curves = KnownCurves(self.chooser(encoding.latents.float().cpu(), detail))
             if self.budget.by_drop:
                 curves = DropCurves(curves, self.bounds.high, self.measure.lower_is_better)
-            yield rows, values, curves
-
-
-def encode_soft(
-    tokenizer: ImageTokenizer,
-    images: Picture | Sequence[Picture],
-    captions: Captions = None,
-    *,
-    budget: SoftBudget,
-    chooser: Chooser = "bisection",
-    sizes: Sizes | None = None,
-    keep_size: bool = False,
-    batch_size: int = 32,
-) -> tuple[Tokens, Choice]:
-    """Encode pictures under a soft budget; a mean is calibrated on these very pictures.
-
-    At most ``CALIBRATION_PICTURES`` of them, at even distances, are measured for that. For a stream, use a
-    :class:`SoftEncoder`; the arguments are its and those of its ``encode``.
-    """
-    encoder = SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
-    pixels = tokenizer.pixels_of(images, keep_size=keep_size)
-    texts = as_captions(captions, len(pixels))
-    if budget.is_mean:
-        count = min(len(pixels), CALIBRATION_PICTURES)
-        places = [(2 * i + 1) * len(pixels) // (2 * count) for i in range(count)]
-        encoder.calibrate(pixels[places], [texts[i] for i in places], keep_size=True)
-    return encoder.encode(pixels, texts, keep_size=True)
+            yield rows, decoded.values, curves

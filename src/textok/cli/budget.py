@@ -55,7 +55,7 @@ quality; a mean is then met by one quality for all"""
         if self.num_tokens is not None:
             token_range(self.num_tokens, 256)
         if self.is_range and self.num_tokens not in RANGES_256:
-            self.soft_budget(256)  # its checks, before any work; of a named range they need the model
+            self.budget(256)  # its checks, before any work; of a named range they need the model
         for name, value in self._changed().items():
             if name != "num_tokens" and not self.is_range:
                 raise ValueError(
@@ -79,10 +79,10 @@ quality; a mean is then met by one quality for all"""
             field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
         }
 
-    def soft_budget(self, num_latents: int) -> SoftBudget:
-        """The budget of a range, for a tokenizer of ``num_latents`` tokens."""
+    def budget(self, num_latents: int) -> SoftBudget:
+        """The budget, for a tokenizer of ``num_latents`` tokens."""
         own = {field.name: getattr(self, field.name) for field in fields(SoftBudget)[2:]}
-        return SoftBudget(*token_range(str(self.num_tokens), num_latents), **own)
+        return SoftBudget(*token_range(self.num_tokens or str(num_latents), num_latents), **own)
 
     def load_chooser(self, tokenizer: ImageTokenizer) -> Chooser:
         """The name of the chooser, or the predictor."""
@@ -92,105 +92,73 @@ quality; a mean is then met by one quality for all"""
         return QualityPredictor.from_pretrained(own if self.chooser == "predictor" else self.chooser)
 
 
-class BudgetEncoder:
-    """Encodes batches by a fixed or a soft budget.
-
-    Args:
-        choice: the options.
-        tokenizer: encodes.
-        sizes: counts coded tokens, for a mean of bytes.
-        batch_size: pictures at a time.
+def open_encoder(
+    choice: BudgetChoice, tokenizer: ImageTokenizer, *, sizes: Sizes | None, batch_size: int
+) -> SoftEncoder:
+    """The encoder of the options; ``sizes`` counts coded tokens, for a mean of bytes.
 
     Raises:
         ValueError: when the budget does not fit the tokenizer.
     """
+    budget, chooser = choice.budget(tokenizer.model.config.num_latents), choice.load_chooser(tokenizer)
+    return SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
 
-    def __init__(
-        self, choice: BudgetChoice, tokenizer: ImageTokenizer, *, sizes: Sizes | None, batch_size: int
-    ) -> None:
-        self.tokenizer, self.batch_size = tokenizer, batch_size
-        self.soft: SoftEncoder | None = None
-        self.num_tokens = tokenizer.model.config.num_latents
-        if choice.is_range:
-            budget = choice.soft_budget(self.num_tokens)
-            chooser = choice.load_chooser(tokenizer)
-            self.soft = SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
-        elif choice.num_tokens is not None:
-            self.num_tokens = tokenizer.model.budget(int(choice.num_tokens))
 
-    @property
-    def needs_sample(self) -> bool:
-        """Whether a mean is to be calibrated before the first picture is encoded."""
-        return self.soft is not None and self.soft.budget.is_mean
+def calibrate_on_sample(encoder: SoftEncoder, batches: Generator[Batch, None, None]) -> None:
+    """Meet the mean on a sample in which each picture is as likely as any other (reservoir sampling)."""
+    draws, sample, seen = random.Random(0), list[tuple[torch.Tensor, str]](), 0
+    with closing(batches):
+        for batch in batches:
+            for image, caption in zip(batch.images, batch.captions, strict=True):
+                seen += 1
+                place = len(sample) if len(sample) < _SAMPLE else draws.randrange(seen)
+                if place < _SAMPLE:  # cloned: a view would keep the whole batch
+                    sample[place : place + 1] = [(image.clone(), caption)]
+    images, captions = torch.stack([one[0] for one in sample]), [one[1] for one in sample]
+    encoder.calibrate(images, captions, keep_size=True)
 
-    def resume(self, counts: Mapping[str, int]) -> None:
-        """Go on behind the pictures that were counted before."""
-        if self.soft is not None:
-            self.soft.resume(pictures=counts["pictures"], overflow=counts["overflow"])
 
-    def encode(self, batch: Batch) -> tuple[Tokens, dict[str, int]]:
-        """The tokens of a batch, and how many of its pictures do not reach the quality or are above the range."""
-        if self.soft is None:
-            tokens = self.tokenizer.encode(
-                batch.images,
-                batch.captions,
-                num_tokens=self.num_tokens,
-                keys=batch.keys,
-                keep_size=True,
-                batch_size=self.batch_size,
-            )
-            return tokens, {}
-        tokens, choice = self.soft.encode(batch.images, batch.captions, keys=batch.keys, keep_size=True)
-        overflow = sum(length > self.soft.bounds.high for length in tokens.lengths)
-        return tokens, {"not_reached": int((~choice.reached).sum()), "overflow": overflow}
+def encode_batch(encoder: SoftEncoder, batch: Batch) -> tuple[Tokens, dict[str, int]]:
+    """The tokens of a batch, and how many of its pictures do not reach the quality or are above the range."""
+    tokens, choice = encoder.encode(batch.images, batch.captions, keys=batch.keys, keep_size=True)
+    overflow = sum(length > encoder.bounds.high for length in tokens.lengths)
+    return tokens, {"not_reached": int((~choice.reached).sum()), "overflow": overflow}
 
-    def calibrate(self, batches: Generator[Batch, None, None]) -> None:
-        """Meet the mean on a sample in which each picture is as likely as any other (reservoir sampling)."""
-        assert self.soft is not None, "needs_sample says so"
-        draws, sample, seen = random.Random(0), list[tuple[torch.Tensor, str]](), 0
-        with closing(batches):
-            for batch in batches:
-                for image, caption in zip(batch.images, batch.captions, strict=True):
-                    seen += 1
-                    place = len(sample) if len(sample) < _SAMPLE else draws.randrange(seen)
-                    if place < _SAMPLE:  # cloned: a view would keep the whole batch
-                        sample[place : place + 1] = [(image.clone(), caption)]
-        images, captions = torch.stack([one[0] for one in sample]), [one[1] for one in sample]
-        self.soft.calibrate(images, captions, keep_size=True)
 
-    def calibration(self) -> dict[str, Any]:
-        """The threshold, and of the sample its pictures, mean and standard error; nothing for a fixed budget."""
-        if self.soft is None:
-            return {}
-        facts: dict[str, Any] = {"threshold": self.soft.goal.threshold}
-        if sample := self.soft.calibration:
-            facts["target"] = "drop" if self.soft.budget.by_drop else "quality"
-            numbers = {"pictures": sample.pictures, "mean": sample.mean}
-            facts["sample"] = numbers | {"standard_error": sample.standard_error}
-        return facts
+def threshold_facts(encoder: SoftEncoder) -> dict[str, Any]:
+    """The threshold, and of the sample its pictures, mean and standard error; nothing for a fixed budget."""
+    if encoder.budget.is_fixed:
+        return {}
+    facts: dict[str, Any] = {"threshold": encoder.goal.threshold}
+    if sample := encoder.calibration:
+        facts["target"] = "drop" if encoder.budget.by_drop else "quality"
+        numbers = {"pictures": sample.pictures, "mean": sample.mean}
+        facts["sample"] = numbers | {"standard_error": sample.standard_error}
+    return facts
 
-    def outcome(self, counts: Mapping[str, int]) -> dict[str, Any]:
-        """How the budget was met over all pictures; nothing for a fixed one."""
-        if self.soft is None:
-            return {}
-        return self.calibration() | {name: counts[name] for name in ("not_reached", "overflow")}
 
-    def report(self, facts: dict[str, Any]) -> list[str]:
-        """The outcome in lines for a reader: the threshold, the sample, pictures that do not reach it."""
-        if self.soft is None:
-            return []
-        budget = self.soft.budget
-        threshold = f"{facts['threshold']:.4g} {'dB' if budget.measure == 'psnr' else 'of distance'}"
-        line = f"  drop of each picture: at most {threshold}" if budget.by_drop else f"  quality: {threshold}"
-        if sample := facts.get("sample"):
-            unit, error = "tokens" if budget.bytes is None else "bytes", f"{sample['standard_error']:.2g}"
-            mean = f"a mean of {sample['mean']:.2f} {unit}, standard error {error}"
-            line += f"; a sample of {sample['pictures']} has {mean}"
-        if budget.bytes is not None:
-            line += f"; in the file {facts['token_bytes_per_image']:.2f}"
-        lines = [line]
-        if not budget.by_drop:
-            lines.append(f"  pictures that do not reach it: {facts['not_reached']}")
-        if budget.overflow_share:
-            lines.append(f"  pictures with more tokens than the range: {facts['overflow']}")
-        return lines
+def budget_facts(encoder: SoftEncoder, counts: Mapping[str, int]) -> dict[str, Any]:
+    """How the budget was met over all pictures; nothing for a fixed one."""
+    if encoder.budget.is_fixed:
+        return {}
+    return threshold_facts(encoder) | {name: counts[name] for name in ("not_reached", "overflow")}
+
+
+def budget_lines(budget: SoftBudget, facts: Mapping[str, Any]) -> list[str]:
+    """The same in lines for a reader: the threshold, the sample, pictures that do not reach it."""
+    if budget.is_fixed:
+        return []
+    threshold = f"{facts['threshold']:.4g} {'dB' if budget.measure == 'psnr' else 'of distance'}"
+    line = f"  drop of each picture: at most {threshold}" if budget.by_drop else f"  quality: {threshold}"
+    if sample := facts.get("sample"):
+        unit, error = "tokens" if budget.bytes is None else "bytes", f"{sample['standard_error']:.2g}"
+        mean = f"a mean of {sample['mean']:.2f} {unit}, standard error {error}"
+        line += f"; a sample of {sample['pictures']} has {mean}"
+    if budget.bytes is not None:
+        line += f"; in the file {facts['token_bytes_per_image']:.2f}"
+    lines = [line]
+    if not budget.by_drop:
+        lines.append(f"  pictures that do not reach it: {facts['not_reached']}")
+    if budget.overflow_share:
+        lines.append(f"  pictures with more tokens than the range: {facts['overflow']}")
+    return lines

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from textok.cli.budget import BudgetChoice, BudgetEncoder
+from textok.budgets.encoder import SoftEncoder
+from textok.cli.budget import (
+    BudgetChoice,
+    budget_facts,
+    budget_lines,
+    calibrate_on_sample,
+    encode_batch,
+    open_encoder,
+    threshold_facts,
+)
 from textok.cli.options import DEFAULT_MODEL, ModelOptions
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
@@ -61,11 +70,12 @@ are exact.
     prior = find_prior(model.model, model_id=tokenizer.model_id) if compressed else None
     header = header_for(tokenizer.model, prior=prior, quantization=quantization, captions=not no_captions)
     sizes = coded_sizes(tokenizer.model, prior=prior, quantization=quantization)
-    encoder = BudgetEncoder(budget, tokenizer, sizes=sizes, batch_size=model.batch_size)
+    encoder = open_encoder(budget, tokenizer, sizes=sizes, batch_size=model.batch_size)
     with only_writer(out):
-        if encoder.needs_sample:
-            encoder.calibrate(pictures.batches(tokenizer, batch_size=model.batch_size, title="sample"))
-        settings = budget.settings() | encoder.calibration()
+        if encoder.budget.is_mean:
+            sample = pictures.batches(tokenizer, batch_size=model.batch_size, title="sample")
+            calibrate_on_sample(encoder, sample)
+        settings = budget.settings() | threshold_facts(encoder)
         job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
         parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
         counts = _encode_parts(pictures, encoder, parts, out)
@@ -73,9 +83,9 @@ are exact.
             facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
         else:
             facts = _write_safetensors(out, parts, settings, captions=not no_captions, dtype=stored)
-        facts = {"file": str(out)} | facts | encoder.outcome(counts)
+        facts = {"file": str(out)} | facts | budget_facts(encoder, counts)
         parts.remove()
-    report(facts, _line(facts), *encoder.report(facts), json=json)
+    report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)
 
 
 class _Parts:
@@ -131,7 +141,7 @@ def _unique(key: str, counts: Counter[str]) -> str:
     return name
 
 
-def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Parts, out: Path) -> Counter[str]:
+def _encode_parts(pictures: PictureOptions, encoder: SoftEncoder, parts: _Parts, out: Path) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
     config, source = pictures.open(encoder.tokenizer)
     parts.open(f"{source.fingerprint} {config.split} {config.size} {pictures.limit} {pictures.caption}")
@@ -143,7 +153,7 @@ def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Part
             places = range(first, min(first + size, count))
             note = parts.note(number)
             if note is None:
-                encoder.resume(counts)
+                encoder.resume(pictures=counts["pictures"], overflow=counts["overflow"])
                 loader = EvalLoader(
                     config, batch_size=encoder.batch_size, source=SourceSubset(source, places)
                 )
@@ -163,13 +173,13 @@ def _encode_parts(pictures: PictureOptions, encoder: BudgetEncoder, parts: _Part
 
 
 def _encoded(
-    loader: EvalLoader, pictures: PictureOptions, encoder: BudgetEncoder
+    loader: EvalLoader, pictures: PictureOptions, encoder: SoftEncoder
 ) -> tuple[list[Tokens], dict[str, Any]]:
     """The tokens of a part, and what is to be reported of it."""
     parts, counts = [], Counter[str]()
     for batch in loader:
         batch = pictures.captioned(batch)
-        tokens, own = encoder.encode(batch)
+        tokens, own = encode_batch(encoder, batch)
         parts.append(tokens)
         bare = sum(not caption.strip() for caption in batch.captions)
         counts.update(own | {"pictures": len(batch), "bare": bare})

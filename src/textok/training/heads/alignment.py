@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from textok.checks import check
 from textok.data import DataConfig, EvalLoader
+from textok.display import with_progress
 from textok.evaluation.alignment import (
     SHIPPED_NAME,
     TwoTower,
@@ -25,57 +27,36 @@ from textok.evaluation.alignment import (
 from textok.evaluation.networks import EffNetLite2
 from textok.models.tokenizer import TexTokConfig
 from textok.pipeline.text import CachedText
-from textok.training.heads.fit import FitConfig, first_batches, fit_head, record_of
+from textok.training.heads.fit import HeadRun, fit_head, record_of
 
 FIRST_SCALE = 1 / 0.07
 MAX_SCALE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignmentRun:
-    """How a two-tower head is trained.
+class AlignmentRun(HeadRun):
+    """How a two-tower head is trained; each picture of a batch has the captions of the others as wrong answers.
 
     Attributes:
-        data: captioned pictures.
-        split: its part to train on.
-        scored: its parts to score caption retrieval on, after the training.
+        scored: parts of the data to score caption retrieval on, after the training.
         sizes: sides in pixels that the pictures are read at; in training each picture of a batch comes at one of
             them by chance, so that the head can judge small pictures too.
-        limit: read only so many pictures of each part.
-        steps: optimizer steps.
-        batch_size: pictures a step; each has the captions of the others as wrong answers.
-        lr: AdamW's largest learning rate; rises over ``warmup`` steps, then falls as a cosine to zero.
-        warmup: steps.
-        weight_decay: AdamW's.
-        seed: of weights, order, sizes and dropout.
+        warmup: steps over which the learning rate rises.
         text_cache: folder of caption features; the cache of the user when None.
         model: the head.
     """
 
-    data: str = "icons"
-    split: str | None = "train"
     scored: tuple[str, ...] = ("val", "test-drawing", "test-concept")
     sizes: tuple[int, ...] = (128, 64)
-    limit: int | None = None
-    steps: int = 800
-    batch_size: int = 512
-    lr: float = 1e-3
     warmup: int = 20
-    weight_decay: float = 0.5
-    seed: int = 0
     text_cache: str | None = None
     model: TwoTowerConfig = field(default_factory=TwoTowerConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 2), ("warmup", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: got {getattr(self, name)}; expected at least {least}")
+        super().__post_init__()
+        check(self, "", "warmup", at_least=0)
         if not self.sizes or min(self.sizes) < 32:
-            raise ValueError(f"sizes: got {self.sizes}; expected one or more sides of at least 32 pixels")
-        if self.lr <= 0 or self.weight_decay < 0:
-            raise ValueError(
-                f"lr, weight_decay: got {self.lr}, {self.weight_decay}; expected more than 0, at least 0"
-            )
+            raise ValueError(f"sizes: got {self.sizes}, expected one or more sides of at least 32 pixels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +82,7 @@ def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
         out: gets config.json and model.safetensors, each whole or not at all.
 
     Returns:
-        One row a scored split and size: split, size, captions (the distinct ones it chooses from), and the share
+        One row per scored split and size: split, size, captions (the distinct ones it chooses from), and the share
         of pictures whose own caption comes first (r1) or among the first five (r5).
 
     Raises:
@@ -110,7 +91,7 @@ def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
     parts = {name: _loaders(run, name) for name in dict.fromkeys((run.split, *run.scored))}
     network, text = EffNetLite2(), _text(run)
     features = {
-        name: read_features(loaders, network=network, text=text, limit=run.limit, name=name or run.data)
+        name: read_features(loaders, network=network, text=text, name=name or run.data)
         for name, loaders in parts.items()
     }
     head = fit(run, features[run.split]).to(torch.float16).float()  # as it will be stored
@@ -121,15 +102,14 @@ def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
 
 
 def read_features(
-    loaders: list[EvalLoader], *, network: EffNetLite2, text: CachedText, limit: int | None, name: str
+    loaders: list[EvalLoader], *, network: EffNetLite2, text: CachedText, name: str
 ) -> AlignmentData:
     """Features of the pictures of a split, read at every size, and of their captions.
 
     Args:
-        loaders: one a size, of the same pictures.
+        loaders: one per size, of the same pictures.
         network: reads the pictures.
         text: reads the captions; encodes those it does not know yet.
-        limit: how many pictures at most.
         name: of the split, for the progress bar.
 
     Raises:
@@ -138,13 +118,12 @@ def read_features(
     texts, images = [], []
     for loader in loaders:
         title, pooled, texts = f"{name} {loader.config.size[0]} px", [], []
-        for batch in first_batches(loader, limit=limit, title=title):
+        for batch in with_progress(loader, len(loader), unit="batch", title=title):
             pooled.append(network(batch.images).pooled)
             texts += batch.captions
-        images.append(torch.cat(pooled)[:limit])
-    texts = texts[:limit]
+        images.append(torch.cat(pooled))
     if not all(caption.strip() for caption in texts):
-        raise ValueError(f"{name}: a picture has no caption; expected one for every picture")
+        raise ValueError(f"{name}: got a picture without a caption, expected one for every picture")
     text.warm(texts, progress=True)
     return AlignmentData(images=torch.stack(images), captions=caption_features(texts, text=text), texts=texts)
 
@@ -157,7 +136,9 @@ def fit(run: AlignmentRun, data: AlignmentData) -> TwoTower:
     """
     count = len(data.texts)
     if count < run.batch_size:
-        raise ValueError(f"batch_size: got {run.batch_size} with {count} pictures; lower it or use more data")
+        raise ValueError(
+            f"batch_size: got {run.batch_size}, expected at most the {count} pictures; lower it or use more data"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         head = TwoTower(run.model).train()
@@ -170,17 +151,8 @@ def fit(run: AlignmentRun, data: AlignmentData) -> TwoTower:
             captions = head.embed_captions(data.captions[rows])
             return contrastive_loss(images, captions, scale=log_scale.exp().clamp(max=MAX_SCALE))
 
-        fit_head(
-            [{"params": head.parameters()}, {"params": [log_scale], "weight_decay": 0.0}],
-            loss_of,
-            FitConfig(
-                steps=run.steps,
-                warmup=float(run.warmup),
-                lr=run.lr,
-                weight_decay=run.weight_decay,
-                title="two-tower",
-            ),
-        )
+        groups = [{"params": head.parameters()}, {"params": [log_scale], "weight_decay": 0.0}]
+        fit_head(run, groups, loss_of, warmup=float(run.warmup), title="two-tower")
     return head.eval()
 
 
@@ -216,9 +188,8 @@ def retrieval_rows(
 
 
 def _loaders(run: AlignmentRun, split: str | None) -> list[EvalLoader]:
-    configs = [DataConfig(source=run.data, split=split, size=(side, side)) for side in run.sizes]
-    source = configs[0].open()
-    return [EvalLoader(config, batch_size=64, source=source) for config in configs]
+    source = DataConfig(source=run.data, split=split).open()
+    return [run.open(split, side=side, source=source) for side in run.sizes]
 
 
 def _text(run: AlignmentRun) -> CachedText:

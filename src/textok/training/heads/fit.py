@@ -1,52 +1,85 @@
-"""The parts that trainings of small heads share: pictures with a bar, the loop, and the record."""
+"""The parts that trainings of small heads share: the settings, the pictures, the loop, and the record."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from textok.data import EvalLoader
-from textok.data.samples import Batch
-from textok.display import Progress, with_progress
+from textok.checks import check
+from textok.data import DataConfig, EvalLoader, Source
+from textok.data.subset import SourceSubset
+from textok.display import with_progress
 from textok.models.config_json import encode_config
 from textok.training.run_folder import environment
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """The loop of a head.
+class HeadRun:
+    """How a head is trained.
 
     Attributes:
+        data: captioned pictures.
+        split: their part to train on.
+        limit: number of pictures of each part, at most.
         steps: optimizer steps.
-        warmup: steps over which the learning rate rises, before it falls as a cosine to zero.
-        lr: AdamW's largest learning rate.
+        batch_size: number of pictures per step.
+        lr: AdamW's largest learning rate; rises over the warm-up, then falls as a cosine to zero.
         weight_decay: AdamW's.
-        title: name of the head in the progress bar.
+        seed: of weights, order, dropout and all other draws.
     """
 
-    steps: int
-    warmup: float
-    lr: float
-    weight_decay: float
-    title: str
+    data: str = "icons"
+    split: str | None = "train"
+    limit: int | None = None
+    steps: int = 800
+    batch_size: int = 512
+    lr: float = 1e-3
+    weight_decay: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        limits = ("limit",) if self.limit is not None else ()
+        check(self, "", "steps", at_least=1)
+        check(self, "", "batch_size", *limits, at_least=2)
+        check(self, "", "lr", above=0)
+        check(self, "", "weight_decay", at_least=0)
+
+    def open(self, split: str | None, *, side: int, source: Source | None = None) -> EvalLoader:
+        """The first pictures of a part, of this side in pixels; ``source`` where the part is open already."""
+        config = DataConfig(source=self.data, split=split, size=(side, side))
+        source = source or config.open()
+        places = range(min(len(source), self.limit or len(source)))
+        return EvalLoader(config, batch_size=64, source=SourceSubset(source, places))
 
 
 def fit_head(
-    parameters: Iterable[Tensor] | Iterable[dict[str, Any]], loss_of: Callable[[], Tensor], config: FitConfig
+    run: HeadRun,
+    parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+    loss_of: Callable[[], Tensor],
+    *,
+    warmup: float,
+    title: str,
 ) -> None:
     """Minimise a loss with AdamW.
 
     Args:
+        run: the settings.
         parameters: parameters or groups of them, as an optimizer takes them.
         loss_of: draws a batch and returns its loss.
-        config: the loop.
+        warmup: steps over which the learning rate rises.
+        title: name of the head in the progress bar.
     """
-    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_lr(config, step))
-    for _ in with_progress(range(config.steps), config.steps, unit="step", title=config.title):
+
+    def share_of_lr(step: int) -> float:
+        rise = min(1.0, (step + 1) / max(1.0, warmup))
+        return rise * 0.5 * (1 + math.cos(math.pi * step / run.steps))
+
+    optimizer = torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_lr)
+    for _ in with_progress(range(run.steps), run.steps, unit="step", title=title):
         loss = loss_of()
         optimizer.zero_grad()
         loss.backward()
@@ -54,20 +87,7 @@ def fit_head(
         schedule.step()
 
 
-def first_batches(loader: EvalLoader, *, limit: int | None, title: str) -> Iterator[Batch]:
-    """Whole batches until there are ``limit`` pictures, with a progress bar."""
-    total = min(len(loader.source), limit or len(loader.source))
-    count = 0
-    with Progress(total, unit="image", title=title) as progress:
-        for batch in loader:
-            yield batch
-            progress.update(len(batch))
-            count += len(batch)
-            if count >= total:
-                return
-
-
-def record_of(run: Any, *, pictures: int, scores: Any) -> dict[str, Any]:
+def record_of(run: HeadRun, *, pictures: int, scores: Any) -> dict[str, Any]:
     """The record stored with the weights of a head: its settings, its scores, and the code that trained it."""
     machine = environment()
     return {
@@ -76,8 +96,3 @@ def record_of(run: Any, *, pictures: int, scores: Any) -> dict[str, Any]:
         "scores": scores,
         "environment": {key: machine[key] for key in ("code", "python", "libraries")},
     }
-
-
-def _share_of_lr(config: FitConfig, step: int) -> float:
-    rise = min(1.0, (step + 1) / max(1.0, config.warmup))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / config.steps))

@@ -13,72 +13,54 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from textok.budgets.encoder import DecodedCurves
+from textok.budgets.encoder import decoded_curves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
-from textok.data import DataConfig, EvalLoader
+from textok.checks import check
+from textok.data import EvalLoader
 from textok.data.samples import Batch
+from textok.display import with_progress
 from textok.objectives.quality import MeasureName, find_measure
-from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_unit
-from textok.training.heads.fit import FitConfig, first_batches, fit_head, record_of
+from textok.training.heads.fit import HeadRun, fit_head, record_of
 
 NAME = "quality-predictor"
 _WARMUP = 0.05  # of the steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictorRun:
-    """How a quality predictor is trained.
+class PredictorRun(HeadRun):
+    """How a quality predictor is trained; each picture is encoded and decoded with its first caption.
 
     Attributes:
         model: the tokenizer it is for: a shipped name, a folder or a hub id.
-        data: captioned pictures; each is encoded and decoded with its first caption.
-        split: their part to train on.
-        held_out: their part, which the tokenizer was not trained on, to correct the head by; none when None.
-        scored: their part to score the head on, another one than ``held_out``; none when None.
-        limit: number of pictures of each part, at most.
+        held_out: part of the data, which the tokenizer was not trained on, to correct the head by; none when None.
+        scored: part of the data to score the head on, another one than ``held_out``; none when None.
         looks: budgets that each picture is decoded at, one drawn from each of so many equal parts of 1 to K.
         measure: the quality to predict.
-        steps: optimizer steps.
-        batch_size: number of pictures per step.
-        lr: AdamW's largest learning rate; falls as a cosine to zero.
-        weight_decay: AdamW's.
-        seed: of budgets, weights, order and dropout.
     """
 
-    model: str = "icons-128"
-    data: str = "icons"
-    split: str | None = "train"
-    held_out: str | None = "val"
-    scored: str | None = "test-drawing"
     limit: int | None = 2000
-    looks: int = 8
-    measure: MeasureName = "psnr"
-    steps: int = 800
     batch_size: int = 128
     lr: float = 2e-3
     weight_decay: float = 0.05
-    seed: int = 0
+    model: str = "icons-128"
+    held_out: str | None = "val"
+    scored: str | None = "test-drawing"
+    looks: int = 8
+    measure: MeasureName = "psnr"
 
     def __post_init__(self) -> None:
-        for name in ("looks", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}; expected at least 1")
-        if self.scored is not None and self.scored == self.held_out:
-            raise ValueError(
-                f"scored: got {self.scored!r}, which corrects the head; expected another part, or None"
-            )
-        for name in ("held_out", "scored"):
-            if getattr(self, name) is not None and getattr(self, name) == self.split:
-                raise ValueError(
-                    f"{name}: got {self.split!r}, which the head is trained on; expected another part, or None"
-                )
-        if self.limit is not None and self.limit < 2:
-            raise ValueError(f"limit: got {self.limit}; expected at least 2 pictures")
-        if self.lr <= 0 or self.weight_decay < 0:
-            raise ValueError(
-                f"lr, weight_decay: got {self.lr}, {self.weight_decay}; expected more than 0, at least 0"
-            )
+        super().__post_init__()
+        check(self, "", "looks", at_least=1)
+        trained_on = "which the head is trained on"
+        for name, other, use in (
+            ("scored", self.held_out, "which corrects the head"),
+            ("held_out", self.split, trained_on),
+            ("scored", self.split, trained_on),
+        ):
+            if (value := getattr(self, name)) is not None and value == other:
+                raise ValueError(f"{name}: got {value!r}, {use}; expected another part, or None")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,8 +94,9 @@ def train_predictor(
         ValueError: when there are fewer than two pictures, or more looks than tokens.
     """
     tokenizer = tokenizer or ImageTokenizer.from_pretrained(run.model)
+    side = tokenizer.model.config.image_size
     splits = dict.fromkeys([run.split, *(name for name in (run.held_out, run.scored) if name is not None)])
-    parts = {name: _loader(run, name, side=tokenizer.model.config.image_size) for name in splits}
+    parts = {name: run.open(name, side=side) for name in splits}  # all of them, before any work
     measured = {
         name: measure_pictures(run, tokenizer, part, name=name or run.data) for name, part in parts.items()
     }
@@ -146,19 +129,12 @@ def measure_pictures(
     Raises:
         ValueError: when there are more looks than tokens.
     """
-    generator = torch.Generator().manual_seed(run.seed)
+    generator, most = torch.Generator().manual_seed(run.seed), tokenizer.model.config.num_latents
     parts: list[tuple[Tensor, ...]] = []
-    for batch in first_batches(loader, limit=run.limit, title=name):
-        budgets = draw_budgets(
-            len(batch),
-            looks=run.looks,
-            num_latents=tokenizer.model.config.num_latents,
-            generator=generator,
-        )
+    for batch in with_progress(loader, len(loader), unit="batch", title=name):
+        budgets = draw_budgets(len(batch), looks=run.looks, num_latents=most, generator=generator)
         parts.append((*_measured(run, tokenizer, batch, budgets), budgets))
-    latents, detail, quality, budgets = (
-        torch.cat(column)[: run.limit] for column in zip(*parts, strict=True)
-    )
+    latents, detail, quality, budgets = map(torch.cat, zip(*parts, strict=True))
     return MeasuredPictures(latents=latents, detail=detail, budgets=budgets, quality=quality)
 
 
@@ -167,16 +143,8 @@ def _measured(
     run: PredictorRun, tokenizer: ImageTokenizer, batch: Batch, budgets: Int[Tensor, "b r"]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Latents, detail and quality of a batch."""
-    text = tokenizer.text_of(batch.captions)
-    encoding = tokenizer.encode_pixels(batch.images, text)
-    values = values_of(encoding)
-    curves = DecodedCurves(
-        tokenizer=tokenizer,
-        values=values,
-        text=text,
-        originals=batch.images.to(values.device),
-        measure=find_measure(run.measure),
-        batch_size=len(batch),
+    encoding, curves = decoded_curves(
+        tokenizer, batch.images, batch.captions, measure=find_measure(run.measure), batch_size=len(batch)
     )
     rows = torch.arange(len(batch))[:, None].expand_as(budgets)
     quality = curves.at(rows.flatten(), budgets.flatten()).view(budgets.shape).float()
@@ -192,7 +160,7 @@ def draw_budgets(
         ValueError: when there are more looks than tokens.
     """
     if looks > num_latents:
-        raise ValueError(f"looks: got {looks}; expected at most the model's {num_latents} tokens")
+        raise ValueError(f"looks: got {looks}, expected at most the model's {num_latents} tokens")
     within = torch.rand(count, looks, generator=generator, dtype=torch.float64)
     return ((torch.arange(looks) + within) * num_latents / looks).long() + 1
 
@@ -204,7 +172,7 @@ def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorCo
         ValueError: when there are fewer than two pictures.
     """
     if len(data) < 2:
-        raise ValueError(f"quality predictor: got {len(data)} pictures; expected at least 2")
+        raise ValueError(f"quality predictor: got {len(data)} pictures, expected at least 2")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         head = QualityPredictor(config).train()
@@ -215,17 +183,7 @@ def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorCo
             predicted = _predicted(head, data, rows)
             return F.smooth_l1_loss(predicted / head.curve_std, data.quality[rows] / head.curve_std, beta=0.3)
 
-        fit_head(
-            head.parameters(),
-            loss_of,
-            FitConfig(
-                steps=run.steps,
-                warmup=_WARMUP * run.steps,
-                lr=run.lr,
-                weight_decay=run.weight_decay,
-                title="quality predictor",
-            ),
-        )
+        fit_head(run, head.parameters(), loss_of, warmup=_WARMUP * run.steps, title="quality predictor")
     return head.eval().requires_grad_(False)
 
 
@@ -276,7 +234,3 @@ def _mean_curve(
     at = head.shapes.T[budgets.flatten() - 1].double()  # (n*r j)
     weights = torch.linalg.lstsq(at, values.flatten().double()[:, None]).solution[:, 0]
     return (weights @ head.shapes.double()).float()
-
-
-def _loader(run: PredictorRun, split: str | None, *, side: int) -> EvalLoader:
-    return EvalLoader(DataConfig(source=run.data, split=split, size=(side, side)), batch_size=64)
