@@ -120,6 +120,27 @@ def test_a_run_starts_from_trained_weights(
         train_tokenizer(other, tmp_path / "other")
 
 
+def test_the_start_stays_the_best_when_tuning_makes_it_worse(
+    finished: Path, short: TokenizerRun, tmp_path: Path, read_metrics: Callable
+) -> None:
+    start = TexTok.from_pretrained(finished / "weights")
+    wild = replace(short.optimizer, lr=3.0, warmup_steps=0)
+    judge = replace(short.validation, best_by="psnr")
+    run = replace(short, name="wild", init_from=str(finished / "weights"), optimizer=wild, validation=judge)
+    for stop_at in (0, 0, None):  # the second as after a kill before the first checkpoint
+        train_tokenizer(run, tmp_path, stop_at=stop_at)
+    best = TexTok.from_pretrained(tmp_path / "best")
+    assert best.made_by["step"] == 0 and [line["step"] for line in read_metrics(tmp_path)].count(0) == 1
+    for name, value in start.named_parameters():
+        torch.testing.assert_close(best.get_parameter(name), value, atol=1e-2, rtol=1e-2)
+
+
+def test_the_end_of_the_hours_leaves_weights(short: TokenizerRun, tmp_path: Path) -> None:
+    weights = train_tokenizer(short, tmp_path, hours=1e-9)
+    assert TexTok.from_pretrained(weights).made_by["step"] == 0
+    assert TexTok.from_pretrained(train_tokenizer(short, tmp_path)).made_by["step"] == short.steps
+
+
 # --- whom it refuses ------------------------------------------------------------------------------------
 
 

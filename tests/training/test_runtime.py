@@ -29,6 +29,13 @@ def test_a_signal_is_a_request_and_a_second_ctrl_c_an_order(accelerator: Acceler
         assert stop.asked
 
 
+def test_the_end_of_the_hours_is_a_request(accelerator: Accelerator) -> None:
+    with polite_stop(hours=1.0) as stop:
+        assert not agreed(stop, accelerator)
+    with polite_stop(hours=0.0) as stop:
+        assert agreed(stop, accelerator)
+
+
 def test_handlers_come_back_after_an_error() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(RuntimeError), polite_stop():

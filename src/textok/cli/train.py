@@ -1,5 +1,6 @@
 """``textok train``: a tokenizer or a generator by a recipe, and the two heads that are trained on a tokenizer."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun
 
+Hours = Annotated[float | None, arg(metavar="H", help_behavior_hint="")]
 Recipe = Annotated[Positional[str], arg(metavar="RECIPE")]
 RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
 _ALIGNMENT, _PREDICTOR = AlignmentRun(), PredictorRun()
@@ -37,31 +39,47 @@ def train_generator(words: list[str]) -> Callable[..., None]:
 
 
 def _train_tokenizer(
-    recipe: Recipe, run: Annotated[TokenizerRun, arg(name="")], *, out: Path, extend: bool = False
+    recipe: Recipe,
+    run: Annotated[TokenizerRun, arg(name="")],
+    *,
+    out: Path,
+    hours: Hours = None,
+    extend: bool = False,
 ) -> None:
     """Train a tokenizer by a recipe; the same command resumes a run that was stopped.
 
     Args:
         recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
         out: the run folder: configuration, metrics, pictures, checkpoints and weights.
+        hours: stop after so many hours, with the weights that there are then; the same command goes on.
         extend: go on with the run in that folder for other steps, or by another optimizer or validation.
     """
     run = _scaled(run, RECIPES[recipe]())
-    _print_weights(tokenizer.train_tokenizer(run, out, extend=extend), steps=run.steps)
+    began = time.monotonic()
+    weights = tokenizer.train_tokenizer(run, out, hours=hours, extend=extend)
+    _print_weights(weights, steps=run.steps, in_time=hours is None or time.monotonic() < began + 3600 * hours)
 
 
 def _train_generator(
-    recipe: Recipe, run: Annotated[GeneratorRun, arg(name="")], *, out: Path, extend: bool = False
+    recipe: Recipe,
+    run: Annotated[GeneratorRun, arg(name="")],
+    *,
+    out: Path,
+    hours: Hours = None,
+    extend: bool = False,
 ) -> None:
     """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped.
 
     Args:
         recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
         out: the run folder: configuration, metrics, pictures, checkpoints and weights.
+        hours: stop after so many hours, with the weights that there are then; the same command goes on.
         extend: go on with the run in that folder for other steps, or by another optimizer or preview.
     """
     run = _scaled(run, GENERATOR_RECIPES[recipe]())
-    _print_weights(generator.train_generator(run, out, extend=extend), steps=run.steps)
+    began = time.monotonic()
+    weights = generator.train_generator(run, out, hours=hours, extend=extend)
+    _print_weights(weights, steps=run.steps, in_time=hours is None or time.monotonic() < began + 3600 * hours)
 
 
 def train_alignment_head(
@@ -134,13 +152,14 @@ def _scaled(run: RunT, recipe: RunT) -> RunT:
     return run
 
 
-def _print_weights(weights: Path, *, steps: int) -> None:
+def _print_weights(weights: Path, *, steps: int, in_time: bool) -> None:
     """Print where the weights are.
 
     Raises:
-        KeyboardInterrupt: when they have fewer steps: a script must not go on with those of a stopped run.
+        KeyboardInterrupt: when they have fewer steps, and time was left for more: a script must not go on with those
+            of a run that somebody stopped.
     """
-    if steps_of(weights) < steps:
+    if in_time and steps_of(weights) < steps:
         raise KeyboardInterrupt
     print(weights)
 

@@ -1,6 +1,7 @@
 """Long work stops at the next whole step after one SIGINT or SIGTERM."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,21 +11,33 @@ class StopRequest:
     """Set by SIGINT or SIGTERM: the loop saves and leaves; a second SIGINT interrupts at once.
 
     torchrun answers a Ctrl-C by a SIGTERM to processes that got the SIGINT already: that stays polite.
+
+    Args:
+        hours: after which it sets itself.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, hours: float | None) -> None:
+        self._by_signal = False
+        self._end = float("inf") if hours is None else time.monotonic() + 3600 * hours
+
+    @property
+    def asked(self) -> bool:
+        """Whether to stop."""
+        return self._by_signal or time.monotonic() >= self._end
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self._by_signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self._by_signal = True
 
 
 @contextmanager
-def polite_stop() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request to stop, inside the block; a no-op outside the main thread."""
-    request = StopRequest()
+def polite_stop(hours: float | None = None) -> Iterator[StopRequest]:
+    """Turn SIGINT, SIGTERM and the end of some hours into a request to stop, inside the block.
+
+    Outside of the main thread there are no signals.
+    """
+    request = StopRequest(hours)
     numbers = (signal.SIGINT, signal.SIGTERM)
     try:
         former = {number: signal.signal(number, request._ask) for number in numbers}

@@ -135,7 +135,7 @@ class RunFolder:
             self._tensorboard.close()
 
     def forget_after(self, step: int) -> None:
-        """Drop log lines past ``step``, which will be written again, and a line that a kill cut off."""
+        """Drop log lines past ``step`` (at 0 all), which will be written again, and one that a kill cut off."""
         for file in self.path.glob("*.jsonl"):
             lines = []
             for line in file.read_text().splitlines():
@@ -143,7 +143,7 @@ class RunFolder:
                     record = json.loads(line)
                 except ValueError:
                     continue
-                if record.get("step", 0) <= step:
+                if "step" not in record or record["step"] <= step > 0:
                     lines.append(line + "\n")
             write_text(file, "".join(lines))
 

@@ -30,7 +30,12 @@ from textok.training.state import TrainState
 
 
 def train_generator(
-    run: GeneratorRun, out: str | Path, *, stop_at: int | None = None, extend: bool = False
+    run: GeneratorRun,
+    out: str | Path,
+    *,
+    stop_at: int | None = None,
+    hours: float | None = None,
+    extend: bool = False,
 ) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
@@ -38,6 +43,7 @@ def train_generator(
         run: what to train.
         out: the run folder; must be new, or hold the same run.
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
+        hours: leave after so many hours of steps, likewise.
         extend: go on with a run for other steps, or by another optimizer or preview.
 
     Raises:
@@ -88,7 +94,7 @@ def train_generator(
     throughput = Throughput()
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     inputs.begin(step)
-    with polite_stop() as stop, closing(folder), closing(inputs), bar:
+    with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
         while step < last and not agreed(stop, accelerator):
             model.train()
             read = next(inputs)

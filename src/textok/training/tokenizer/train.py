@@ -41,7 +41,12 @@ from textok.writing import check_target
 
 
 def train_tokenizer(
-    run: TokenizerRun, out: str | Path, *, stop_at: int | None = None, extend: bool = False
+    run: TokenizerRun,
+    out: str | Path,
+    *,
+    stop_at: int | None = None,
+    hours: float | None = None,
+    extend: bool = False,
 ) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
@@ -49,6 +54,7 @@ def train_tokenizer(
         run: what to train.
         out: the run folder; must be new, or hold the same run.
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
+        hours: leave after so many hours of steps, likewise.
         extend: go on with a run for other steps, or by another optimizer or validation.
 
     Raises:
@@ -107,11 +113,13 @@ def train_tokenizer(
         print(f"{run.name}: {count_parameters(model) / 1e6:.2f}M parameters, from step {step} of {run.steps}")
 
     # --- the loop -----------------------------------------------------------------------------------------
+    if step == 0 and run.init_from:  # the start is the best until a later one is better
+        validation.run(averaged, folder, step=0, accelerator=accelerator)
     last = run.steps if stop_at is None else min(run.steps, stop_at)
     throughput = Throughput()
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     inputs.begin(step)
-    with polite_stop() as stop, closing(folder), closing(inputs), bar:
+    with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
         while step < last and not agreed(stop, accelerator):
             model.train()
             read = next_input(inputs, loader, folder, rank=rank)
