@@ -11,48 +11,72 @@ from textok.cli import fit, main
 from textok.data.latents import LatentCache
 from textok.models.tokenizer import TexTok
 from textok.recipes import GENERATOR_RECIPES, RECIPES
-from textok.recipes.fit import Plan, choose, commands
+from textok.recipes.fit import Plan, choose, commands, steps
 from tiny import write_pictures
 
 
 def test_few_pictures_tune_shipped_weights() -> None:
-    plan = choose(32, None, 0.0)
-    assert (plan.init_from, plan.generator, plan.batch_size) == ("icons-128", "icons-64-dit", 32)
+    plan = choose(32, None, 0.0, mix=True)
+    assert (plan.init_from, plan.generator, plan.mix, plan.vary) == (
+        "icons-128",
+        "icons-64-dit",
+        "icons:0.25",
+        True,
+    )
     assert (plan.tokenizer_steps, plan.generator_steps) == (200, 600)
+    assert (plan.tokenizer_batch, plan.generator_batch) == (16, 32)
+    assert choose(32, None, 0.0, mix=False).mix is None and choose(1, None, 0.0, mix=True).mix is None
 
 
 def test_hours_bound_the_steps() -> None:
-    plan = choose(2000, 0.2, 40.0)
-    assert plan.tokenizer_steps == plan.generator_steps == int(0.45 * 720 * 40 / 64)
-    assert plan.generator == "icons-128-dit" and "0.2 hours" in plan.reasons[-1]
-    assert choose(2000, 1000.0, 40.0).tokenizer_steps == choose(2000, None, 0.0).tokenizer_steps
+    plan = choose(2000, 0.2, 40.0, mix=True)
+    assert plan.tokenizer_steps == int(0.8 * 0.45 * 720 * 40 / 16)
+    assert (
+        plan.generator_steps == int(0.8 * 0.45 * 720 * 40 / 64) == steps("generator", 2000, 0.45 * 720, 40.0)
+    )
+    assert plan.generator == "icons-128-dit"
+    assert (
+        choose(2000, 1000.0, 40.0, mix=True).tokenizer_steps
+        == choose(2000, None, 0.0, mix=True).tokenizer_steps
+    )
 
 
 def test_many_pictures_and_hours_start_from_nothing() -> None:
-    assert choose(5000, 48.0, 40.0).init_from is None
-    assert choose(5000, 0.5, 40.0).init_from == choose(4999, 48.0, 40.0).init_from == "icons-128"
+    assert choose(5000, 48.0, 40.0, mix=True).init_from is choose(5000, 48.0, 40.0, mix=True).mix is None
+    for count, hours in ((5000, 0.5), (4999, 48.0)):
+        assert choose(count, hours, 40.0, mix=True).init_from == "icons-128"
 
 
 @pytest.mark.parametrize("count", [32, 2000, 9000])
 def test_the_recipes_of_a_plan_exist(count: int) -> None:
-    plan = choose(count, None, 0.0)
+    plan = choose(count, None, 0.0, mix=True)
     assert plan.tokenizer in RECIPES and plan.generator in GENERATOR_RECIPES
 
 
 @pytest.mark.parametrize(("count", "hours", "key"), [(0, None, "count"), (9, 0.0, "hours")])
 def test_a_plan_needs_pictures_and_time(count: int, hours: float | None, key: str) -> None:
     with pytest.raises(ValueError, match=key):
-        choose(count, hours, 1.0)
+        choose(count, hours, 1.0, mix=True)
 
 
 def test_what_is_chosen_is_in_the_commands() -> None:
-    made = commands(
-        choose(32, None, 0.0), data="own", out=Path("m"), captions="c", seed=7, flip=True, skip_bad=True
-    )
+    plan = choose(32, None, 0.0, mix=True)
+    made = commands(plan, data="own", out=Path("m"), captions="c", seed=7, mirror=True, skip_bad=True)
     words = made["tokenizer"]
-    assert {"--data.flip", "--init-from", "--data.captions"} <= set(words) and "7" in made["generator"]
-    assert words[words.index("--data.on-bad") + 1] == "skip" and "--flip" in made["latents"]
-    assert made["latents-held-out"][-1] == "m/latents-held-out" and "--flip" not in made["latents-held-out"]
+    assert {"--data.flip", "--data.crop", "--mix", "--init-from", "--data.captions"} <= set(words)
+    assert words[words.index("--data.on-bad") + 1] == "skip" and "7" in made["generator"]
+    assert "--flip" in made["latents"] and "--flip" not in made["latents-held-out"]
+    assert made["latents-held-out"][-1] == "m/latents-held-out"
+
+
+def test_several_processes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert main(["fit", str(tmp_path), "--out", str(tmp_path / "m")]) == 2
+    error = capsys.readouterr().err
+    assert "processes: got 2" in error and error.count("\n") == 1
 
 
 def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +84,9 @@ def test_an_empty_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["fit", str(tmp_path / "own"), "--out", str(tmp_path / "m")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("textok: error: ") and error.count("\n") == 1 and not (tmp_path / "m").exists()
+
+
+COUNTS = ("tokenizer_steps", "generator_steps", "tokenizer_batch", "generator_batch")
 
 
 @pytest.mark.slow
@@ -71,9 +98,10 @@ def test_a_fit_goes_all_the_way_and_goes_on(
     write_pictures(tmp_path / "own", [f"shade number {n}" for n in range(12)])
     torch.manual_seed(0)
     TexTok(RECIPES["toy"]().model).save_pretrained(tmp_path / "start", name="start")
-    toy = {"tokenizer": "toy", "generator": "toy-dit", "init_from": "start", "batch_size": 3}
-    plan = Plan(**toy, tokenizer_steps=2, generator_steps=2, reasons=("it is a test",))
-    monkeypatch.setattr(fit.recipes, "choose", lambda *_: plan)
+    toy = {"tokenizer": "toy", "generator": "toy-dit", "init_from": "start"}
+    plan = Plan(**toy, **dict.fromkeys(COUNTS, 3), reasons=("it is a test",))
+    monkeypatch.setattr(fit.recipes, "choose", lambda *_, **__: plan)
+    monkeypatch.setattr(fit, "_measured_speed", lambda *_: 1e-6)
     run = fit._run
 
     def interrupted(words: list[str]) -> None:
@@ -82,12 +110,13 @@ def test_a_fit_goes_all_the_way_and_goes_on(
         run(words)
 
     monkeypatch.setattr(fit, "_run", interrupted)
-    assert main(["fit", "own", "--out", "m"]) == 130, capsys.readouterr().err
+    words = ["fit", "own", "--out", "m", "--hours", "0.1"]
+    assert main(words) == 130, capsys.readouterr().err
     monkeypatch.setattr(fit, "_run", run)
     before = (tmp_path / "m/tokenizer/weights/model.safetensors").stat().st_mtime_ns
-    assert main(["fit", "own", "--out", "m", "--seed", "1"]) == 2
+    assert main([*words, "--seed", "1"]) == 2
     assert "seed: got 1, expected 0" in capsys.readouterr().err
-    assert main(["fit", "own", "--out", "m"]) == 0, capsys.readouterr().err
+    assert main(words) == 0, capsys.readouterr().err
     said = capsys.readouterr()
     assert said.out.endswith("m/report.html\n") and "done: textok train tokenizer" in said.err
     assert (tmp_path / "m/tokenizer/weights/model.safetensors").stat().st_mtime_ns == before

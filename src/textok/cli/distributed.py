@@ -39,6 +39,12 @@ def note(message: str) -> None:
         display.note(message)
 
 
+def check_single_process() -> None:
+    """Check that the command was not started by ``torchrun``."""
+    if place().count > 1:
+        raise ValueError(f"processes: got {place().count}, expected one; start it without torchrun")
+
+
 def open_device(name: str, *, float64: bool = False) -> torch.device:
     """The device that ``--device`` names; of several processes each takes its own CUDA device, unless one is named.
 

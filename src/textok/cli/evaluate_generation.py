@@ -8,7 +8,7 @@ import torch
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
-from textok.cli.distributed import note, open_device, place
+from textok.cli.distributed import check_single_process, note, open_device
 from textok.cli.output import shown, text_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.data import EvalLoader
@@ -122,12 +122,6 @@ def _write_adm(
         adm.write_samples(samples, torch.cat([batch.images for batch in pictures]))
     if statistics is not None:
         adm.write_statistics(statistics, features.statistics)
-
-
-def check_single_process() -> None:
-    """Check that the command was not started by ``torchrun``."""
-    if place().count > 1:
-        raise ValueError(f"processes: got {place().count}, expected one; start it without torchrun")
 
 
 def generation_table(row: Row) -> str:

@@ -8,8 +8,8 @@ import torch
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_budgets, check_files, check_needs, check_seed
-from textok.cli.distributed import open_device
-from textok.cli.evaluate_generation import check_single_process, read_pictures
+from textok.cli.distributed import check_single_process, open_device
+from textok.cli.evaluate_generation import read_pictures
 from textok.cli.output import score_table
 from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.display import Progress

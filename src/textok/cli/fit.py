@@ -3,9 +3,10 @@
 import contextlib
 import io
 import json as json_format
-import re
 import shlex
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,24 +14,26 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_seed
-from textok.cli.fit_report import write_report
+from textok.cli.distributed import check_single_process
+from textok.cli.fit_report import keeps_start, write_report
 from textok.cli.options import DATA_HELP, Captions
 from textok.cli.output import report
 from textok.cli.table import find, load
-from textok.data import DataConfig
+from textok.data import DataConfig, open_source
 from textok.data.held_out import open_training
-from textok.data.latent_shards import MANIFEST, read_manifest
+from textok.data.loading import SIDED
 from textok.display import note
 from textok.models.checkpoint import FIT_FILE
 from textok.pipeline.source_check import check_source
-from textok.recipes import RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.recipes import fit as recipes
+from textok.training.generator.train import train_generator
 from textok.training.run_folder import steps_of
 from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import check_target, write_json, write_text
 
 _LOOKED_AT = recipes.MANY
-_SIDES = re.compile(r"\b(left|right|text|words?|letters?|numbers?|written|writing|signs?)\b", re.IGNORECASE)
+_MEASURED = 6
 
 
 def fit(
@@ -53,24 +56,59 @@ def fit(
         captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
         seed: of every random choice.
     """
+    check_single_process()
     check_seed(seed)
     check_target(out, sources=[data], overwrite=True)
-    asked = {
-        "data": data,
-        "hours": hours,
-        "captions": None if captions is None else str(captions),
-        "seed": seed,
-    }
+    asked = {"data": data, "hours": hours, "captions": captions and str(captions), "seed": seed}
     record = _begun(out, asked) or _begin(out, asked)
+    clock = time.monotonic()
     for reason in record["plan"]["reasons"]:
         note(reason)
     for stage, words in record["commands"].items():
-        note(f"{'done' if _is_done(out, stage, record) else 'next'}: textok {shlex.join(words)}")
-    for stage, words in record["commands"].items():
-        if not _is_done(out, stage, record):
-            _run(words)
-    page = write_report(out, record, _config(asked, RECIPES[record["plan"]["tokenizer"]]().model.image_size))
+        note(f"{'done' if stage in record['done'] else 'next'}: textok {shlex.join(words)}")
+    for stage in record["commands"]:
+        if stage not in record["done"]:
+            clock = _go_on(stage, record, out, clock)
+    page = write_report(out, record, _config(asked, record["plan"]["tokenizer"]))
     report(str(page), str(page), json=False)
+
+
+def _go_on(stage: str, record: dict[str, Any], out: Path, clock: float) -> float:
+    """Carry a stage out, and write down that it is done and what time it took since ``clock``; returns the time now."""
+    ends = {"tokenizer": recipes.TOKENIZER_ENDS, "generator": recipes.GENERATOR_ENDS}.get(stage)
+    words = record["commands"][stage]
+    try:
+        if record["asked"]["hours"] is not None and ends is not None:
+            end = clock - record["spent"] + 3600 * ends * record["asked"]["hours"]
+            if stage == "generator" and not (out / stage).exists():
+                _fit_generator(record, out, seconds=end - time.monotonic())
+            words = [*record["commands"][stage], "--hours", f"{max(1.0, end - time.monotonic()) / 3600:.4f}"]
+        _run(words)
+        record["done"].append(stage)
+    finally:
+        record["spent"] += time.monotonic() - clock
+        _write(out, record)
+    if stage == "tokenizer" and keeps_start(out):
+        note("no tuned weights were better on the held-out pictures: those that it started from are kept")
+    return time.monotonic()
+
+
+def _fit_generator(record: dict[str, Any], out: Path, *, seconds: float) -> None:
+    """Set the steps of the generator to what the seconds that are left allow, at its own speed."""
+    plan, before = record["plan"], str(record["plan"]["generator_steps"])
+    run = GENERATOR_RECIPES[plan["generator"]]()
+    judge = replace(run.preview, held_out=None, tokenizer="none")
+    run = replace(run, latents=str(out / "latents"), batch_size=plan["generator_batch"], preview=judge)
+    began = time.monotonic()
+    speed = _measured_speed(train_generator, run)
+    seconds -= time.monotonic() - began
+    plan["generator_steps"] = recipes.steps("generator", record["facts"]["train"], seconds, speed)
+    words = record["commands"]["generator"]
+    words[words.index("--steps") + 1] = str(plan["generator_steps"])
+    if before != words[words.index("--steps") + 1]:
+        note(
+            f"the generator trains on {speed:.1f} pictures a second: {plan['generator_steps']} steps, not {before}"
+        )
 
 
 def _run(words: list[str]) -> None:
@@ -79,12 +117,6 @@ def _run(words: list[str]) -> None:
 
     name, options = find(words)
     run(load(name, options), options, prog=f"textok {name}")
-
-
-def _is_done(out: Path, stage: str, record: dict[str, Any]) -> bool:
-    if stage.startswith("latents"):
-        return (out / stage / MANIFEST).is_file() and read_manifest(out / stage).complete
-    return steps_of(out / stage / "weights") >= record["plan"][f"{stage}_steps"]
 
 
 def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
@@ -110,37 +142,59 @@ def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
 def _begin(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Look at the pictures, choose, and write down what was chosen."""
-    config = _config(asked, 128)
+    began = time.monotonic()
+    config = _config(asked)
     facts = _checked(config)
-    flip = facts.pop("flip")
+    mirror = facts.pop("mirror")
     count = len(open_training(config, source=None, split="val").train)
-    speed = 0.0
+    mix, speed = _has_drawings(), 0.0
+    recipes.choose(count, asked["hours"], 1.0, mix=mix)  # refuses wrong hours before the measurement
     if asked["hours"] is not None:
-        recipes.choose(count, asked["hours"], 1.0)  # refuses wrong hours before the measurement
-        speed = _measured_speed(config, batch=min(64, count))
-    plan = recipes.choose(count, asked["hours"], speed)
+        run = RECIPES["icons-128"]()
+        batch = min(recipes.BATCH["tuned"], count)
+        judge = replace(run.validation, count=batch)
+        mixed = recipes.MIX if mix and batch > 1 else None
+        speed = _measured_speed(
+            train_tokenizer, replace(run, data=config, batch_size=batch, validation=judge, mix=mixed)
+        )
+        note(f"the tokenizer trains on {speed:.1f} pictures a second here")
+    plan = recipes.choose(count, asked["hours"], speed, mix=mix)
     words = recipes.commands(
         plan,
         data=asked["data"],
         out=out,
         captions=asked["captions"],
         seed=asked["seed"],
-        flip=flip,
+        mirror=mirror,
         skip_bad=facts["bad"] > 0,
     )
     record = {"asked": asked, "facts": facts | {"train": count}, "plan": asdict(plan), "commands": words}
-    lines = [f"textok {shlex.join(command)}" for command in words.values()]
-    write_text(out / "commands.sh", "\n".join(["set -e", *lines, ""]))
-    write_json(out / FIT_FILE, record)
+    record |= {"done": [], "spent": time.monotonic() - began}
+    _write(out, record)
     return json_format.loads((out / FIT_FILE).read_text(encoding="utf-8"))
 
 
-def _config(asked: dict[str, Any], side: int) -> DataConfig:
+def _write(out: Path, record: dict[str, Any]) -> None:
+    lines = [f"textok {shlex.join(command)}" for command in record["commands"].values()]
+    write_text(out / "commands.sh", "\n".join(["set -e", *lines, ""]))
+    write_json(out / FIT_FILE, record)
+
+
+def _has_drawings() -> bool:
+    try:
+        open_source(recipes.MIX.partition(":")[0], "train")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _config(asked: dict[str, Any], recipe: str = "icons-128") -> DataConfig:
+    side = RECIPES[recipe]().model.image_size
     return DataConfig(source=asked["data"], captions=asked["captions"], size=(side, side), on_bad="skip")
 
 
 def _checked(config: DataConfig) -> dict[str, Any]:
-    """Counts of the first pictures, and whether they may be mirrored.
+    """Counts of the first pictures, and whether all of them may be mirrored.
 
     Raises:
         ValueError: when there are too few good ones.
@@ -161,23 +215,15 @@ def _checked(config: DataConfig) -> dict[str, Any]:
         )
     if not captioned:
         note("there are no captions: textok caption writes some, and prompts mean something with them only")
-    flip = len(source) < recipes.MANY and not any(map(_SIDES.search, texts))
-    return {"pictures": len(source), "captioned": captioned, "bad": bad, "repeats": repeats, "flip": flip}
+    mirror = len(source) < recipes.MANY and not any(map(SIDED.search, texts))
+    return {"pictures": len(source), "captioned": captioned, "bad": bad, "repeats": repeats, "mirror": mirror}
 
 
-def _measured_speed(config: DataConfig, *, batch: int) -> float:
-    """Pictures a second of the real training, over its third and fourth step."""
-    run = RECIPES["icons-128"]()
-    judge = replace(run.validation, count=batch)
-    run = replace(run, data=config, batch_size=batch, micro_batch=batch, log_every=2, validation=judge)
-    note("measuring how fast this machine trains, over 4 steps")
+def _measured_speed(train: Callable[..., Path], run: Any) -> float:
+    """Pictures a second of the real training, over the last of a few steps."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        train_tokenizer(run, folder, stop_at=4)
-        lines = (
-            (Path(folder) / "metrics.jsonl").read_text().splitlines()
-            if steps_of(Path(folder) / "weights") == 4
-            else []
-        )
-    if not lines:
-        raise KeyboardInterrupt
-    return float(json_format.loads(lines[-1])["images_per_second"])
+        weights = train(replace(run, log_every=_MEASURED // 2), folder, stop_at=_MEASURED)
+        if steps_of(weights) < _MEASURED:
+            raise KeyboardInterrupt
+        values = json_format.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
+    return float(next(value for name, value in values.items() if name.endswith("_per_second")))

@@ -13,6 +13,7 @@ from textok.data.held_out import open_training
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.pages import data_uri, html_page, plain_table
 from textok.models.card import CARD_FILE
+from textok.models.checkpoint import CONFIG_FILE, model_folder, read_config
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -40,12 +41,24 @@ def write_report(out: Path, record: dict[str, Any], data: DataConfig) -> Path:
     }
     prompts = [text for text in dict.fromkeys(pictures.captions) if text][:_PROMPTS] or [""]
     samples = pipeline(prompts, num_tokens=tokens, output="uint8")
-    results = {"psnr_db": scores, "num_tokens": tokens, "held_out": len(pictures), "prompts": prompts}
+    results = {
+        "keeps_start": keeps_start(out),
+        "psnr_db": scores,
+        "num_tokens": tokens,
+        "held_out": len(pictures),
+        "prompts": prompts,
+    }
     write_json(out / "report.json", {**record, **results})
     usage = _LINES.format(model=str(out), prompt=prompts[0], tokens=tokens)
     write_text(out / CARD_FILE, _card(out, record, results, usage))
     write_text(out / "report.html", _page(out, record, results, usage, shown, samples))
     return out / "report.html"
+
+
+def keeps_start(out: Path) -> bool:
+    """Whether no tuned weights were better on the held-out pictures than those that the tokenizer started from."""
+    made_by = read_config(model_folder(out) / CONFIG_FILE).get("made_by", {})
+    return made_by.get("step") == 0
 
 
 def _reconstructed(model: str, pictures: CaptionedPictures, tokens: int) -> UInt8[Tensor, "n 3 h w"]:
@@ -59,9 +72,10 @@ def _verdict(results: dict[str, Any]) -> str:
     line = f"{count} held-out pictures at {results['num_tokens']} tokens: PSNR {scores['tuned']:.2f} dB"
     if "start" not in scores:
         return f"{line}."
+    if results["keeps_start"]:
+        return f"{line}, with the weights it started from: tuned ones were not better. More pictures or hours may be."
     gain = scores["tuned"] - scores["start"]
-    hint = "" if gain > 0 else " The start was not worse: more pictures or hours are needed."
-    return f"{line}; {scores['start']:.2f} dB with the weights it started from ({gain:+.2f}).{hint}"
+    return f"{line}; {scores['start']:.2f} dB with the weights it started from ({gain:+.2f})."
 
 
 def _limits(facts: dict[str, Any]) -> str:
