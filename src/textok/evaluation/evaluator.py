@@ -153,8 +153,16 @@ class Evaluator:
         *,
         budgets: Sequence[int] = BUDGETS,
         captions: Sequence[CaptionCondition] = CONDITIONS,
+        **decoding: Any,
     ) -> Reconstructions:
-        """The reconstructions themselves, in main memory, by caption condition and budget."""
+        """The reconstructions themselves, in main memory, by caption condition and budget.
+
+        Args:
+            pictures: the whole set.
+            budgets: numbers of tokens, at most the model's K.
+            captions: caption conditions.
+            **decoding: steps, guidance, start and generator of a decoder that samples; see ``TexTok.decode``.
+        """
         parts: dict[Cell, list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
         with eval_mode(self.model):
             for caption in captions:
@@ -164,7 +172,7 @@ class Evaluator:
                     encoding = self._encode(images, text)
                     for k in budgets:
                         parts[caption, k].append(
-                            self._decode(encoding, text, budget=k, size=images.shape[-2:]).cpu()
+                            self._decode(encoding, text, budget=k, size=images.shape[-2:], **decoding).cpu()
                         )
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
 
@@ -189,11 +197,19 @@ class Evaluator:
         return encode_pixels(self.model, images, text, autocast=self.autocast)
 
     def _decode(
-        self, encoding: Encoding, text: TextCondition | None, *, budget: int, size: torch.Size
+        self,
+        encoding: Encoding,
+        text: TextCondition | None,
+        *,
+        budget: int,
+        size: torch.Size,
+        **decoding: Any,
     ) -> UInt8[Tensor, "b 3 h w"]:
         patch, latents = self.model.config.patch_size, encoding.latents[:, :budget]
         grid = (size[0] // patch, size[1] // patch)
-        return to_uint8(decode_values(self.model, latents, text, grid=grid, autocast=self.autocast))
+        return to_uint8(
+            decode_values(self.model, latents, text, grid=grid, autocast=self.autocast, **decoding)
+        )
 
 
 @contextmanager
