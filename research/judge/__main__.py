@@ -10,8 +10,7 @@ from research.judge.network import Judge
 from research.judge.reading import accuracy, confirm
 from research.judge.train import JudgeRun, train_judge
 from textok.cli.checks import check_at_least, check_files
-from textok.data import open_source
-from textok.data.scenes.source import scene_picture
+from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 from textok.training.run_folder import environment
 from textok.writing import write_json
 
@@ -66,7 +65,7 @@ def judge(
 
 def read_scenes(one: Judge, split: str, size: int, limit: int) -> dict[str, float]:
     """Accuracy of the facts of real scenes, and of those of the scene before: what chance confirms."""
-    source = open_source("scenes:dense", split)
+    source = SceneSource(split, SceneOptions(density="dense"))
     scenes = [source.facts(number) for number in range(limit)]
     images = torch.stack([scene_picture(facts, source.drawings).draw((size, size)) for facts in scenes])
     right, chance = accuracy(confirm(one, images, scenes)), accuracy(confirm(one, images.roll(1, 0), scenes))

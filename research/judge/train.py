@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from research.judge.network import Judge
 from research.judge.vocabulary import Targets, concepts_of
-from textok.data import open_source
-from textok.data.scenes.source import SceneSource, scene_picture
+from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 
 _SIZES = (64, 128)
 _SAMPLED = 24  # cells of a picture whose concept is asked: the list is long
@@ -43,7 +42,7 @@ class JudgeRun:
 def train_judge(run: JudgeRun, out: Path) -> Judge:
     """Train a judge and write it to ``out``; prints its loss now and then."""
     torch.manual_seed(run.seed)
-    source = open_source(f"scenes:seed={1000 + run.seed}", "train")
+    source = SceneSource("train", SceneOptions(seed=1000 + run.seed))
     judge = Judge(concepts_of(source.drawings)).train()
     pretrained = [p for p in judge.backbone.parameters() if p.requires_grad]
     rest = [p for name, p in judge.named_parameters() if not name.startswith("backbone.")]

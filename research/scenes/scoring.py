@@ -11,9 +11,9 @@ from torch import Tensor
 
 from research.judge.network import Judge
 from research.judge.reading import accuracy, confirm
+from research.scene_changes import KINDS
 from research.scenes.testing import SceneTest
 from research.scoring import judges, scores_in
-from textok.data.scenes.changes import KINDS
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics.frechet import SplitStatistics

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from textok.data import open_source
-from textok.data.scenes.changes import ChangedCaption, one_fact_changed
+from research.scene_changes import ChangedCaption, one_fact_changed
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.source import scene_picture
+from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 from textok.data.scenes.stream import Stream
 from textok.evaluation.captioned import CaptionedPictures
 
@@ -30,7 +29,7 @@ class SceneTest:
 
 def scene_test(split: str, *, side: int, limit: int) -> SceneTest:
     """The first ``limit`` scenes of a split."""
-    source = open_source("scenes:dense", split)
+    source = SceneSource(split, SceneOptions(density="dense"))
     scenes = [source.facts(number) for number in range(min(limit, len(source)))]
     images = torch.stack([scene_picture(facts, source.drawings).draw((side, side)) for facts in scenes])
     names = tuple(source.caption(number, facts, "name") for number, facts in enumerate(scenes))

@@ -10,14 +10,13 @@ from research.judge.network import Answers, Judge
 from research.judge.reading import KINDS, accuracy, confirm
 from research.judge.train import judge_loss
 from research.judge.vocabulary import COLOURS, GROUNDS, Targets, concepts_of
-from textok.data import open_source
-from textok.data.scenes.source import SceneSource, scene_picture
+from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 
 
 @pytest.fixture(scope="module")
 def source() -> SceneSource:
     """Scenes of the few val drawings."""
-    return open_source("scenes:dense", "val")
+    return SceneSource("val", SceneOptions(density="dense"))
 
 
 class _Perfect:

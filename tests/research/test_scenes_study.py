@@ -11,7 +11,7 @@ from research.judge.network import Judge
 from research.judge.vocabulary import concepts_of
 from research.scenes import __main__ as command
 from research.scenes.arms import TEXTS, scene_arms
-from textok.data import open_source
+from textok.data.scenes.source import SceneOptions, SceneSource
 from textok.recipes import RECIPES
 from textok.training.tokenizer.config import TokenizerRun
 
@@ -22,7 +22,8 @@ def _tiny(name: str) -> TokenizerRun:
         run.model, dim=32, num_heads=2, encoder_depth=1, decoder_depth=1, num_latents=2, patch_size=16
     )
     validation = replace(run.validation, count=4, every=2, budgets=(1, 2))
-    return replace(run, model=model, validation=validation, batch_size=2, micro_batch=2)
+    data = replace(run.data, source="scenes:count=8")
+    return replace(run, model=model, validation=validation, batch_size=2, micro_batch=2, data=data)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_the_command_trains_scores_and_goes_on(
 ) -> None:
     torch.manual_seed(0)
     judge = tmp_path / "judge.safetensors"
-    Judge(concepts_of(open_source("scenes", "test-drawing").drawings)).save(judge)
+    Judge(concepts_of(SceneSource("test-drawing", SceneOptions()).drawings)).save(judge)
     options = {
         "out": tmp_path / "study",
         "pictures": 4,
