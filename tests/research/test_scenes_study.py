@@ -11,7 +11,9 @@ from research.judge.network import Judge
 from research.judge.vocabulary import concepts_of
 from research.scenes import __main__ as command
 from research.scenes.arms import TEXTS, scene_arms
+from research.scenes.tables import tables
 from textok.data.scenes.source import SceneOptions, SceneSource
+from textok.evaluation.results import Row
 from textok.recipes import RECIPES
 from textok.training.tokenizer.config import TokenizerRun
 
@@ -75,14 +77,23 @@ def test_the_command_trains_scores_and_goes_on(
     assert {row["steps"] for row in rows} == {0, 8}
     first = next(row for row in rows if row["split"] == "test-drawing" and row["captions"] == "right")
     assert {"psnr", "facts", "fact_thing", "colour_error", "perceptual_effnet_lite2", "bits"} <= set(first)
-    command.scenes(**options, only=(("none-flow-seed0",),), record=record)
-    found = json.loads(record.read_text())
-    assert set(found["arms"]) == {"both-flow-seed0", "none-flow-seed0"}
+    command.scenes(**options, gather=True, record=record)
+    assert json.loads(record.read_text())["arms"] == found["arms"]
     text = (tmp_path / "study/tables.md").read_text()
     assert "facts right, both" in text
-    assert "facts right, none" in text
     assert "how often the picture follows it" in text
     assert "tables.md" in capsys.readouterr().out
+
+
+def test_tables_say_how_many_tokens_captions_save() -> None:
+    def rows(shift: float, captions: str) -> list[Row]:
+        where = {"split": "test-drawing", "captions": captions, "steps": 0, "count": 10}
+        return [where | {"budget": k, "facts": shift + 0.1 * i} for i, k in enumerate((1, 2, 4))]
+
+    text = tables({"none-direct-seed0": rows(0.2, "none"), "both-direct-seed0": rows(0.3, "right")})
+    assert "| facts right, none | 0.200 | 0.300 | 0.400 |" in text
+    assert "| facts right, both | 0.300 | 0.400 | 0.500 |" in text
+    assert "| facts right | 2.00 | 2.00 | > 1.00 |" in text
 
 
 def test_an_unknown_arm_is_one_line(tmp_path: Path) -> None:
