@@ -16,9 +16,9 @@ from research.scenes.testing import SceneTest
 from research.scoring import judges, scores_in
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.metrics.frechet import SplitStatistics
+from textok.evaluation.metrics import Pairs
+from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
-from textok.evaluation.metrics.picture_metric import Pairs
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.evaluation.results import Result, Row, Scores
 from textok.models.bottleneck import NormConfig
@@ -123,8 +123,8 @@ class ArmScorer:
     def _measure(self, test: SceneTest, images: Pictures, originals: Sequence[ImageFeatures]) -> Row:
         network = self.evaluator.network
         row, pooled = _compare(network, test.pictures.images, originals, images)
-        known = SplitStatistics(torch.cat([features.pooled for features in originals]))
-        row |= {"count": len(images)} | set_distances(known, SplitStatistics(pooled), network=network)
+        known = SplitFeatures.of(torch.cat([features.pooled for features in originals]))
+        row |= {"count": len(images)} | set_distances(known, SplitFeatures.of(pooled), network=network)
         row["colour_error"] = _colour_error(test.pictures.images, images)
         if test.scenes:
             facts = accuracy(confirm(self.testing.judge, images, test.scenes))
