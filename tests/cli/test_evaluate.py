@@ -298,7 +298,7 @@ def test_generation_against_a_source(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("textok.cli.tested.load_semantics", lambda network, device: None)
+    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
     out = tmp_path / "g.json"
     words = ["--reference", data, "--reference-split", "test-a", "--train", data, "--train-split", "test-b"]
     assert run("evaluate", "generation", samples, *words, "--out", out) == 0
@@ -319,7 +319,7 @@ def test_generation_without_the_judges_of_captions(
     def no_judges(network: object, device: object) -> None:
         raise AssertionError("the judges were loaded")
 
-    monkeypatch.setattr("textok.cli.tested.load_semantics", no_judges)
+    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", no_judges)
     words = [samples, "--reference", data / "test-a", "--json"]
     assert run("evaluate", "generation", *words, NOTHING_ELSE) == 0
     row = json.loads(capsys.readouterr().out)
@@ -333,7 +333,7 @@ def test_generation_by_files_of_the_adm_suite(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("textok.cli.tested.load_semantics", lambda network, device: None)
+    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
     batch, statistics = tmp_path / "made.npz", tmp_path / "statistics.npz"
     words = [
         "--reference",
@@ -502,7 +502,7 @@ def test_captions_of_samples_from_a_file(
     ):
         file.write_text(json.dumps(content))
         words = [data / "test-a", "--reference", data / "test-b", "--captions", file]
-        monkeypatch.setattr("textok.cli.tested.load_semantics", lambda network, device: None)
+        monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
         assert run("evaluate", "generation", *words) == 2
         assert message in capsys.readouterr().err
 

@@ -9,7 +9,6 @@ from tyro.conf import arg
 from textok.cli.distributed import place, process_group
 from textok.cli.options import STOP_AT_BAD, BadPictures, Captions, Data, Limit, ModelOptions, Split
 from textok.cli.output import report
-from textok.data import DataConfig
 from textok.data.caption_forms import checked_forms
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cache_latents import CachingRun, Part, cache_latents
@@ -55,14 +54,11 @@ def cache(
     side = TexTok.from_pretrained(model.model).config.image_size
     run = CachingRun(
         tokenizer=model.model,
-        data=DataConfig(
-            source=data,
+        data=bad.config(
+            data,
             split=split,
             captions=None if captions is None else str(captions),
             size=(side, side),
-            on_bad=bad.on_bad,
-            max_bad_share=bad.max_bad_share,
-            require_captions=False,
         ),
         captions=checked_forms(list(caption_forms)),
         flip=flip,

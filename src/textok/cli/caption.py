@@ -17,7 +17,6 @@ from textok.cli.distributed import open_device
 from textok.cli.options import DATA_HELP, STOP_AT_BAD, BadPictures, Limit, Split
 from textok.cli.output import report
 from textok.cli.pictures import report_of
-from textok.data import DataConfig
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
 from textok.writing import check_target, only_writer
@@ -59,9 +58,7 @@ are kept.
         json: print the result as JSON.
     """
     check_at_least(1, limit=limit)
-    reading = DataConfig(
-        source=data, split=split, on_bad=bad.on_bad, max_bad_share=bad.max_bad_share, require_captions=False
-    )
+    reading = bad.config(data, split=split)
     source = reading.open(all_parts=True)
     count = min(len(source), limit or len(source))
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)

@@ -1,7 +1,6 @@
 """What the values of options must be: checked before any work is done with them."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from textok.data.images import DEFAULT_MAX_PIXELS
@@ -28,20 +27,6 @@ def check_seed(seed: int) -> None:
     """
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed: got {seed}, expected 0 to {MAX_SEED}")
-
-
-def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
-    """The budgets in rising order, each once.
-
-    Raises:
-        ValueError: for a number of tokens that the model does not have.
-    """
-    for num_tokens in budgets:
-        if not 1 <= num_tokens <= max_tokens:
-            raise ValueError(
-                f"budgets: got {num_tokens}, expected 1 to {max_tokens}, the tokens of the model"
-            )
-    return sorted(set(budgets))
 
 
 def check_size(size: tuple[int, int] | None, *, patch: int = 1) -> None:

@@ -1,8 +1,9 @@
 """``textok evaluate generation``: how good generated pictures are."""
 
 import json as json_format
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import torch
 from tyro.conf import Positional, arg
@@ -10,12 +11,12 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import check_single_process, note, open_device
 from textok.cli.output import shown, text_table
-from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice
 from textok.data import EvalLoader
 from textok.display import Progress
-from textok.evaluation import adm, generation
+from textok.evaluation import adm, generation, networks
 from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.metrics.semantics import load_semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,
@@ -26,6 +27,33 @@ from textok.evaluation.picture_sets import (
 )
 from textok.evaluation.results import Row, meaning, write_result
 from textok.training.run_folder import environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkChoice:
+    """Which network the learned metrics read pictures with."""
+
+    network: Literal["effnet_lite2", "inception_2015", "dinov2", "clip"] = "effnet_lite2"
+    """its name is part of the metrics' names; effnet_lite2 comes with the package"""
+    network_weights: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    """weights of the others: a file (inception_2015), a folder or a hub id (dinov2, clip)"""
+
+    def load(self, device: torch.device) -> FeatureNetwork:
+        """The network, ready to use."""
+        try:
+            network: Any = networks.load_network(self.network, weights=self.network_weights)
+        except ImportError as error:  # an extra that is not installed is no bug
+            raise ValueError(f"network {self.network}: {error}") from error
+        return network.to(device)
+
+    def reader(self, device: torch.device, *, semantics: bool) -> FeatureReader:
+        """The network with the judges of captions, where asked."""
+        network = self.load(device)
+        judges = load_semantics(network, device) if semantics else None
+        return FeatureReader(network=network, semantics=judges, device=device)
+
+
+DEFAULT_NETWORK = NetworkChoice()
 
 
 def evaluate_generation(

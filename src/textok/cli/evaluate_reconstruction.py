@@ -1,6 +1,7 @@
 """``textok evaluate reconstruction``: every metric of a tokenizer on any captioned pictures."""
 
 import json as json_format
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Annotated, Literal
 import torch
 from tyro.conf import arg
 
-from textok.cli.checks import check_at_least, check_budgets, check_files, check_folders, check_size
+from textok.cli.checks import check_at_least, check_files, check_folders, check_size
 from textok.cli.distributed import is_first, note, open_device, place, process_group
+from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice
+from textok.cli.options import BadPictures, Data, Limit, Size, Splits
 from textok.cli.output import score_table, shown
-from textok.cli.tested import DEFAULT_NETWORK, NetworkChoice, TestedPictures
-from textok.data import Source
+from textok.cli.pictures import report_of
+from textok.data import EvalLoader, Source
 from textok.data.samples import write_bad
-from textok.display import Progress
+from textok.data.subset import spread
+from textok.display import Progress, with_progress
 from textok.evaluation import adm
 from textok.evaluation.captioned import (
     CONDITIONS,
@@ -25,7 +29,7 @@ from textok.evaluation.captioned import (
     usable_conditions,
 )
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.reconstruction import usual_budgets
+from textok.evaluation.reconstruction import check_budgets, usual_budgets
 from textok.evaluation.results import Result, Row, Scores, write_result
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import environment
@@ -51,6 +55,56 @@ _MEANING_NOTE = """Does the reconstruction still show what its caption says? Val
 hope for. For drawings read retrieval and alignment (by the two-tower head), for photographs those by classes. Where
 even the originals retrieve few captions, ignore that judge. Agreement and
 same class compare a classifier on the reconstruction with the same on the original."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedPictures(BadPictures):
+    """Which pictures to evaluate on."""
+
+    data: Data
+    split: Splits = ()
+    """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
+    limit: Limit = None
+    """number of pictures of each split, spread over it"""
+    size: Size = None
+    """height and width to resize and crop to"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, limit=self.limit)
+        check_size(self.size)
+
+    def open(self) -> dict[str, Source]:
+        """The source of every split, by the split's name, or the source's own where it has no splits.
+
+        Raises:
+            FileNotFoundError: when nothing is there.
+            ValueError: for an unknown layout or split.
+        """
+        splits: list[str | None] = [*dict.fromkeys(self.split)] or [None]
+        names = {split: split or Path(self.data.rstrip("/")).stem for split in splits}
+        return {name: self.config(self.data, split=split).open() for split, name in names.items()}
+
+    def read(
+        self,
+        name: str,
+        source: Source,
+        *,
+        size: tuple[int, int],
+        batch_size: int,
+        out: Path | None = None,
+    ) -> CaptionedPictures:
+        """The pictures of a split; those that are left out are reported, and listed beside ``out``."""
+        config = self.config(self.data, size=size)
+        loader = EvalLoader(config, batch_size=batch_size, source=spread(source, self.limit))
+        batches = math.ceil(len(loader.source) / batch_size)
+        progress = with_progress(loader, batches, unit="batch", title=f"{name}: reading", shown=is_first())
+        pictures = CaptionedPictures.collect(name, progress)
+        if out is not None and is_first():
+            write_bad(out, loader.bad.samples, add=True)
+        for bad in loader.bad.samples:
+            note(report_of(bad))
+        return pictures
 
 
 def evaluate_reconstruction(

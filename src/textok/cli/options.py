@@ -17,13 +17,14 @@ Lists are written with commas (see :mod:`textok.cli.parsing`).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least
 from textok.cli.distributed import open_device
+from textok.data import DataConfig
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
 DATA_HELP = (
@@ -56,6 +57,10 @@ class BadPictures:
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(f"max_bad_share: got {self.max_bad_share}, expected a share from 0 to 1")
+
+    def config(self, source: str, **settings: Any) -> DataConfig:
+        """How a source is read, with these and the given settings; a picture needs no caption."""
+        return DataConfig(source=source, on_bad=self.on_bad, max_bad_share=self.max_bad_share, **settings)
 
 
 STOP_AT_BAD = BadPictures()

@@ -72,15 +72,9 @@ class PictureOptions(BadPictures):
     def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
         side = tokenizer.model.config.image_size
-        config = DataConfig(
-            source=self.data,
-            split=self.split,
-            captions=None if self.captions is None else str(self.captions),
-            size=self.size or (side, side),
-            require_captions=False,
-            on_bad=self.on_bad,
-            max_bad_share=self.max_bad_share,
-        )
+        captions = None if self.captions is None else str(self.captions)
+        size = self.size or (side, side)
+        config = self.config(self.data, split=self.split, captions=captions, size=size)
         return config, config.open(all_parts=all_parts)
 
     def captioned(self, batch: Batch) -> Batch:

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from textok.cli.checks import check_budgets
 from textok.cli.options import DEFAULT_MODEL, ModelOptions
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames, PictureOptions
 from textok.data import Batch
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.pages.grids import reconstruction_grid, save_picture
-from textok.evaluation.reconstruction import Reconstructions
+from textok.evaluation.reconstruction import Reconstructions, check_budgets
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.writing import check_target, mark_folder

@@ -41,16 +41,16 @@ def usual_budgets(max_tokens: int) -> list[int]:
     return sorted({k for k in BUDGETS if k < max_tokens} | {max_tokens})
 
 
-def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> None:
-    """Check that there are budgets, and that the model has as many tokens.
+def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
+    """The budgets in rising order, each once.
 
     Raises:
-        ValueError: when they are none, or one is not in 1..K.
+        ValueError: when there are none, or for a number of tokens that the model does not have.
     """
     if not budgets or not all(1 <= k <= max_tokens for k in budgets):
-        raise ValueError(
-            f"budgets: got {tuple(budgets)}, expected numbers from 1 to the model's {max_tokens} tokens"
-        )
+        listed = ", ".join(map(str, budgets)) or "none"
+        raise ValueError(f"budgets: got {listed}, expected 1 to {max_tokens}, the tokens of the model")
+    return sorted(set(budgets))
 
 
 @dataclass(frozen=True, kw_only=True)
