@@ -1,7 +1,6 @@
 """Rectified flow against noise prediction: one DiT, one latent cache, the same draws; see README.md."""
 
-import argparse
-import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from research import command
 from research.diffusion_comparison.diffusion import STEPS, add_noise, sample
+from textok.cli.checks import check_at_least, check_files, check_seed
+from textok.cli.recipes import find_recipe
 from textok.data.latents import LatentBatch, LatentCache, LatentLoader
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.models.dit import DiT, DiTConfig
@@ -18,36 +20,50 @@ from textok.recipes import GENERATOR_RECIPES
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
 from textok.training.draws import drop_rows, step_generator
+from textok.training.generator.config import GeneratorRun
 from textok.training.generator.setup import fitted
 from textok.training.generator.step import condition_of
 from textok.training.optimizers import build_optimizers, learning_rate, set_learning_rate
 from textok.training.run_folder import environment
+from textok.writing import write_json
 
 
-def main() -> None:
-    """Train both arms, sample both, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, help="folder of cached training latents")
-    parser.add_argument("--held-out", required=True, help="folder of cached latents of other pictures")
-    parser.add_argument("--recipe", default="icons-64-dit", choices=GENERATOR_RECIPES)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("diffusion_comparison.json"))
-    options = parser.parse_args()
-    held_out = LatentCache.open(options.held_out)
-    batch = held_out.batch(range(min(len(held_out), 1000)))
+def compare(
+    *,
+    data: str,
+    held_out: str,
+    recipe: str = "icons-64-dit",
+    steps: int = 2000,
+    seed: int = 0,
+    out: Path = Path("diffusion_comparison.json"),
+) -> None:
+    """Train both arms, sample both, and write the table.
+
+    Args:
+        data: folder of cached training latents.
+        held_out: folder of cached latents of other pictures.
+        recipe: of a generator with a DiT.
+        steps: of each training.
+        seed: of the weights, the draws and the samples.
+        out: file of the record.
+    """
+    check_at_least(1, steps=steps)
+    check_seed(seed)
+    check_files(out=out)
+    cache, others = LatentCache.open(data), LatentCache.open(held_out)
+    batch = others.batch(range(min(len(others), 1000)))
+    run = replace(find_recipe(recipe, GENERATOR_RECIPES)(), latents=data, steps=steps, seed=seed)
     rows: list[dict[str, Any]] = []
     for arm in ("flow", "noise"):
-        model = train(arm, options)
-        for sampler, steps in SAMPLERS[arm]:
-            latents = draw(model, batch, sampler=sampler, steps=steps, seed=options.seed)
+        model = train(arm, run, cache)
+        for sampler, count in SAMPLERS[arm]:
+            latents = draw(model, batch, sampler=sampler, steps=count, seed=seed)
             both = (FeatureStatistics.of(tokens.flatten(1)) for tokens in (latents, latents_of(batch)))
             distance = frechet_distance(*both)
-            rows.append({"arm": arm, "sampler": sampler, "steps": steps, "fd_latents": distance})
+            rows.append({"arm": arm, "sampler": sampler, "steps": count, "fd_latents": distance})
             print(rows[-1])
-    settings = {name: str(value) for name, value in vars(options).items()}
-    record = {"settings": settings, "made_by": environment(), "rows": rows}
-    options.out.write_text(json.dumps(record, indent=2) + "\n")
+    settings = {"data": data, "held_out": held_out, "recipe": recipe, "steps": steps, "seed": seed}
+    write_json(out, {"settings": settings, "made_by": environment(), "rows": rows})
 
 
 SAMPLERS = {
@@ -56,13 +72,11 @@ SAMPLERS = {
 }
 
 
-def train(arm: str, options: argparse.Namespace) -> DiT:
+def train(arm: str, run: GeneratorRun, cache: LatentCache) -> DiT:
     """Train the recipe's DiT on one of the two objectives."""
-    cache = LatentCache.open(options.data)
-    recipe = replace(GENERATOR_RECIPES[options.recipe](), latents=options.data, steps=options.steps)
-    run = fitted(replace(recipe, seed=options.seed), cache.manifest)
+    run = fitted(run, cache.manifest)
     if not isinstance(run.model, DiTConfig):
-        raise ValueError(f"recipe: got {options.recipe} with a MaskGIT, expected one with a DiT")
+        raise ValueError(f"recipe: got {run.name} with a MaskGIT, expected one with a DiT")
     torch.manual_seed(run.seed)
     model = DiT(run.model).train()
     optimizers = build_optimizers(model, run.optimizer)
@@ -128,4 +142,4 @@ def draw(model: DiT, batch: LatentBatch, *, sampler: str, steps: int, seed: int)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.run(compare, prog="python -m research.diffusion_comparison.compare"))

@@ -34,7 +34,7 @@ from tiny import tiny_model
 CONFIG = QualityPredictorConfig(
     tokenizer="some-model", measure="psnr", num_latents=16, latent_dim=4, dropout=0.0
 )
-RUN = PredictorRun(steps=200, batch_size=32, looks=4)
+RUN = PredictorRun(steps=200, batch_size=32, num_probes=4)
 
 
 def invented(count: int, *, seed: int = 0) -> MeasuredPictures:
@@ -42,7 +42,7 @@ def invented(count: int, *, seed: int = 0) -> MeasuredPictures:
     generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(count, 16, 4, generator=generator) * torch.rand(count, 1, 1, generator=generator)
     detail = torch.randn(count, NUM_DETAILS, generator=generator)
-    budgets = draw_budgets(count, looks=4, num_latents=16, generator=generator)
+    budgets = draw_budgets(count, num_probes=4, num_latents=16, generator=generator)
     level = 20 - 3 * detail[:, :1] - 2 * latents.square().mean(dim=(1, 2), keepdim=True)[..., 0]
     return MeasuredPictures(
         latents=latents, detail=detail, budgets=budgets, quality=level + 2 * budgets.float().log2()
@@ -99,13 +99,13 @@ def test_the_seed_decides_and_nothing_else() -> None:
     assert not torch.equal(first.mix.weight, other.mix.weight)
 
 
-@pytest.mark.parametrize(("looks", "longest"), [(4, 16), (3, 10), (8, 8), (1, 5)])
-def test_a_budget_is_drawn_from_each_part(looks: int, longest: int) -> None:
-    budgets = draw_budgets(500, looks=looks, num_latents=longest, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize(("num_probes", "longest"), [(4, 16), (3, 10), (8, 8), (1, 5)])
+def test_a_budget_is_drawn_from_each_part(num_probes: int, longest: int) -> None:
+    budgets = draw_budgets(500, num_probes=num_probes, num_latents=longest, generator=torch.Generator().manual_seed(0))
     assert sorted(set(budgets.flatten().tolist())) == list(range(1, longest + 1))
-    assert bool((budgets.diff(dim=1) >= 0).all()) and budgets.shape == (500, looks)
-    with pytest.raises(ValueError, match="looks:"):
-        draw_budgets(1, looks=longest + 1, num_latents=longest, generator=torch.Generator())
+    assert bool((budgets.diff(dim=1) >= 0).all()) and budgets.shape == (500, num_probes)
+    with pytest.raises(ValueError, match="num_probes:"):
+        draw_budgets(1, num_probes=longest + 1, num_latents=longest, generator=torch.Generator())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_impossible_runs_are_refused(changes: dict, message: str) -> None:
 
 
 def test_what_is_measured_is_what_decoding_gives(icons: Path, tokenizer: ImageTokenizer) -> None:
-    run = replace(RUN, data=str(icons), looks=3, limit=10)
+    run = replace(RUN, data=str(icons), num_probes=3, limit=10)
     loader = run.open("val", side=32)
     found = measure_pictures(run, tokenizer, loader, name="val")
     assert len(found) == 10 and found.budgets.shape == (10, 3)
@@ -143,7 +143,7 @@ def test_what_is_measured_is_what_decoding_gives(icons: Path, tokenizer: ImageTo
 
 
 def test_a_head_is_trained_and_written(icons: Path, tokenizer: ImageTokenizer, tmp_path: Path) -> None:
-    run = replace(RUN, data=str(icons), scored="test", looks=3, steps=3, limit=12)
+    run = replace(RUN, data=str(icons), scored="test", num_probes=3, steps=3, limit=12)
     scores = train_predictor(run, tmp_path / "a", tokenizer=tokenizer)
     head = QualityPredictor.from_pretrained(tmp_path / "a")
     head.check(tokenizer_id=tokenizer.model_id, measure="psnr")
@@ -168,7 +168,7 @@ def test_the_command(
         "test",
         "--limit",
         "8",
-        "--looks",
+        "--num_probes",
         "2",
         "--steps",
         "2",
@@ -197,7 +197,7 @@ def test_text_is_read_where_the_tokenizer_reads_it(
         return None
 
     monkeypatch.setattr(ImageTokenizer, "text_of", text_of)
-    run = replace(RUN, data=str(icons), looks=1, limit=16)
+    run = replace(RUN, data=str(icons), num_probes=1, limit=16)
     measure_pictures(run, tokenizer, run.open("val", side=32), name="val")
     assert [len(captions) for captions in seen] == [16] and all(caption for c in seen for caption in c)
     assert quality_predictor.NAME == "quality-predictor"

@@ -36,7 +36,7 @@ class PredictorRun(HeadRun):
         model: the tokenizer it is for: a shipped name, a folder or a hub id.
         held_out: part of the data, which the tokenizer was not trained on, to correct the head by; none when None.
         scored: part of the data to score the head on, another one than ``held_out``; none when None.
-        looks: budgets that each picture is decoded at, one drawn from each of so many equal parts of 1 to K.
+        num_probes: budgets that each picture is decoded at, one drawn from each of so many equal parts of 1 to K.
         measure: the quality to predict.
     """
 
@@ -47,12 +47,12 @@ class PredictorRun(HeadRun):
     model: str = "icons-128"
     held_out: str | None = "val"
     scored: str | None = "test-drawing"
-    looks: int = 8
+    num_probes: int = 8
     measure: MeasureName = "psnr"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "", "looks", at_least=1)
+        check(self, "", "num_probes", at_least=1)
         trained_on = "which the head is trained on"
         for name, other, use in (
             ("scored", self.held_out, "which corrects the head"),
@@ -91,7 +91,7 @@ def train_predictor(
         scored.
 
     Raises:
-        ValueError: when there are fewer than two pictures, or more looks than tokens.
+        ValueError: when there are fewer than two pictures, or more probes than tokens.
     """
     tokenizer = tokenizer or ImageTokenizer.from_pretrained(run.model)
     side = tokenizer.model.config.image_size
@@ -127,12 +127,12 @@ def measure_pictures(
     """Encode pictures once, and decode each at the budgets drawn for it.
 
     Raises:
-        ValueError: when there are more looks than tokens.
+        ValueError: when there are more probes than tokens.
     """
     generator, most = torch.Generator().manual_seed(run.seed), tokenizer.model.config.num_latents
     parts: list[tuple[Tensor, ...]] = []
     for batch in with_progress(loader, len(loader), unit="batch", title=name):
-        budgets = draw_budgets(len(batch), looks=run.looks, num_latents=most, generator=generator)
+        budgets = draw_budgets(len(batch), num_probes=run.num_probes, num_latents=most, generator=generator)
         parts.append((*_measured(run, tokenizer, batch, budgets), budgets))
     latents, detail, quality, budgets = map(torch.cat, zip(*parts, strict=True))
     return MeasuredPictures(latents=latents, detail=detail, budgets=budgets, quality=quality)
@@ -152,17 +152,17 @@ def _measured(
 
 
 def draw_budgets(
-    count: int, *, looks: int, num_latents: int, generator: torch.Generator
+    count: int, *, num_probes: int, num_latents: int, generator: torch.Generator
 ) -> Int[Tensor, "b r"]:
-    """For each picture one budget of each of ``looks`` equal parts of 1 to K.
+    """For each picture one budget of each of ``num_probes`` equal parts of 1 to K.
 
     Raises:
-        ValueError: when there are more looks than tokens.
+        ValueError: when there are more probes than tokens.
     """
-    if looks > num_latents:
-        raise ValueError(f"looks: got {looks}, expected at most the model's {num_latents} tokens")
-    within = torch.rand(count, looks, generator=generator, dtype=torch.float64)
-    return ((torch.arange(looks) + within) * num_latents / looks).long() + 1
+    if num_probes > num_latents:
+        raise ValueError(f"num_probes: got {num_probes}, expected at most the model's {num_latents} tokens")
+    within = torch.rand(count, num_probes, generator=generator, dtype=torch.float64)
+    return ((torch.arange(num_probes) + within) * num_latents / num_probes).long() + 1
 
 
 def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorConfig) -> QualityPredictor:
