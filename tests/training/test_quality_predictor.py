@@ -101,7 +101,9 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(("num_probes", "longest"), [(4, 16), (3, 10), (8, 8), (1, 5)])
 def test_a_budget_is_drawn_from_each_part(num_probes: int, longest: int) -> None:
-    budgets = draw_budgets(500, num_probes=num_probes, num_latents=longest, generator=torch.Generator().manual_seed(0))
+    budgets = draw_budgets(
+        500, num_probes=num_probes, num_latents=longest, generator=torch.Generator().manual_seed(0)
+    )
     assert sorted(set(budgets.flatten().tolist())) == list(range(1, longest + 1))
     assert bool((budgets.diff(dim=1) >= 0).all()) and budgets.shape == (500, num_probes)
     with pytest.raises(ValueError, match="num_probes:"):
