@@ -35,7 +35,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets import RANGES_256, SoftBudget, token_range
 from textok.budgets.encoder import Chooser, SoftEncoder
 from textok.budgets.predictor import QualityPredictor, picture_detail
 from textok.budgets.search import (
@@ -57,6 +57,7 @@ from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
 from textok.evaluation.results import Row, write_result
 from textok.objectives.quality import find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.passes import encode_pixels
 from textok.pixels import to_unit
 from textok.training.run_folder import environment
 
@@ -163,7 +164,7 @@ def predicted(
     parts = []
     for rows in torch.arange(len(pictures)).split(batch):
         text = tokenizer.text_of([pictures.captions[i] for i in rows.tolist()])
-        latents = tokenizer.encode_pixels(pictures.images[rows], text).latents.float().cpu()
+        latents = encode_pixels(tokenizer.model, pictures.images[rows], text).latents.float().cpu()
         parts.append(head(latents, picture_detail(to_unit(pictures.images[rows]))))
     return KnownCurves(torch.cat(parts))
 

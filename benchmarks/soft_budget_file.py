@@ -14,7 +14,7 @@ import argparse
 import io
 from pathlib import Path
 
-from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets import RANGES_256, SoftBudget, token_range
 from textok.budgets.encoder import SoftEncoder
 from textok.budgets.search import Choice
 from textok.codec import TtkWriter, coded_sizes, find_prior, header_for

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets import RANGES_256, SoftBudget, token_range
 from textok.budgets.encoder import Chooser, DecodedCurves, SoftEncoder
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.budgets.search import Choice, Goal, exhaustive

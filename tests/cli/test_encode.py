@@ -344,15 +344,15 @@ def test_an_interrupted_encoding_goes_on(
     soft = ("--num-tokens", "1-3", "--quality", 18, "--overflow-share", 0.5)
     words = ("encode", pictures, "--model", model_folder, "--batch-size", 1, *soft, "--out")
     assert run(*words, tmp_path / f"whole{suffix}") == 0
-    encode, counts = ImageTokenizer.encode_pixels, [0]
+    encode, counts = TexTok.encode, [0]
 
-    def failing(self: ImageTokenizer, *args: Any, **options: Any) -> Any:
+    def failing(self: TexTok, *args: Any, **options: Any) -> Any:
         counts[0] += 1
         if counts[0] == 3:
             raise KeyboardInterrupt
         return encode(self, *args, **options)
 
-    monkeypatch.setattr(ImageTokenizer, "encode_pixels", failing)
+    monkeypatch.setattr(TexTok, "encode", failing)
     out = tmp_path / f"x{suffix}"
     assert run(*words, out) == 130 and not out.exists()
     assert run(*words, out) == 0 and counts == [3 + 2]

@@ -24,8 +24,7 @@ from textok.codec import (
     load_prior,
     save_prior,
 )
-from textok.codec.fitting import fit_codes, fit_latents
-from textok.codec.prior import digits
+from textok.codec.prior import digits, fit_codes, fit_latents
 from textok.models.bottleneck import FSQConfig, KLConfig, VQConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.tokens import Tokens

@@ -7,12 +7,11 @@ import pytest
 import torch
 from jaxtyping import Int
 
-from textok.budgets.budget import SoftBudget
+from textok.budgets import SoftBudget
 from textok.budgets.encoder import SoftEncoder
 from textok.codec import CodePrior, LatentPrior, Prior, TtkWriter, coded_sizes, header_for
 from textok.codec.coding import code_lengths, pack
-from textok.codec.fitting import fit_latents
-from textok.codec.prior import plain_latents
+from textok.codec.prior import fit_latents, plain_latents
 from textok.models.bottleneck import BottleneckConfig, FSQConfig, KLConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.image_tokenizer import ImageTokenizer

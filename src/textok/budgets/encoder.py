@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from textok.budgets.budget import SoftBudget
+from textok.budgets import SoftBudget
 from textok.budgets.predictor import QualityPredictor, picture_detail
 from textok.budgets.search import (
     Allowance,
@@ -34,6 +34,7 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding
 from textok.objectives.quality import Measure, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
+from textok.pipeline.passes import decode_values, encode_pixels
 from textok.pipeline.pictures import Picture
 from textok.pipeline.text import Captions, as_captions
 from textok.pipeline.tokens import Tokens
@@ -73,7 +74,7 @@ class DecodedCurves:
         patch, originals = self.tokenizer.model.config.patch_size, self.originals[rows]
         grid = (originals.shape[2] // patch, originals.shape[3] // patch)
         text = None if self.text is None else self.text[rows]
-        pictures = self.tokenizer.decode_values(self.values[rows], text, grid=grid, lengths=budgets)
+        pictures = decode_values(self.tokenizer.model, self.values[rows], text, grid=grid, lengths=budgets)
         return self.measure.compare(originals, to_uint8(pictures))
 
 
@@ -87,7 +88,7 @@ def decoded_curves(
 ) -> tuple[Encoding, DecodedCurves]:
     """Encode one batch of pictures; what comes of it, and the curves that decoding it gives."""
     text = tokenizer.text_of(captions)
-    encoding = tokenizer.encode_pixels(pixels, text)
+    encoding = encode_pixels(tokenizer.model, pixels, text)
     values = values_of(encoding)
     return encoding, DecodedCurves(
         tokenizer=tokenizer,

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.captioning.prompting import Prompt
 from textok.writing import mark_folder, replacing, strict_json, write_json
 

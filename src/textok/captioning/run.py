@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.captioning.journal import Journal, Row
 from textok.captioning.judging import Agreement, Verdict, judge, printable
 from textok.captioning.prompting import Prompt

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from tyro.conf import arg
 
-from textok.budgets.budget import RANGES_256, SoftBudget, token_range
+from textok.budgets import RANGES_256, SoftBudget, token_range
 from textok.budgets.encoder import Chooser, SoftEncoder
 from textok.budgets.predictor import QualityPredictor
 from textok.budgets.search import Sizes

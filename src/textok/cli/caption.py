@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.captioning.journal import Journal
 from textok.captioning.outputs import write_beside, write_new_tars, write_preview
 from textok.captioning.prompting import load_prompt

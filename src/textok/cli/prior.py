@@ -7,8 +7,8 @@ import torch
 from tyro.conf import Positional, arg
 
 from textok.codec import CodePrior, LatentPrior, save_prior
-from textok.codec.fitting import fit_codes, fit_latents
 from textok.codec.header import levels_of
+from textok.codec.prior import fit_codes, fit_latents
 from textok.data.latent_shards import check_shard, read_manifest, read_shard
 from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
 from textok.models.tokenizer import TexTok

@@ -143,7 +143,7 @@ def make_section(
     conditions, _ = usable_conditions(pictures, CONDITIONS if reads_captions else ["none"])
     evaluator = Evaluator(
         model=tokenizer.model,
-        text=tokenizer.text_encoder if reads_captions else None,
+        text=tokenizer.remembered_text.encoder if reads_captions else None,
         network=network,
         batch_size=batch_size,
     )

@@ -19,6 +19,7 @@ from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.passes import decode_values
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
 from textok.pipeline.sampling import Sampling, draw_tokens
 from textok.pipeline.text import RememberedText, as_captions
@@ -235,7 +236,8 @@ class Pipeline:
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
         text = self.tokenizer.text_of([request.caption for request in requests])
-        return to_uint8(self.tokenizer.decode_values(tokens, text, generator=randoms, **decoding)).cpu()
+        pictures = decode_values(self.tokenizer.model, tokens, text, generator=randoms, **decoding)
+        return to_uint8(pictures).cpu()
 
     def _condition(self, requests: Sequence[_Request]) -> Condition:
         """What the generator reads."""

@@ -92,11 +92,6 @@ class ImageTokenizer:
         kind = f"{config.latent_dim} channels" if codes is None else f"{codes} codes"
         return f"ImageTokenizer({self.model_id!r}: {size}, {kind}; {_name(self.dtype)} on {self.device})"
 
-    @property
-    def text_encoder(self) -> TextEncoder:
-        """The frozen text encoder, loaded when it is first needed."""
-        return self.remembered_text.encoder
-
     @torch.inference_mode()
     def encode(
         self,
@@ -132,7 +127,8 @@ class ImageTokenizer:
         parts = []
         for start in range(0, len(pixels), batch_size):
             rows = slice(start, start + batch_size)
-            encoding = self.encode_pixels(pixels[rows], self.text_of(texts[rows]), num_tokens=num_tokens)
+            text = self.text_of(texts[rows])
+            encoding = passes.encode_pixels(self.model, pixels[rows], text, num_tokens=num_tokens)
             parts.append(values_of(encoding))
         return self.tokens_of(torch.cat(parts), pixels, captions=texts, keys=keys)
 
@@ -142,16 +138,6 @@ class ImageTokenizer:
         """Pictures of any kind as one batch of the model's size, or with ``keep_size`` of their own."""
         side = self.model.config.image_size
         return as_pictures(images, size=None if keep_size else (side, side))
-
-    def encode_pixels(
-        self,
-        pixels: UInt8[Tensor, "b 3 h w"],
-        text: TextCondition | None,
-        *,
-        num_tokens: int | None = None,
-    ) -> Encoding:
-        """Encode one batch; what the model returns stays on its device."""
-        return passes.encode_pixels(self.model, pixels, text, num_tokens=num_tokens)
 
     def tokens_of(
         self,
@@ -215,22 +201,10 @@ class ImageTokenizer:
         for rows in order.split(self.at_once(tokens.grid, batch_size)):
             text = self.text_of([texts[row] for row in rows.tolist()])
             own = {"grid": tokens.grid, "lengths": lengths[rows]}
-            pictures = self.decode_values(tokens.values[rows], text, **own, **decoding)
+            pictures = passes.decode_values(self.model, tokens.values[rows], text, **own, **decoding)
             parts.append((pictures.clamp(-1, 1) if output == "float" else to_uint8(pictures)).cpu())
         pixels = torch.cat(parts)[order.argsort()]
         return [tensor_to_image(picture) for picture in pixels] if output == "pil" else pixels
-
-    def decode_values(
-        self,
-        values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"],
-        text: TextCondition | None,
-        **options: Any,
-    ) -> Float[Tensor, "b 3 h w"]:
-        """Decode one batch to pictures in [-1, 1], not clamped, on the tokenizer's device.
-
-        The options are those of ``TexTok.decode``.
-        """
-        return passes.decode_values(self.model, values, text, **options)
 
     def reconstruct(
         self,

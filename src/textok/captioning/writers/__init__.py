@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.data.images import decode_whole, tensor_to_image
 from textok.data.samples import DrawnPicture, RawSample
 

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.captioning.writers import Answer, LocalWriter, Request
 from textok.data.samples import RawSample
 

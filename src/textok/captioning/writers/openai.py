@@ -12,7 +12,7 @@ import openai
 from openai.types.chat import ChatCompletion
 from PIL import Image
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.captioning.writers import Answer, Request, jpeg_bytes, open_picture
 from textok.data.samples import RawSample
 

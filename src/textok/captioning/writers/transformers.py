@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from textok.captioning.config import CaptionConfig
+from textok.captioning import CaptionConfig
 from textok.captioning.writers import Answer, LocalWriter, Request, open_picture
 from textok.data.samples import RawSample
 

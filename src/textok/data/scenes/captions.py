@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.phrases import (
+from textok.data.scenes.stream import Stream
+from textok.data.scenes.words import (
     background_text,
     definite,
     extra_sentences,
     is_many,
+    listing,
     named,
     place_phrase,
     related,
     say,
+    sentence,
 )
-from textok.data.scenes.stream import Stream
-from textok.data.scenes.words import listing, sentence
 
 Density = Literal["name", "short", "dense"]
 DENSITIES: tuple[Density, ...] = ("name", "short", "dense")

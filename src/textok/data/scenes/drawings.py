@@ -17,8 +17,6 @@ from textok.data.scenes.words import colour_words, parse_noun, without_colours
 
 SPLITS = ("train", "val", "test-drawing", "test-concept")
 FOLDER = Path("datasets") / "drawings-rgba"
-STYLES: dict[str, tuple[str, str]] = {name: (look, noun) for name, (look, noun) in TABLES["styles"].items()}
-"""What the source sets look like: an adjective and a noun."""
 
 CACHE_BYTES = 256 << 20
 """Decoded pixels that one process keeps: all train drawings for scenes up to 64 px (244 MB), a quarter for larger."""

@@ -22,7 +22,7 @@ from textok.display import with_progress
 from textok.objectives.quality import MeasureName, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_unit
-from textok.training.heads.fit import HeadRun, fit_head, record_of
+from textok.training.heads import HeadRun, fit_head, record_of
 
 NAME = "quality-predictor"
 _WARMUP = 0.05  # of the steps
