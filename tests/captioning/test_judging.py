@@ -1,8 +1,15 @@
+from typing import Any
+
 import pytest
 
 from textok.captioning.judging import is_english, judge, mend
+from textok.captioning.writers import Answer
 
 GOOD = "A red apple on a wooden table, with a knife to its left and a grey wall behind."
+
+
+def judged(text: str, *, finish: str = "stop", **options: Any) -> Answer:
+    return judge(Answer(text=text, finish=finish), **options)
 
 
 @pytest.mark.parametrize(
@@ -10,7 +17,8 @@ GOOD = "A red apple on a wooden table, with a knife to its left and a grey wall 
 )
 def test_a_caption_stays_as_it_is(text):
     assert mend(text) == (text, ())
-    assert judge(text).caption == text
+    answer = judged(text)
+    assert (answer.text, answer.failure) == (text, None)
 
 
 @pytest.mark.parametrize(
@@ -29,9 +37,9 @@ def test_a_caption_stays_as_it_is(text):
     ],
 )
 def test_what_can_be_mended_is(text, change):
-    verdict = judge(text)
-    assert verdict.caption == "A red apple."
-    assert change in verdict.changes
+    answer = judged(text)
+    assert answer.text == "A red apple." and answer.failure is None
+    assert change in answer.changes
 
 
 @pytest.mark.parametrize(
@@ -60,27 +68,28 @@ def test_what_can_be_mended_is(text, change):
     ],
 )
 def test_what_is_no_caption_has_a_reason(text, reason):
-    verdict = judge(text)
-    assert (verdict.caption, verdict.reason) == (None, reason)
+    assert judged(text).failure == reason
 
 
 def test_an_answer_that_was_cut_off_or_filtered_is_none():
-    assert judge(GOOD, finish="length").reason == "cut off"
-    assert judge(GOOD, finish="content_filter").reason == "stopped: content_filter"
+    assert judged(GOOD, finish="length").failure == "cut off"
+    assert judged(GOOD, finish="content_filter").failure == "stopped: content_filter"
 
 
 def test_seven_words_of_the_prompt_are_a_leak_and_six_are_not():
     prompt = "Describe this picture in one paragraph of at most 75 words."
-    assert judge("Describe this picture in one paragraph of roses.", prompt=prompt).reason == "leaked prompt"
-    assert judge("A sign reads: this picture in one paragraph of roses.", prompt=prompt).caption
+    assert (
+        judged("Describe this picture in one paragraph of roses.", prompt=prompt).failure == "leaked prompt"
+    )
+    assert judged("A sign reads: this picture in one paragraph of roses.", prompt=prompt).failure is None
 
 
 def test_any_language_is_taken_when_asked_for():
-    assert judge("Ein roter Apfel liegt auf dem Tisch und ist rot.", language="any").caption
+    assert judged("Ein roter Apfel liegt auf dem Tisch und ist rot.", language="any").failure is None
 
 
 def test_half_an_emoji_and_control_characters_do_not_reach_the_files():
-    caption = judge("A red\x00 apple \ud83d on a table.").caption
+    caption = judged("A red\x00 apple \ud83d on a table.").text
     assert caption == "A red apple ? on a table."
 
 
@@ -91,4 +100,4 @@ def test_names_and_single_words_are_english_enough():
 
 
 def test_a_text_of_a_megabyte_of_stars_is_judged_at_once():
-    assert judge("*a" * 7_900).reason == "too long"
+    assert judged("*a" * 7_900).failure == "too long"

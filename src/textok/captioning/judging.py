@@ -4,11 +4,12 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch.nn.functional import normalize
 
+from textok.captioning.writers import Answer
 from textok.evaluation.alignment import ClassPosterior, caption_features
 from textok.models.text_encoder import TextEncoder
 
@@ -59,37 +60,22 @@ _FOREIGN = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the judge says.
-
-    Attributes:
-        caption: the caption, mended; None when it cannot be one.
-        reason: why it cannot, in one or two words that can be counted.
-        changes: what was mended.
-    """
-
-    caption: str | None
-    reason: str | None = None
-    changes: tuple[str, ...] = ()
-
-
-def judge(text: str, *, finish: str = "stop", prompt: str = "", language: str = "english") -> Verdict:
-    """Judge an answer.
+def judge(answer: Answer, *, prompt: str = "", language: str = "english") -> Answer:
+    """The answer with its text mended, or with the reason why that is no caption.
 
     Args:
-        text: as the model wrote it.
-        finish: "length" when it was cut off.
+        answer: what the model wrote.
         prompt: the prompt's own words, without those that came with the picture.
         language: "english", or "any".
     """
-    if finish not in ("stop", "length"):
-        return Verdict(caption=None, reason=f"stopped: {finish}"[:40])
-    if len(text) > 4 * MAX_CHARACTERS:  # before any pattern walks through it
-        return Verdict(caption=None, reason="too long")
-    caption, changes = mend(text)
-    reason = _fault(caption, finish=finish, prompt=prompt, language=language)
-    return Verdict(caption=None if reason else caption, reason=reason, changes=changes)
+    if answer.finish not in ("stop", "length"):
+        return replace(answer, failure=f"stopped: {answer.finish}"[:40])
+    if len(answer.text) > 4 * MAX_CHARACTERS:  # before any pattern walks through it
+        return replace(answer, failure="too long")
+    caption, changes = mend(answer.text)
+    failure = _fault(caption, finish=answer.finish, prompt=prompt, language=language)
+    text = caption if failure is None else answer.text
+    return replace(answer, text=text, failure=failure, changes=(*answer.changes, *changes))
 
 
 def mend(text: str) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from textok.captioning import CaptionConfig
 from textok.captioning.journal import Journal, Row
-from textok.captioning.judging import Agreement, Verdict, judge, printable
+from textok.captioning.judging import Agreement, judge, printable
 from textok.captioning.prompting import Prompt
 from textok.captioning.writers import Answer, Request, Writer
 from textok.data.config import BadSampleLedger, DataConfig
@@ -164,12 +164,12 @@ class CaptionRun:
             again = []
             for job, request, answer in zip(jobs, requests, answers, strict=True):
                 job = replace(job, row=_after(job.row, request, answer))
-                verdict = await self._judge(job.sample, answer)
                 is_last = ask == self.config.asks or not self.writer.varies or answer.failure is not None
-                if verdict.caption is None and not is_last:
+                answer = await self._judge(job.sample, answer)
+                if answer.failure is not None and not is_last:
                     again.append(job)
                 else:
-                    self._write_down(job, answer, verdict)
+                    self._write_down(job, answer)
             jobs = again
             if not jobs:
                 return
@@ -192,23 +192,22 @@ class CaptionRun:
         folder = PurePosixPath(sample.key).parent.name.replace("_", " ").replace("-", " ")
         return (folder,) if self.config.known == "folder" and folder else ()
 
-    async def _judge(self, sample: RawSample, answer: Answer) -> Verdict:
-        if answer.failure is not None:
-            return Verdict(caption=None, reason=answer.failure)
-        prompt = self.prompt.render() if self.writer.varies else ""
-        verdict = judge(answer.text, finish=answer.finish, prompt=prompt, language=self.config.language)
+    async def _judge(self, sample: RawSample, answer: Answer) -> Answer:
+        if answer.failure is None:
+            prompt = self.prompt.render() if self.writer.varies else ""
+            answer = judge(answer, prompt=prompt, language=self.config.language)
         known = self._known(sample) or sample.captions
-        if verdict.caption is None or self._agreement is None or not known:
-            return verdict
-        contradicts = await asyncio.to_thread(self._agreement.contradicts, verdict.caption, known)
-        return replace(verdict, caption=None, reason="contradiction") if contradicts else verdict
+        if answer.failure is not None or self._agreement is None or not known:
+            return answer
+        contradicts = await asyncio.to_thread(self._agreement.contradicts, answer.text, known)
+        return replace(answer, failure="contradiction") if contradicts else answer
 
-    def _write_down(self, job: _Job, answer: Answer, verdict: Verdict) -> None:
+    def _write_down(self, job: _Job, answer: Answer) -> None:
         row = replace(
             job.row,
-            caption=printable(answer.text[:1000]) if verdict.caption is None else verdict.caption,
-            reason=verdict.reason,
-            changes=(*answer.changes, *verdict.changes),
+            caption=answer.text if answer.failure is None else printable(answer.text[:1000]),
+            reason=answer.failure,
+            changes=answer.changes,
             seconds=round(time.monotonic() - job.started, 3),
         )
         self.journal.add(row)

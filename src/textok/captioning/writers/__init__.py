@@ -1,10 +1,11 @@
 """Writers of captions: what one is, and all of them by name. A new one is one file here and one row in ``WRITERS``."""
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from PIL import Image
 
@@ -38,11 +39,11 @@ class Answer:
     """What came back.
 
     Attributes:
-        text: as the model wrote it.
+        text: as the model wrote it; after the judge the caption, mended.
         finish: "stop", or "length" when it was cut off.
         tokens_in: tokens read, where the writer counts them; likewise the tokens written.
-        changes: what the writer did to the words it was given.
-        failure: why there is no text, and none will come of asking again.
+        changes: what the writer did to the words it was given, and the judge to the answer.
+        failure: why it is no caption, in words that can be counted; of a writer: and asking again will give none.
     """
 
     text: str
@@ -53,8 +54,7 @@ class Answer:
     failure: str | None = None
 
 
-@runtime_checkable
-class Writer(Protocol):
+class Writer(ABC):
     """Writes captions of prepared pictures.
 
     Attributes:
@@ -71,31 +71,21 @@ class Writer(Protocol):
     batch_size: int
     in_flight: int
 
+    @abstractmethod
     def prepare(self, sample: RawSample) -> Any:
         """Make a stored picture ready, in any thread. Raises ``ImageError`` when it cannot be read."""
-        ...
+
+    @abstractmethod
+    async def write(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer per request, in their order. Raises ``ValueError`` or ``OSError`` when none can come."""
 
     async def check(self) -> None:
         """Find out that it can work, before any picture is read. Raises ``ValueError`` or ``OSError``."""
-        ...
-
-    async def write(self, requests: Sequence[Request]) -> list[Answer]:
-        """One answer per request, in their order. Raises ``ValueError`` or ``OSError`` when none can come."""
-        ...
+        return
 
     async def close(self) -> None:
         """Let go of connections."""
-        ...
-
-
-class LocalWriter:
-    """What writers without a connection share."""
-
-    async def check(self) -> None:
-        """Nothing can be missing once it is made."""
-
-    async def close(self) -> None:
-        """Nothing is open."""
+        return
 
 
 def open_writer(config: CaptionConfig) -> Writer:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from textok.captioning import CaptionConfig
-from textok.captioning.writers import Answer, LocalWriter, Request
+from textok.captioning.writers import Answer, Request, Writer
 from textok.data.samples import RawSample
 
 MIN_WORDS, MAX_WORDS = 2, 75
@@ -35,7 +35,7 @@ _STEPS = (
 )
 
 
-class AltTextWriter(LocalWriter):
+class AltTextWriter(Writer):
     """Cleans the captions that a picture has in its source: the one that keeps most words is taken."""
 
     varies = False

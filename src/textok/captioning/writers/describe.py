@@ -18,7 +18,7 @@ from PIL import Image
 
 from textok.captioning import CaptionConfig
 from textok.captioning.prompting import load_prompt
-from textok.captioning.writers import Answer, LocalWriter, Request, open_picture
+from textok.captioning.writers import Answer, Request, Writer, open_picture
 from textok.data.samples import RawSample
 from textok.evaluation.networks import load_network
 
@@ -34,7 +34,7 @@ _NO_WORDS = re.compile(
 )
 
 
-class DescribeWriter(LocalWriter):
+class DescribeWriter(Writer):
     """EfficientNet-lite2's classes with their confidence, named colours and shares, layout, light and file words.
 
     The density of the prompt (name, short, dense) is kept; its words are for language models.

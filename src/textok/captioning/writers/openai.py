@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from textok.captioning import CaptionConfig
-from textok.captioning.writers import Answer, Request, jpeg_bytes, open_picture
+from textok.captioning.writers import Answer, Request, Writer, jpeg_bytes, open_picture
 from textok.data.samples import RawSample
 
 KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
@@ -24,7 +24,7 @@ _PROBE = "Which colour is this? Answer with one word."
 _LOAD = (408, 429, 503)
 
 
-class OpenAIWriter:
+class OpenAIWriter(Writer):
     """Sends each picture as JPEG with the prompt; as many requests at a time as the server takes.
 
     The client retries what fails, backs off and waits as long as the server asks it to. The key is read from the

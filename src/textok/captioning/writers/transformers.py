@@ -10,11 +10,11 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from textok.captioning import CaptionConfig
-from textok.captioning.writers import Answer, LocalWriter, Request, open_picture
+from textok.captioning.writers import Answer, Request, Writer, open_picture
 from textok.data.samples import RawSample
 
 
-class TransformersWriter(LocalWriter):
+class TransformersWriter(Writer):
     """Batches of pictures through a model in this process.
 
     A model without a chat template (BLIP, GIT) writes what it was trained to: it gets the picture and no prompt. One
