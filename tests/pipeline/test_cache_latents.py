@@ -191,7 +191,7 @@ def test_a_damaged_shard_is_made_anew(
     (tmp_path / "out/latents-00001.safetensors").write_bytes(b"cut")
     (tmp_path / "out/latents-00003.safetensors").unlink()
     cache_latents(run, tmp_path / "out")
-    told = [line for line in capsys.readouterr().err.splitlines() if "made anew" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "made again" in line]
     assert len(told) == 2 and "latents-00001.safetensors: cut off" in told[0] and "00003" in told[1]
     assert contents(tmp_path / "out") == whole
 

@@ -47,7 +47,7 @@ class SoftBudget:
     Attributes:
         low: fewest tokens of a picture.
         high: most tokens.
-        quality: to be reached, in the measure's unit: dB or more, distance or less.
+        quality: the quality that each picture has to reach: so many dB or more, or such a distance or less.
         max_drop: how much worse than the same picture at ``high`` tokens a picture may be, in the measure's unit.
         mean_tokens: the mean over the pictures.
         bytes: the mean size of a picture's tokens in a .ttk file, coded by the probability model; names and

@@ -113,7 +113,7 @@ class SoftEncoder:
         budget: what each picture may have.
         chooser: "oracle" decodes at every budget; "bisection" at log2 of them, and may miss the fewest tokens where
             quality is not monotone; a QualityPredictor trained for this tokenizer decodes nothing.
-        sizes: for a budget of bytes, what counts coded tokens: ``textok.codec.coded_sizes(tokenizer.model,
+        sizes: the function that counts coded tokens, for a budget of bytes: ``textok.codec.coded_sizes(tokenizer.model,
             prior=prior)`` for a .ttk file by that probability model.
         batch_size: pictures at a time.
 
@@ -212,8 +212,8 @@ class SoftEncoder:
             tables.append(measure_all(curves, torch.arange(len(curves)), low=low, high=high))
             if self.budget.bytes is not None and self._sizes is not None:
                 costs.append(self._sizes(values)[:, low - 1 : high])
-        spent = KnownCurves(torch.cat(costs), first=low) if costs else None
-        return KnownCurves(torch.cat(tables), first=low), spent
+        known_costs = KnownCurves(torch.cat(costs), first=low) if costs else None
+        return KnownCurves(torch.cat(tables), first=low), known_costs
 
     def _check_bytes(self, costs: KnownCurves) -> None:
         low, high = self.bounds.low, self.bounds.high

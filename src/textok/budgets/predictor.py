@@ -29,7 +29,7 @@ class QualityPredictorConfig:
         latent_dim: its latent channels c.
         token_dim: width that every token is read into.
         hidden: width of the hidden layer.
-        degree: of the polynomials in the logarithm of the budget that curves are made of.
+        degree: the degree of the polynomials in the logarithm of the budget that curves are made of.
         dropout: share of units dropped in training.
     """
 

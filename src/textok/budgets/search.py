@@ -80,7 +80,7 @@ class Goal:
     lower_is_better: bool = False
 
     def reached(self, quality: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
-        """Where it is reached."""
+        """Where the quality reaches the goal."""
         quality = quality.double()  # else the threshold would be rounded to the type of the quality
         return quality <= self.threshold if self.lower_is_better else quality >= self.threshold
 
@@ -95,7 +95,7 @@ class Choice:
 
     @classmethod
     def concat(cls, parts: Sequence["Choice"]) -> "Choice":
-        """One after another."""
+        """The choices of several batches, one after another."""
         columns = zip(*((one.budgets, one.quality, one.reached) for one in parts), strict=True)
         return cls(*map(torch.cat, columns))
 
@@ -143,13 +143,13 @@ class Allowance:
 
     def grant(self, asks: Bool[Tensor, "b"]) -> Bool[Tensor, "b"]:
         """Which of the next b pictures may, among those that ask."""
-        granted = []
-        for asks_one in asks.tolist():
+        grants = []
+        for is_asked in asks.tolist():
             self.seen += 1
-            allowed = asks_one and self.used + 1 <= self.share * self.seen + 1e-9
+            allowed = is_asked and self.used + 1 <= self.share * self.seen + 1e-9
             self.used += allowed
-            granted.append(allowed)
-        return torch.tensor(granted, dtype=torch.bool, device=asks.device)
+            grants.append(allowed)
+        return torch.tensor(grants, dtype=torch.bool, device=asks.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +172,12 @@ def choose(curves: Curves, goal: Goal, bounds: Bounds, *, search: Search, allowa
         return within
     further = search(curves, failed, low=high + 1, high=bounds.overflow, goal=goal)
     asks[failed] = further.reached
-    granted = allowance.grant(asks)
-    allowed, rows = granted[failed], failed[granted[failed]]
+    grants = allowance.grant(asks)
+    allowed, rows = grants[failed], failed[grants[failed]]
     return Choice(
         within.budgets.index_copy(0, rows, further.budgets[allowed]),
         within.quality.index_copy(0, rows, further.quality[allowed].to(within.quality.dtype)),
-        within.reached | granted,
+        within.reached | grants,
     )
 
 
@@ -212,12 +212,12 @@ def calibrate(
     """The threshold whose budgets have this mean over the sample, as nearly as its pictures allow.
 
     Args:
-        curves: of the sample, covering the bounds.
-        bounds: of the budgets.
+        curves: the curves of the sample, which cover the bounds.
+        bounds: the fewest and the most tokens.
         mean: the mean to meet, of tokens or of ``costs``.
-        lower_is_better: of the curves' quality.
-        search: the one that will be used.
-        share: of the pictures that may have more than ``bounds.high`` tokens.
+        lower_is_better: whether less of the curves' quality is better.
+        search: the search by which budgets will be chosen.
+        share: the share of the pictures that may have more than ``bounds.high`` tokens.
         costs: what each budget costs each picture, such as bytes; more for more tokens. None counts tokens.
 
     Raises:
@@ -236,11 +236,11 @@ def calibrate(
     easy, hard = _ends(curves, lower_is_better=lower_is_better)
     threshold = _meet(lambda value: float(costs_of(budgets_at(value)).mean()), mean, easy=easy, hard=hard)
     budgets = budgets_at(threshold)
-    spent = costs_of(budgets)
+    sample_costs = costs_of(budgets)
     return Calibration(
         threshold=threshold,
-        mean=float(spent.mean()),
-        standard_error=float(spent.std() / len(spent) ** 0.5),
+        mean=float(sample_costs.mean()),
+        standard_error=float(sample_costs.std() / len(budgets) ** 0.5),
         mean_tokens=float(budgets.double().mean()),
         pictures=len(budgets),
     )
@@ -254,11 +254,11 @@ def _ends(curves: KnownCurves, *, lower_is_better: bool) -> tuple[float, float]:
 
 
 def _meet(mean_at: Callable[[float], float], target: float, *, easy: float, hard: float) -> float:
-    """Bisect between two thresholds, the second of which takes more tokens; the nearest of those tried."""
-    tried = {value: abs(mean_at(value) - target) for value in (easy, hard)}
+    """Bisect between two thresholds, the second of which takes more tokens; the one whose mean comes nearest."""
+    distances = {value: abs(mean_at(value) - target) for value in (easy, hard)}
     for _ in range(CALIBRATION_STEPS):
         middle = (easy + hard) / 2
         mean = mean_at(middle)
-        tried[middle] = abs(mean - target)
+        distances[middle] = abs(mean - target)
         easy, hard = (middle, hard) if mean <= target else (easy, middle)
-    return min(tried, key=lambda value: tried[value])
+    return min(distances, key=lambda value: distances[value])

@@ -36,12 +36,12 @@ class Row:
     """One caption of one picture, or why there is none.
 
     Attributes:
-        key: of the picture.
+        key: the key of the picture.
         number: which of its captions, from 0.
         caption: the text; of a rejected one the beginning of what came last.
         reason: why it was rejected; None when it was accepted.
         changes: what was mended.
-        seed: of the last ask, as is the temperature.
+        seed: that of the last ask, as is the temperature.
         tokens_in: tokens read, all asks together, as are the tokens written.
         asks: how often the picture was asked about.
         seconds: from the first ask to the verdict.

@@ -37,7 +37,7 @@ def write_beside(source: Source, folder: Path) -> dict[str, int]:
 
     Args:
         source: a folder of pictures.
-        folder: of the captions.
+        folder: the folder of the captions.
 
     Returns:
         How many files were written, were the same already, were kept as a person's, and were skipped since the
@@ -95,7 +95,7 @@ def write_new_tars(source: Source, folder: Path, *, per_tar: int = 1000) -> int:
 
     Args:
         source: the pictures; those without a caption are left out.
-        folder: of the captions; the tars of an earlier run are replaced.
+        folder: the folder of the captions; the tars of an earlier run are replaced.
         per_tar: pictures in one tar.
     """
     shutil.rmtree(folder / TARS, ignore_errors=True)
@@ -138,7 +138,7 @@ def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> No
 
     Args:
         source: the pictures.
-        folder: of the captions.
+        folder: the folder of the captions.
         page: the HTML file, with the pictures inside.
         limit: pictures at most.
     """

@@ -96,7 +96,7 @@ def coded_sizes(model: TexTok, *, prior: Prior | None = None, quantization: floa
     Args:
         model: the tokenizer that made the tokens.
         prior: the probability model that the file will be written with, None for the plain one.
-        quantization: as of the file; scales the steps of continuous latents.
+        quantization: the number that the file will be written with; it scales the steps of continuous latents.
 
     Raises:
         ValueError: for a quantization out of range, or a prior of another tokenizer.

@@ -123,8 +123,8 @@ def gaussian_table(deviation: int, step: int, phase: int) -> Table:
     """Table of how many steps a Gaussian value lies from the step next to its mean.
 
     Args:
-        deviation: standard deviation, in 1/4096.
-        step: in 1/4096.
+        deviation: the standard deviation, in 1/4096.
+        step: the quantization step, in 1/4096.
         phase: where the mean lies within its step, from 0 at its lower edge to PHASES - 1 at its upper one.
     """
     reach = radius(deviation, step)

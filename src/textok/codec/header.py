@@ -29,7 +29,7 @@ class Header:
     """Everything about a file's pictures that holds for all of them.
 
     Attributes:
-        model_id: of the tokenizer; no other can decode them.
+        model_id: the id of the tokenizer; no other can decode them.
         kind: "latents", of ``width`` channels, or "codes", of ``num_codes`` in the mixed radix ``levels``.
         tokens: most tokens of a picture.
         width: numbers per token: channels, or digits.
@@ -38,7 +38,7 @@ class Header:
         prior: id of the probability model that is needed to read; "" for the plain one that needs none.
         step: thousandths of the probability model's quantization steps; 0 for codes.
         captions: whether the captions are in the file.
-        settings: how it was made (plain JSON values), for the record only.
+        settings: how the file was made, plain JSON values for the record only.
     """
 
     model_id: str
@@ -93,8 +93,8 @@ class Header:
             strict_json(values)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"header: not good JSON: {error}") from error
-        needed = {"model_id", "kind", "tokens", "width", "captions"}
-        if not isinstance(values, dict) or not needed <= set(values) <= set(_KINDS):
+        required = {"model_id", "kind", "tokens", "width", "captions"}
+        if not isinstance(values, dict) or not required <= set(values) <= set(_KINDS):
             raise ValueError(f"header: expected an object with {', '.join(_KINDS)}")
         for name, value in values.items():
             if type(value) is not _KINDS[name]:
@@ -209,7 +209,7 @@ def header_for(
         prior: the probability model, None for the plain one.
         quantization: scales the steps of a continuous tokenizer's latents; codes are exact at any.
         captions: whether the file is to hold them.
-        settings: for the record (plain JSON values).
+        settings: plain JSON values for the record.
 
     Raises:
         ValueError: for a quantization out of range, or settings that are too long.

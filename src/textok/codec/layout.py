@@ -65,10 +65,10 @@ class Entry:
     """A chunk in the index: where its block begins, how long that is, and what is in it.
 
     Attributes:
-        offset, length: of the block, in bytes.
-        pictures: in the chunk.
-        tokens: of all its pictures; 0 where no index counts them.
-        names, captions, values: bytes of the keys, the captions and the coded tokens.
+        offset, length: where the block begins, and its length, in bytes.
+        pictures: the number of pictures in the chunk.
+        tokens: the number of tokens of all its pictures; 0 where no index counts them.
+        names, captions, values: the bytes of the keys, the captions and the coded tokens.
     """
 
     offset: int

@@ -69,7 +69,7 @@ class Prior(ABC):
         """Integers next to what is expected at a position, and which of the ``table`` choices fits.
 
         Args:
-            position: of the token.
+            position: the place of the token.
             numbers: the integers of some pictures; those before the position are known.
             rows: the pictures to expect something of.
         """
@@ -90,7 +90,7 @@ class LatentPrior(Prior):
     """Gaussian latents in steps.
 
     Attributes:
-        mean, deviation: of each position and channel, in 1/4096; the deviation is what prediction leaves.
+        mean, deviation: those of each position and channel, in 1/4096; the deviation is what prediction leaves.
         step: quantization step of each, in 1/4096.
         weights: prediction of each position and channel (rows, flattened) from those of earlier tokens, in 1/16384;
             None to predict nothing.
@@ -238,7 +238,8 @@ def fit_latents(
 
     Args:
         means: latents of training pictures.
-        log_variances: of a kl tokenizer; steps are in proportion to the mean deviation. Without, one step for all.
+        log_variances: those of a kl tokenizer, to whose mean deviation the steps are in proportion; None makes one step
+            for all.
     """
     _, tokens, channels = means.shape
     mean = _whole(means.double().mean(0) * UNIT)
@@ -259,10 +260,10 @@ def fit_latents(
 
 
 def _predictor(
-    known: Float[Tensor, "n m"], wanted: Float[Tensor, "n m"], *, channels: int
+    inputs: Float[Tensor, "n m"], outputs: Float[Tensor, "n m"], *, channels: int
 ) -> Int[ndarray, "m m"]:
     """Least squares of every token's channels from the tokens before it, a little shrunk; in 1/16384."""
-    products, targets = known.T @ known, known.T @ wanted
+    products, targets = inputs.T @ inputs, inputs.T @ outputs
     products += _RIDGE * torch.diag(products.diagonal() + 1e-9)
     weights = torch.zeros_like(products)
     for start in range(channels, len(products), channels):

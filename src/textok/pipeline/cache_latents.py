@@ -52,7 +52,7 @@ class CachingRun:
         limit: the most pictures, from the first.
         part: "train" or "held-out" takes the pictures that a training on the same data learns from, or holds out.
         text_cache: folder of the caption features; default the user's cache.
-        precision: dtype that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
+        precision: the dtype that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
     """
 
     tokenizer: str
@@ -98,7 +98,7 @@ class CachingRun:
 def cache_latents(
     run: CachingRun, out: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
 ) -> Manifest | None:
-    """Cache, or go on caching; finished shards are verified and kept, damaged ones made anew.
+    """Cache, or go on caching; finished shards are verified and kept, damaged ones made again.
 
     With several ranks each makes every ``world``-th shard, and rank 0 closes the cache when all are there.
 
@@ -173,7 +173,7 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
             return False
         check_shard(out, entry)
     except (ValueError, KeyError) as error:
-        note(f"made anew: {error}")
+        note(f"made again: {error}")
         return False
     return True
 
@@ -183,7 +183,7 @@ def _begun_manifest(
 ) -> Manifest:
     """The manifest that the folder has, or a new one; what differs is named where it holds another cache."""
     config = model.config
-    wanted = Manifest(
+    new = Manifest(
         tokenizer=model.model_id,
         tokenizer_source=run.tokenizer,
         kind=config.bottleneck.kind,
@@ -197,7 +197,7 @@ def _begun_manifest(
     )
     if (out / MANIFEST).is_file():
         old = read_manifest(out)
-        before, now = ({"tokenizer": one.tokenizer} | dict(one.settings) for one in (old, wanted))
+        before, now = ({"tokenizer": one.tokenizer} | dict(one.settings) for one in (old, new))
         changed = [name for name in now | before if now.get(name) != before.get(name)]
         if changed:
             changes = "; ".join(f"{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in changed)
@@ -206,8 +206,8 @@ def _begun_manifest(
     if write:
         if out.is_dir() and any(not path.name.startswith((".", "latents-")) for path in out.iterdir()):
             raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
-        write_manifest(out, wanted)
-    return wanted
+        write_manifest(out, new)
+    return new
 
 
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
@@ -217,7 +217,7 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
     labelled = bool((labels != _NO_LABEL).all())
-    done = replace(
+    whole = replace(
         manifest,
         shards=entries,
         rows=len(labels),
@@ -225,10 +225,10 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
         num_classes=int(labels.max()) + 1 if labelled else None,
         complete=True,
     )
-    write_manifest(out, done)
+    write_manifest(out, whole)
     for number in range(shards):
         (out / _shard(number, "json")).unlink(missing_ok=True)
-    return done
+    return whole
 
 
 class _RowEncoder:

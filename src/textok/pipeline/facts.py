@@ -14,7 +14,7 @@ def model_facts(config: TexTokConfig, *, arithmetic: bool = True) -> dict[str, A
     """Sizes of a tokenizer, which is not allocated for that.
 
     Args:
-        config: of the tokenizer.
+        config: the configuration of the tokenizer.
         arithmetic: count the multiplications too, which takes seconds.
 
     Returns:

@@ -46,7 +46,7 @@ class Pipeline:
         tokenizer: the tokenizer whose tokens it makes.
         class_captions: captions of each class, of which the decoder gets one at random, as in the paper.
         device: where all run: "cpu", "cuda", "auto".
-        dtype: of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
+        dtype: that of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
 
     Raises:
         ValueError: when the generator was trained for another tokenizer.
@@ -62,10 +62,10 @@ class Pipeline:
         dtype: Precision | torch.dtype = "auto",
     ) -> None:
         self.model_id = generator.model_id  # before a cast changes the weights
-        wanted = generator.config.tokenizer
-        if wanted and wanted != tokenizer.model_id:
+        trained_for = generator.config.tokenizer
+        if trained_for and trained_for != tokenizer.model_id:
             raise ValueError(
-                f"tokenizer: got {tokenizer.model_id!r}, expected {wanted!r}, which this generator was trained for"
+                f"tokenizer: got {tokenizer.model_id!r}, expected {trained_for!r}, which this generator was trained for"
             )
         self.generator = generator.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -86,7 +86,7 @@ class Pipeline:
         """Load a generator and its tokenizer: a shipped name, a folder or a hub id.
 
         Args:
-            name_or_folder: of the generator.
+            name_or_folder: where the generator is.
             tokenizer: where its tokenizer is, when it is not where it was at training.
             device, dtype: as for the class.
 
@@ -174,7 +174,7 @@ class Pipeline:
             generator: source of all randomness; a new one with seed 0 when None. Every picture has a generator
                 of its own, made from it: the i-th picture does not depend on how many there are, up to the
                 rounding of the dtype (of 255 levels at most 1 in float32, a few in bfloat16).
-            decoder_steps, decoder_guidance: of a tokenizer whose decoder samples; see ``TexTok.decode``.
+            decoder_steps, decoder_guidance: those of a tokenizer whose decoder samples; see ``TexTok.decode``.
             batch_size: pictures at a time.
             progress: show the sampler's steps on stderr.
             output: "pil", whose ``info["textok"]`` says how each was drawn, or "uint8".
@@ -251,14 +251,14 @@ class Pipeline:
     ) -> tuple[list[str], list[int]]:
         """Prompts or labels as lists, the other one empty; checked against what the generator reads."""
         config = self.generator.config.condition
-        name, wanted, other = ("prompts", prompts, labels)
+        name, given, other = ("prompts", prompts, labels)
         if config.kind == "class":
-            name, wanted, other = ("labels", labels, prompts)
-        if wanted is None or other is not None:
+            name, given, other = ("labels", labels, prompts)
+        if given is None or other is not None:
             raise ValueError(
                 f"{name}: this generator is conditioned on {config.kind}; pass {name}, and them only"
             )
-        values = [wanted] if isinstance(wanted, str | int) else list(wanted)
+        values = [given] if isinstance(given, str | int) else list(given)
         if not values:
             raise ValueError(f"{name}: got none, expected at least one")
         if config.kind == "text":

@@ -35,7 +35,7 @@ class ImageTokenizer:
         text_encoder: a TextEncoder, or the name or folder of one; the model's own when None. It is loaded when
             the first caption comes.
         device: where both run: "cpu", "cuda", "auto".
-        dtype: of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
+        dtype: that of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
     """
 
     def __init__(

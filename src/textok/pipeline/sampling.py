@@ -26,12 +26,12 @@ class Sampling:
 
     Attributes:
         num_tokens: the budget k; None for the generator's K.
-        steps: of the sampler.
+        steps: the number of steps of the sampler.
         guidance: scale of classifier-free guidance; 1 for none.
         guidance_interval: times within which it acts; 1 is pure noise.
         sampler: "euler", "heun", "adams" or "stochastic".
         time_shift: above 1 spends more steps near the noise.
-        temperature: of the codes' distribution (MaskGIT).
+        temperature: that of the codes' distribution (MaskGIT).
         confidence_temperature: noise in the order in which codes are fixed (MaskGIT).
     """
 
@@ -103,7 +103,7 @@ def draw_tokens(
     Args:
         network: a DiT, which predicts the velocity, or a MaskGIT.
         condition: one class or caption per row.
-        settings: of the sampler.
+        settings: the settings of the sampler.
         random: serves samplers that draw on the way.
         noise: the start of a DiT, standard normal; its first k tokens are read.
         on_step: gets the number of finished steps.

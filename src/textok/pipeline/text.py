@@ -88,7 +88,7 @@ class RememberedText:
 
     Args:
         encoder: a TextEncoder, or the name or folder of one.
-        max_tokens: of a caption, for an encoder that is loaded by name.
+        max_tokens: the most tokens of a caption, for an encoder that is loaded by name.
     """
 
     def __init__(self, encoder: TextEncoder | str | Path, *, max_tokens: int) -> None:

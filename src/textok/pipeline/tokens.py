@@ -205,8 +205,8 @@ def save_parts(
         parts: at least one, of one model and one grid; they are read twice.
         path: the file; its folder is made when missing.
         captions: False leaves the captions out; decoding then asks for them or does without.
-        dtype: of the latents in the file (of unit scale: 16 bits cost little); codes take the smallest.
-        settings: for the record, besides those of the first part.
+        dtype: the dtype of the latents in the file (of unit scale: 16 bits cost little); codes take the smallest.
+        settings: more settings for the record, besides those of the first part.
 
     Returns:
         ``model_id``, ``kind``, ``pictures``, ``mean_tokens`` and ``token_bytes_per_image`` of the file.

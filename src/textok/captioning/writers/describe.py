@@ -85,7 +85,7 @@ def describe(
     Args:
         picture: RGB.
         classes: the likeliest two, with their confidence.
-        key: of the picture: folder and file name, whose words are taken where they are words.
+        key: folder and file name of the picture, whose words are taken where they are words.
         density: "name", "short", or anything else for all there is to say.
     """
     small = np.asarray(picture.resize((_SMALL, _SMALL), Image.Resampling.BOX))

@@ -33,7 +33,7 @@ class Thing:
         keywords: further words about it.
         colour: measured name, "red and white" for two, "" where no colour prevails or the words name it already.
         turn: the colour to which its hue was turned; "" if it is as drawn.
-        size: by ``side``.
+        size: what ``side`` amounts to.
         side: side of its square, in 512ths of the picture's.
         centers: (x, y) of each copy, in 512ths, from the top left; later ones lie over earlier ones.
         mirrored: whether left and right are exchanged.

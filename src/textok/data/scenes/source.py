@@ -31,7 +31,7 @@ class SceneOptions:
 
     Attributes:
         density: "name", "short", "dense", or "mixed", which draws one for each scene.
-        seed: of the scenes; the same seed, split and index is the same picture and caption everywhere.
+        seed: the seed of the scenes; the same seed, split and index is the same picture and caption everywhere.
         max_drawings: different drawings in a scene at most, 1 to 4.
         count: scenes of the split; 0 takes the usual number. With a number, train is a set like any other: shuffled
             anew in each epoch, its captions encoded once and kept.
@@ -103,7 +103,7 @@ class Drawn(ABC):
     Args:
         split: which drawings they show.
         count: how many samples there are.
-        fingerprint: of all that the samples depend on.
+        fingerprint: a hash of all that the samples depend on.
     """
 
     max_window: int | None = None

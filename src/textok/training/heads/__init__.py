@@ -28,7 +28,7 @@ class HeadRun:
         batch_size: number of pictures per step.
         lr: AdamW's largest learning rate; rises over the warm-up, then falls as a cosine to zero.
         weight_decay: AdamW's.
-        seed: of weights, order, dropout and all other draws.
+        seed: decides weights, order, dropout and all other draws.
     """
 
     data: str = "icons"

@@ -110,7 +110,7 @@ def read_features(
         loaders: one per size, of the same pictures.
         network: reads the pictures.
         text: reads the captions; encodes those it does not know yet.
-        name: of the split, for the progress bar.
+        name: the name of the split, for the progress bar.
 
     Raises:
         ValueError: when a picture has no caption.
