@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--lr", default="1e-3")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
@@ -51,8 +52,8 @@ def main() -> None:
         write_photographs(work)
         judges = {"other photographs": stored(work / "others"), "drawings": drawings()}
         rows: list[Row] = [{"arm": "start", **scores(START, judges)}]
-        for arm, words in ARMS.items():
-            command = training(options, words)
+        for arm in options.arms:
+            command = training(options, ARMS[arm])
             began = time.perf_counter()
             subprocess.run([sys.executable, "-m", "textok.cli", *command], check=True, cwd=work)
             seconds = time.perf_counter() - began
