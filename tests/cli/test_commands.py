@@ -152,6 +152,12 @@ def test_demo_on_pictures_of_ones_own(
     assert "Fluent Emoji" not in page, "the credit is for the pictures of the package"
     assert run(*words) == 0, "a picture without a caption is shown like the others"
     assert "a blue square" in report.read_text()
+    shutil.copytree(pictures, tmp_path / "torn")
+    (tmp_path / "torn" / "square-0.png").write_bytes(b"")
+    words[words.index(pictures)] = tmp_path / "torn"
+    assert run(*words) == 2
+    assert run(*words, "--on-bad", "skip") == 0
+    assert "empty" in (tmp_path / "out" / "bad.jsonl").read_text()
 
 
 def test_info_of_a_token_file(tokens: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -313,6 +313,27 @@ def test_generation_against_a_source(
     assert result.settings["size"] == [36, 36] and result.settings["task"] == "generation"
 
 
+def test_a_bad_picture_stops_or_is_left_out_and_listed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+    made, out = bare(tmp_path / "made", seed=5, count=COUNT + 1), tmp_path / "g.json"
+    (made / "00.png").write_bytes(b"<html>")
+    words = ["evaluate", "generation", made, "--reference", data / "test-a", "--out", out]
+    assert run(*words) == 2 and "web page" in capsys.readouterr().err
+    (made / "notes.doc").touch()
+    assert run(*words, "--on-bad", "skip") == 0
+    assert "left out '00'" in capsys.readouterr().err
+    result = read_result(out)
+    settings = result.settings["samples"]
+    assert settings["count"] == result.rows[0]["count"] == COUNT and settings["left_out"] == 1
+    assert settings["census"]["passed_over"]["other files"]["count"] == 1
+    [line] = (tmp_path / "g.bad.jsonl").read_text().splitlines()
+    assert json.loads(line)["key"] == "00"
+    words = ["evaluate", "reconstruction", "--model", "icons-128", "--data", made, "--max-bad-share", "2"]
+    assert run(*words) == 2 and "max_bad_share: got 2" in capsys.readouterr().err
+
+
 def test_generation_without_the_judges_of_captions(
     samples: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from textok.budgets.predictor import (
     picture_detail,
 )
 from textok.cli import main
+from textok.data import BadSampleError
 from textok.models.bottleneck import KLConfig
 from textok.models.text import TextCondition
 from textok.objectives.quality import psnr_per_image
@@ -155,6 +156,17 @@ def test_a_head_is_trained_and_written(icons: Path, tokenizer: ImageTokenizer, t
     alone = replace(run, scored=None, held_out=None)
     assert train_predictor(alone, tmp_path / "b", tokenizer=tokenizer) == {}
     assert not QualityPredictor.from_pretrained(tmp_path / "b").correction.any()
+
+
+def test_bad_pictures_stop_a_head_or_are_left_out(
+    icons: Path, tokenizer: ImageTokenizer, tmp_path: Path
+) -> None:
+    run = replace(RUN, data=str(icons), split="torn", held_out=None, scored=None, looks=2, steps=2)
+    with pytest.raises(BadSampleError, match="bad"):
+        train_predictor(run, tmp_path, tokenizer=tokenizer)
+    train_predictor(replace(run, on_bad="skip"), tmp_path, tokenizer=tokenizer)
+    assert QualityPredictor.from_pretrained(tmp_path).made_by["pictures"] == 48
+    assert json.loads((tmp_path / "bad.jsonl").read_text())["key"] == "bad"
 
 
 def test_the_command(

@@ -16,7 +16,7 @@ from textok.cli.checks import check_at_least
 from textok.cli.distributed import open_device
 from textok.cli.options import DATA_HELP, STOP_AT_BAD, BadPictures, Limit, Split
 from textok.cli.output import report
-from textok.cli.pictures import report_of
+from textok.data.samples import report_bad
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
 from textok.writing import check_target, only_writer
@@ -83,8 +83,7 @@ are kept.
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
         if stop.asked:
             raise KeyboardInterrupt
-        for one in unreadable:
-            note(report_of(one))
+        report_bad(unreadable)
         facts = journal.facts() | {"bad": len(unreadable)}
         facts |= {"text_files": write_beside(source, out)} if beside else {}
         facts |= {"tars": write_new_tars(source, out)} if write_tars else {}

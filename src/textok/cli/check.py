@@ -44,7 +44,7 @@ def check(
         check_target(page, option="page", sources=[data])
     settings = read_config(resolve(model, shipped=SHIPPED) / "config.json")["model"]
     size = size or (settings["image_size"], settings["image_size"])
-    config = DataConfig(source=data, split=split, size=size, require_captions=False, on_bad=on_bad)
+    config = DataConfig(source=data, split=split, size=size, on_bad=on_bad)
     result, source = check_source(config, limit=limit)
     facts = result.facts(
         size=size, text_encoder=settings["text_encoder"], max_tokens=settings["max_text_tokens"]

@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_folders
-from textok.cli.options import DATA_HELP, DEFAULT_MODEL, ModelOptions, Split
+from textok.cli.options import DATA_HELP, DEFAULT_MODEL, STOP_AT_BAD, BadPictures, ModelOptions, Split
 from textok.cli.output import report
 from textok.display import note
 from textok.evaluation.demo import write_demo
@@ -17,6 +17,7 @@ from textok.pipeline.image_tokenizer import ImageTokenizer
 
 def demo(
     model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     out: Path = Path("textok-demo"),
     data: Annotated[
@@ -46,6 +47,7 @@ def demo(
         source=data,
         split=split,
         limit=limit,
+        policy=bad.policy,
         batch_size=model.batch_size,
         pipeline=_pipeline(model, tokenizer),
         report_progress=note,

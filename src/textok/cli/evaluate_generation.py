@@ -10,8 +10,10 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import check_single_process, note, open_device
+from textok.cli.options import STOP_AT_BAD, BadPictures
 from textok.cli.output import shown, text_table
 from textok.data import EvalLoader
+from textok.data.samples import report_bad, write_bad
 from textok.display import Progress
 from textok.evaluation import adm, generation, networks
 from textok.evaluation.features import FeatureReader, PictureFeatures
@@ -59,6 +61,7 @@ DEFAULT_NETWORK = NetworkChoice()
 def evaluate_generation(
     samples: Annotated[Positional[str], arg(metavar="SAMPLES")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     reference: Annotated[str, arg(metavar="SOURCE")],
     reference_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
@@ -105,23 +108,25 @@ def evaluate_generation(
     if captions is not None and no_semantics:
         raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
     texts = read_captions_file(captions) if captions else None
-    generated = open_pictures(samples, batch_size=batch_size, size=size, captions=texts)
-    reading = {"batch_size": batch_size, "size": generated.config.size}
+    if out is not None:
+        write_bad(out, [])
+    generated = open_pictures(samples, batch_size=batch_size, size=size, captions=texts, **bad.policy)
+    reading: dict[str, Any] = {"batch_size": batch_size, "size": generated.config.size, **bad.policy}
     real = Reference.open(reference, split=reference_split, train=train, **reading)
     trained_on = open_pictures(train, split=train_split, **reading) if train else None
     generation.check_count(len(generated.source))
     judged = any(generated.source.captions()) and not no_semantics
     reader = network.reader(open_device(device, float64=True), semantics=judged)
     statistics = _stored_statistics(real, reader.network)
-    features = read_pictures(reader, generated, judged=judged)
+    features = read_pictures(reader, generated, judged=judged, out=out)
     _write_adm(generated, features, samples=write_samples, statistics=write_statistics)
     scores = generation.evaluate_generation(
         features,
-        read_pictures(reader, real.pictures) if real.pictures else None,
+        read_pictures(reader, real.pictures, out=out) if real.pictures else None,
         split=reference_split or Path(reference.rstrip("/")).stem,
         reader=reader,
         statistics=statistics,
-        train=read_pictures(reader, trained_on) if trained_on else None,
+        train=read_pictures(reader, trained_on, out=out) if trained_on else None,
         seed=seed,
     )
     settings = reader.settings | {
@@ -137,10 +142,14 @@ def evaluate_generation(
     print(json_format.dumps(scores.rows[0]) if json else generation_table(scores.rows[0]))
 
 
-def read_pictures(reader: FeatureReader, pictures: EvalLoader, *, judged: bool = False) -> PictureFeatures:
-    """Features of a set, with a progress bar on stderr."""
+def read_pictures(
+    reader: FeatureReader, pictures: EvalLoader, *, judged: bool = False, out: Path | None = None
+) -> PictureFeatures:
+    """Features of a set, with a progress bar on stderr; bad pictures are reported, and listed beside ``out``."""
     with Progress(len(pictures.source), unit="image", title=Path(pictures.config.source).name) as bar:
-        return reader.read(pictures, judged=judged, progress=bar.update)
+        features = reader.read(pictures, judged=judged, progress=bar.update)
+    report_bad(pictures.bad.samples, out)
+    return features
 
 
 def _write_adm(

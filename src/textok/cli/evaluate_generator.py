@@ -10,8 +10,9 @@ from tyro.conf import arg
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed
 from textok.cli.distributed import check_single_process, open_device
 from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice, read_pictures
-from textok.cli.options import ModelOptions
+from textok.cli.options import STOP_AT_BAD, BadPictures, ModelOptions
 from textok.cli.output import score_table
+from textok.data.samples import write_bad
 from textok.display import Progress
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
@@ -30,6 +31,7 @@ HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": 
 def evaluate_generator(
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     model: Annotated[ModelOptions, arg(name="")] = _MODEL,
+    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     data: Annotated[str, arg(metavar="SOURCE")],
     split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
@@ -74,7 +76,9 @@ def evaluate_generator(
     chosen = _budgets(budgets, pipeline.generator.config.num_latents)
     cells = [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
     side = pipeline.tokenizer.model.config.image_size
-    reading = {"batch_size": FEATURE_BATCH, "size": (side, side)}
+    if out is not None:
+        write_bad(out, [])
+    reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **bad.policy}
     held_out = open_pictures(data, split=split, **reading)
     if not any(held_out.source.captions()):
         raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
@@ -83,12 +87,14 @@ def evaluate_generator(
     evaluator = GeneratorEvaluator(
         pipeline=pipeline,
         reader=reader,
-        reference=read_pictures(reader, held_out),
-        train=read_pictures(reader, trained_on) if trained_on else None,
+        reference=read_pictures(reader, held_out, out=out),
+        train=read_pictures(reader, trained_on, out=out) if trained_on else None,
         batch_size=model.batch_size,
         seed=seed,
     )
-    prompts = CaptionedPictures.open(data, split=split, name=split or Path(data).name, side=side)
+    prompts = CaptionedPictures.open(
+        data, split=split, name=split or Path(data).name, side=side, **bad.policy
+    )
     prompts = prompts if limit is None else prompts.spread(limit)
     with Progress(len(prompts) * len(cells), unit="image", title="samples") as bar:
         scores = evaluator.score(prompts, cells, progress=bar.update)

@@ -15,9 +15,8 @@ from textok.cli.distributed import is_first, note, open_device, place, process_g
 from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice
 from textok.cli.options import BadPictures, Data, Limit, Size, Splits
 from textok.cli.output import score_table, shown
-from textok.cli.pictures import report_of
 from textok.data import EvalLoader, Source
-from textok.data.samples import write_bad
+from textok.data.samples import report_bad, write_bad
 from textok.data.subset import spread
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
@@ -100,10 +99,8 @@ class TestedPictures(BadPictures):
         batches = math.ceil(len(loader.source) / batch_size)
         progress = with_progress(loader, batches, unit="batch", title=f"{name}: reading", shown=is_first())
         pictures = CaptionedPictures.collect(name, progress)
-        if out is not None and is_first():
-            write_bad(out, loader.bad.samples, add=True)
-        for bad in loader.bad.samples:
-            note(report_of(bad))
+        if is_first():
+            report_bad(loader.bad.samples, out)
         return pictures
 
 
@@ -215,6 +212,7 @@ class _Command:
                 "fingerprint": source.fingerprint,
                 "count": len(pictures),
                 "captioned": sum(map(bool, pictures.captions)),
+                "census": source.census.facts(),
             }
             conditions, reason = usable_conditions(pictures, self.conditions)
             if left_out := [name for name in self.conditions if name not in conditions]:

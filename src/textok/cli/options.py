@@ -54,13 +54,18 @@ class BadPictures:
     max_bad_share: Annotated[float, arg(metavar="SHARE")] = 1.0
     """with skip: stop when more than this share of the pictures is unreadable"""
 
+    @property
+    def policy(self) -> dict[str, Any]:
+        """The same as settings of :class:`textok.data.DataConfig`."""
+        return {"on_bad": self.on_bad, "max_bad_share": self.max_bad_share}
+
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(f"max_bad_share: got {self.max_bad_share}, expected a share from 0 to 1")
 
     def config(self, source: str, **settings: Any) -> DataConfig:
         """How a source is read, with these and the given settings; a picture needs no caption."""
-        return DataConfig(source=source, on_bad=self.on_bad, max_bad_share=self.max_bad_share, **settings)
+        return DataConfig(source=source, **self.policy, **settings)
 
 
 STOP_AT_BAD = BadPictures()

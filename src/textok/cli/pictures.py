@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_at_least, check_size
 from textok.cli.options import DATA_HELP, BadPictures, Captions, Limit, Size, Split
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
-from textok.data.samples import write_bad
+from textok.data.samples import report_bad, write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -96,19 +96,13 @@ class PictureOptions(BadPictures):
             ValueError: when no picture is left.
         """
         if out is not None:
-            write_bad(out, left_out)
+            write_bad(out, [])
+        report_bad(left_out, out)
         if not count:
-            first = report_of(left_out[0]) if left_out else "it is empty"
-            raise ValueError(f"{self.data}: no usable picture; {first}")
-        for bad in left_out:
-            note(report_of(bad))
+            first = f"such as {left_out[0].key}: {left_out[0].reason}" if left_out else "it is empty"
+            raise ValueError(f"{self.data}: no usable picture, {first}")
         if bare and tokenizer.model.config.placement != "none":
             note(f"{bare} of {count} pictures have no caption: encoded without")
-
-
-def report_of(bad: BadSample) -> str:
-    """What is reported of a picture that was left out."""
-    return f"left out '{bad.key}' in {bad.shard}: {bad.reason}"
 
 
 class PictureNames:

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from textok.display import note
 from textok.writing import write_text
 
 
@@ -110,6 +111,15 @@ class BadSampleError(ValueError):
 
     def __reduce__(self) -> tuple[type["BadSampleError"], tuple[BadSample]]:
         return BadSampleError, (self.bad,)
+
+
+def report_bad(bad: Iterable[BadSample], out: Path | None = None) -> None:
+    """Say which samples are left out, and add them to the list beside an output, as :func:`write_bad`."""
+    bad = list(bad)
+    for one in bad:
+        note(f"left out '{one.key}' in {one.shard}: {one.reason}")
+    if out is not None:
+        write_bad(out, bad, add=True)
 
 
 def write_bad(out: Path, bad: Iterable[BadSample], *, rank: int = 0, add: bool = False) -> None:

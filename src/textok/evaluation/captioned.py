@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from textok.data import DataConfig, EvalLoader
 from textok.data.caption_forms import short, thing
-from textok.data.samples import Batch
+from textok.data.samples import Batch, report_bad
 from textok.evaluation.alignment import TextSource, caption_features
 
 CaptionCondition = str
@@ -75,6 +77,8 @@ class CaptionedPictures:
         name: str | None = None,
         side: int,
         limit: int | None = None,
+        out: Path | None = None,
+        **policy: Any,
     ) -> "CaptionedPictures":
         """The pictures of a source, resized and cropped to squares.
 
@@ -84,10 +88,14 @@ class CaptionedPictures:
             name: of the set in rows and reports; the split's when None.
             side: height and width in pixels.
             limit: number of pictures, from the first; all when None.
+            out: what bad pictures are listed beside.
+            policy: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
         """
-        config = DataConfig(source=source, split=split, size=(side, side))
+        config = DataConfig(source=source, split=split, size=(side, side), **policy)
         loader = EvalLoader(config, batch_size=min(64, limit or 64))
-        return cls.collect(name or split or source, loader, limit=limit)
+        pictures = cls.collect(name or split or source, loader, limit=limit)
+        report_bad(loader.bad.samples, out)
+        return pictures
 
     def batches(self, size: int) -> Iterator[Batch]:
         """The pictures in order, ``size`` at a time."""

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.data.images import tensor_to_image
+from textok.data.samples import write_bad
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics import Pairs
@@ -74,6 +75,7 @@ def write_demo(
     source: str | Path | None = None,
     split: str | None = None,
     limit: int = 24,
+    policy: Mapping[str, Any] | None = None,
     batch_size: int = 32,
     pipeline: Pipeline | None = None,
     report_progress: Callable[[str], object] | None = None,
@@ -86,6 +88,7 @@ def write_demo(
         source: any source of captioned pictures; None takes the test pictures that travel with the package.
         split: part of ``source``.
         limit: number of pictures of ``source``, at most.
+        policy: about its bad pictures: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
         batch_size: pictures at a time.
         pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
         report_progress: is called with a line about each step.
@@ -96,7 +99,8 @@ def write_demo(
     Raises:
         ValueError: for a ``split`` without a ``source``, and for pictures without captions.
     """
-    kinds = load_pictures(source, split=split, limit=limit, side=tokenizer.model.config.image_size)
+    side = tokenizer.model.config.image_size
+    kinds = load_pictures(source, split=split, limit=limit, side=side, out=Path(out_dir), **policy or {})
     network = EffNetLite2().to(tokenizer.device)
     report_progress, sections = report_progress or (lambda _text: None), []
     for pictures in kinds:
@@ -122,7 +126,7 @@ def write_demo(
 
 
 def load_pictures(
-    source: str | Path | None, *, split: str | None, limit: int, side: int
+    source: str | Path | None, *, split: str | None, limit: int, side: int, out: Path, **policy: Any
 ) -> list[CaptionedPictures]:
     """The pictures by kind: those that travel with the package, or one kind from ``source``."""
     if source is None and split is not None:
@@ -131,7 +135,11 @@ def load_pictures(
         folder = str(shipped_folder(SHIPPED_PICTURES))
         return [CaptionedPictures.open(folder, split=name, side=side) for name in KINDS]
     name = split or Path(source).stem
-    return [CaptionedPictures.open(str(source), split=split, name=name, side=side, limit=limit)]
+    write_bad(out, [])
+    pictures = CaptionedPictures.open(
+        str(source), split=split, name=name, side=side, limit=limit, out=out, **policy
+    )
+    return [pictures]
 
 
 def make_section(

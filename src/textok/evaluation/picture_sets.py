@@ -11,9 +11,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.data import (
+    BadSampleError,
     DataConfig,
     EvalLoader,
     RawSample,
+    Source,
     fit_image,
     image_to_tensor,
     tensor_to_image,
@@ -21,7 +23,7 @@ from textok.data import (
 from textok.data.caption_files import CaptionedSource, first_captions
 from textok.data.census import Census
 from textok.data.files import fingerprint_files
-from textok.data.images import DRAWN_SIZE, stored_size
+from textok.data.images import DRAWN_SIZE, ImageError, stored_size
 from textok.data.subset import keys_of
 from textok.evaluation.adm import read_adm
 from textok.evaluation.metrics.frechet import FeatureStatistics
@@ -72,9 +74,9 @@ class AdmSource:
 
 def picture_settings(loader: EvalLoader) -> dict[str, Any]:
     """Which pictures these are, for a result file."""
-    source, config = loader.source, loader.config
-    facts = {"data": config.source, "split": config.split}
-    return facts | {"count": len(source), "fingerprint": source.fingerprint}
+    source, config, bad = loader.source, loader.config, loader.bad.count
+    facts = {"data": config.source, "split": config.split, "count": len(source) - bad, "left_out": bad}
+    return facts | {"fingerprint": source.fingerprint, "census": source.census.facts()}
 
 
 def open_pictures(
@@ -84,6 +86,7 @@ def open_pictures(
     split: str | None = None,
     size: tuple[int, int] | None = None,
     captions: Captions | None = None,
+    **policy: Any,
 ) -> EvalLoader:
     """Open a source, or the pictures of an ADM ``.npz``.
 
@@ -93,6 +96,7 @@ def open_pictures(
         split: part of the source.
         size: None takes that of the first picture.
         captions: instead of those of the source.
+        policy: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
 
     Raises:
         FileNotFoundError: when nothing is there.
@@ -107,13 +111,23 @@ def open_pictures(
             raise ValueError(f"{name}: got mean and covariance only, expected pictures (arr_0)")
         source, (height, width) = AdmSource(name, pictures), pictures.shape[2:]
     else:
-        source = _config(name, split, (1, 1)).open()
-        first = source.read(0).image
-        height, width = stored_size(first) if isinstance(first, bytes) else DRAWN_SIZE
+        source = _config(name, split, (1, 1), **policy).open()
+        height, width = size or _first_size(source, stop=policy.get("on_bad") != "skip")
     if captions is not None:
         source = CaptionedSource(source, _by_key(captions, list(keys_of(source))))
-    config = _config(name, split, size or (height, width))
+    config = _config(name, split, size or (height, width), **policy)
     return EvalLoader(config, batch_size=batch_size, source=source)
+
+
+def _first_size(source: Source, *, stop: bool) -> tuple[int, int]:
+    for index in range(len(source)):
+        try:
+            image = source.read(index).image
+            return stored_size(image) if isinstance(image, bytes) else DRAWN_SIZE
+        except (BadSampleError, ImageError):
+            if stop:
+                raise
+    return DRAWN_SIZE
 
 
 NEED_PICTURES = (
@@ -146,13 +160,14 @@ class Reference:
         size: tuple[int, int],
         batch_size: int,
         train: str | None = None,
+        **policy: Any,
     ) -> "Reference":
         """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both; raises as ``open_pictures``.
 
         ``train`` names the training pictures of the copying check, which needs a reference with pictures.
         """
         if not name.endswith(".npz") or split is not None:
-            pictures = open_pictures(name, batch_size=batch_size, split=split, size=size)
+            pictures = open_pictures(name, batch_size=batch_size, split=split, size=size, **policy)
             return cls(name=name, pictures=pictures)
         file = read_adm(name)
         if file.pictures is not None:
@@ -221,5 +236,5 @@ def _by_key(captions: Captions, keys: Sequence[str]) -> dict[str, tuple[str, ...
     return {key: (captions[key],) for key in keys}
 
 
-def _config(name: str, split: str | None, size: tuple[int, int]) -> DataConfig:
-    return DataConfig(source=name, split=split, size=size, require_captions=False)
+def _config(name: str, split: str | None, size: tuple[int, int], **policy: Any) -> DataConfig:
+    return DataConfig(source=name, split=split, size=size, **policy)

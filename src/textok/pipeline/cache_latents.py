@@ -259,8 +259,7 @@ class _RowEncoder:
                 if self.run.flip:
                     parts.append(self._encoded(batch, form, mirrored=True))
             bar.update(len(batch))
-        for bad in loader.bad.samples:
-            note(f"left out '{bad.key}' in {bad.shard}: {bad.reason}")
+        report_bad(loader.bad.samples)
         self.bad += loader.bad.samples
         return _joined(parts)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class HeadRun:
         data: captioned pictures.
         split: their part to train on.
         limit: number of pictures of each part, at most.
+        on_bad: "stop" at a picture that cannot be read, or "skip" it; those are listed in bad.jsonl.
         steps: optimizer steps.
         batch_size: number of pictures per step.
         lr: AdamW's largest learning rate; rises over the warm-up, then falls as a cosine to zero.
@@ -34,6 +35,7 @@ class HeadRun:
     data: str = "icons"
     split: str | None = "train"
     limit: int | None = None
+    on_bad: Literal["stop", "skip"] = "stop"
     steps: int = 800
     batch_size: int = 512
     lr: float = 1e-3
@@ -49,7 +51,8 @@ class HeadRun:
 
     def open(self, split: str | None, *, side: int, source: Source | None = None) -> EvalLoader:
         """The first pictures of a part, of this side in pixels; ``source`` where the part is open already."""
-        config = DataConfig(source=self.data, split=split, size=(side, side))
+        size = (side, side)
+        config = DataConfig(source=self.data, split=split, size=size, on_bad=self.on_bad, max_bad_share=1.0)
         source = source or config.open()
         places = range(min(len(source), self.limit or len(source)))
         return EvalLoader(config, batch_size=64, source=SourceSubset(source, places))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from textok.checks import check
 from textok.data import DataConfig, EvalLoader
+from textok.data.samples import report_bad
 from textok.display import with_progress
 from textok.evaluation.alignment import (
     SHIPPED_NAME,
@@ -98,6 +99,7 @@ def train_alignment(run: AlignmentRun, out: Path) -> list[dict[str, Any]]:
     rows = [row for name in run.scored for row in retrieval_rows(head, features[name], split=name, run=run)]
     made_by = record_of(run, pictures=len(features[run.split].texts), scores=rows)
     head.save_pretrained(out, name=SHIPPED_NAME, dtype=torch.float16, made_by=made_by)
+    report_bad((bad for loaders in parts.values() for bad in loaders[0].bad.samples), out)
     return rows
 
 
@@ -188,7 +190,7 @@ def retrieval_rows(
 
 
 def _loaders(run: AlignmentRun, split: str | None) -> list[EvalLoader]:
-    source = DataConfig(source=run.data, split=split).open()
+    source = DataConfig(source=run.data, split=split, on_bad=run.on_bad).open()
     return [run.open(split, side=side, source=source) for side in run.sizes]
 
 

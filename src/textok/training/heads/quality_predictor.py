@@ -17,7 +17,7 @@ from textok.budgets.encoder import decoded_curves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.checks import check
 from textok.data import EvalLoader
-from textok.data.samples import Batch
+from textok.data.samples import Batch, report_bad
 from textok.display import with_progress
 from textok.objectives.quality import MeasureName, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -107,6 +107,7 @@ def train_predictor(
     scores = {} if run.scored is None else score(head, measured[run.scored]) | {"uncorrected": before}
     made_by = record_of(run, pictures=len(measured[run.split]), scores=scores)
     head.save_pretrained(out, name=NAME, made_by=made_by)
+    report_bad((bad for part in parts.values() for bad in part.bad.samples), out)
     return scores
 
 
