@@ -161,7 +161,7 @@ def test_a_head_is_trained_and_written(icons: Path, tokenizer: ImageTokenizer, t
 def test_bad_pictures_stop_a_head_or_are_left_out(
     icons: Path, tokenizer: ImageTokenizer, tmp_path: Path
 ) -> None:
-    run = replace(RUN, data=str(icons), split="torn", held_out=None, scored=None, looks=2, steps=2)
+    run = replace(RUN, data=str(icons), split="torn", held_out=None, scored=None, num_probes=2, steps=2)
     with pytest.raises(BadSampleError, match="bad"):
         train_predictor(run, tmp_path, tokenizer=tokenizer)
     train_predictor(replace(run, on_bad="skip"), tmp_path, tokenizer=tokenizer)

@@ -23,7 +23,7 @@ from textok.data.latent_shards import (
     write_manifest,
     write_shard,
 )
-from textok.data.samples import BadSample, write_bad
+from textok.data.samples import BadSample, report_bad, write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
 from textok.models.tokenizer import TexTok
