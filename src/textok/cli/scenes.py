@@ -1,5 +1,6 @@
 """``textok scenes``: composed pictures with their captions and facts, as tars, and a page of examples."""
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,21 +16,18 @@ from textok.display import Progress
 from textok.evaluation.pages import cards_page, data_uri
 from textok.writing import MARKER, check_target, mark_folder, strict_json, write_text
 
+DEFAULTS = SceneOptions(count=1000)
 _ON_PAGE, _CARD_SIDE = 48, 256
 
 
 def scenes(
+    options: Annotated[SceneOptions, arg(name="")] = DEFAULTS,
     *,
     out: Path,
-    count: int = 1000,
     split: Literal["train", "val", "test-drawing", "test-concept"] = "train",
     size: int = 128,
-    density: Literal["name", "short", "dense", "mixed"] = "mixed",
-    seed: int = 0,
-    max_drawings: int = 4,
-    drawings: str = "",
     file_format: Format = "webp",
-    page: Annotated[Path | None, arg(help_behavior_hint="(default: no page)")] = None,
+    page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="(default: no page)")] = None,
 ) -> None:
     """Compose captioned pictures from drawings: tars with pictures, captions and the facts behind them.
 
@@ -38,22 +36,17 @@ def scenes(
 
     Args:
         out: the folder for the tars.
-        count: scenes, from the first.
         split: whose drawings they show; no drawing is in two splits.
         size: pixels a side, 64 to 512.
-        density: how much the captions tell; mixed draws one of the three for each scene.
-        seed: of the scenes.
-        max_drawings: different drawings in a scene at most, 1 to 4.
-        drawings: folder with the drawings; default datasets/drawings-rgba.
-        file_format: of the pictures, lossless both.
+        file_format: the format of the pictures, lossless both.
         page: HTML file for a page with the first 48 scenes and all three captions of each.
     """
+    count = options.count
     check_at_least(1, count=count)
     check_scene_size(size)
     if count > LENGTHS[split]:
-        raise ValueError(f"count: got {count}; expected at most {LENGTHS[split]:,} for {split}")
-    options = SceneOptions(density=density, seed=seed, max_drawings=max_drawings, drawings=drawings)
-    source = SceneSource(split, options)
+        raise ValueError(f"count: got {count}, expected at most {LENGTHS[split]:,} for {split}")
+    source = SceneSource(split, replace(options, count=0))  # so that more scenes of the same are a longer run
     settings = strict_json({"scenes": source.fingerprint, "size": size, "format": file_format})
     _check_out(out, settings)
     mark_folder(out, settings)

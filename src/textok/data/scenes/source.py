@@ -33,8 +33,8 @@ class SceneOptions:
         density: "name", "short", "dense", or "mixed", which draws one for each scene.
         seed: the seed of the scenes; the same seed, split and index is the same picture and caption everywhere.
         max_drawings: different drawings in a scene at most, 1 to 4.
-        count: scenes of the split; 0 takes the usual number. With a number, train is a set like any other: shuffled
-            anew in each epoch, its captions encoded once and kept.
+        count: number of scenes, from the first; of a source 0 takes the usual number, and with a number train is a set
+            like any other: shuffled anew in each epoch, its captions encoded once and kept.
         drawings: folder with the drawings; "" takes the clone's.
     """
 
