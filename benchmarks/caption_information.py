@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from research.scoring import Enlarged
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.alignment import caption_features
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.networks import EffNetLite2, Enlarged
+from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.results import Row, write_result
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.image_tokenizer import ImageTokenizer

@@ -13,6 +13,7 @@ from PIL import Image
 from textok.cli import main
 from textok.cli.evaluate_reconstruction import reconstruction_table
 from textok.evaluation.alignment import TwoTower, TwoTowerConfig
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.results import read_result
 from textok.models.text_encoder import TextEncoder
@@ -298,7 +299,7 @@ def test_generation_against_a_source(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+    monkeypatch.setattr(Semantics, "from_pretrained", lambda **_: None)
     out = tmp_path / "g.json"
     words = ["--reference", data, "--reference-split", "test-a", "--train", data, "--train-split", "test-b"]
     assert run("evaluate", "generation", samples, *words, "--out", out) == 0
@@ -337,10 +338,10 @@ def test_a_bad_picture_stops_or_is_left_out_and_listed(
 def test_generation_without_the_judges_of_captions(
     samples: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_judges(network: object, device: object) -> None:
+    def no_judges(**_: object) -> None:
         raise AssertionError("the judges were loaded")
 
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", no_judges)
+    monkeypatch.setattr(Semantics, "from_pretrained", no_judges)
     words = [samples, "--reference", data / "test-a", "--json"]
     assert run("evaluate", "generation", *words, NOTHING_ELSE) == 0
     row = json.loads(capsys.readouterr().out)
@@ -354,7 +355,7 @@ def test_generation_by_files_of_the_adm_suite(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+    monkeypatch.setattr(Semantics, "from_pretrained", lambda **_: None)
     batch, statistics = tmp_path / "made.npz", tmp_path / "statistics.npz"
     words = [
         "--reference",
@@ -486,7 +487,7 @@ def test_semantics_with_the_packages_own_networks(
     data: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TwoTower(TwoTowerConfig()).save_pretrained(tmp_path / "head", name="untrained")
-    monkeypatch.setattr("textok.evaluation.alignment.shipped_folder", lambda name: tmp_path / "head")
+    monkeypatch.setattr("textok.models.checkpoint.shipped_folder", lambda name: tmp_path / "head")
     monkeypatch.setattr("textok.evaluation.networks.load_network", lambda name, weights=None: EffNetLite2())
     words = ["--data", data / "test-a", "--budgets", 4, "--conditions", "right", "--limit", 4]
     assert (
@@ -523,7 +524,7 @@ def test_captions_of_samples_from_a_file(
     ):
         file.write_text(json.dumps(content))
         words = [data / "test-a", "--reference", data / "test-b", "--captions", file]
-        monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+        monkeypatch.setattr(Semantics, "from_pretrained", lambda **_: None)
         assert run("evaluate", "generation", *words) == 2
         assert message in capsys.readouterr().err
 

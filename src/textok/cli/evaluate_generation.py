@@ -18,7 +18,7 @@ from textok.display import Progress
 from textok.evaluation import adm, generation, networks
 from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metrics.frechet import FeatureStatistics
-from textok.evaluation.metrics.semantics import load_semantics
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,
@@ -51,7 +51,7 @@ class NetworkChoice:
     def reader(self, device: torch.device, *, semantics: bool) -> FeatureReader:
         """The network with the judges of captions, where asked."""
         network = self.load(device)
-        judges = load_semantics(network, device) if semantics else None
+        judges = Semantics.from_pretrained(network=network, device=device) if semantics else None
         return FeatureReader(network=network, semantics=judges, device=device)
 
 

@@ -1,16 +1,14 @@
 """Does a picture show what a caption says: two scores that map pictures and captions into one space."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from textok.models.checkpoint import Pretrained, shipped_folder
+from textok.models.checkpoint import Pretrained
 from textok.models.text import TextCondition
 
 TextSource = Callable[[Sequence[str]], TextCondition]
@@ -97,7 +95,7 @@ class ClassPosterior:
         return normalize(features.float(), dim=1)
 
 
-SHIPPED_NAME, SHIPPED_FOLDER = "two-tower", "two-tower-alignment"
+SHIPPED_NAME = "two-tower"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +134,12 @@ class TwoTower(Pretrained):
     """Picture features and caption features to unit vectors of one space (the form of CLIP, arXiv 2103.00020).
 
     Each tower normalises its features and has one hidden layer. Both feature networks are frozen and not part
-    of it. The cosine of the two vectors is the score ``alignment_two_tower``.
+    of it. The cosine of the two vectors is the score ``alignment_two_tower``. ``from_pretrained`` loads the shipped
+    head, ``two-tower``, or one from a folder or a hub id.
     """
 
     config_class = TwoTowerConfig
+    shipped = {SHIPPED_NAME: "two-tower-alignment"}  # noqa: RUF012 (as in the base class)
     config: TwoTowerConfig
 
     def __init__(self, config: TwoTowerConfig) -> None:
@@ -147,24 +147,6 @@ class TwoTower(Pretrained):
         self.config = config
         self.image_tower = _tower(config.image_dim, config)
         self.text_tower = _tower(config.text_dim, config)
-
-    @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | Path = SHIPPED_NAME, *, revision: str | None = None
-    ) -> "TwoTower":
-        """Load the shipped head, ``two-tower``, or one from a folder or a hub id; in fp32, evaluation mode.
-
-        Raises:
-            FileNotFoundError: when there is no such folder or hub entry.
-            ValueError: when the files are damaged, or of another configuration or a newer format.
-        """
-        name = str(name_or_folder)
-        if name == SHIPPED_NAME:
-            return super().from_pretrained(shipped_folder(SHIPPED_FOLDER))
-        if not Path(name).is_dir() and "/" not in name:
-            hint = "; did you mean it?" if difflib.get_close_matches(name, [SHIPPED_NAME]) else ""
-            raise FileNotFoundError(f"{name}: no such folder; the shipped head is {SHIPPED_NAME}{hint}")
-        return super().from_pretrained(name, revision=revision)
 
     def embed_images(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b e"]:
         """Pooled picture features (b, image_dim) to unit vectors."""

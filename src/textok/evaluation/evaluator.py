@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from textok.evaluation.alignment import TextSource
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, with_variants
 from textok.evaluation.features import WRONG_CAPTION, protocol
-from textok.evaluation.metrics.semantics import Semantics, load_semantics
+from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.reconstruction import (
     BUDGETS,
@@ -76,7 +76,7 @@ class Evaluator:
             model=model,
             text=text,
             network=network,
-            semantics=load_semantics(network, device) if semantics else None,
+            semantics=Semantics.from_pretrained(network=network, device=device) if semantics else None,
             batch_size=batch_size,
             autocast=autocast,
         )

@@ -12,7 +12,7 @@ from torch import Tensor
 from textok.data.samples import Batch
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.semantics import Semantics
-from textok.evaluation.networks import Enlarged, FeatureNetwork, ImageFeatures
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.evaluation.picture_values import PictureValues
 from textok.pixels import UINT8_RULE
 
@@ -131,12 +131,6 @@ def protocol(network: FeatureNetwork, semantics: Semantics | None) -> dict[str, 
         "crop": CROP,
         "filter": FILTER,
         "uint8": UINT8_RULE,
-        "feature_network": _description(network),
+        "feature_network": getattr(network, "description", network.name),
         "two_tower": None if semantics is None else semantics.two_tower.model_id,
     }
-
-
-def _description(network: FeatureNetwork) -> str:
-    if isinstance(network, Enlarged):
-        return f"{network.name}, pictures enlarged to {network.side} px (bicubic)"
-    return network.name

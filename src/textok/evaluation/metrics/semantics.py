@@ -61,7 +61,7 @@ class Semantics:
 
         Args:
             two_tower: shipped name or folder of the two-tower head.
-            network: EfficientNet-lite2 where the caller has it already.
+            network: a network that the caller has already: shared where it is the one that the head reads.
             text: token states of the head's text encoder (``TwoTowerConfig.text_encoder``) where the caller has
                 them, such as a caption cache; the encoder itself is loaded when None.
             device: where the judges run.
@@ -71,7 +71,9 @@ class Semantics:
             head.config.text_encoder, max_tokens=head.config.max_text_tokens, device=device
         )
         return cls(
-            network=network or EffNetLite2().to(device),
+            network=network
+            if network is not None and network.name == EffNetLite2.name
+            else EffNetLite2().to(device),
             two_tower=head,
             class_posterior=ClassPosterior.imagenet(text=text, device=device),
             text=text,
@@ -141,13 +143,6 @@ class CaptionJudge:
         if name == "two_tower":
             return self.semantics.two_tower.embed_images(features.pooled)
         return self.semantics.class_posterior.embed_images(_logits(features))
-
-
-def load_semantics(network: FeatureNetwork, device: torch.device | str) -> Semantics:
-    """The shipped judges; they share ``network`` where it is the one that they read."""
-    return Semantics.from_pretrained(
-        network=network if network.name == EffNetLite2.name else None, device=device
-    )
 
 
 def posterior_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from textok.evaluation.networks.effnet_lite2 import EffNetLite2
 from textok.evaluation.networks.inception_2015 import Inception2015
-from textok.evaluation.networks.protocol import Enlarged, FeatureNetwork, ImageFeatures
+from textok.evaluation.networks.protocol import FeatureNetwork, ImageFeatures
 from textok.evaluation.networks.vision_transformers import FAMILIES, VisionTransformer
 
 __all__ = [
     "NETWORKS",
     "EffNetLite2",
-    "Enlarged",
     "FeatureNetwork",
     "ImageFeatures",
     "load_network",

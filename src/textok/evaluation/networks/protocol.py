@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,25 +33,3 @@ class FeatureNetwork(Protocol):
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
         """Features of uint8 pictures."""
         ...
-
-
-class Enlarged(nn.Module):
-    """A feature network that reads pictures after bicubic enlargement of their shorter side to ``side`` pixels.
-
-    A network trained at 260 px sees little in 64 px. It keeps its name, as Inception does, which enlarges to 299 px:
-    report the side beside the scores. Larger pictures are left as they are.
-    """
-
-    def __init__(self, network: FeatureNetwork, *, side: int) -> None:
-        super().__init__()
-        self.network, self.side = network, side
-        self.name, self.dim = network.name, network.dim
-
-    @torch.no_grad()
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
-        """Features of uint8 pictures."""
-        shorter = min(images.shape[-2:])
-        if shorter >= self.side:
-            return self.network(images)
-        larger = interpolate(images.float(), scale_factor=self.side / shorter, mode="bicubic")
-        return self.network(larger.round().clamp(0, 255).to(torch.uint8))
