@@ -129,9 +129,8 @@ def paired_bootstrap(
     better: Sequence[int],
     generator: torch.Generator,
     draws: int = DRAWS,
-    level: float = 0.95,
 ) -> list[Interval]:
-    """Percentile intervals of mean(b) - mean(a) and of the relative gain, over resamples of the n pictures.
+    """95 % percentile intervals of mean(b) - mean(a) and of the relative gain, over resamples of the n pictures.
 
     Every row (a metric in a cell) is resampled with the same draws (Efron and Tibshirani 1993, chapter 13).
     Means pass over NaN: a picture without a caption has no retrieval.
@@ -142,20 +141,18 @@ def paired_bootstrap(
         better: for every row 1 or -1, which way is better.
         generator: of the draws.
         draws: resamples.
-        level: coverage.
 
     Raises:
         ValueError: with fewer than two pictures.
     """
     count = a.shape[1]
     if count < 2:
-        raise ValueError(f"bootstrap: got {count} pictures; expected at least 2")
-    means_a, means_b = (_resampled_means(torch.cat((a, b)).double(), generator=generator, draws=draws)).chunk(
-        2
-    )
+        raise ValueError(f"bootstrap: got {count} pictures, expected at least 2")
+    means = _resampled_means(torch.cat((a, b)).double(), generator=generator, draws=draws)
+    means_a, means_b = means.chunk(2)
     difference = means_b - means_a
     gain = torch.tensor(better, dtype=torch.float64)[:, None] * difference / means_a.abs()
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
     gain = gain.masked_fill(~gain.isfinite(), torch.nan)  # a resample in which a is 0 has no relative gain
     bounds = [torch.nanquantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
     return [Interval(difference=(d[0], d[1]), gain=(g[0], g[1])) for d, g in zip(*bounds, strict=True)]
@@ -182,53 +179,44 @@ def _intervals(
     a: Result, b: Result, cells: Sequence[Cell], *, seed: int, draws: int
 ) -> dict[tuple[Cell, str], Interval]:
     """Intervals of every per-picture score; those of a split all come from the same resamples."""
-    pictures_a, pictures_b = _pictures(a), _pictures(b)
-    intervals: dict[tuple[Cell, str], Interval] = {}
-    for split in dict.fromkeys(cell[0] for cell in cells):
-        pairs = {
-            cell: (pictures_a.get(cell, {}), pictures_b.get(cell, {})) for cell in cells if cell[0] == split
-        }
-        unpaired = any(first.keys() != second.keys() for first, second in pairs.values())
-        if unpaired and a.settings.get("task") == "generation":
+    values, intervals = _paired_values(a, b, cells), dict[tuple[Cell, str], Interval]()
+    for split in dict.fromkeys(cell[0] for cell, _ in values):
+        scores = [score for score in values if score[0][0] == split]
+        pairs = torch.tensor(
+            [values[score] for score in scores], dtype=torch.float64
+        )  # (scores, 2, pictures)
+        if pairs.shape[2] < 2:
             continue
-        scores = [score for cell, (first, second) in pairs.items() for score in _scores(cell, first, second)]
-        if not scores or len(scores[0].a) < 2:
-            continue
-        bounds = paired_bootstrap(
-            torch.tensor([score.a for score in scores], dtype=torch.float64),
-            torch.tensor([score.b for score in scores], dtype=torch.float64),
-            better=[meaning(score.metric).better for score in scores],
-            generator=torch.Generator().manual_seed(seed),
-            draws=draws,
-        )
-        intervals |= {(score.cell, score.metric): one for score, one in zip(scores, bounds, strict=True)}
+        better = [meaning(metric).better for _, metric in scores]
+        generator = torch.Generator().manual_seed(seed)
+        bounds = paired_bootstrap(pairs[:, 0], pairs[:, 1], better=better, generator=generator, draws=draws)
+        intervals |= dict(zip(scores, bounds, strict=True))
     return intervals
 
 
-class _Score(NamedTuple):
-    """The values of one metric in one cell, picture by picture in both results."""
-
-    cell: Cell
-    metric: str
-    a: list[float]
-    b: list[float]
-
-
-def _scores(cell: Cell, a: Mapping[str, Row], b: Mapping[str, Row]) -> list[_Score]:
-    if not a or not b:
-        return []
-    if a.keys() != b.keys():
-        only = [next(iter(sorted(keys)), "none") for keys in (a.keys() - b.keys(), b.keys() - a.keys())]
-        raise ValueError(
-            f"{_other_pictures(cell)} {len(a)} in A and {len(b)} in B, only in A: {only[0]}, only in B: {only[1]}; "
-            f"{_SAME}"
-        )
-    first, second = next(iter(a.values())), next(iter(b.values()))
-    return [
-        _Score(cell, name, *([float(rows[key][name]) for key in a] for rows in (a, b)))
-        for name in first
-        if name in second and meaning(name).better
-    ]
+def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Cell, str], list[list[float]]]:
+    """The values of every per-picture score, picture by picture in both results."""
+    pictures_a, pictures_b = _pictures(a), _pictures(b)
+    values = {}
+    for cell in cells:
+        rows_a, rows_b = pictures_a.get(cell), pictures_b.get(cell)
+        if rows_a is None or rows_b is None:
+            continue
+        if rows_a.keys() != rows_b.keys():
+            if a.settings.get("task") == "generation":
+                continue
+            only = [
+                min(keys, default="none") for keys in (rows_a.keys() - rows_b.keys(), rows_b.keys() - rows_a)
+            ]
+            raise ValueError(
+                f"{_other_pictures(cell)} {len(rows_a)} in A and {len(rows_b)} in B, only in A: {only[0]}, only in B: "
+                f"{only[1]}; {_SAME}"
+            )
+        for metric in next(iter(rows_a.values())).keys() & next(iter(rows_b.values())).keys():
+            if meaning(metric).better:
+                sides = (rows_a, rows_b)
+                values[cell, metric] = [[float(rows[key][metric]) for key in rows_a] for rows in sides]
+    return values
 
 
 def _other_pictures(cell: Cell) -> str:

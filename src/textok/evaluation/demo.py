@@ -1,10 +1,11 @@
 """``textok demo``: run a tokenizer on test pictures and write the report about it."""
 
 import io
+import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def write_demo(
         caption_bytes=statistics.fmean(len(c.encode()) for pictures in kinds for c in pictures.captions),
         speed=measure_speed(tokenizer, kinds[0]),
         facts=_facts(tokenizer),
-        details=flatten(tokenizer.model.made_by),
+        details=json.dumps(tokenizer.model.made_by, indent=1) if tokenizer.model.made_by else "",
         credit=CREDIT if source is None else "",
         prompts=None if pipeline is None else generate_prompts(pipeline),
     )
@@ -193,12 +194,12 @@ def measure_speed(tokenizer: ImageTokenizer, pictures: CaptionedPictures) -> dic
     }
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    """Median time of a call, after one that warms up."""
+def _seconds(call: Callable[[], Any], *, least: float | None = None) -> float:
+    """Median time of three calls or more that together take ``least`` seconds, after one that warms up."""
     synchronize = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     call()
     times: list[float] = []
-    while len(times) < 3 or sum(times) < _TIMED_SECONDS:
+    while len(times) < TIMED_ROUNDS or sum(times) < (_TIMED_SECONDS if least is None else least):
         synchronize()
         start = time.perf_counter()
         call()
@@ -257,17 +258,6 @@ def _machine(tokenizer: ImageTokenizer) -> str:
     return f"{place}; {dtype}, batches of 32, torch {torch.__version__}; captions already encoded"
 
 
-def flatten(values: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
-    """Nested JSON values as ``a.b.c`` -> text."""
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, prefix=f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
-
-
 def generate_prompts(pipeline: Pipeline, *, seed: int = 0) -> PromptSection:
     """All prompts at all budgets from the noise of one seed, and the time that a picture of the generator takes."""
     most = pipeline.generator.config.num_latents
@@ -276,12 +266,19 @@ def generate_prompts(pipeline: Pipeline, *, seed: int = 0) -> PromptSection:
         PromptCard(prompt=prompt, note=note, pictures=_pictures(pipeline, prompt, budgets, seed=seed))
         for prompt, note in PROMPTS.items()
     ]
-    settings = pipeline.defaults
+    settings, first = pipeline.defaults, next(iter(PROMPTS))
+
+    def seconds(k: int) -> float:
+        whole = _seconds(
+            lambda: pipeline(first, num_images=PICTURES_PER_PROMPT, num_tokens=k, output="uint8"), least=0.0
+        )
+        return whole / PICTURES_PER_PROMPT
+
     return PromptSection(
         model_id=pipeline.model_id,
         cards=cards,
         budgets=budgets,
-        seconds={k: _seconds_per_picture(pipeline, num_tokens=k) for k in budgets},
+        seconds={k: seconds(k) for k in budgets},
         batch=PICTURES_PER_PROMPT,
         settings=f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance:g}",
         parameters=sum(parameter.numel() for parameter in pipeline.generator.parameters()),
@@ -302,13 +299,3 @@ def _pictures(
         for k in budgets
     ]
     return torch.stack(rows)
-
-
-def _seconds_per_picture(pipeline: Pipeline, *, num_tokens: int) -> float:
-    """Median time of a picture, from prompt to pixels, when several are drawn at once."""
-    prompt, times = next(iter(PROMPTS)), []
-    for _ in range(TIMED_ROUNDS):
-        start = time.perf_counter()
-        pipeline(prompt, num_images=PICTURES_PER_PROMPT, num_tokens=num_tokens, output="uint8")
-        times.append((time.perf_counter() - start) / PICTURES_PER_PROMPT)
-    return statistics.median(times)

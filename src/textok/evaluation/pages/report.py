@@ -112,7 +112,7 @@ class Report:
         caption_bytes: mean bytes of a caption.
         speed: what was timed -> pictures per second.
         facts: about the model and the machine, in order.
-        details: what trained the weights, flat.
+        details: what trained the weights, as JSON; may be empty.
         credit: whose pictures these are; "" when not known.
         prompts: pictures by a generator over these tokens; None without one.
     """
@@ -125,7 +125,7 @@ class Report:
     caption_bytes: float
     speed: Mapping[str, float]
     facts: Mapping[str, str]
-    details: Mapping[str, str]
+    details: str
     credit: str = ""
     prompts: PromptSection | None = None
 
