@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
 from textok.models.rows import LONGEST_ROW, Rows, as_rows, kept_of_rows
@@ -235,7 +236,8 @@ class Transformer(nn.Module):
 
 def suits_rows(x: Float[Tensor, "b s d"]) -> bool:
     """Whether a batch is computed without its padding: on a processor, and where shapes may depend on values."""
-    return x.device.type == "cpu" and x.shape[1] <= LONGEST_ROW and not torch.compiler.is_compiling()
+    has_values = not torch.compiler.is_compiling() and not isinstance(x, FakeTensor)
+    return x.device.type == "cpu" and x.shape[1] <= LONGEST_ROW and has_values
 
 
 def run_blocks(
