@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -50,6 +51,6 @@ def node_first(accelerator: Accelerator) -> Iterator[None]:
 
 
 @cache
-def _patient_group(world: dist.ProcessGroup) -> dist.ProcessGroup:
+def _patient_group(world: dist.ProcessGroup) -> Any:
     """One for each life of the process group."""
     return dist.new_group(backend="gloo", timeout=PATIENCE)
