@@ -1,6 +1,9 @@
 """A split that is held decoded gives the batches of the same split decoded as they come."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -59,6 +62,21 @@ def test_the_file_is_written_once_for_each_split_and_size(make_tars, tmp_path: P
     smaller = config(source.source, size=(4, 4))
     assert decode_split(smaller.open(), smaller, tmp_path) != folder
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_workers_write_the_same_file(make_tars, tmp_path: Path):
+    source = config(make_tars(300, 40))
+    alone = decode_split(source.open(), source, tmp_path / "alone")
+    shared = decode_split(source.open(), replace(source, workers=2), tmp_path / "shared")
+    for name in ("pixels.npy", "samples.jsonl"):
+        assert (alone / name).read_bytes() == (shared / name).read_bytes()
+
+
+def test_a_full_disk_is_said_before_the_work(make_tars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = config(make_tars(9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(OSError, match="needs about"):
+        decode_split(source.open(), source, tmp_path)
 
 
 def test_pictures_without_end_need_a_number(tmp_path: Path):

@@ -1,7 +1,13 @@
 """All pictures of a split, decoded once into one array on disk, which a training holds on its device."""
 
+import fcntl
 import hashlib
 import json
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +15,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.data.config import DataConfig
-from textok.data.decoding import decode_ahead
-from textok.data.samples import BadSample, Sample
+from textok.data.config import DataConfig, read_sample
+from textok.data.samples import BadSample, BadSampleError, Sample
 from textok.data.sources import Source
 from textok.display import with_progress
 from textok.writing import check_target, replacing
@@ -55,6 +60,8 @@ class ResidentStore:
 def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path:
     """Decode a split with ``config.workers`` processes into a folder of its own, unless it is there already.
 
+    Of several processes that ask for the same split one decodes it, and the others wait.
+
     Args:
         source: the split.
         config: size of the pictures, and how they are read.
@@ -65,6 +72,7 @@ def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path
 
     Raises:
         ValueError: for a source of pictures without end.
+        OSError: when the disk has no room for it.
     """
     if source.max_window == 0:
         raise ValueError(
@@ -73,32 +81,78 @@ def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path
     read_by = (config.size, config.resample, config.require_captions, config.max_pixels)
     name = hashlib.blake2b(f"{source.fingerprint}/{read_by}".encode(), digest_size=8).hexdigest()
     final = Path(folder) / f"{len(source)}-{config.size[0]}px-{name}"
-    if not (final / _SAMPLES).is_file():  # which is written last
-        check_target(final, option="data.resident", overwrite=True, num_bytes=_bytes(source, config))
-        with (
-            replacing(final / _SAMPLES, shared=True) as samples,
-            replacing(final / _PIXELS, shared=True) as pixels,
-        ):
-            _decode_into(pixels, samples, source, config)
+    final.mkdir(parents=True, exist_ok=True)
+    with _turn(final / ".lock"):
+        if not (final / _SAMPLES).is_file():  # which gets its name last
+            size = 3 * len(source) * config.size[0] * config.size[1]
+            check_target(final, option="data.resident", overwrite=True, num_bytes=size)
+            with replacing(final / _SAMPLES) as samples, replacing(final / _PIXELS) as pixels:
+                _decode_into(pixels, samples, source, config)
     return final
 
 
-def _bytes(source: Source, config: DataConfig) -> int:
-    return 3 * len(source) * config.size[0] * config.size[1]
+@contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(
+            file, fcntl.LOCK_EX
+        )  # the system lets go of it when the file is closed, or its process is gone
+        yield
 
 
 def _decode_into(pixel_file: Path, sample_file: Path, source: Source, config: DataConfig) -> None:
     count = len(source)
     shape = (count, 3, *config.size)
-    pixels = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape)
-    jobs = [list(range(start, min(start + _JOB, count))) for start in range(0, count, _JOB)]
-    decoded = with_progress(
-        decode_ahead(source, config, iter(jobs)), len(jobs), unit="job", title=f"decode {count:,} pictures"
-    )
-    with sample_file.open("w") as file:
-        for job in decoded:
-            for index, sample in sorted(job.items()):
-                if isinstance(sample, Sample):
-                    pixels[index] = sample.image.numpy()
-                file.write(json.dumps({k: v for k, v in vars(sample).items() if k != "image"}) + "\n")
-    pixels.flush()
+    np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).flush()
+    decoder = _Decoder(source, config, pixel_file)
+    jobs = [range(start, min(start + _JOB, count)) for start in range(0, count, _JOB)]
+    title = f"decode {count:,} pictures"
+    with sample_file.open("w") as file, _workers(decoder, config.workers) as decode_all:
+        for lines in with_progress(decode_all(_decode, jobs), len(jobs), unit="job", title=title):
+            file.write(lines)
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Decodes rows into the array on disk; returns the lines that describe them."""
+
+    source: Source
+    config: DataConfig
+    pixel_file: Path
+
+    def __call__(self, rows: range) -> str:
+        pixels = np.lib.format.open_memmap(self.pixel_file, mode="r+")
+        return "".join(self._line(pixels, row) for row in rows)
+
+    def _line(self, pixels: np.ndarray, row: int) -> str:
+        try:
+            sample = read_sample(self.source, row, self.config)
+        except BadSampleError as error:
+            return json.dumps(vars(error.bad)) + "\n"
+        pixels[row] = sample.image.numpy()
+        return json.dumps({name: value for name, value in vars(sample).items() if name != "image"}) + "\n"
+
+
+_decoder: _Decoder | None = None  # of this worker: sources are handed on by forking, which needs no pickle
+
+
+def _begin(decoder: _Decoder) -> None:
+    global _decoder
+    _decoder = decoder
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+
+
+def _decode(rows: range) -> str:
+    assert _decoder is not None, "_begin has set it"
+    return _decoder(rows)
+
+
+@contextmanager
+def _workers(decoder: _Decoder, count: int) -> Iterator[Callable[..., Iterator[str]]]:
+    """A function that maps ``_decode`` over jobs, in order, here or in forked processes."""
+    if not count:
+        yield lambda _, jobs: map(decoder, jobs)
+        return
+    with multiprocessing.get_context("fork").Pool(count, _begin, (decoder,)) as pool:
+        yield pool.imap
