@@ -36,16 +36,16 @@ if [ "$call" = 1 ]; then
   if [ -n "${TINY:-}" ]; then
     small=(--batches 2 --calls 1 --warm-up 1)
     bench ceilings 60 ceilings --side 256
-    block tests 300 "$python" -m pytest -q -o addopts=--import-mode=importlib -o timeout=0 -p no:cacheprovider tests/gpu
+    block tests 300 "$python" -m pytest -q -o addopts=--import-mode=importlib -o timeout=0 -p no:cacheprovider ${GPU_TESTS:-tests/gpu}
     bench profile 120 profile --recipes toy "${small[@]}"
     bench sweep 120 sweep --recipes toy "${small[@]}"
   else
     bench ceilings 20 ceilings
-    block tests 70 "$python" -m pytest -q -o addopts=--import-mode=importlib -o timeout=0 -p no:cacheprovider tests/gpu
+    block tests 80 "$python" -m pytest -q -o addopts=--import-mode=importlib -o timeout=0 -p no:cacheprovider ${GPU_TESTS:-tests/gpu}
     bench profile 25 profile --recipes "${RECIPE:-scenes-128}" icons-128 --batches 256
     bench sweep 35 sweep --recipes "${RECIPE:-scenes-128}" icons-128 scenes-64-flow --batches 64 256 1024
-    bench imagenet 25 sweep --recipes imagenet-256-b-128 --batches 32 --calls 5
-    bench compiled 25 sweep --compile --recipes "${RECIPE:-scenes-128}" --batches 256
+    bench imagenet 20 sweep --recipes imagenet-256-b-128 --batches 32 --calls 5
+    bench compiled 20 sweep --compile --recipes "${RECIPE:-scenes-128}" --batches 256
     bench compare 35 compare --batches 1 8 64 --calls 5 --warm-up 2
   fi
   tar -czf "$out/results-1.tar.gz" -C "$work" texts-1

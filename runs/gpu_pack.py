@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from textok.data.scenes.source import SceneOptions, SceneSource
+from textok.models.minilm import MiniLMTokenizer
 from textok.models.text_encoder_files import resolve
 from textok.objectives.efficientnet_lite0 import EfficientNetLite0
 
@@ -94,12 +95,12 @@ def package_folder(name: str) -> Path:
 def add_package(pack: Pack, name: str, replaced: Mapping[str, bytes]) -> None:
     """A package with some of its files replaced."""
     folder = package_folder(name)
-    for file in sorted(folder.rglob("*")):
-        inside = str(file.relative_to(folder))
-        if inside in replaced:
-            pack.write(f"site/{name}/{inside}", replaced[inside])
-        elif file.is_file():
-            pack.add(file, f"site/{name}/{inside}")
+    for file in filter(Path.is_file, sorted(folder.rglob("*"))):
+        entry = f"site/{name}/{inside(file, name)}"
+        if content := replaced.get(inside(file, name)):
+            pack.write(entry, content)
+        else:
+            pack.add(file, entry)
 
 
 # --- weights ------------------------------------------------------------------------------------------------
@@ -122,19 +123,26 @@ def lite0() -> dict[str, bytes]:
     file = weight_file(LITE0)
     tensors = Noting(torch.load(file, weights_only=True))
     EfficientNetLite0(tensors, num_stages=STAGES)
-    return {file.name: saved({name: tensors[name].clone() for name in tensors.read})}
+    return {inside(file, LITE0): saved({name: tensors[name].clone() for name in tensors.read})}
 
 
 def lite2() -> dict[str, bytes]:
     """The file of EfficientNet-lite2 in 16 bits."""
     file = weight_file(LITE2)
     tensors = torch.load(file, weights_only=True)
-    return {file.name: saved({k: t.half() if t.is_floating_point() else t for k, t in tensors.items()})}
+    return {
+        inside(file, LITE2): saved({k: t.half() if t.is_floating_point() else t for k, t in tensors.items()})
+    }
 
 
 def weight_file(package: str) -> Path:
     """The one file of weights."""
-    return max(package_folder(package).iterdir(), key=lambda file: file.stat().st_size)
+    return max(filter(Path.is_file, package_folder(package).rglob("*")), key=lambda file: file.stat().st_size)
+
+
+def inside(file: Path, package: str) -> str:
+    """The name of a file in its package."""
+    return str(file.relative_to(package_folder(package)))
 
 
 def saved(tensors: dict[str, Any]) -> bytes:
