@@ -61,14 +61,14 @@ def test_a_published_reference_has_pictures_and_statistics_and_no_count(tmp_path
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"pictures": np.zeros(3)}, "got arrays pictures; expected arr_0"),
-        ({"arr_0": np.zeros((2, 4, 4, 3), np.float32)}, r"arr_0: got float32 \(2, 4, 4, 3\); expected uint8"),
+        ({"pictures": np.zeros(3)}, "got arrays pictures, expected arr_0"),
+        ({"arr_0": np.zeros((2, 4, 4, 3), np.float32)}, r"arr_0: got float32 \(2, 4, 4, 3\), expected uint8"),
         ({"arr_0": np.zeros((2, 3, 4, 4), np.uint8)}, r"arr_0: got uint8 \(2, 3, 4, 4\)"),
-        ({"mu": np.zeros(3), "sigma": np.eye(4)}, r"sigma: got float64 \(4, 4\); expected .* \(3, 3\)"),
+        ({"mu": np.zeros(3), "sigma": np.eye(4)}, r"sigma: got float64 \(4, 4\), expected .* \(3, 3\)"),
         ({"mu": np.zeros((3, 1)), "sigma": np.eye(3)}, r"mu: got float64 \(3, 1\)"),
         ({"arr_0": np.zeros((0, 4, 4, 3), np.uint8)}, r"arr_0: got uint8 \(0, 4, 4, 3\)"),
         ({"arr_0": np.array([b""], "S0")}, "arr_0: got .*expected uint8"),
-        ({"mu": np.zeros(3)}, "got arrays mu; expected arr_0"),
+        ({"mu": np.zeros(3)}, "got arrays mu, expected arr_0"),
         ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, r"mu: got float64 \(0,\)"),
         ({"mu": np.float64(1), "sigma": np.eye(1)}, r"mu: got float64 \(\)"),
         ({"mu": np.zeros(3, int), "sigma": np.eye(3)}, r"mu: got int64 \(3,\)"),

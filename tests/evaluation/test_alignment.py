@@ -17,7 +17,7 @@ from textok.evaluation.alignment import (
     TwoTower,
     TwoTowerConfig,
     caption_features,
-    caption_places,
+    distinct_captions,
     mean_states,
     ranks_of_own,
 )
@@ -56,7 +56,7 @@ def test_caption_features_do_not_depend_on_the_batch_size(text):
 
 @given(st.lists(st.sampled_from(["a cat", "a dog", "a hen", "", "  "]), min_size=1, max_size=12))
 def test_every_caption_is_found_at_its_place(captions):
-    distinct, own = caption_places(captions)
+    distinct, own = distinct_captions(captions)
     assert len(set(distinct)) == len(distinct) and all(caption.strip() for caption in distinct)
     for caption, place in zip(captions, own.tolist(), strict=True):
         assert distinct[place] == caption if caption.strip() else place == -1

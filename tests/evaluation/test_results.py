@@ -87,7 +87,7 @@ def test_pictures_of_a_split_must_be_the_same_in_every_cell(tmp_path: Path) -> N
     [
         ("{", "not a result file .no JSON: "),
         ("[1]", "not a result file"),
-        ('{"settings": {}}', "not a result file .'rows' is missing.; expected"),
+        ('{"settings": {}}', "not a result file .'rows' is missing"),
         ('{"settings": {}, "rows": []}', "has no rows"),
         ('{"settings": {}, "rows": [3]}', "not a result file"),
         ('{"settings": {}, "rows": [{"a": 1}], "per_image": [3]}', "not a result file"),

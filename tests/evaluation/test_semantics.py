@@ -82,7 +82,7 @@ def test_perfect_reconstructions_agree_and_find_what_the_originals_find(semantic
 def test_a_head_that_knows_the_captions_finds_them_all(semantics, pictures):
     """Pictures whose features are their captions', under a head with two equal towers."""
     judge = semantics.judge(pictures.captions)
-    known = replace(judge, candidates={"class_posterior": torch.eye(5)}, own=torch.arange(18) % 5)
+    known = replace(judge, candidates={"class_posterior": torch.eye(5)}, caption_indices=torch.arange(18) % 5)
     semantics.class_posterior.classes = torch.eye(5)
     indices = torch.arange(18)
     for shift, expected in ((0, 1.0), (1, 0.0)):
@@ -95,7 +95,7 @@ def test_equal_captions_are_one_candidate(semantics, pictures):
     twice = replace(pictures, captions=pictures.captions[:9] * 2)
     judge = semantics.judge(twice.captions)
     assert all(len(captions) == 9 for captions in judge.candidates.values())
-    assert judge.own.tolist() == [*range(9), *range(9)]
+    assert judge.caption_indices.tolist() == [*range(9), *range(9)]
 
 
 def test_pictures_without_a_caption_have_agreement_only(semantics, pictures):
@@ -119,6 +119,6 @@ def test_what_a_network_must_be(semantics, network, pictures):
 
 def test_a_network_that_is_shared_runs_once(semantics, network, pictures):
     features = semantics.network(pictures.images)
-    assert semantics.features(pictures.images, known=features, by=semantics.network) is features
+    assert semantics.features(pictures.images, features=features, network=semantics.network) is features
     other = network(pictures.images)
-    assert semantics.features(pictures.images, known=other, by=network).logits is not None
+    assert semantics.features(pictures.images, features=other, network=network).logits is not None

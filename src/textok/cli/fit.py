@@ -210,7 +210,7 @@ def _checked(config: DataConfig) -> dict[str, Any]:
     if good < 2 or bad > max(config.bad_grace, config.max_bad_share * (good + bad)):
         first = f", such as {result.bad[0].key}: {result.bad[0].reason}" if bad else ""
         raise ValueError(
-            f"data: got {good} good and {bad} bad pictures{first}; expected at least 2, and under 1 % bad; see "
+            f"data: got {good} good and {bad} bad pictures{first}, expected at least 2, and under 1 % bad; see "
             "textok check"
         )
     if not captioned:

@@ -35,9 +35,9 @@ def score_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
         rows: flat rows.
         columns: name in the rows -> heading; those that no row has are left out.
     """
-    there = {name: head for name, head in columns.items() if any(name in row for row in rows)}
-    cells = [[shown(row.get(name)) for name in there] for row in rows]
-    return text_table(cells, heads=list(there.values()))
+    present = {name: head for name, head in columns.items() if any(name in row for row in rows)}
+    cells = [[shown(row.get(name)) for name in present] for row in rows]
+    return text_table(cells, heads=list(present.values()))
 
 
 def shown(value: object) -> str:

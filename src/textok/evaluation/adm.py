@@ -1,8 +1,8 @@
 """Files of the ADM evaluation suite (Dhariwal and Nichol 2021): ``.npz`` sample batches and Inception statistics.
 
 A batch holds ``arr_0``, uint8 pictures (n, h, w, 3); statistics hold ``mu`` (d,) and ``sigma`` (d, d); published
-references hold both. So they can be read, and published evaluators can be run on our samples. Nothing is unpickled,
-and the header of an array is checked before it is read.
+references hold both. Reading and writing them lets our samples be scored against published references, and by
+published evaluators. Nothing is unpickled, and the header of an array is checked before the array is read.
 """
 
 import math
@@ -30,7 +30,7 @@ UNKNOWN_COUNT = 2
 
 _MAX_COUNT = 2**53
 _MAX_ABS = 1e30  # of a mean or a covariance: squares of larger ones overflow
-_MAX_DEFLATION = 1032  # what deflate makes of a byte, at most
+_MAX_DEFLATION = 1032  # bytes that deflate can pack into one, at most
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _LISTED = 8  # names in a message
 
@@ -40,9 +40,9 @@ class AdmFile:
     """The content of an ``.npz`` of the suite: at least one of the two.
 
     Attributes:
-        pictures: of ``arr_0``, uint8 (n, 3, h, w).
-        statistics: of ``mu`` and ``sigma``, which may be those of other, more pictures. Published ones have no
-            count and get ``UNKNOWN_COUNT``.
+        pictures: the array ``arr_0``, uint8 (n, 3, h, w).
+        statistics: ``mu`` and ``sigma``, maybe of more pictures than the file holds. Published ones have no count
+            and get ``UNKNOWN_COUNT``.
     """
 
     pictures: UInt8[Tensor, "n 3 h w"] | None
@@ -66,7 +66,7 @@ def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected an .npz file of the ADM evaluation suite")
+        raise FileNotFoundError(f"{path}: no such file, expected an .npz file of the ADM evaluation suite")
     with _opened(path) as archive:
         arrays = _Arrays(archive=archive, path=path, max_bytes=max_bytes)
         names = arrays.names
@@ -75,7 +75,7 @@ def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
     if pictures is None and statistics is None:
         listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
         raise UnfitFileError(
-            f"{path}: got arrays {listed or '(none)'}; expected arr_0 (uint8 pictures, "
+            f"{path}: got arrays {listed or '(none)'}, expected arr_0 (uint8 pictures, "
             "n x height x width x 3), or mu and sigma (feature statistics), or all three"
         )
     return AdmFile(pictures=pictures, statistics=statistics)
@@ -112,9 +112,9 @@ def _statistics(arrays: "_Arrays") -> FeatureStatistics:
     covariance = arrays.read_numbers("sigma", lambda shape: shape == mean.shape * 2, form=f"{mean.shape * 2}")
     # Eigenvalue routines read only one triangle: the other one must be the same.
     if not np.allclose(covariance, covariance.T, rtol=1e-3, atol=1e-6 * np.abs(covariance).max()):
-        raise UnfitFileError(f"{arrays.path}, sigma: is not symmetric; expected a covariance")
+        raise UnfitFileError(f"{arrays.path}, sigma: is not symmetric, expected a covariance")
     if covariance.diagonal().min() < 0:
-        raise UnfitFileError(f"{arrays.path}, sigma: has a negative variance; expected a covariance")
+        raise UnfitFileError(f"{arrays.path}, sigma: has a negative variance, expected a covariance")
     count = UNKNOWN_COUNT
     if "count" in arrays.names:
         expected = f"one integer, {UNKNOWN_COUNT} or more"
@@ -122,7 +122,7 @@ def _statistics(arrays: "_Arrays") -> FeatureStatistics:
             arrays.read("count", lambda shape, dtype: not shape and dtype.kind in "iu", expected=expected)
         )
         if not UNKNOWN_COUNT <= count <= _MAX_COUNT:
-            raise UnfitFileError(f"{arrays.path}, count: got {count}; expected {expected}")
+            raise UnfitFileError(f"{arrays.path}, count: got {count}, expected {expected}")
     return FeatureStatistics.from_moments(torch.from_numpy(mean), torch.from_numpy(covariance), count)
 
 
@@ -141,17 +141,17 @@ class _Arrays:
     def read(
         self, name: str, fits: Callable[[tuple[int, ...], np.dtype], bool], *, expected: str
     ) -> np.ndarray:
-        """An array, after its header was found to fit, and true to the size of what is stored."""
+        """An array, whose header fits and agrees with the size of what is stored."""
         entry = self.archive.getinfo(f"{name}.npy")
         with self.archive.open(entry) as file:
             shape, dtype = _header(file)
             stored = entry.file_size - file.tell()
         header, size = f"{dtype} {shape}", math.prod(shape) * dtype.itemsize
         if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0 or not fits(shape, dtype):
-            raise UnfitFileError(f"{self.path}, {name}: got {header}; expected {expected}")
+            raise UnfitFileError(f"{self.path}, {name}: got {header}, expected {expected}")
         if size > self.max_bytes:
             raise UnfitFileError(
-                f"{self.path}, {name}: got {header}, {size:,} bytes; expected at most {self.max_bytes:,}"
+                f"{self.path}, {name}: got {header}, {size:,} bytes, expected at most {self.max_bytes:,}"
             )
         if size != stored or entry.file_size > _MAX_DEFLATION * self.path.stat().st_size:
             raise UnfitFileError(
@@ -167,14 +167,14 @@ class _Arrays:
         array = self.read(name, lambda shape, dtype: fits(shape) and dtype.kind == "f", expected=expected)
         values = np.ascontiguousarray(array, dtype=np.float64)
         if not (np.abs(values) <= _MAX_ABS).all():  # NaN is not
-            raise UnfitFileError(f"{self.path}, {name}: got {array.dtype} {array.shape}; expected {expected}")
+            raise UnfitFileError(f"{self.path}, {name}: got {array.dtype} {array.shape}, expected {expected}")
         return values
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
-        raise ValueError(f"an array of format {version}; expected 1.0 or 2.0")
+        raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
     shape, _, dtype = _HEADERS[version](file)
     return shape, dtype
 
@@ -183,11 +183,11 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that Python 2 wrote it, or that the name of a type is old
+            warnings.simplefilter("ignore")  # about files of Python 2, and old names of dtypes
             yield archive
     except UnfitFileError:
         raise
     except Exception as error:  # zipfile and numpy raise nearly anything on damaged bytes
         raise UnfitFileError(
-            f"{path}: not a readable .npz file ({error}); expected one of the ADM suite"
+            f"{path}: not a readable .npz file ({error}), expected one of the ADM suite"
         ) from error

@@ -31,7 +31,7 @@ def caption_features(
     return torch.cat([mean_states(text(captions[start : start + batch_size])) for start in starts])
 
 
-def caption_places(captions: Sequence[str]) -> tuple[list[str], Int[Tensor, "n"]]:
+def distinct_captions(captions: Sequence[str]) -> tuple[list[str], Int[Tensor, "n"]]:
     """The distinct captions, in order of first use, and each picture's index among them; -1 for a blank one."""
     distinct = list(dict.fromkeys(caption for caption in captions if caption.strip()))
     indices = {caption: index for index, caption in enumerate(distinct)}
@@ -39,7 +39,7 @@ def caption_places(captions: Sequence[str]) -> tuple[list[str], Int[Tensor, "n"]
 
 
 def ranks_of_own(
-    pictures: Float[Tensor, "b e"], captions: Float[Tensor, "m e"], own: Int[Tensor, "b"]
+    pictures: Float[Tensor, "b e"], captions: Float[Tensor, "m e"], targets: Int[Tensor, "b"]
 ) -> Int[Tensor, "b"]:
     """How many other captions score at least as high as the picture's own: 0 means it comes first.
 
@@ -48,10 +48,10 @@ def ranks_of_own(
     Args:
         pictures: unit vectors of b pictures.
         captions: unit vectors of the m distinct captions.
-        own: index of each picture's own caption among them.
+        targets: index of each picture's own caption among them.
     """
     scores = pictures @ captions.T
-    return (scores >= scores.gather(1, own[:, None])).sum(dim=1) - 1
+    return (scores >= scores.gather(1, targets[:, None])).sum(dim=1) - 1
 
 
 IMAGENET_CLASSES = 1000
@@ -86,7 +86,7 @@ class ClassPosterior:
         """
         if logits.shape[1] != len(self.classes):
             raise ValueError(
-                f"class posterior: got logits of {logits.shape[1]} classes; expected {len(self.classes)}"
+                f"class posterior: got logits of {logits.shape[1]} classes, expected {len(self.classes)}"
             )
         return normalize(logits.float().softmax(dim=1) @ self.classes, dim=1)
 
@@ -125,9 +125,9 @@ class TwoTowerConfig:
     def __post_init__(self) -> None:
         for name in ("image_dim", "text_dim", "max_text_tokens", "hidden", "dim"):
             if getattr(self, name) < 1:
-                raise ValueError(f"two-tower {name}: got {getattr(self, name)}; expected at least 1")
+                raise ValueError(f"two-tower {name}: got {getattr(self, name)}, expected at least 1")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"two-tower dropout: got {self.dropout}; expected 0 up to below 1")
+            raise ValueError(f"two-tower dropout: got {self.dropout}, expected 0 up to below 1")
 
 
 class TwoTower(Pretrained):

@@ -161,7 +161,7 @@ def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
     """
     if not lends_captions(captions):
         raise ValueError(
-            f"wrong captions: got {len(captions)} captions, all the same; expected at least 2 different"
+            f"wrong captions: got {len(captions)} captions, all the same, expected at least 2 different"
         )
     count, wrong = len(captions), []
     for i, own in enumerate(captions):
@@ -174,7 +174,7 @@ VARIANTS: tuple[CaptionCondition, ...] = ("short", "thing", "shuffled", "near")
 """First phrase only; the bare noun phrase; words in random order; the most similar caption of another thing."""
 
 SHUFFLE_SEED = 0
-"""Of the word order of shuffled captions."""
+"""Seed of the word order of shuffled captions."""
 
 _ROWS = 1024  # captions compared with all others at a time
 
@@ -230,8 +230,8 @@ def near_misses(states: Float[Tensor, "n d"], captions: Sequence[str]) -> list[i
     unit = torch.nn.functional.normalize(states, dim=1)
     nearest = []
     for rows, row_ids in zip(unit.split(_ROWS), ids.split(_ROWS), strict=True):
-        unfit = (row_ids[:, None] == ids[None, :]) | blank[None, :]
-        nearest += (rows @ unit.T).masked_fill(unfit, -torch.inf).argmax(dim=1).tolist()
+        excluded = (row_ids[:, None] == ids[None, :]) | blank[None, :]
+        nearest += (rows @ unit.T).masked_fill(excluded, -torch.inf).argmax(dim=1).tolist()
     return nearest
 
 

@@ -92,7 +92,7 @@ class FeatureReader:
             features = self.network(images)
             columns = _columns("", features)
             if judged and self.semantics is not None:
-                meaning = self.semantics.features(images, known=features, by=self.network)
+                meaning = self.semantics.features(images, features=features, network=self.network)
                 columns |= _columns("meaning_", meaning)
             values.add(indices, columns)
             keys += batch.keys

@@ -244,7 +244,7 @@ def inception_score(logits: Float[Tensor, "n c"], *, splits: int = 10) -> tuple[
     """
     if not 1 <= splits <= len(logits):
         raise ValueError(
-            f"Inception score: got {splits} splits of {len(logits)} pictures; expected 1 to as many"
+            f"Inception score: got {splits} splits of {len(logits)} pictures, expected 1 to as many"
         )
     scores = []
     for part in torch.tensor_split(logits.double().log_softmax(dim=1), splits):

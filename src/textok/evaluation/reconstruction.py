@@ -167,7 +167,7 @@ class MetricAccumulator:
     def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
         if self.judge is None:
             return None
-        return self.judge.semantics.features(images, known=features, by=self.network)
+        return self.judge.semantics.features(images, features=features, network=self.network)
 
     def _judged(
         self,

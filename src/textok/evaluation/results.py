@@ -1,4 +1,4 @@
-"""Result files: settings, what made them, one flat row a cell of the table, and the values of every picture.
+"""Result files: settings, what made them, one flat row per cell of the table, and the values of every picture.
 
 JSON: ``{"settings", "made_by", "rows", "latents"?, "per_image"?}``. A row is ``{"split", "captions", "budget", "count",
 "psnr", ...}``. The values of single pictures, which intervals are computed from, are stored by column. What rows
@@ -123,10 +123,10 @@ def read_result(path: str | Path) -> Result:
         reason = f"{error} is missing" if isinstance(error, KeyError) else f"no JSON: {error}"
         reason = reason if isinstance(error, KeyError | json.JSONDecodeError) else str(error)
         raise ValueError(
-            f"{path}: not a result file ({reason}); expected JSON with settings and rows, as textok evaluate writes it"
+            f"{path}: not a result file ({reason}), expected JSON with settings and rows, as textok evaluate writes it"
         ) from error
     if not result.rows:
-        raise ValueError(f"{path}: the result file has no rows; expected at least one")
+        raise ValueError(f"{path}: the result file has no rows, expected at least one")
     return result
 
 

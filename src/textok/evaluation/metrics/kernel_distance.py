@@ -50,7 +50,7 @@ def kernel_distance(
     smaller = min(len(a), len(b))
     if smaller < 4 or subsets < 2 or subset_size < 2:
         raise ValueError(
-            f"kernel distance: got {len(a)} and {len(b)} vectors, {subsets} subsets of {subset_size}; expected "
+            f"kernel distance: got {len(a)} and {len(b)} vectors, {subsets} subsets of {subset_size}, expected "
             "4 vectors, 2 subsets and a subset size of 2, or more"
         )
     size = min(subset_size, smaller // 2)

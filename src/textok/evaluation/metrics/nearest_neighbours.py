@@ -30,7 +30,7 @@ def nearest_neighbours(
     """
     if not 1 <= count <= len(references):
         raise ValueError(
-            f"nearest neighbours: got count {count} of {len(references)} references; expected fewer"
+            f"nearest neighbours: got count {count} of {len(references)} references, expected fewer"
         )
     units = normalize(references.double(), dim=1)
     blocks = [(normalize(rows.double(), dim=1) @ units.T).topk(count, dim=1) for rows in queries.split(_ROWS)]

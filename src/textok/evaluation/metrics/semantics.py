@@ -1,8 +1,8 @@
-"""Semantic accuracy: does a reconstruction still say what the picture's caption says.
+"""Semantic accuracy: does a reconstruction still show what the picture's caption says?
 
-Two scores read a picture as a caption would: the two-tower head (trained on drawings) and the classifier's
-posterior (made for photographs). Beside them, how far a classifier says the same of the reconstruction as of the
-original. All values are per picture, so that bootstrap intervals work.
+Two scores compare a picture with its caption: that of the two-tower head, trained on drawings, and that of the
+classifier's posterior, which suits photographs. Two more compare what a classifier sees in the reconstruction and in
+the original. Every picture has its own value, so that bootstrap intervals work.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from textok.evaluation.alignment import (
     TextSource,
     TwoTower,
     caption_features,
-    caption_places,
+    distinct_captions,
     ranks_of_own,
 )
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
@@ -27,13 +27,13 @@ from textok.models.text_encoder import TextEncoder
 
 @dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """The judges of semantic accuracy: built once, used for any number of picture sets.
+    """The judges of semantic accuracy: loaded once, used for any number of picture sets.
 
     Attributes:
-        network: what they read pictures with; a network with a classifier.
-        two_tower: head on the network's pooled features.
-        class_posterior: reading of its class posterior.
-        text: captions to token states of the text encoder that both were made with.
+        network: reads the pictures; it has a classifier.
+        two_tower: the head on the network's pooled features.
+        class_posterior: compares the network's class posterior with captions.
+        text: turns captions into the token states that both judges read.
     """
 
     network: FeatureNetwork
@@ -80,16 +80,16 @@ class Semantics:
         )
 
     def features(
-        self, images: UInt8[Tensor, "b 3 h w"], *, known: ImageFeatures, by: FeatureNetwork
+        self, images: UInt8[Tensor, "b 3 h w"], *, features: ImageFeatures, network: FeatureNetwork
     ) -> ImageFeatures:
-        """What the network sees in pictures: ``known``, without looking again, when ``by`` is that very network."""
-        return known if by is self.network else self.network(images)
+        """Features by the judges' network: ``features`` themselves, when ``network``, which gave them, is that one."""
+        return features if network is self.network else self.network(images)
 
     def judge(self, captions: Sequence[str]) -> "CaptionJudge":
         """Read the right captions of a picture set, once; a blank one is a picture without a caption."""
-        distinct, own = caption_places(captions)
+        distinct, indices = distinct_captions(captions)
         if not distinct:
-            return CaptionJudge(semantics=self, own=own, candidates={})
+            return CaptionJudge(semantics=self, caption_indices=indices, candidates={})
         device = self.class_posterior.classes.device
         features = caption_features(distinct, text=self.text).to(device)
         with torch.no_grad():
@@ -97,7 +97,7 @@ class Semantics:
                 "two_tower": self.two_tower.embed_captions(features),
                 "class_posterior": self.class_posterior.embed_captions(features),
             }
-        return CaptionJudge(semantics=self, own=own, candidates=candidates)
+        return CaptionJudge(semantics=self, caption_indices=indices, candidates=candidates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +106,12 @@ class CaptionJudge:
 
     Attributes:
         semantics: the judges.
-        own: each picture's place among the distinct captions (n,); -1 without a caption.
+        caption_indices: index of each picture's caption among the distinct ones (n,); -1 without a caption.
         candidates: unit vectors (m, e) of the m distinct captions, by judge.
     """
 
     semantics: Semantics
-    own: Int[Tensor, "n"]
+    caption_indices: Int[Tensor, "n"]
     candidates: Mapping[str, Float[Tensor, "m _"]]
 
     @torch.no_grad()
@@ -126,13 +126,13 @@ class CaptionJudge:
             originals: features of the originals, to compare the class posteriors; None leaves that out.
         """
         columns = {}
-        own = self.own[indices].to(pictures.pooled.device)
+        rows = self.caption_indices[indices].to(pictures.pooled.device)
         for name, captions in self.candidates.items():
-            vectors, target = self._embed(name, pictures), own.clamp(min=0)
+            vectors, target = self._embed(name, pictures), rows.clamp(min=0)
             first = (ranks_of_own(vectors, captions, target) == 0).float()
-            columns[f"retrieval_{name}_r1"] = first.masked_fill(own < 0, torch.nan)
+            columns[f"retrieval_{name}_r1"] = first.masked_fill(rows < 0, torch.nan)
             alignment = (vectors * captions[target]).sum(dim=1)
-            columns[f"alignment_{name}"] = alignment.masked_fill(own < 0, torch.nan)
+            columns[f"alignment_{name}"] = alignment.masked_fill(rows < 0, torch.nan)
         if originals is not None:
             name, logits = self.semantics.network.name, (_logits(pictures), _logits(originals))
             columns[f"posterior_agreement_{name}"] = posterior_agreement(*logits)
@@ -160,5 +160,5 @@ def top1_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Te
 
 def _logits(features: ImageFeatures) -> Float[Tensor, "b n"]:
     if features.logits is None:
-        raise ValueError("semantics: the feature network gives no logits; expected one with a classifier")
+        raise ValueError("semantics: the feature network gives no logits, expected one with a classifier")
     return features.logits

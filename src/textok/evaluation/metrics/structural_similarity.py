@@ -60,7 +60,7 @@ def ms_ssim_per_image(
 
 def _require_side(metric: str, images: Tensor, side: int) -> None:
     if min(images.shape[-2:]) < side:
-        raise ValueError(f"{metric}: got pictures of {tuple(images.shape[-2:])}; expected {side} px or more")
+        raise ValueError(f"{metric}: got pictures of {tuple(images.shape[-2:])}, expected {side} px or more")
 
 
 def _comparisons(

@@ -47,7 +47,7 @@ class Inception2015(nn.Module):
         build = _torch_fidelity()
         path = _published_file() if weights is None else Path(weights)
         if not path.is_file():
-            raise FileNotFoundError(f"Inception weights {path}: no such file; expected {FILE}, from {URL}")
+            raise FileNotFoundError(f"Inception weights {path}: no such file, expected {FILE}, from {URL}")
         self.weights, content = str(path), path.read_bytes()
         self.published = hashlib.sha256(content).hexdigest() == SHA256
         self.network = _with_weights(build, content, path=path)
@@ -101,5 +101,5 @@ def _with_weights(build: Any, content: bytes, *, path: Path) -> nn.Module:
         return build("inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=safe)
     except Exception as error:  # a pickle, a zip or a state dict that is not what it should be, in many types
         raise ValueError(
-            f"Inception weights {path}: not the weights of this network ({type(error).__name__}); expected {FILE}"
+            f"Inception weights {path}: not the weights of this network ({type(error).__name__}), expected {FILE}"
         ) from error

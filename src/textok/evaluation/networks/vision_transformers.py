@@ -105,7 +105,7 @@ def _load_processor(folder: Path, family: Family) -> Any:
         )
         processor(images=[torch.zeros(3, 64, 64, dtype=torch.uint8)], return_tensors="pt")
     except Exception as error:  # transformers raises nearly anything on settings that it cannot use
-        raise ValueError(f"{path}: {error}; expected the settings of an image processor") from error
+        raise ValueError(f"{path}: {error}, expected the settings of an image processor") from error
     return processor
 
 
@@ -114,7 +114,7 @@ def _load(folder: Path, family: Family) -> nn.Module:
 
     path = folder / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a transformers model folder")
+        raise FileNotFoundError(f"{path}: no such file, expected a transformers model folder")
     model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
     if model_type not in family.model_types:
         raise ValueError(

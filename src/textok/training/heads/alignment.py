@@ -22,7 +22,7 @@ from textok.evaluation.alignment import (
     TwoTower,
     TwoTowerConfig,
     caption_features,
-    caption_places,
+    distinct_captions,
     ranks_of_own,
 )
 from textok.evaluation.networks import EffNetLite2
@@ -178,7 +178,7 @@ def retrieval_rows(
     head: TwoTower, data: AlignmentData, *, split: str, run: AlignmentRun
 ) -> list[dict[str, Any]]:
     """Share of pictures whose own caption comes first, and among the first five, at every size."""
-    distinct, own = caption_places(data.texts)
+    distinct, own = distinct_captions(data.texts)
     first_use = [data.texts.index(caption) for caption in distinct]
     captions = head.embed_captions(data.captions[first_use])
     rows = []
