@@ -50,7 +50,6 @@ COMMANDS = {
     "fit": Command("fit", "fit", "Train on your own pictures, with everything chosen for you."),
     "train tokenizer": Command("train", "train_tokenizer", "Train a tokenizer by a recipe.", True),
     "train generator": Command("train", "train_generator", "Train a generator by a recipe.", True),
-    "train alignment": Command("train", "train_alignment_head", "Train the head that judges captions."),
     "train predictor": Command("train", "train_budget_head", "Train the head that chooses budgets."),
     "evaluate reconstruction": Command(
         "evaluate_reconstruction", "evaluate_reconstruction", "Score the reconstructions of a tokenizer."

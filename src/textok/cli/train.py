@@ -1,4 +1,4 @@
-"""``textok train``: a tokenizer or a generator by a recipe, and the two heads that are trained on a tokenizer."""
+"""``textok train``: a tokenizer or a generator by a recipe, and the head that chooses budgets."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +16,6 @@ from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.generator import train as generator
 from textok.training.generator.config import GeneratorRun
-from textok.training.heads.alignment import AlignmentRun, train_alignment
 from textok.training.heads.quality_predictor import PredictorRun, train_predictor
 from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
@@ -25,7 +24,7 @@ from textok.training.tokenizer.config import TokenizerRun
 Hours = Annotated[float | None, arg(metavar="H", help_behavior_hint="")]
 Recipe = Annotated[Positional[str], arg(metavar="RECIPE")]
 RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
-_ALIGNMENT, _PREDICTOR = AlignmentRun(), PredictorRun()
+_PREDICTOR = PredictorRun()
 
 
 def train_tokenizer(words: list[str]) -> Callable[..., None]:
@@ -80,26 +79,6 @@ def _train_generator(
     began = time.monotonic()
     weights = generator.train_generator(run, out, hours=hours, extend=extend)
     _print_weights(weights, steps=run.steps, in_time=hours is None or time.monotonic() < began + 3600 * hours)
-
-
-def train_alignment_head(
-    run: Annotated[AlignmentRun, arg(name="")] = _ALIGNMENT, *, out: Path, json: bool = False
-) -> None:
-    """Train the two-tower head, which says how well a caption fits a picture; minutes on a CPU.
-
-    Args:
-        out: the folder for the head; Semantics.from_pretrained(OUT) judges with it.
-        json: print the scores as JSON.
-    """
-    check_seed(run.seed)
-    check_folders(out=out)
-    rows = train_alignment(run, out)
-    lines = [
-        f"  {row['split']:<13} {row['size']:>4} px  {row['r1']:6.1%} first, {row['r5']:6.1%} among the first 5, "
-        f"of {row['captions']} captions"
-        for row in rows
-    ]
-    report(rows, f"{out}: two-tower head; pictures whose own caption is found", *lines, json=json)
 
 
 def train_budget_head(

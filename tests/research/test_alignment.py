@@ -9,12 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, normalize
 
-from textok.cli import main
-from textok.evaluation.alignment import TwoTower, TwoTowerConfig
-from textok.evaluation.networks import EffNetLite2
-from textok.pipeline.text import CachedText
-from textok.training.heads import alignment
-from textok.training.heads.alignment import (
+from research import alignment
+from research.alignment import (
     AlignmentData,
     AlignmentRun,
     contrastive_loss,
@@ -22,6 +18,10 @@ from textok.training.heads.alignment import (
     read_features,
     retrieval_rows,
 )
+from research.command import run
+from textok.evaluation.alignment import TwoTower, TwoTowerConfig
+from textok.evaluation.networks import EffNetLite2
+from textok.pipeline.text import CachedText
 from tiny import write_pictures
 
 RUN = AlignmentRun(
@@ -98,6 +98,10 @@ def test_too_few_pictures_are_told() -> None:
         fit(RUN, invented(5))
 
 
+def command(words: list[str]) -> int:
+    return run(alignment.alignment, words, prog="research.alignment")
+
+
 # --- the command ----------------------------------------------------------------------------------------
 
 
@@ -111,14 +115,14 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(CachedText, "_encoder", lambda text: states)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return ["train", "alignment", "--data", str(folder.parent), "--batch-size", "4", "--steps", "2"]
+    return ["--data", str(folder.parent), "--batch-size", "4", "--steps", "2"]
 
 
 def test_the_command_writes_a_head_and_tells_its_scores(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a", "b"):
-        assert main([*words, "--scored", "train", "--out", str(tmp_path / name), "--json"]) == 0
+        assert command([*words, "--scored", "train", "--out", str(tmp_path / name), "--json"]) == 0
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first == second
     assert [(row["split"], row["size"], row["captions"]) for row in first] == [
@@ -135,19 +139,19 @@ def test_a_split_that_is_not_there_is_told_before_any_work(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alignment, "EffNetLite2", lambda: pytest.fail("pictures were read"))
-    assert main([*words, "--scored", "exam", "--out", str(tmp_path / "a")]) == 2
+    assert command([*words, "--scored", "exam", "--out", str(tmp_path / "a")]) == 2
     assert "exam" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 
 def test_a_picture_without_a_caption_is_told(words: list[str], tmp_path: Path) -> None:
-    run = AlignmentRun(data=words[3], sizes=(32,))
+    settings = AlignmentRun(data=words[1], sizes=(32,))
     metadata = tmp_path / "pictures" / "train" / "metadata.jsonl"
     metadata.write_text(metadata.read_text().replace("colour 3", " "))
     with pytest.raises(ValueError, match="caption"):
         read_features(
-            alignment._loaders(run, "train"),
+            alignment._loaders(settings, "train"),
             network=EffNetLite2(),
-            text=alignment._text(run),
+            text=alignment._text(settings),
             name="train",
         )

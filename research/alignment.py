@@ -1,19 +1,24 @@
-"""Training of the two-tower head: which caption belongs to which picture, on frozen features of both.
+"""``python -m research.alignment``: train the two-tower head, which says how well a caption fits a picture.
 
-The features are computed once and kept in memory; the head itself is small.
+The features of both are frozen, computed once and kept in memory; the head itself is small: minutes on a CPU.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from tyro.conf import arg
 
+from research.command import run as run_command
 from textok.checks import check
+from textok.cli.checks import check_folders, check_seed
+from textok.cli.output import report
 from textok.data import DataConfig, EvalLoader
 from textok.data.samples import report_bad
 from textok.display import with_progress
@@ -211,3 +216,30 @@ def _batches(run: AlignmentRun, count: int) -> Iterator[Tensor]:
             left = torch.randperm(count)
         yield left[: run.batch_size]
         left = left[run.batch_size :]
+
+
+_DEFAULTS = AlignmentRun()
+
+
+def alignment(
+    run: Annotated[AlignmentRun, arg(name="")] = _DEFAULTS, *, out: Path, json: bool = False
+) -> None:
+    """Train the two-tower head, which says how well a caption fits a picture; minutes on a CPU.
+
+    Args:
+        out: the folder for the head; Semantics.from_pretrained(OUT) judges with it.
+        json: print the scores as JSON.
+    """
+    check_seed(run.seed)
+    check_folders(out=out)
+    rows = train_alignment(run, out)
+    lines = [
+        f"  {row['split']:<13} {row['size']:>4} px  {row['r1']:6.1%} first, {row['r5']:6.1%} among the first 5, "
+        f"of {row['captions']} captions"
+        for row in rows
+    ]
+    report(rows, f"{out}: two-tower head; pictures whose own caption is found", *lines, json=json)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(alignment, prog="research.alignment"))
