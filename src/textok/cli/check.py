@@ -11,8 +11,8 @@ from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
 from textok.cli.output import report
 from textok.data import BadSampleError, DataConfig, Source
 from textok.evaluation.pages import html_page, plain_table
+from textok.evaluation.source_check import check_source
 from textok.models.checkpoint import SHIPPED, read_config, resolve
-from textok.pipeline.source_check import check_source
 from textok.writing import check_target, write_text
 
 _SHOWN = 24

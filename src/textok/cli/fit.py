@@ -23,8 +23,8 @@ from textok.data import DataConfig, open_source
 from textok.data.held_out import open_training
 from textok.data.loading import SIDED
 from textok.display import note
+from textok.evaluation.source_check import check_source
 from textok.models.checkpoint import FIT_FILE
-from textok.pipeline.source_check import check_source
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.recipes import fit as recipes
 from textok.training.generator.train import train_generator

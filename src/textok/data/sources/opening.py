@@ -1,8 +1,10 @@
 """From the name of a source to its samples: which form it has, which part is asked for, what is passed over."""
 
+import gc
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from textok.data.census import Census
@@ -55,6 +57,19 @@ _INDEX_VERSION = 1
 StoredSource = SpanSource | TableSource
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Do not look for cycles among hundreds of thousands of new tuples: it takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collection()
 def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad: str) -> StoredSource:
     """Open a source of any form; arguments and errors as :func:`textok.data.sources.open_source`."""
     words, colon, folder = str(source).partition(_COCO_WORDS)
