@@ -1,6 +1,7 @@
 """What the documents say exists: links, commands with their options, recipes, settings, Python."""
 
 import dataclasses
+import inspect
 import functools
 import re
 import shlex
@@ -158,14 +159,18 @@ def has_setting(config: type, path: list[str]) -> bool:
 
 @functools.cache
 def options_of_commands() -> set[str]:
-    """Options of the studies, and of every command but the trainings by recipe: theirs are the settings of a run."""
+    """Options of the studies and of every command; of the trainings by recipe those that are no settings of a run."""
     functions = [load(name, []) for name, command in COMMANDS.items() if not command.by_recipe]
     functions += [captions, generation]
+    by_recipe = [load(name, []) for name, command in COMMANDS.items() if command.by_recipe]
+    own = {name for function in by_recipe for name in inspect.signature(function).parameters}
     hints = [typing.get_type_hints(function) for function in functions]
     groups = [inner for hint in hints for found in hint.values() for inner in members(found)]
-    return {name for hint in hints for name in hint} | {
-        field.name for group in groups for field in dataclasses.fields(group)
-    }
+    return (
+        own
+        | {name for hint in hints for name in hint}
+        | {field.name for group in groups for field in dataclasses.fields(group)}
+    )
 
 
 def settings_in(page: Path) -> list[str]:
