@@ -1,8 +1,8 @@
 """What the documents say exists: links, commands with their options, recipes, settings, Python."""
 
 import dataclasses
-import inspect
 import functools
+import inspect
 import re
 import shlex
 import types
