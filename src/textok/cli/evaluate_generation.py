@@ -175,11 +175,10 @@ def _stored_statistics(reference: Reference, network: FeatureNetwork) -> Feature
     """The file's own mean and covariance, where they are of this network's features; says what is left out."""
     if reference.pictures is None:
         note(f"{reference.name}: holds mean and covariance only; left out: {NEED_PICTURES}")
-    statistics = reference.statistics
-    if statistics is None or reference.fits(network):
-        return statistics
-    note(
-        f"{reference.name}, mu: got {statistics.dim} channels, and {network.name} has {network.dim}: "
-        "the Fréchet distance is taken to the pictures of the file"
-    )
-    return None
+    statistics = reference.statistics_for(network)
+    if statistics is None and reference.statistics is not None:
+        note(
+            f"{reference.name}, mu: got {reference.statistics.dim} channels, and {network.name} has {network.dim}: "
+            "the Fréchet distance is taken to the pictures of the file"
+        )
+    return statistics

@@ -2,7 +2,7 @@
 
 import json as json_format
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -38,18 +38,20 @@ CONDITIONS_HELP = (
     "short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing)"
 )
 
-# Headings in the terminal by how a metric's name begins and ends.
+# Headings in the terminal by how a metric's name begins, and by how it ends.
 _HEADS = {"psnr": "psnr", "ssim": "ssim", "perceptual_": "perceptual", "fd_": "fd", "fid": "fid"}
 _ENDS = {"_unpaired": " unpaired", "_floor": " floor"}
+_PLACE = {"split": "split", "captions": "captions", "budget": "tokens"}
 
 # How well the pictures fit their captions, in a table of its own.
 _MEANING = {
-    "retrieval_two_tower_r1": "retrieval",
+    "retrieval_two_tower": "retrieval",
     "alignment_two_tower": "alignment",
-    "retrieval_class_posterior_r1": "retrieval by classes",
+    "retrieval_class_posterior": "retrieval by classes",
     "alignment_class_posterior": "alignment by classes",
+    "posterior_agreement": "agreement",
+    "top1_agreement": "same class",
 }
-_AGREEMENT = {"posterior_agreement_": "agreement", "top1_agreement_": "same class"}
 _MEANING_NOTE = """Does the reconstruction still show what its caption says? Value / that of the originals, the best to
 hope for. For drawings read retrieval and alignment (by the two-tower head), for photographs those by classes. Where
 even the originals retrieve few captions, ignore that judge. Agreement and
@@ -253,26 +255,26 @@ class _Command:
 
 def reconstruction_table(rows: Sequence[Row]) -> str:
     """The main scores of a reconstruction result, one line per split, caption condition and budget."""
-    heads = {"split": "split", "captions": "captions", "budget": "tokens", "count": "count"}
-    names = dict.fromkeys(name for row in rows for name in row if "_pca" not in name)
-    for name in names:
-        if start := next((start for start in _HEADS if name.startswith(start)), None):
-            end = next((words for end, words in _ENDS.items() if name.endswith(end)), "")
-            heads[name] = _HEADS[start] + end
+    heads = _PLACE | {"count": "count"} | _headings(rows, _HEADS)
     legend = [f"{head} = {name}" for name, head in heads.items() if head != name and "_" in name]
     blocks = [score_table(rows, heads), "\n".join(legend)]
-    if any(name.startswith(tuple(_AGREEMENT)) for name in names):
-        blocks += [_MEANING_NOTE, _meaning_table(rows)]
+    meaning = _headings(rows, _MEANING)
+    if any("_agreement" in name for name in meaning):
+        beside = [{name: _beside(row, name) for name in row} for row in rows]
+        blocks += [_MEANING_NOTE, score_table(beside, _PLACE | meaning)]
     return "\n\n".join(blocks)
 
 
-def _meaning_table(rows: Sequence[Row]) -> str:
-    """How well the pictures fit their captions, reconstructions beside originals."""
-    heads = {"split": "split", "captions": "captions", "budget": "tokens"} | _MEANING
+def _headings(rows: Sequence[Row], starts: Mapping[str, str]) -> dict[str, str]:
+    """A heading for every metric whose name has one of these beginnings, in their order."""
     names = dict.fromkeys(name for row in rows for name in row)
-    for start, head in _AGREEMENT.items():
-        heads |= {name: head for name in names if name.startswith(start)}
-    return score_table([{name: _beside(row, name) for name in row} for row in rows], heads)
+    shown_names = [name for name in names if "_pca" not in name and not name.endswith("_original")]
+    return {
+        name: head + next((words for end, words in _ENDS.items() if name.endswith(end)), "")
+        for start, head in starts.items()
+        for name in shown_names
+        if name.startswith(start)
+    }
 
 
 def _beside(row: Row, name: str) -> str | int | float:

@@ -193,20 +193,20 @@ class Reference:
             "left_out": NEED_PICTURES,
         }
 
-    def fits(self, network: FeatureNetwork) -> bool:
-        """Whether the file's own mean and covariance can be of this network's features.
+    def statistics_for(self, network: FeatureNetwork) -> FeatureStatistics | None:
+        """The file's own mean and covariance; None where they are not of this network's features.
 
         Raises:
-            ValueError: when they cannot and there are no pictures.
+            ValueError: when they are not and there are no pictures either.
         """
         if self.statistics is None or self.statistics.dim == network.dim:
-            return self.statistics is not None
+            return self.statistics
         if self.pictures is None:
             raise ValueError(
                 f"{self.name}, mu: got {self.statistics.dim} channels, expected the {network.dim} of {network.name}; "
                 "choose the network that the statistics are of by the option network"
             )
-        return False
+        return None
 
 
 def read_captions_file(file: Path) -> Captions:
