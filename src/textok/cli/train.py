@@ -10,10 +10,12 @@ from typing import Annotated, Any, TypeVar
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_folders, check_seed
+from textok.cli.distributed import is_first
 from textok.cli.output import report
 from textok.cli.recipes import find_recipe
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.training import rehearsal
 from textok.training.generator import train as generator
 from textok.training.generator.config import GeneratorRun
 from textok.training.heads.quality_predictor import PredictorRun, train_predictor
@@ -44,6 +46,7 @@ def _train_tokenizer(
     out: Path,
     hours: Hours = None,
     extend: bool = False,
+    rehearse: bool = False,
 ) -> None:
     """Train a tokenizer by a recipe; the same command resumes a run that was stopped.
 
@@ -52,7 +55,11 @@ def _train_tokenizer(
         out: the run folder: configuration, metrics, pictures, checkpoints and weights.
         hours: stop after so many hours, with the weights that there are then; the same command goes on.
         extend: go on with the run in that folder for other steps, or by another optimizer or validation.
+        rehearse: run a full-size step of every phase here, print what the whole would take, and leave nothing.
     """
+    if rehearse:
+        _print_rehearsal(run, out, tokenizer.train_tokenizer)
+        return
     run = _scaled(run, RECIPES[recipe]())
     began = time.monotonic()
     weights = tokenizer.train_tokenizer(run, out, hours=hours, extend=extend)
@@ -66,6 +73,7 @@ def _train_generator(
     out: Path,
     hours: Hours = None,
     extend: bool = False,
+    rehearse: bool = False,
 ) -> None:
     """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped.
 
@@ -74,7 +82,11 @@ def _train_generator(
         out: the run folder: configuration, metrics, pictures, checkpoints and weights.
         hours: stop after so many hours, with the weights that there are then; the same command goes on.
         extend: go on with the run in that folder for other steps, or by another optimizer or preview.
+        rehearse: run a few full-size steps here, print what the whole would take, and leave nothing.
     """
+    if rehearse:
+        _print_rehearsal(run, out, generator.train_generator)
+        return
     run = _scaled(run, GENERATOR_RECIPES[recipe]())
     began = time.monotonic()
     weights = generator.train_generator(run, out, hours=hours, extend=extend)
@@ -106,6 +118,12 @@ def _with_recipe(
     """
     name = words[0] if words and not words[0].startswith("-") else next(iter(recipes))
     return partial(command, run=find_recipe(name, recipes)())
+
+
+def _print_rehearsal(run: TokenizerRun | GeneratorRun, out: Path, train: Callable[..., Path]) -> None:
+    made = rehearsal.rehearse(run, out, train)
+    if is_first():
+        report(vars(made), *made.lines(run), json=False)
 
 
 def _scaled(run: RunT, recipe: RunT) -> RunT:

@@ -1,0 +1,257 @@
+"""``--rehearse``: a few full-size steps of every phase of a training on this machine, and what the whole would take."""
+
+import json
+import math
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from textok.models.text import TextCondition
+from textok.models.tokenizer import TexTok
+from textok.objectives.reconstruction import ReconstructionObjective
+from textok.training.generator.config import GeneratorRun
+from textok.training.launch import mixed_precision
+from textok.training.optimizers import build_optimizers
+from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.step import total
+
+Run = TokenizerRun | GeneratorRun
+Train = Callable[..., Path]
+
+PLAIN, GAN = (
+    2,
+    2,
+)  # steps of each phase: one that warms up, one that is timed; one more follows after the restart
+VALIDATED = 64  # pictures that the rehearsed validation scores
+HEADROOM = 0.92  # of the memory that a training may take
+DAY, GB = 86_400, 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsed:
+    """What a machine took for the parts of a run, in seconds and bytes.
+
+    Attributes:
+        step: of a plain step.
+        gan_step, r1_step: with the discriminator, and with its R1 term; None without adversarial terms.
+        validation: of a whole validation, from one of few pictures with a restart and a checkpoint: an upper bound.
+        memory, memory_limit: at the peak, and of the device.
+        checkpoint: bytes of one.
+        disk, disk_free: of the run folder with two checkpoints and one being written, and what is free.
+        whole: of all steps and validations.
+    """
+
+    step: float
+    gan_step: float | None
+    r1_step: float | None
+    validation: float
+    memory: float
+    memory_limit: float
+    checkpoint: int
+    disk: int
+    disk_free: int
+    whole: float
+
+    def lines(self, run: Run) -> list[str]:
+        """The table."""
+        gan = ""
+        if self.gan_step is not None and self.r1_step is not None:
+            gan = f"; with the discriminator {self.gan_step:.3g}, with its R1 term {self.r1_step:.3g}"
+        return [
+            f"{run.name}: {run.steps:,} steps of {run.batch_size}; a few of every phase were run here",
+            f"  memory      {self.memory / GB:.2f} of {self.memory_limit / GB:.1f} GB at the peak",
+            f"  a step      {self.step:.3g} s, {run.batch_size / self.step:.3g} a second{gan}",
+            f"  validation  {self.validation:.3g} s at most; saving, stopping and going on were run too",
+            f"  checkpoint  {self.checkpoint / GB:.3g} GB",
+            f"  disk        {self.disk / GB:.3g} of {self.disk_free / GB:.1f} GB that are free",
+            f"  the whole   {self.whole / DAY:.3g} days",
+        ]
+
+
+def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
+    """Run every phase in a folder beside ``out``, which goes away again; all ranks call.
+
+    Args:
+        run: as it would be trained.
+        out: its run folder, whose disk is looked at.
+        train: the training, which stops at ``stop_at`` and goes on when it is called again.
+
+    Raises:
+        ValueError: when the run does not fit into memory or onto the disk here; says what would fit.
+        Exception: of the training, such as for data that are not there.
+    """
+    if isinstance(run, TokenizerRun):
+        check_memory(run)
+    scratch = out.with_name(f".{out.name}.rehearsal")
+    short = shortened(run)
+    begin_peak()
+    try:
+        train(short, scratch, stop_at=short.steps - 1)
+        began = time.perf_counter()
+        train(short, scratch)
+        second_half = time.perf_counter() - began
+        made = summary(run, short, scratch, second_half)
+    finally:
+        if PartialState().is_main_process:
+            shutil.rmtree(scratch, ignore_errors=True)
+    if made.disk > made.disk_free:
+        raise ValueError(
+            f"out: got {made.disk_free / GB:.3g} GB free beside {out}, expected {made.disk / GB:.3g}; use another disk"
+        )
+    return made
+
+
+def shortened(run: Run) -> Run:
+    """A run of a few steps, whose discriminator, R1, validation and checkpoint come within them."""
+    settings: dict[str, Any] = {"steps": PLAIN + 1, "log_every": 1, "checkpoint_every": 10**9}
+    if isinstance(run, TokenizerRun):
+        settings["text_states"] = "online"  # else all captions would be encoded first
+        if run.adversarial is not None:
+            settings["steps"] = PLAIN + GAN + 1
+            settings["adversarial"] = replace(
+                run.adversarial, start_step=PLAIN, discriminator_warmup_steps=0, r1_every=PLAIN
+            )
+        count = min(run.validation.count, VALIDATED)
+        settings["validation"] = replace(
+            run.validation, count=count, every=10**9, best_by="perceptual_effnet_lite2"
+        )
+    return replace(run, **settings)
+
+
+def summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearsed:
+    """The figures of the whole from those of the few steps."""
+    log = [json.loads(line) for line in (scratch / "metrics.jsonl").read_text().splitlines()]
+    rates = [line.get("images_per_second") or line.get("rows_per_second") for line in log]
+    seconds = [run.batch_size / rate for rate in rates if rate]
+    plain, gan, r1 = seconds[PLAIN - 1], None, None
+    if isinstance(run, TokenizerRun) and run.adversarial is not None:
+        r1, gan = seconds[PLAIN], seconds[PLAIN + 1]
+    rest = max(0.0, second_half - seconds[-1])
+    share = 1.0
+    if isinstance(run, TokenizerRun) and isinstance(short, TokenizerRun):
+        share = run.validation.count / short.validation.count
+    checkpoint = sum(f.stat().st_size for f in max((scratch / "checkpoints").iterdir()).iterdir())
+    weights = sum(f.stat().st_size for f in (scratch / "weights").iterdir())
+    return Rehearsed(
+        step=plain,
+        gan_step=gan,
+        r1_step=r1,
+        validation=rest * share,
+        memory=peak_bytes(),
+        memory_limit=memory_bytes(),
+        checkpoint=checkpoint,
+        disk=3 * checkpoint + 2 * weights,
+        disk_free=shutil.disk_usage(scratch).free,
+        whole=whole_seconds(run, plain, gan, r1) + validations(run) * rest * share,
+    )
+
+
+def whole_seconds(run: Run, plain: float, gan: float | None, r1: float | None) -> float:
+    """Of all steps."""
+    if gan is None or r1 is None or not isinstance(run, TokenizerRun) or run.adversarial is None:
+        return run.steps * plain
+    late = max(0, run.steps - run.adversarial.start_step)
+    return (run.steps - late) * plain + late * (gan + max(0.0, r1 - gan) / run.adversarial.r1_every)
+
+
+def validations(run: Run) -> int:
+    """How many there are."""
+    every = run.validation.every if isinstance(run, TokenizerRun) else run.preview.every
+    return math.ceil(run.steps / every)
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def check_memory(run: TokenizerRun) -> None:
+    """Take steps of one and of two pictures; refuse a micro-batch for which the memory cannot last.
+
+    Raises:
+        ValueError: with the largest micro-batch that fits.
+    """
+    one, two = (step_bytes(run, pictures) for pictures in (1, 2))
+    limit, each = HEADROOM * memory_bytes(), max(1.0, two - one)
+    micro = min(run.micro_batch, run.batch_size)
+    if one + (micro - 1) * each <= limit:
+        return
+    fits = int((limit - one) / each) + 1
+    advice = f"use --micro-batch {fits}" if fits >= 1 else "use a smaller model or a larger device"
+    more = "" if run.activation_checkpointing else ", or --activation-checkpointing"
+    raise ValueError(
+        f"micro_batch: got {micro}, which takes about {(one + (micro - 1) * each) / GB:.1f} GB of the "
+        f"{memory_bytes() / GB:.1f} GB here; {advice}{more}"
+    )
+
+
+def step_bytes(run: TokenizerRun, pictures: int) -> float:
+    """Memory at the peak of a step of so many pictures, with everything that a training keeps.
+
+    Raises:
+        ValueError: when there is not enough for them.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if mixed_precision(run.precision) == "bf16" else torch.float32
+    begin_peak()
+    try:
+        model = TexTok(run.model).to(device)
+        _averaged = [p.detach().clone() for p in model.parameters()]
+        model.checkpoint_activations(enabled=run.activation_checkpointing)
+        optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
+        objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
+        side, tokens = run.model.image_size, run.model.max_text_tokens
+        images = torch.rand(pictures, 3, side, side, device=device)
+        states = torch.randn(pictures, tokens, run.model.text_dim, device=device)
+        text = TextCondition(states, torch.ones(pictures, tokens, dtype=torch.bool, device=device))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            made = model(images, text, generator=torch.Generator(device))
+        total(objective(made, images)).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        return peak_bytes()
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"micro_batch: a step of {pictures} does not fit into {memory_bytes() / GB:.1f} GB; use a smaller "
+            "model or a larger device"
+        ) from error
+
+
+def memory_bytes() -> float:
+    """Of the device: of a CPU, what the processes here may take."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return 1024 * float(lines["MemAvailable"].split()[0]) + resident_bytes("VmRSS")
+
+
+def begin_peak() -> None:
+    """Forget the peak so far."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # not ours to write: the peak is that of the whole process
+        return
+
+
+def peak_bytes() -> float:
+    """Since ``begin_peak``."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resident_bytes("VmHWM")
+
+
+def resident_bytes(kind: str) -> float:
+    """Memory of this process: VmRSS now, VmHWM at its peak."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+    return 1024 * float(lines[kind].split()[0])
