@@ -1,5 +1,6 @@
 """Files are whole or not there."""
 
+import errno
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from textok.cli import main
 from textok.models.checkpoint import shipped_folder
@@ -103,9 +105,23 @@ def test_one_process_at_a_time_writes_a_file(tmp_path: Path) -> None:
     assert refused.returncode == 1
     last = refused.stderr.splitlines()[-1]
     assert last.startswith(f"ValueError: {path}: another process is writing it (process {os.getpid()} on ")
+    assert "since 20" in last and not path.parent.exists(), "a folder that was made for nothing goes again"
+    path.parent.mkdir()
     path.with_name(".a.lock").touch()  # left by a process that was killed
     assert subprocess.run(words, capture_output=True).returncode == 0
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_is_locked_by_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fcntl")
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    with only_writer(Path()):
+        for same in (Path(), tmp_path / "a"):
+            with pytest.raises(ValueError, match="another process"), only_writer(same):
+                pass
+    with only_writer(tmp_path / "a"):
+        pass
 
 
 def test_strict_json_is_read_back_by_all_or_refused() -> None:
@@ -133,6 +149,12 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     ):
         file.write("x")
     assert caught.value.filename == str(tmp_path / "a.txt") and not list(tmp_path.iterdir())
+
+
+def test_a_limit_that_the_weights_library_meets_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="weights") as error, replacing(tmp_path / "weights"):
+        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+    assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "weights")
 
 
 def test_a_target_in_the_source_is_refused(tmp_path: Path) -> None:
@@ -164,6 +186,15 @@ def test_what_textok_did_not_make_is_not_replaced(tmp_path: Path) -> None:
     write_json(file, {"libraries": {"open-textok": "0.1"}})
     for target in (file, folder):
         check_target(target)
+
+
+def test_what_a_kill_left_in_a_new_folder_is_nothing_of_the_users(tmp_path: Path) -> None:
+    for name in ("..textok.tmp", ".lock", ".a.lock"):
+        (tmp_path / name).touch()
+    check_target(tmp_path)
+    (tmp_path / "mine.tmp").touch()
+    with pytest.raises(ValueError, match="out"):
+        check_target(tmp_path)
 
 
 def test_a_place_that_cannot_be_written_or_is_too_small_is_named(tmp_path: Path) -> None:

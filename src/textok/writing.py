@@ -5,11 +5,13 @@ import fnmatch
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +28,8 @@ MARKS = (b"textok", b"\x89TTK")
 MARKER = ".textok"
 """The file in a folder of results which says that textok wrote the folder."""
 _HEAD_BYTES = 1 << 16
+_DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _LEAST_ROOM = 1 << 20
 
 
@@ -59,7 +63,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     owner = f".{uuid4().hex}" if shared else ""
     temporary = path.with_name(f".{path.name}{owner}.tmp")
     try:
-        with _naming(path):
+        with naming(path):
             temporary.touch()
             yield temporary
             temporary.chmod(0o666 & ~UMASK)  # safetensors files are born readable by their owner alone
@@ -70,18 +74,20 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
+    """Errors of a disk that name no file, or a temporary one of ``path``, name ``path``."""
     try:
         yield
     except OSError as error:
-        ours = error.filename is None or Path(str(error.filename)).name.startswith(f".{path.name}.")
-        if error.errno is None or not ours:
+        nameless = error.filename is None and error.errno in _DISK
+        if not (nameless or Path(str(error.filename)).name.startswith(f".{path.name}.")):
             raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
-    except Exception as error:  # of the safetensors library
-        if os.strerror(errno.ENOSPC) not in str(error):
+        raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path)) from error
+    except Exception as error:  # the safetensors library has no numbers but in its messages
+        number = _OS_ERROR.search(str(error))
+        if number is None:
             raise
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 # --- before the work --------------------------------------------------------------------------------------
@@ -92,7 +98,7 @@ def check_target(
     *,
     option: str = "out",
     sources: Sequence[str | Path] = (),
-    overwrite: bool = False,
+    overwrite: bool | None = None,
     num_bytes: int = 0,
 ) -> None:
     """Check before any work that results can be written to a place, and that nothing of the user's is lost there.
@@ -101,7 +107,7 @@ def check_target(
         target: the file or the folder to write; it need not exist.
         option: what errors call it.
         sources: the files, folders and globs that are read; the target must not be or lie in one of them.
-        overwrite: replace what textok did not make.
+        overwrite: replace what textok did not make; None where the command has no such option.
         num_bytes: estimate of what will be written.
 
     Raises:
@@ -115,8 +121,8 @@ def check_target(
             )
     if not overwrite and target.exists() and not is_made_here(target):
         raise ValueError(
-            f"{option}: got {target}, which exists and was not made by textok; choose another name, or "
-            "replace it by --overwrite"
+            f"{option}: got {target}, which exists and was not made by textok; choose another name"
+            + (", or replace it by --overwrite" if overwrite is False else "")
         )
     _check_place(target, num_bytes=num_bytes)
 
@@ -124,12 +130,19 @@ def check_target(
 def is_made_here(path: Path) -> bool:
     """Whether textok wrote a file (it holds the mark) or a folder (it holds the marker, or nothing at all)."""
     if path.is_dir():
-        return (path / MARKER).is_file() or not any(path.iterdir())
+        return (path / MARKER).is_file() or holds_nothing(path)
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         if path.suffix == ".safetensors":  # whose header may be long, in any order
             head += file.read(int.from_bytes(head[:8], "little") if len(head) == _HEAD_BYTES else 0)
     return not head or any(mark in head for mark in MARKS)
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Whether a folder is empty but for what a start that was killed left: a temporary file, a lock."""
+    return all(
+        file.name.startswith(".") and file.name.endswith((".tmp", ".lock")) for file in folder.iterdir()
+    )
 
 
 def mark_folder(folder: Path, content: str) -> None:
@@ -163,36 +176,38 @@ def _check_place(target: Path, *, num_bytes: int) -> None:
 
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Keep other processes from writing a file meanwhile, where the system has locks (``flock``).
+    """Keep other processes from writing a file or folder meanwhile, where the system has locks (``flock``).
 
-    What is locked is an empty file beside it, which goes at the end. A killed process leaves it behind, unlocked.
+    What is locked is a small file beside it (in a folder, where nothing may be written beside that), which says who
+    holds it and goes at the end. A killed process leaves it behind, unlocked.
 
     Args:
-        path: the file; its folder is made when missing.
+        path: the file or folder; the folder around it is made when missing, and goes if nothing came into it.
 
     Raises:
-        ValueError: when another process is writing the file.
+        ValueError: when another process is writing there.
     """
     if fcntl is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    handle = _locked(lock, path)
+    whole = path.absolute()
+    missing = [folder for folder in whole.parents if not folder.exists()]
+    held = _locked(whole, path)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
+        if held is not None:
+            held[0].unlink(missing_ok=True)
+            os.close(held[1])
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
 
 
-def _locked(lock: Path, path: Path) -> int:
+def _locked(whole: Path, path: Path) -> tuple[Path, int] | None:
     assert fcntl is not None, "only_writer has looked"
-    while True:
-        try:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:  # name the file that was asked for
-            raise OSError(error.errno, error.strerror, str(path)) from error
+    while opened := _opened(whole):
+        handle = opened[1]
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -202,12 +217,29 @@ def _locked(lock: Path, path: Path) -> int:
                 f"{path}: another process is writing it ({holder}); try again when that is done"
             ) from error
         except OSError:  # a file system without locks
-            return handle
+            return opened
         if os.fstat(handle).st_nlink:  # else it went in between, and another one may lie there by now
             os.truncate(handle, 0)
-            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            return handle
+            now = datetime.now(UTC).isoformat(" ", "seconds")
+            with suppress(OSError):  # on a full disk the lock holds without its holder's name
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}, since {now}".encode())
+            return opened
         os.close(handle)
+    return None
+
+
+def _opened(whole: Path) -> tuple[Path, int] | None:
+    """The lock file; None where none can be made, which the command will tell that cannot write there either."""
+    places = [whole.with_name(f".{whole.name}.lock"), *([whole / ".lock"] if whole.is_dir() else [])]
+    for place in places:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            return place, os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another process took its new folder away again
+            return _opened(whole)
+        except OSError:
+            continue
+    return None
 
 
 def foreign_content(head: bytes) -> str | None:

@@ -69,10 +69,14 @@ def test_earlier_pictures_and_foreign_folders_are_left_alone(
     out = tmp_path / "drawn"
     words = ["generate", "a cat", "--model", generator, "--out", out]
     assert run(*words, "--steps", 1) == 0
-    first = (out / "00-a-cat-seed0-0.png").read_bytes()
+    files = sorted(path.name for path in out.iterdir())
+    (out / "00-a-cat-seed0-3.png").unlink()  # as if killed before it
+    assert run(*words, "--steps", 1) == 0
+    assert files == sorted(path.name for path in out.iterdir()), "the same pictures have their names"
+    first, grid = ((out / name).read_bytes() for name in ("00-a-cat-seed0-0.png", "grid.png"))
     assert run(*words, "--steps", 2) == 0
-    assert (out / "00-a-cat-seed0-0.png").read_bytes() == first
-    assert (out / "00-a-cat-seed0-0-2.png").is_file() and (out / "grid-2.png").is_file()
+    assert (out / "00-a-cat-seed0-0.png").read_bytes() == first and (out / "grid.png").read_bytes() == grid
+    assert (out / "00-a-cat-seed0-0-2.png").is_file()
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.txt").write_text("mine")
     assert run(*words[:-1], tmp_path / "own", "--steps", 1) == 2

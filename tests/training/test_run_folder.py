@@ -1,5 +1,6 @@
 """The folder of a run: what it tells, whom it refuses, and what a finished run leaves in it."""
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from textok.data import EvalLoader
@@ -16,6 +18,7 @@ from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
+from textok.training import snapshots as snapshots_module
 from textok.training.run_folder import RunFolder, environment
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
 from textok.training.tokenizer.config import TokenizerRun
@@ -210,6 +213,19 @@ def test_lines_past_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     folder.forget_after(2)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
     assert (tmp_path / "bad.jsonl").read_text() == '{"key": "torn"}\n'
+
+
+def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: object, path: Path) -> None:
+        path.touch()
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(snapshots_module, "save_file", full)
+    with pytest.raises(OSError, match="step-00000004") as error:
+        save_snapshot(tmp_path, step=4, state={"a": torch.zeros(1)})
+    assert error.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
 def test_snapshots_hold_nested_state(tmp_path: Path) -> None:

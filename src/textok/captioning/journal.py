@@ -63,7 +63,7 @@ class Row:
 class Journal:
     """The rows of a folder, those of earlier runs included, and at the end the table of the accepted ones.
 
-    One process at a time may open it (``writing.only_writer``). A last line that was cut off is taken away.
+    One process at a time may open it. A last line that was cut off is taken away.
 
     Args:
         folder: made when missing.
@@ -83,7 +83,6 @@ class Journal:
         self._shared = {"writer": config.writer, "model": model, "prompt": prompt.name}
         same = {name: value for name, value in asdict(config).items() if name in _SAME}
         _check_settings(folder / SETTINGS, same | self._shared | {"prompt_text": prompt.text})
-        mark_folder(folder, "captions")
         if again and (folder / REJECTED).exists():
             os.replace(folder / REJECTED, folder / "rejected.before.jsonl")
         self.done: set[tuple[str, int]] = set()
@@ -190,6 +189,7 @@ def _cut_torn_line(path: Path) -> None:
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
+        mark_folder(path.parent, "captions")  # first: a folder without the mark is somebody else's
         write_json(path, settings)
     before = json.loads(path.read_text(encoding="utf-8"))
     for name, value in settings.items():

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    threading.excepthook = _hook_of_threads
     try:
         _run(words)
         sys.stdout.flush()
@@ -41,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as stop:  # how tyro ends after --help (0 or None) and after a wrong option (2)
         return int(stop.code or 0)
+
+
+def _hook_of_threads(failure: threading.ExceptHookArgs) -> None:
+    """Leave mistakes to the main thread, which meets them too: tensorboard writes its events in a thread."""
+    if not isinstance(failure.exc_value, MISTAKES):
+        threading.__excepthook__(failure)
 
 
 def _run(words: list[str]) -> None:

@@ -19,7 +19,7 @@ from textok.cli.output import report
 from textok.data.samples import report_bad
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
-from textok.writing import check_target, only_writer
+from textok.writing import check_target
 
 DEFAULTS = CaptionConfig()
 _ROW_BYTES = 1500  # of a caption in the journal and in the table
@@ -64,7 +64,7 @@ are kept.
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)
     config = replace(config, device=str(open_device(config.device)))
     prompt, writer = load_prompt(config.prompt), open_writer(config)
-    with only_writer(out / "captions.jsonl"), polite_stop() as stop:
+    with polite_stop() as stop:
         with Journal(out, config, model=writer.model, prompt=prompt, again=ask_rejected) as journal:
             if estimate:
                 rest = journal.estimate(pictures=count, in_flight=writer.in_flight)

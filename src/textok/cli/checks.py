@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from textok.data.images import DEFAULT_MAX_PIXELS
+from textok.writing import check_target
 
 MAX_SEED = 2**63 - 1
 
@@ -65,18 +66,18 @@ def check_needs(*, absent: bool, by: str, **values: object) -> None:
 
 
 def check_files(**files: Path | None) -> None:
-    """Check that files can be written where they are asked for; makes nothing.
+    """Check that files can be written where they are asked for, and are none of the user's; makes nothing.
 
     Raises:
-        ValueError: when a folder is there, or a file where its folder should be.
-        PermissionError: when the folder is not writable.
+        ValueError: when a folder is there, a file where its folder should be, or a file that textok did not make.
+        OSError: when the folder is not writable or full.
     """
     for name, file in files.items():
-        if file is None:
-            continue
-        if file.is_dir():
-            raise ValueError(f"{name}: got {file}, which is a folder, expected a file to write")
-        check_folders(**{name: file.parent})
+        if file is not None:
+            check_folders(**{name: file.parent})
+            if file.is_dir():
+                raise ValueError(f"{name}: got {file}, which is a folder, expected a file to write")
+            check_target(file, option=name, overwrite=file.suffix == ".npz")  # in which there is no mark
 
 
 def check_folders(**folders: Path | None) -> None:

@@ -21,7 +21,7 @@ from textok.data.samples import BadSample, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens, load_tokens
-from textok.writing import MARKER, check_target, mark_folder, only_writer
+from textok.writing import MARKER, check_target, mark_folder
 
 _SORTED = 8  # batches of pictures that wait, so that those of like lengths are decoded together
 
@@ -74,7 +74,7 @@ def decode(
     job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
     job |= {"num_tokens": num_tokens, "keys": keys, "captions": texts, "no_captions": no_captions} | sampling
     names, count, goes_on = PictureNames(), 0, False
-    with only_writer(out), Progress(None, unit="image") as progress:
+    with Progress(None, unit="image") as progress:
         parts = _parts(tokens, model, tokenizer, keys=keys, recover=recover, lost=lost)
         for part in parts:
             if not count:

@@ -30,7 +30,7 @@ from textok.data.samples import BadSample, BadSampleError, write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress
 from textok.pipeline.tokens import StoredDtype, Tokens, load_tokens, save_parts
-from textok.writing import check_target, only_writer, replacing, write_json
+from textok.writing import check_target, replacing, write_json
 
 DEFAULT_BUDGET = BudgetChoice()
 SUFFIXES = (".safetensors", ".ttk")
@@ -71,20 +71,19 @@ are exact.
     header = header_for(tokenizer.model, prior=prior, quantization=quantization, captions=not no_captions)
     sizes = coded_sizes(tokenizer.model, prior=prior, quantization=quantization)
     encoder = open_encoder(budget, tokenizer, sizes=sizes, batch_size=model.batch_size)
-    with only_writer(out):
-        if encoder.budget.is_mean:
-            sample = pictures.batches(tokenizer, batch_size=model.batch_size, title="sample")
-            calibrate_on_sample(encoder, sample)
-        settings = budget.settings() | threshold_facts(encoder)
-        job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
-        parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
-        counts = _encode_parts(pictures, encoder, parts, out)
-        if compressed:
-            facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
-        else:
-            facts = _write_safetensors(out, parts, settings, captions=not no_captions, dtype=stored)
-        facts = {"file": str(out)} | facts | budget_facts(encoder, counts)
-        parts.remove()
+    if encoder.budget.is_mean:
+        sample = pictures.batches(tokenizer, batch_size=model.batch_size, title="sample")
+        calibrate_on_sample(encoder, sample)
+    settings = budget.settings() | threshold_facts(encoder)
+    job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
+    parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
+    counts = _encode_parts(pictures, encoder, parts, out)
+    if compressed:
+        facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
+    else:
+        facts = _write_safetensors(out, parts, settings, captions=not no_captions, dtype=stored)
+    facts = {"file": str(out)} | facts | budget_facts(encoder, counts)
+    parts.remove()
     report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)
 
 

@@ -30,7 +30,7 @@ from textok.recipes import fit as recipes
 from textok.training.generator.train import train_generator
 from textok.training.run_folder import steps_of
 from textok.training.tokenizer.train import train_tokenizer
-from textok.writing import check_target, write_json, write_text
+from textok.writing import check_target, holds_nothing, write_json, write_text
 
 _LOOKED_AT = recipes.MANY
 _MEASURED = 6
@@ -126,7 +126,7 @@ def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
         ValueError: when the folder holds something else.
     """
     if not (out / FIT_FILE).is_file():
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and not holds_nothing(out):
             raise ValueError(
                 f"out: got {out}, expected a new folder or one of textok fit; choose another --out"
             )
@@ -176,8 +176,8 @@ def _begin(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _write(out: Path, record: dict[str, Any]) -> None:
     lines = [f"textok {shlex.join(command)}" for command in record["commands"].values()]
+    write_json(out / FIT_FILE, record)  # first: a folder without it is somebody else's
     write_text(out / "commands.sh", "\n".join(["set -e", *lines, ""]))
-    write_json(out / FIT_FILE, record)
 
 
 def _has_drawings() -> bool:

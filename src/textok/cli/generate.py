@@ -115,17 +115,25 @@ def save_pictures(
     files = []
     for index, image in enumerate(images):
         name = f"{index // count:02d}-{file_words(names[index // count])}-seed{seed}-{index % count}.png"
-        files.append(save_png(image, _place(out / name, overwrite=overwrite)))
+        files.append(save_png(image, _place(out / name, image, overwrite=overwrite)))
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).movedim(-1, 1)
-    grid = _place(out / "grid.png", overwrite=overwrite)
-    save_picture(sample_grid(pixels.unflatten(0, (len(names), count)), rows=names), grid)
-    return files, grid
+    grid = sample_grid(pixels.unflatten(0, (len(names), count)), rows=names)
+    return files, save_picture(grid, _place(out / "grid.png", grid, overwrite=overwrite))
 
 
-def _place(path: Path, *, overwrite: bool) -> Path:
-    """The file itself, or the first free name behind it: pictures of other settings are not replaced."""
+def _place(path: Path, image: Image.Image, *, overwrite: bool) -> Path:
+    """The file itself, or the first name behind it that is free or holds this picture: others are not replaced."""
     names = chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count_from(2)))
-    return path if overwrite else next(name for name in names if not name.exists())
+    return path if overwrite else next(name for name in names if not name.exists() or _holds(name, image))
+
+
+def _holds(file: Path, image: Image.Image) -> bool:
+    try:
+        with Image.open(file) as other:
+            same_settings = other.info.get("textok") == image.info.get("textok")
+            return same_settings and other.size == image.size and other.tobytes() == image.tobytes()
+    except OSError:  # no picture
+        return False
 
 
 def file_words(prompt: str) -> str:

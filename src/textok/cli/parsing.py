@@ -7,13 +7,17 @@ double quotes. A pair such as a height and width is two words, as in ``--size 64
 import csv
 import io
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import wraps
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 from tyro.extras import SubcommandApp
 
+from textok.cli.distributed import is_first
 from textok.cli.table import COMMANDS, DESCRIPTION, groups, load
+from textok.writing import naming, only_writer
 
 _CONFIG = (
     tyro.conf.FlagCreatePairsOff,
@@ -62,12 +66,21 @@ def _list_of(
 
 
 def run(function: Callable[..., Any], words: Sequence[str], *, prog: str) -> None:
-    """Call the function of a command with the words of its command line.
+    """Call the function of a command with the words of its command line; no other process writes its ``out`` then.
 
     Raises:
         SystemExit: after ``--help`` (0), and for words that do not fit (2).
+        ValueError: when another process is writing there.
     """
-    tyro.cli(function, args=words, prog=prog, config=_CONFIG, registry=_LISTS)
+
+    @wraps(function)
+    def alone(*positional: Any, **options: Any) -> Any:
+        if (out := options.get("out")) is None:
+            return function(*positional, **options)
+        with only_writer(out) if is_first() else nullcontext(), naming(out):
+            return function(*positional, **options)
+
+    tyro.cli(alone, args=words, prog=prog, config=_CONFIG, registry=_LISTS)
 
 
 def completion(

@@ -13,7 +13,7 @@ import torch
 from textok.display import note
 from textok.models.config_json import encode_config
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
-from textok.writing import write_json, write_text
+from textok.writing import holds_nothing, write_json, write_text
 
 _LIBRARIES = (
     "open-textok",
@@ -84,7 +84,7 @@ class RunFolder:
                 earlier = [*before.get("extended", []), before["config"]]
                 write_json(file, {**before, **now, "extended": earlier})
             return
-        if any(path.suffix != ".tmp" for path in self.path.iterdir()):  # that is of a start that was killed
+        if not holds_nothing(self.path):
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
         write_json(file, {**record, "environment": environment()} | ({"census": census} if census else {}))
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from textok.writing import flush
+from textok.writing import flush, naming
 
 KEPT = 2
 _STATE, _TENSORS = "state.json", "tensors.safetensors"
@@ -30,11 +30,15 @@ def save_snapshot(folder: Path, *, step: int, state: dict[str, Any]) -> Path:
     for stale in folder.glob(".step-*.tmp"):
         shutil.rmtree(stale)
     temporary.mkdir(parents=True)
-    save_file(tensors, temporary / _TENSORS)
-    (temporary / _STATE).write_text(json.dumps(tree))
-    for file in temporary.iterdir():
-        flush(file)
-    os.replace(temporary, final)
+    try:
+        with naming(final):
+            save_file(tensors, temporary / _TENSORS)
+            (temporary / _STATE).write_text(json.dumps(tree))
+            for file in temporary.iterdir():
+                flush(file)
+            os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     flush(folder)
     for old in snapshots(folder)[:-KEPT]:
         shutil.rmtree(old)
