@@ -126,20 +126,23 @@ class CaptionRun:
         """The captions that the picture at ``index`` lacks; none of one that cannot be read."""
         self._ledger.seen += 1
         try:
-            sample = await asyncio.to_thread(self._read, index)
-            self._check_key(sample)
-            wanted = range(self.config.captions_per_picture)
-            rows = [Row(key=sample.key, number=i) for i in wanted if (sample.key, i) not in self.journal.done]
-            picture = await asyncio.to_thread(self._prepare, sample) if rows else None
+            return await asyncio.to_thread(self._prepare, index)
         except BadSampleError as error:
             self._ledger.add(error.bad)
             return []
+
+    def _prepare(self, index: int) -> list[_Job]:
+        with self._reading:  # sources keep what they read last
+            sample = self.source.read(index)
+            self._check_key(sample)
+        wanted = range(self.config.captions_per_picture)
+        rows = [Row(key=sample.key, number=i) for i in wanted if (sample.key, i) not in self.journal.done]
+        try:
+            picture = self.writer.prepare(sample) if rows else None
+        except ImageError as error:
+            raise _bad(sample, str(error)) from error
         now = time.monotonic()
         return [_Job(sample=sample, picture=picture, started=now, row=row) for row in rows]
-
-    def _read(self, index: int) -> RawSample:
-        with self._reading:  # sources keep what they read last
-            return self.source.read(index)
 
     def _check_key(self, sample: RawSample) -> None:
         if printable(sample.key) != sample.key:
@@ -147,12 +150,6 @@ class CaptionRun:
         if sample.key in self._seen:
             raise _bad(sample, "an earlier picture has the same key")
         self._seen.add(sample.key)
-
-    def _prepare(self, sample: RawSample) -> Any:
-        try:
-            return self.writer.prepare(sample)
-        except ImageError as error:
-            raise _bad(sample, str(error)) from error
 
     # --- captions -------------------------------------------------------------------------------------------
 

@@ -5,11 +5,11 @@ import base64
 import os
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
-from openai.types.chat import ChatCompletion
 from PIL import Image
 
 from textok.captioning import CaptionConfig
@@ -19,6 +19,7 @@ from textok.data.samples import RawSample
 KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
 _NO_KEY = "none"
 _GIVE_UP = 10  # pictures in a row that failed at the server
+_PER_CLIENT = 16  # requests at a time: a client looks at all of its idle connections before each request
 _PROBE_RETRIES = 2
 _PROBE = "Which colour is this? Answer with one word."
 _LOAD = (408, 429, 503)
@@ -46,14 +47,19 @@ class OpenAIWriter(Writer):
         self.notice = f"openai: the pictures are sent to {self._host} (model {config.model})"
         self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), _NO_KEY)
         self._gate = Gate(config.concurrency)
-        self._client = openai.AsyncOpenAI(
-            base_url=config.base_url,
-            api_key=self._key,
-            timeout=config.timeout,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._watch]}),
-        )
+        self._clients = [self._new_client() for _ in range(0, config.concurrency, _PER_CLIENT)]
+        self._turns = cycle(self._clients)
         self._failed_in_a_row = 0
         self._length = "max_tokens"
+
+    def _new_client(self) -> openai.AsyncOpenAI:
+        hooks = {"response": [self._watch]}
+        return openai.AsyncOpenAI(
+            base_url=self._config.base_url,
+            api_key=self._key,
+            timeout=self._config.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
+        )
 
     async def check(self) -> None:
         """That the server is there, takes the key, has the model, and that the model sees pictures.
@@ -89,7 +95,8 @@ class OpenAIWriter(Writer):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def _write(self, request: Request) -> Answer:
         content = _content(request.prompt, request.picture)
@@ -120,32 +127,34 @@ class OpenAIWriter(Writer):
         self, content: list[dict[str, Any]], retries: int, max_tokens: int, options: dict[str, Any]
     ) -> Answer:
         """Ask until there is an answer; answers that are none are asked for again like requests that fail."""
-        client, failure = self._client.with_options(max_retries=retries), _NoAnswerError()
+        client, failure = next(self._turns), _NoAnswerError()
         body = {"model": self.model, "messages": [{"role": "user", "content": content}], **options}
         for _ in range(retries + 1):
             async with self._gate:
                 start = time.monotonic()
                 try:
-                    # chat.completions.create walks the body at twice the cost.
+                    # chat.completions.create walks the body, and builds objects of the answer, at twice the cost.
                     whole = {**body, self._length: max_tokens}
-                    response = await client.post("/chat/completions", cast_to=ChatCompletion, body=whole)
+                    response: Any = await client.post(
+                        "/chat/completions", cast_to=object, body=whole, options={"max_retries": retries}
+                    )
                     self._gate.went_well(slow=time.monotonic() - start > self._config.timeout)
                     return self._answer(response)
                 except openai.APIStatusError as error:
                     failure = self._failure(error)
                 except openai.APIConnectionError as error:
                     raise ConnectionError(self._line(error)) from None
-                except (openai.APIError, ValueError, AttributeError, IndexError, TypeError) as error:
+                except (openai.APIError, ValueError, AttributeError, LookupError, TypeError) as error:
                     failure = _NoAnswerError(f"not an answer: {type(error).__name__}")
         raise failure
 
     def _answer(self, response: Any) -> Answer:
-        choice, usage = response.choices[0], response.usage
+        choice, usage = response["choices"][0], response.get("usage") or {}
         return Answer(
-            text=self._without_key(choice.message.content or ""),
-            finish=choice.finish_reason or "stop",
-            tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
-            tokens_out=getattr(usage, "completion_tokens", 0) or 0,
+            text=self._without_key(choice["message"].get("content") or ""),
+            finish=choice.get("finish_reason") or "stop",
+            tokens_in=usage.get("prompt_tokens") or 0,
+            tokens_out=usage.get("completion_tokens") or 0,
         )
 
     def _failure(self, error: openai.APIStatusError) -> "_NoAnswerError":
