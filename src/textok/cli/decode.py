@@ -11,7 +11,14 @@ from typing import Annotated, Any
 import torch
 from tyro.conf import Positional, UseAppendAction, arg
 
-from textok.cli.options import DEFAULT_MODEL, Captions, ModelOptions, NumTokens
+from textok.cli.options import (
+    DEFAULT_DECODER,
+    DEFAULT_MODEL,
+    Captions,
+    DecoderOptions,
+    ModelOptions,
+    NumTokens,
+)
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
@@ -29,6 +36,7 @@ _SORTED = 8  # batches of pictures that wait, so that those of like lengths are 
 def decode(
     tokens: Annotated[Positional[Path], arg(metavar="TOKENS")],
     model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     *,
     out: Path,
     num_tokens: NumTokens = None,
@@ -38,8 +46,6 @@ def decode(
     ] = (),
     captions: Captions = None,
     no_captions: bool = False,
-    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
-    guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None,
     seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     recover: bool = False,
     overwrite: bool = False,
@@ -54,8 +60,6 @@ def decode(
         key: decode only the pictures of these names.
         captions: captions by key (what textok caption wrote, or a JSON file), instead of those in the token file.
         no_captions: decode without captions.
-        steps: of a decoder that samples.
-        guidance: scale of classifier-free guidance, of a decoder that samples.
         seed: of a decoder that samples.
         recover: read what is left of a damaged .ttk file, and report what is not.
         overwrite: write into a folder that textok did not make.
@@ -70,7 +74,7 @@ def decode(
     texts = None if captions is None else first_captions(captions)
     tokenizer, lost = model.load(), list[str]()
     num_tokens = tokenizer.model.budget(num_tokens)
-    sampling = {"steps": steps, "guidance": guidance, "seed": seed}
+    sampling = decoder.settings | {"seed": seed}
     job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
     job |= {"num_tokens": num_tokens, "keys": keys, "captions": texts, "no_captions": no_captions} | sampling
     names, count, goes_on = PictureNames(), 0, False

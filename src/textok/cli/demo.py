@@ -6,7 +6,16 @@ from typing import Annotated
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_folders
-from textok.cli.options import DATA_HELP, DEFAULT_MODEL, STOP_AT_BAD, BadPictures, ModelOptions, Split
+from textok.cli.options import (
+    DATA_HELP,
+    DEFAULT_DECODER,
+    DEFAULT_MODEL,
+    STOP_AT_BAD,
+    BadPictures,
+    DecoderOptions,
+    ModelOptions,
+    Split,
+)
 from textok.cli.output import report
 from textok.display import note
 from textok.evaluation.demo import write_demo
@@ -17,6 +26,7 @@ from textok.pipeline.image_tokenizer import ImageTokenizer
 
 def demo(
     model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     out: Path = Path("textok-demo"),
@@ -49,6 +59,7 @@ def demo(
         limit=limit,
         policy=bad.policy,
         batch_size=model.batch_size,
+        decoding=decoder.settings,
         pipeline=_pipeline(model, tokenizer),
         report_progress=note,
     )

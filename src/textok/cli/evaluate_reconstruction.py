@@ -13,7 +13,7 @@ from tyro.conf import arg
 from textok.cli.checks import check_at_least, check_files, check_folders, check_size
 from textok.cli.distributed import is_first, note, open_device, place, process_group
 from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice
-from textok.cli.options import BadPictures, Data, Limit, Size, Splits
+from textok.cli.options import DEFAULT_DECODER, BadPictures, Data, DecoderOptions, Limit, Size, Splits
 from textok.cli.output import score_table, shown
 from textok.data import EvalLoader, Source
 from textok.data.samples import report_bad, write_bad
@@ -109,6 +109,7 @@ class TestedPictures(BadPictures):
 def evaluate_reconstruction(
     pictures: Annotated[TestedPictures, arg(name="")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     *,
     model: str = "icons-128",
     budgets: Annotated[
@@ -153,6 +154,7 @@ def evaluate_reconstruction(
         semantics=not no_semantics,
         batch_size=batch_size,
         autocast=torch.bfloat16 if dtype == "bfloat16" else None,
+        decoding=decoder.settings,
     )
     command = _Command(
         evaluator=evaluator,

@@ -14,7 +14,7 @@ from PIL import Image
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_seed
-from textok.cli.options import ModelOptions
+from textok.cli.options import DEFAULT_DECODER, DecoderOptions, ModelOptions
 from textok.cli.output import report
 from textok.data.images import save_png
 from textok.evaluation.pages.grids import sample_grid, save_picture
@@ -55,6 +55,7 @@ def generate(
     prompts: Annotated[Positional[tuple[str, ...]], arg(metavar="PROMPT [PROMPT ...]")] = (),
     sampling: Annotated[SamplingOptions, arg(name="")] = _SAMPLING,
     model: Annotated[ModelOptions, arg(name="")] = _MODEL,
+    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     *,
     out: Path,
     labels: Annotated[tuple[int, ...], arg(help_behavior_hint="")] = (),
@@ -90,6 +91,7 @@ def generate(
     images = pipeline(
         **conditions,
         **vars(sampling),
+        **vars(decoder),
         num_images=num_images,
         generator=torch.Generator().manual_seed(seed),
         batch_size=model.batch_size,

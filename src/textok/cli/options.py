@@ -9,6 +9,7 @@ is an option with a name:
     --captions     captions by key: what textok caption wrote, or a JSON file
     --conditions   which captions a tokenizer is given: right, none, wrong and others
     --num-tokens   the budget of every picture; --budgets 2,8,32 are several
+    --decoder-steps, --decoder-guidance   of a tokenizer whose decoder samples
     --out          the file or folder to write
     --device, --dtype, --batch-size, --seed, --size, --json
 
@@ -103,3 +104,24 @@ class ModelOptions(DeviceOptions):
 
 
 DEFAULT_MODEL = ModelOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderOptions:
+    """How a tokenizer decodes whose decoder samples; another one takes 0 steps only."""
+
+    decoder_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")] = None
+    """of a decoder that samples; 0 decodes in one pass"""
+    decoder_guidance: Annotated[
+        float | None, arg(metavar="FLOAT", help_behavior_hint="(default: the model's)")
+    ] = None
+    """how strongly a decoder that samples follows the caption; 1 is plain"""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that are given, as ``TexTok.decode`` takes them."""
+        given = {"steps": self.decoder_steps, "guidance": self.decoder_guidance}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+DEFAULT_DECODER = DecoderOptions()

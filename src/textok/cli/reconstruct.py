@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from textok.cli.options import DEFAULT_MODEL, ModelOptions
+from textok.cli.options import DEFAULT_DECODER, DEFAULT_MODEL, DecoderOptions, ModelOptions
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames, PictureOptions
 from textok.data import Batch
@@ -24,6 +24,7 @@ _WORDS = {"right": "with caption", "none": "without"}
 def reconstruct(
     pictures: Annotated[PictureOptions, arg(name="")],
     model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     *,
     out: Path,
     budgets: Annotated[
@@ -49,7 +50,7 @@ def reconstruct(
     for batch in pictures.batches(tokenizer, batch_size=model.batch_size, out=out, all_parts=False):
         if not psnr:
             mark_folder(out, "grids of reconstructed pictures")
-        outputs = _reconstruct(tokenizer, batch, chosen)
+        outputs = _reconstruct(tokenizer, batch, chosen, **decoder.settings)
         for cell, pixels in outputs.items():
             psnr[cell].extend(psnr_per_image(batch.images, pixels).tolist())
         for place, (key, caption) in enumerate(zip(batch.keys, batch.captions, strict=True)):
@@ -66,13 +67,15 @@ def reconstruct(
     report(results, head, *lines, json=json)
 
 
-def _reconstruct(tokenizer: ImageTokenizer, batch: Batch, budgets: Sequence[int]) -> Reconstructions:
+def _reconstruct(
+    tokenizer: ImageTokenizer, batch: Batch, budgets: Sequence[int], **decoding: Any
+) -> Reconstructions:
     """The batch decoded from each budget, with its captions (if it has any) and without."""
     captions = {"right": batch.captions, "none": None} if any(batch.captions) else {"none": None}
     outputs: dict[Any, Any] = {}
     for condition, texts in captions.items():
         tokens = tokenizer.encode(batch.images, texts, keep_size=True, batch_size=len(batch))
         for k in budgets:
-            decoded = tokenizer.decode(tokens.first(k), output="uint8", batch_size=len(batch))
+            decoded = tokenizer.decode(tokens.first(k), output="uint8", batch_size=len(batch), **decoding)
             outputs[condition, k] = decoded
     return outputs

@@ -78,6 +78,7 @@ def write_demo(
     limit: int = 24,
     policy: Mapping[str, Any] | None = None,
     batch_size: int = 32,
+    decoding: Mapping[str, Any] | None = None,
     pipeline: Pipeline | None = None,
     report_progress: Callable[[str], object] | None = None,
 ) -> Path:
@@ -91,6 +92,7 @@ def write_demo(
         limit: number of pictures of ``source``, at most.
         policy: about its bad pictures: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
         batch_size: pictures at a time.
+        decoding: steps and guidance of a decoder that samples, where they are not the model's own.
         pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
         report_progress: is called with a line about each step.
 
@@ -106,7 +108,7 @@ def write_demo(
     report_progress, sections = report_progress or (lambda _text: None), []
     for pictures in kinds:
         report_progress(f"{pictures.split}: {len(pictures)} pictures, at every budget and caption condition")
-        sections.append(make_section(tokenizer, pictures, network, batch_size=batch_size))
+        sections.append(make_section(tokenizer, pictures, network, batch_size=batch_size, decoding=decoding))
     report_progress("speed" if pipeline is None else "speed, and pictures from captions")
     report = Report(
         model_id=tokenizer.model_id,
@@ -144,7 +146,12 @@ def load_pictures(
 
 
 def make_section(
-    tokenizer: ImageTokenizer, pictures: CaptionedPictures, network: FeatureNetwork, *, batch_size: int = 32
+    tokenizer: ImageTokenizer,
+    pictures: CaptionedPictures,
+    network: FeatureNetwork,
+    *,
+    batch_size: int = 32,
+    decoding: Mapping[str, Any] | None = None,
 ) -> Section:
     """Reconstruct and score pictures of one kind, at the usual budgets and the model's longest."""
     config = tokenizer.model.config
@@ -155,6 +162,7 @@ def make_section(
         text=tokenizer.remembered_text.encoder if reads_captions else None,
         network=network,
         batch_size=batch_size,
+        decoding=decoding or {},
     )
     outputs = evaluator.reconstruct(pictures, budgets=usual_budgets(config.num_latents), captions=conditions)
     title, note = KINDS.get(pictures.split, (pictures.split, ""))

@@ -5,9 +5,9 @@ them; the decoder gets the same caption as the encoder. Training, the commands, 
 the benchmarks all evaluate here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ class Evaluator:
             ``network`` where it is theirs, so that it runs once. None leaves those metrics out.
         batch_size: pictures at a time.
         autocast: dtype to run the model in; None runs it in the dtype of its weights.
+        decoding: steps and guidance of a decoder that samples, where they are not the model's own.
     """
 
     model: TexTok
@@ -54,6 +55,7 @@ class Evaluator:
     semantics: Semantics | None = None
     batch_size: int = 32
     autocast: torch.dtype | None = None
+    decoding: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -64,6 +66,7 @@ class Evaluator:
         semantics: bool,
         batch_size: int = 32,
         autocast: torch.dtype | None = None,
+        decoding: Mapping[str, Any] | None = None,
     ) -> "Evaluator":
         """Load the model's text encoder and, where asked, the judges of captions, on the model's device."""
         device, config = _device(model), model.config
@@ -79,6 +82,7 @@ class Evaluator:
             semantics=Semantics.from_pretrained(network=network, device=device) if semantics else None,
             batch_size=batch_size,
             autocast=autocast,
+            decoding=decoding or {},
         )
 
     @property
@@ -91,6 +95,7 @@ class Evaluator:
             "precision": "float32"
             if self.autocast is None
             else f"{self.autocast} autocast".removeprefix("torch."),
+            **({"decoding": dict(self.decoding)} if self.decoding else {}),
             "wrong_caption": WRONG_CAPTION,
             "seed": "0 for the subsets of the kernel distance and the order of shuffled words",
         } | protocol(self.network, self.semantics)
@@ -206,9 +211,9 @@ class Evaluator:
         **decoding: Any,
     ) -> UInt8[Tensor, "b 3 h w"]:
         patch, latents = self.model.config.patch_size, encoding.latents[:, :budget]
-        grid = (size[0] // patch, size[1] // patch)
+        grid, options = (size[0] // patch, size[1] // patch), {**self.decoding, **decoding}
         return to_uint8(
-            decode_values(self.model, latents, text, grid=grid, autocast=self.autocast, **decoding)
+            decode_values(self.model, latents, text, grid=grid, autocast=self.autocast, **options)
         )
 
 
