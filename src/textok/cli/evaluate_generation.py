@@ -108,8 +108,7 @@ def evaluate_generation(
     if captions is not None and no_semantics:
         raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
     texts = read_captions_file(captions) if captions else None
-    if out is not None:
-        write_bad(out, [])
+    write_bad(out, [])
     generated = open_pictures(samples, batch_size=batch_size, size=size, captions=texts, **bad.policy)
     reading: dict[str, Any] = {"batch_size": batch_size, "size": generated.config.size, **bad.policy}
     real = Reference.open(reference, split=reference_split, train=train, **reading)

@@ -76,8 +76,7 @@ def evaluate_generator(
     chosen = _budgets(budgets, pipeline.generator.config.num_latents)
     cells = [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
     side = pipeline.tokenizer.model.config.image_size
-    if out is not None:
-        write_bad(out, [])
+    write_bad(out, [])
     reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **bad.policy}
     held_out = open_pictures(data, split=split, **reading)
     if not any(held_out.source.captions()):

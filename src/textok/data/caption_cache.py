@@ -32,27 +32,6 @@ _STORED = torch.float16
 Encode = Callable[[Sequence[str]], Sequence[Float[Tensor, "_ d"]]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaptionCacheReport:
-    """What a caption cache holds.
-
-    Attributes:
-        captions: distinct captions.
-        tokens: tokens of all of them together.
-        shards: files.
-        disk_bytes: size of all files, index included.
-        bytes_per_caption: ``disk_bytes / captions``.
-        padded_bytes_per_caption: the same captions padded to ``max_tokens`` in float32.
-    """
-
-    captions: int
-    tokens: int
-    shards: int
-    disk_bytes: int
-    bytes_per_caption: float
-    padded_bytes_per_caption: int
-
-
 @dataclass
 class _Shard:
     """One open file: its features stay on disk (memory-mapped) until rows are read."""
@@ -62,7 +41,6 @@ class _Shard:
     offsets: list[int]
     checksums: list[int]
     features: Float[Tensor, "n d"]
-    disk_bytes: int
     verified: set[int] = field(default_factory=set)
 
     def read(self, row: int) -> Float[Tensor, "_ d"]:
@@ -174,24 +152,10 @@ class CaptionCache:
             self._encode(lacking, encoder_factory(), batch_size=batch_size, progress=progress)
         return len(lacking)
 
-    @property
-    def bytes_per_caption(self) -> float:
-        """Bytes on disk per distinct caption, index included; 0 when empty."""
-        return self.report().bytes_per_caption
-
-    def report(self) -> CaptionCacheReport:
-        """Counts and sizes of what is stored."""
+    def __len__(self) -> int:
+        """Distinct captions that are stored."""
         self._open_new_shards()
-        captions = len(self._index)
-        disk_bytes = sum(shard.disk_bytes for shard in self._shards.values())
-        return CaptionCacheReport(
-            captions=captions,
-            tokens=sum(shard.offsets[row + 1] - shard.offsets[row] for shard, row in self._index.values()),
-            shards=len(self._shards),
-            disk_bytes=disk_bytes,
-            bytes_per_caption=disk_bytes / captions if captions else 0.0,
-            padded_bytes_per_caption=self.max_tokens * self.dim * 4,
-        )
+        return len(self._index)
 
     def _encode(self, lacking: list[str], encode: Encode, *, batch_size: int, progress: bool) -> None:
         pending: list[Tensor] = []
@@ -279,7 +243,6 @@ class CaptionCache:
             offsets=offsets.tolist(),
             checksums=checksums.tolist(),
             features=tensors["features"],
-            disk_bytes=path.stat().st_size,
         )
 
 

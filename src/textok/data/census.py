@@ -28,11 +28,6 @@ class Census:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def total(self) -> int:
-        """All of it."""
-        return self.read + self.beside + self.passed_count
-
-    @property
     def passed_count(self) -> int:
         """How many are passed over, for any reason."""
         return sum(count for count, _ in self.passed.values())
@@ -42,15 +37,6 @@ class Census:
         for name in names:
             count, first = self.passed.setdefault(reason, (0, []))
             self.passed[reason] = (count + 1, [*first, name] if len(first) < _SHOWN else first)
-
-    def add(self, other: "Census") -> None:
-        """Count another part of the same source too."""
-        self.read += other.read
-        self.beside += other.beside
-        self.notes += [note for note in other.notes if note not in self.notes]
-        for reason, (count, names) in other.passed.items():
-            mine, first = self.passed.get(reason, (0, []))
-            self.passed[reason] = (mine + count, (first + names)[:_SHOWN])
 
     def facts(self) -> dict[str, Any]:
         """Plain JSON values for a record."""

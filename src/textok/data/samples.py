@@ -118,19 +118,20 @@ def report_bad(bad: Iterable[BadSample], out: Path | None = None) -> None:
     bad = list(bad)
     for one in bad:
         note(f"left out '{one.key}' in {one.shard}: {one.reason}")
-    if out is not None:
-        write_bad(out, bad, add=True)
+    write_bad(out, bad, add=True)
 
 
-def write_bad(out: Path, bad: Iterable[BadSample], *, rank: int = 0, add: bool = False) -> None:
+def write_bad(out: Path | None, bad: Iterable[BadSample], *, rank: int = 0, add: bool = False) -> None:
     """List bad samples beside an output, an object a line: bad.jsonl in a folder, NAME.bad.jsonl beside a file.
 
     Args:
-        out: the folder, or the file.
+        out: the folder, or the file; None writes nothing.
         bad: the samples; without any there is no file.
         rank: ranks above 0 have lists of their own.
         add: to what is listed there.
     """
+    if out is None:
+        return
     name = f"bad-rank{rank}.jsonl" if rank else "bad.jsonl"
     file = out.with_suffix(f".{name}") if out.suffix and not out.is_dir() else out / name
     older = file.read_text().splitlines() if add and file.is_file() else []
