@@ -317,7 +317,7 @@ def test_generation_against_a_source(
 def test_a_bad_picture_stops_or_is_left_out_and_listed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("textok.cli.evaluate_generation.load_semantics", lambda network, device: None)
+    monkeypatch.setattr(Semantics, "from_pretrained", lambda **_: None)
     made, out = bare(tmp_path / "made", seed=5, count=COUNT + 1), tmp_path / "g.json"
     (made / "00.png").write_bytes(b"<html>")
     words = ["evaluate", "generation", made, "--reference", data / "test-a", "--out", out]

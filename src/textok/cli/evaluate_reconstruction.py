@@ -1,9 +1,8 @@
 """``textok evaluate reconstruction``: every metric of a tokenizer on any captioned pictures."""
 
 import json as json_format
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,7 +27,7 @@ from textok.evaluation.captioned import (
     usable_conditions,
 )
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.reconstruction import check_budgets, usual_budgets
+from textok.evaluation.reconstruction import Cell, check_budgets, usual_budgets
 from textok.evaluation.results import Result, Row, Scores, write_result
 from textok.models.tokenizer import TexTok
 from textok.training.run_folder import environment
@@ -59,8 +58,8 @@ same class compare a classifier on the reconstruction with the same on the origi
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestedPictures(BadPictures):
-    """Which pictures to evaluate on."""
+class ReconstructionOptions(BadPictures):
+    """Which tokenizer is evaluated, on which pictures and how."""
 
     data: Data
     split: Splits = ()
@@ -69,13 +68,35 @@ class TestedPictures(BadPictures):
     """number of pictures of each split, spread over it"""
     size: Size = None
     """height and width to resize and crop to"""
+    model: str = "icons-128"
+    """a shipped name, a folder with config.json and model.safetensors, or a hub id"""
+    budgets: Annotated[
+        tuple[int, ...], arg(help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
+    ] = ()
+    """tokens per picture, such as 2,4,8"""
+    conditions: Annotated[tuple[str, ...], arg(help=CONDITIONS_HELP)] = CONDITIONS
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """result file: settings, rows, and the values of every picture"""
+    write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """write originals and reconstructions there as .npz for published evaluators"""
+    no_semantics: bool = False
+    """leave out whether the reconstruction still says what its caption says"""
+    batch_size: int = 32
+    """pictures at a time"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1; auto takes cuda where there is one"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """dtype of the tokenizer's forward pass"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, limit=self.limit)
+        check_at_least(1, limit=self.limit, batch_size=self.batch_size)
         check_size(self.size)
+        check_files(out=self.out)
+        check_folders(write_samples=self.write_samples)
+        check_conditions(self.conditions)
 
-    def open(self) -> dict[str, Source]:
+    def sources(self) -> dict[str, Source]:
         """The source of every split, by the split's name, or the source's own where it has no splits.
 
         Raises:
@@ -86,42 +107,27 @@ class TestedPictures(BadPictures):
         names = {split: split or Path(self.data.rstrip("/")).stem for split in splits}
         return {name: self.config(self.data, split=split).open() for split, name in names.items()}
 
-    def read(
-        self,
-        name: str,
-        source: Source,
-        *,
-        size: tuple[int, int],
-        batch_size: int,
-        out: Path | None = None,
-    ) -> CaptionedPictures:
-        """The pictures of a split; those that are left out are reported, and listed beside ``out``."""
-        config = self.config(self.data, size=size)
-        loader = EvalLoader(config, batch_size=batch_size, source=spread(source, self.limit))
-        batches = math.ceil(len(loader.source) / batch_size)
-        progress = with_progress(loader, batches, unit="batch", title=f"{name}: reading", shown=is_first())
-        pictures = CaptionedPictures.collect(name, progress)
-        if is_first():
-            report_bad(loader.bad.samples, out)
-        return pictures
+    def fitted(self, model: TexTok) -> "ReconstructionOptions":
+        """The same with the size, budgets and conditions that a model can be evaluated at."""
+        config, conditions = model.config, tuple(dict.fromkeys(self.conditions))
+        check_size(self.size, patch=config.patch_size)
+        budgets = self.budgets or usual_budgets(config.num_latents)
+        if config.placement == "none" and conditions != ("none",):
+            note("this tokenizer reads no captions: evaluated with none only")
+            conditions = ("none",)
+        return replace(
+            self,
+            size=self.size or (config.image_size, config.image_size),
+            budgets=tuple(check_budgets(budgets, max_tokens=config.num_latents)),
+            conditions=conditions,
+        )
 
 
 def evaluate_reconstruction(
-    pictures: Annotated[TestedPictures, arg(name="")],
+    options: Annotated[ReconstructionOptions, arg(name="")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     *,
-    model: str = "icons-128",
-    budgets: Annotated[
-        tuple[int, ...], arg(help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
-    ] = (),
-    conditions: Annotated[tuple[str, ...], arg(help=CONDITIONS_HELP)] = CONDITIONS,
-    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
-    write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
-    no_semantics: bool = False,
-    batch_size: int = 32,
-    device: str = "auto",
-    dtype: Literal["float32", "bfloat16"] = "float32",
     json: bool = False,
 ) -> None:
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
@@ -129,130 +135,99 @@ def evaluate_reconstruction(
     Under torchrun the processes share the pictures, and the first one prints and writes.
 
     Args:
-        model: a shipped name, a folder with config.json and model.safetensors, or a hub id.
-        budgets: tokens per picture, such as 2,4,8.
-        out: result file: settings, rows, and the values of every picture.
-        write_samples: write originals and reconstructions there as .npz for published evaluators.
-        no_semantics: leave out whether the reconstruction still says what its caption says.
-        batch_size: pictures at a time.
-        device: cpu, cuda, cuda:1; auto takes cuda where there is one.
-        dtype: dtype of the tokenizer's forward pass.
         json: print the rows as JSON instead of a table.
     """
-    check_at_least(1, batch_size=batch_size)
-    check_files(out=out)
-    check_folders(write_samples=write_samples)
-    check_conditions(conditions)
-    sources, torch_device = pictures.open(), open_device(device, float64=True)
-    tokenizer = TexTok.from_pretrained(model).to(torch_device)
-    config = tokenizer.config
-    check_size(pictures.size, patch=config.patch_size)
-    chosen = check_budgets(budgets or usual_budgets(config.num_latents), max_tokens=config.num_latents)
+    sources, device = options.sources(), open_device(options.device, float64=True)
+    tokenizer = TexTok.from_pretrained(options.model).to(device)
+    options = options.fitted(tokenizer)
     evaluator = Evaluator.load(
         tokenizer,
-        network.load(torch_device),
-        semantics=not no_semantics,
-        batch_size=batch_size,
-        autocast=torch.bfloat16 if dtype == "bfloat16" else None,
+        network.load(device),
+        semantics=not options.no_semantics,
+        batch_size=options.batch_size,
+        autocast=torch.bfloat16 if options.dtype == "bfloat16" else None,
         decoding=decoder.settings,
     )
-    command = _Command(
-        evaluator=evaluator,
-        pictures=pictures,
-        size=pictures.size or (config.image_size, config.image_size),
-        budgets=chosen,
-        conditions=_conditions(list(dict.fromkeys(conditions)), tokenizer),
-        samples=write_samples,
-        out=out,
-    )
-    with process_group(torch_device):
-        result = command.result(sources, model)
+    with process_group(device):
+        result = _evaluate(evaluator, options, sources)
     if not is_first():
         return
-    if out is not None:
-        write_result(out, **vars(result))
+    if options.out is not None:
+        write_result(options.out, **vars(result))
     print(json_format.dumps(result.rows) if json else reconstruction_table(result.rows))
 
 
-def _conditions(conditions: list[CaptionCondition], model: TexTok) -> list[CaptionCondition]:
-    """Only "none" for a tokenizer that reads no captions."""
-    if model.config.placement != "none" or conditions == ["none"]:
-        return conditions
-    note("this tokenizer reads no captions: evaluated with none only")
-    return ["none"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Command:
-    """The pictures to evaluate on, and the cells to evaluate."""
-
-    evaluator: Evaluator
-    pictures: TestedPictures
-    size: tuple[int, int]
-    budgets: list[int]
-    conditions: list[CaptionCondition]
-    samples: Path | None
-    out: Path | None
-
-    def result(self, sources: dict[str, Source], model: str) -> Result:
-        """The scores of all splits, the same in every process."""
-        settings = self.evaluator.settings | {
-            "model_source": model,
-            "budgets": self.budgets,
-            "captions": self.conditions,
-            "data": self.pictures.data,
-            "limit": self.pictures.limit,
-            "size": list(self.size),
-            "splits": {},
+def _evaluate(evaluator: Evaluator, options: ReconstructionOptions, sources: dict[str, Source]) -> Result:
+    """The scores of all splits, the same in every process."""
+    settings = evaluator.settings | {
+        "model_source": options.model,
+        "budgets": list(options.budgets),
+        "captions": list(options.conditions),
+        "data": options.data,
+        "limit": options.limit,
+        "size": list(options.size or ()),
+        "splits": {},
+    }
+    result = Result(settings=settings, made_by=environment())
+    if options.out is not None and is_first():
+        write_bad(options.out, [])
+    for name, source in sources.items():
+        pictures = _read(options, name, source)
+        settings["splits"][name] = {
+            "fingerprint": source.fingerprint,
+            "count": len(pictures),
+            "captioned": sum(map(bool, pictures.captions)),
+            "census": source.census.facts(),
         }
-        result = Result(settings=settings, made_by=environment())
-        if self.out is not None and is_first():
-            write_bad(self.out, [])
-        for name, source in sources.items():
-            pictures = self.pictures.read(
-                name, source, size=self.size, batch_size=self.evaluator.batch_size, out=self.out
-            )
-            settings["splits"][name] = {
-                "fingerprint": source.fingerprint,
-                "count": len(pictures),
-                "captioned": sum(map(bool, pictures.captions)),
-                "census": source.census.facts(),
-            }
-            conditions, reason = usable_conditions(pictures, self.conditions)
-            if left_out := [name for name in self.conditions if name not in conditions]:
-                note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
-            pictures = self.evaluator.with_variants(pictures, conditions)
-            scores = self._scores(pictures, conditions)
-            result.rows.extend(scores.rows)
-            result.per_image.extend(scores.per_image)
-            result.latents.extend(scores.latents)
-            if self.samples is not None and is_first():
-                self._write_samples(self.samples, pictures, conditions)
-        return result
+        conditions, reason = usable_conditions(pictures, options.conditions)
+        if left_out := [name for name in options.conditions if name not in conditions]:
+            note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
+        pictures = evaluator.with_variants(pictures, conditions)
+        scores = _score(evaluator, pictures, conditions=conditions, budgets=options.budgets)
+        result.rows.extend(scores.rows)
+        result.per_image.extend(scores.per_image)
+        result.latents.extend(scores.latents)
+        if options.write_samples is not None and is_first():
+            cells = [(condition, k) for condition in conditions for k in options.budgets]
+            _write_samples(evaluator, pictures, cells, options.write_samples)
+    return result
 
-    def _scores(self, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]) -> Scores:
-        rank, count = place()
-        share = len(range(rank, len(pictures), count))
-        with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
-            return self.evaluator.score(
-                pictures,
-                budgets=self.budgets,
-                captions=conditions,
-                rank=rank,
-                world_size=count,
-                progress=bar.update,
-            )
 
-    def _write_samples(
-        self, folder: Path, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
-    ) -> None:
-        """An ADM sample file of the originals and of each condition's and budget's reconstructions."""
-        stem = pictures.split.replace("/", "-")
-        adm.write_samples(folder / f"{stem}-original.npz", pictures.images)
-        for condition in conditions:
-            for budget in self.budgets:  # one at a time: the pictures of all cells may not fit in memory
-                cell = self.evaluator.reconstruct(pictures, budgets=[budget], captions=[condition])
-                adm.write_samples(folder / f"{stem}-{condition}-{budget}.npz", cell[condition, budget])
+def _read(options: ReconstructionOptions, name: str, source: Source) -> CaptionedPictures:
+    """The pictures of a split; those that are left out are reported, and listed beside the result file."""
+    config = options.config(options.data, size=options.size)
+    loader = EvalLoader(config, batch_size=options.batch_size, source=spread(source, options.limit))
+    progress = with_progress(loader, len(loader), unit="batch", title=f"{name}: reading", shown=is_first())
+    pictures = CaptionedPictures.collect(name, progress)
+    if is_first():
+        report_bad(loader.bad.samples, options.out)
+    return pictures
+
+
+def _score(
+    evaluator: Evaluator,
+    pictures: CaptionedPictures,
+    *,
+    conditions: Sequence[CaptionCondition],
+    budgets: Sequence[int],
+) -> Scores:
+    rank, count = place()
+    share = len(range(rank, len(pictures), count))
+    with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
+        return evaluator.score(
+            pictures, budgets=budgets, captions=conditions, rank=rank, world_size=count, progress=bar.update
+        )
+
+
+def _write_samples(
+    evaluator: Evaluator, pictures: CaptionedPictures, cells: Sequence[Cell], folder: Path
+) -> None:
+    """An ADM sample file of the originals and of the reconstructions of each cell."""
+    stem = pictures.split.replace("/", "-")
+    adm.write_samples(folder / f"{stem}-original.npz", pictures.images)
+    for condition, budget in cells:  # one at a time: the pictures of all cells may not fit in memory
+        outputs = evaluator.reconstruct(pictures, budgets=[budget], captions=[condition])
+        adm.write_samples(folder / f"{stem}-{condition}-{budget}.npz", outputs[condition, budget])
 
 
 def reconstruction_table(rows: Sequence[Row]) -> str:
