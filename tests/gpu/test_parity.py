@@ -131,7 +131,7 @@ def test_muon_moves_weights_alike(device: torch.device) -> None:
 
     expected = moved_weights(CPU, torch.float32)
     assert (moved_weights(device, torch.float32) - expected).norm() < 1e-3 * expected.norm()
-    assert (moved_weights(device, torch.bfloat16) - expected).norm() < 0.1 * expected.norm()
+    assert (moved_weights(device, torch.bfloat16) - expected).norm() < 0.2 * expected.norm()
 
 
 @pytest.fixture

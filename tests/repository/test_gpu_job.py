@@ -34,12 +34,12 @@ SMALL = (
     "--optimizer.warmup-steps 2 --precision float32"
 )
 RUNS = f"""
-# one of so many pictures, one as long as there is time
+# two decoders, side by side
 flow scenes-64-flow 0 32 {SMALL}
-direct scenes-64-direct 1 rest {SMALL}
+direct scenes-64-direct 1 24 {SMALL}
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def call(pack: Path, number: int, **settings: str) -> str:
 @pytest.fixture(scope="module")
 def done(pack: Path) -> str:
     tests = "tests/gpu/test_parity.py -k muon"
-    return call(pack, 1, GPU_TESTS=tests) + call(pack, 2, TRAIN_SECONDS="90", CALL_SECONDS="400", JOBS="2")
+    return call(pack, 1, GPU_TESTS=tests) + call(pack, 2, TRAIN_SECONDS="700", JOBS="2")
 
 
 def test_every_block_ends_well(done: str) -> None:
@@ -103,7 +103,7 @@ def test_weights_scores_and_checkpoints_come_back(done: str, pack: Path, tmp_pat
         model = TexTok.from_pretrained(tmp_path / name / "weights-16")
         assert model.made_by["step"] == lines_of(tmp_path / name)[-1]["step"] > 0
         assert list((tmp_path / name / "light/checkpoints").iterdir())
-    assert "val/right/4/psnr" in lines_of(tmp_path / "flow")[-1]
+        assert "val/right/4/psnr" in lines_of(tmp_path / name)[-1]
     assert json.loads((tmp_path / "flow/run.json").read_text())["config"]["steps"] == 4
 
 
