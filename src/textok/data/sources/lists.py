@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from textok.data.census import Census
 from textok.data.files import MAX_TEXT_BYTES, inside, shown_name
@@ -30,20 +30,6 @@ _PLACES = {
 }
 
 
-class Line(NamedTuple):
-    """A line of a list: what it says of which picture.
-
-    Attributes:
-        name: of the picture below the scope of the list.
-        span: where its record is.
-        problem: why it cannot be used; "" when it can.
-    """
-
-    name: str
-    span: Span
-    problem: str = ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PictureList:
     """A list and the pictures it speaks about.
@@ -52,14 +38,14 @@ class PictureList:
         file: name of the list.
         path: where it is.
         scope: the folder that its names are relative to, with a slash at its end; "" for all.
-        lines: in order.
+        rows: what it says of each picture, in order; names are below the scope.
         split: the part of the data set that it lists; None where names tell.
     """
 
     file: str
     path: str
     scope: str
-    lines: Sequence[Line]
+    rows: Sequence[Row]
     split: str | None = None
 
 
@@ -87,21 +73,20 @@ def metadata_lists(
     lists = []
     for entry in tables:
         scope = entry.name[: entry.name.rfind("/") + 1]
-        lines = list(_table_lines(entry, store, fields=fields))
-        if not found and (not lines or scope + lines[0].name not in names):
+        rows = list(_table_rows(entry, store, fields=fields))
+        if not found and (not rows or scope + rows[0].name not in names):
             continue
-        if not lines:
+        if not rows:
             raise ValueError(
                 f"{entry.name}: found no line; expected one JSON object a line, or rows of a table"
             )
         path = store.paths[entry.span.file]
-        lists.append(
-            PictureList(file=entry.name, path=path, scope=scope, lines=_joined(lines, store, fields))
-        )
+        rows = _joined(rows, store, fields)
+        lists.append(PictureList(file=entry.name, path=path, scope=scope, rows=rows))
     return lists
 
 
-def _table_lines(entry: Entry, store: Store, *, fields: Fields) -> Iterator[Line]:
+def _table_rows(entry: Entry, store: Store, *, fields: Fields) -> Iterator[Row]:
     data = read_whole(entry, store)
     try:
         text = decode_text(data)
@@ -112,7 +97,7 @@ def _table_lines(entry: Entry, store: Store, *, fields: Fields) -> Iterator[Line
     if not entry.name.endswith(".jsonl"):
         for row in csv.DictReader(io.StringIO(text), delimiter="\t" if entry.name.endswith(".tsv") else ","):
             record = {name: _number(name, value, fields) for name, value in row.items() if name is not None}
-            yield _line(record, store.add_record(record), fields)
+            yield _row_of(record, store.add_record(record), fields)
         return
     stored = data if text is None or data[:1] not in b"\xff\xfe\xef" else text.encode(errors="surrogatepass")
     base = entry.span.offset if stored is data else store.add_bytes(stored)
@@ -120,7 +105,7 @@ def _table_lines(entry: Entry, store: Store, *, fields: Fields) -> Iterator[Line
     yield from _json_lines(stored, file=file, base=base, fields=fields)
 
 
-def _json_lines(data: bytes, *, file: int, base: int, fields: Fields) -> Iterator[Line]:
+def _json_lines(data: bytes, *, file: int, base: int, fields: Fields) -> Iterator[Row]:
     offset = 0
     for number, line in enumerate(io.BytesIO(data), start=1):
         span = Span(file, base + offset, len(line))
@@ -130,17 +115,24 @@ def _json_lines(data: bytes, *, file: int, base: int, fields: Fields) -> Iterato
         try:
             if len(line) > MAX_TEXT_BYTES:
                 raise RecordError(f"a line of {len(line):,} bytes, over the limit of {MAX_TEXT_BYTES:,}")
-            yield _line(parse_record(line), span, fields, f"line {number}")
+            yield _row_of(parse_record(line), span, fields, f"line {number}")
         except RecordError as error:
-            yield Line(f"line {number}", span, str(error))
+            yield _row(f"line {number}", span, str(error))
 
 
-def _line(record: Mapping[str, Any], span: Span, fields: Fields, where: str = "a row") -> Line:
+def _row_of(record: Mapping[str, Any], span: Span, fields: Fields, where: str = "a row") -> Row:
     field = fields.image or next((name for name in NAME_FIELDS if record.get(name)), NAME_FIELDS[0])
     name = record.get(field)
     if inside(name):
-        return Line(str(name).removeprefix("./"), span)
-    return Line(where, span, f"{field!r} is {name!r:.80}; expected a file inside the folder")
+        return _row(str(name).removeprefix("./"), span)
+    return _row(where, span, f"{field!r} is {name!r:.80}; expected a file inside the folder")
+
+
+def _row(name: str, record: Span, problem: str = "") -> Row:
+    """What a list says of a picture."""
+    stem, dot, _ = name.rpartition(".")
+    key = stem if dot and "/" not in name[len(stem) :] and not problem else name
+    return Row(name=name, key=key, parts={"json": record}, problem=problem)
 
 
 def _number(field: str, value: Any, fields: Fields) -> Any:
@@ -148,25 +140,27 @@ def _number(field: str, value: Any, fields: Fields) -> Any:
     return int(value) if labelled and isinstance(value, str) and value.isdigit() else value
 
 
-def _joined(lines: Sequence[Line], store: Store, fields: Fields) -> list[Line]:
-    groups: dict[str, list[Line]] = {}
-    for line in lines:
-        groups.setdefault(line.name, []).append(line)
+def _joined(rows: Sequence[Row], store: Store, fields: Fields) -> list[Row]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.name, []).append(row)
     return [group[0] if len(group) == 1 else _merged(group, store, fields) for group in groups.values()]
 
 
-def _merged(lines: Sequence[Line], store: Store, fields: Fields) -> Line:
+def _merged(rows: Sequence[Row], store: Store, fields: Fields) -> Row:
     captions: dict[str, None] = {}
     label = None
     try:
-        for line in lines:
-            record = parse_record(store.read(line.span, limit=MAX_TEXT_BYTES))
+        for row in rows:
+            record = parse_record(store.read(row.parts["json"], limit=MAX_TEXT_BYTES))
             captions |= dict.fromkeys(read_captions(record, fields.caption))
             label = read_label(record, fields.label) if label is None else label
     except RecordError as error:
-        return lines[0]._replace(problem=str(error))
+        rows[0].problem = str(error)
+        return rows[0]
     record = {fields.caption or "captions": list(captions), fields.label or "label": label}
-    return lines[0]._replace(span=store.add_record(record))
+    rows[0].parts["json"] = store.add_record(record)
+    return rows[0]
 
 
 # --- COCO captions ----------------------------------------------------------------------------------------
@@ -188,18 +182,18 @@ def coco_lists(
     for entry in entries:
         split = entry.name.rpartition("/")[2].removesuffix(".json").removeprefix("captions").lstrip("_")
         found = _coco_records(read_whole(entry, store), store.paths[entry.span.file])
-        lines = [
-            Line(name, store.add_record({"captions": captions}), _outside(name)) for name, captions in found
+        rows = [
+            _row(name, store.add_record({"captions": captions}), _outside(name)) for name, captions in found
         ]
         places = [folder] if folder is not None else [*_coco_places(entry.name, split)]
-        scope = next((place for place in places if place + lines[0].name in names), None)
+        scope = next((place for place in places if place + rows[0].name in names), None)
         if scope is None:
             raise FileNotFoundError(
-                f"{entry.name}: its first picture {lines[0].name!r} is not in {', '.join(places)}; "
+                f"{entry.name}: its first picture {rows[0].name!r} is not in {', '.join(places)}; "
                 f"name the folder of the pictures as {entry.name}:FOLDER"
             )
         path = store.paths[entry.span.file]
-        lists.append(PictureList(file=entry.name, path=path, scope=scope, lines=lines, split=split))
+        lists.append(PictureList(file=entry.name, path=path, scope=scope, rows=rows, split=split))
     return lists
 
 
@@ -261,14 +255,9 @@ def places_lists(entries: Sequence[Entry], names: set[str], store: Store) -> lis
         scope = next((place for place in scopes if any(name.startswith(place) for name in names)), None)
         if scope is None:
             raise FileNotFoundError(f"{path}: expected its pictures in {' or '.join(scopes)}")
-        lines = [_place(name, records[label]) for name, label in listed]
-        lists.append(PictureList(file=file, path=path, scope=scope, lines=lines, split=split))
+        rows = [_row(name, records[label], _outside(name)) for name, label in listed]
+        lists.append(PictureList(file=file, path=path, scope=scope, rows=rows, split=split))
     return lists
-
-
-def _place(name: str, record: Span) -> Line:
-    name = name.lstrip("/")
-    return Line(name, record, _outside(name))
 
 
 def _numbered(entry: Entry, store: Store) -> list[tuple[str, int]]:
@@ -279,7 +268,7 @@ def _numbered(entry: Entry, store: Store) -> list[tuple[str, int]]:
             raise ValueError(
                 f"{entry.name}, line {number}: got {line.strip()!r:.80}; expected a name and a number"
             )
-        lines.append((name, int(label)))
+        lines.append((name.lstrip("/"), int(label)))
     return lines
 
 
@@ -336,32 +325,23 @@ def listed_rows(
     A picture in the scope of a list which does not name it is passed over; one that is named but not there is a
     sample that cannot be read.
     """
-    by_name = {row.name: row for row in rows}
+    pictures = {row.name: row for row in rows}
     used: set[str] = set()
     ordered = []
     for one in lists:
-        for line in one.lines:
-            name = one.scope + line.name
-            row = by_name.get(name)
-            problem = line.problem
-            if row is None and not problem:
-                problem = f"cannot read {shown_name(path_of(name))}: no such picture"
-            key = line.name if problem and row is None and line.problem else _stem(line.name)
-            parts = {} if row is None else row.parts
-            ordered.append(
-                Row(name=name, key=key, parts={**parts, "json": line.span}, problem=problem, shard=one.path)
-            )
-            used.add(name)
+        for row in one.rows:
+            row.name, row.shard = one.scope + row.name, one.path
+            picture = pictures.get(row.name)
+            if picture is None and not row.problem:
+                row.problem = f"cannot read {shown_name(path_of(row.name))}: no such picture"
+            row.parts = row.parts if picture is None else {**picture.parts, **row.parts}
+            ordered.append(row)
+            used.add(row.name)
     scopes = tuple(one.scope for one in lists)
     left = [row for row in rows if row.name not in used]
     unlisted = [row.name for row in left if row.name.startswith(scopes)]
     census.pass_over("pictures that no list names", map(shown_name, unlisted))
     return [*ordered, *(row for row in left if not row.name.startswith(scopes))]
-
-
-def _stem(name: str) -> str:
-    stem, dot, _ = name.rpartition(".")
-    return stem if dot and "/" not in name[len(stem) :] else name
 
 
 def is_list(name: str, files: Iterable[str]) -> bool:

@@ -287,13 +287,13 @@ def _rows_of_lists(
     scopes = tuple(one.scope for one in chosen)
     inside = [row for row in rows if split is None or row.name.startswith(scopes)]
     ordered = listed_rows(inside, chosen, files.census, path_of=files.path)
-    listed = sum(len(one.lines) for one in chosen)
+    listed = sum(len(one.rows) for one in chosen)
     files.census.pass_over("pictures that no list names", [shown_name(row.name) for row in ordered[listed:]])
     return ordered[:listed]
 
 
 def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]:
-    named = {one.split: len(one.lines) for one in lists if one.split is not None}
+    named = {one.split: len(one.rows) for one in lists if one.split is not None}
     if named:
         return dict(sorted(named.items()))
     folders = (row.name.partition("/")[0] if "/" in row.name else None for row in rows)
