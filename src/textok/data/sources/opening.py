@@ -1,7 +1,6 @@
 """From the name of a source to its samples: which form it has, which part is asked for, what is passed over."""
 
 import gc
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,10 +20,10 @@ from textok.data.files import (
 )
 from textok.data.records import Fields
 from textok.data.samples import SplitError
+from textok.data.sources.forms import choose_form, counted, of_split
 from textok.data.sources.lists import (
     CATEGORIES,
     COCO_FILE,
-    METADATA_FILE,
     SPLIT_FOLDERS,
     PictureList,
     class_captions,
@@ -37,11 +36,9 @@ from textok.data.sources.lists import (
 )
 from textok.data.sources.pairing import Entry, Row, Span, is_picture, pair
 from textok.data.sources.spans import SpanSource, Store
-from textok.data.sources.table import TableSource, count_rows, open_dataset_folder, open_parquet
+from textok.data.sources.table import TableSource, open_dataset_folder, open_parquet
 from textok.data.sources.tar import TAR_SUFFIXES, Member, plain_tar, tar_members
 
-# train-000000.tar, train-00000-of-00002.parquet, train-00000-of-00002-0123abcd.parquet
-_NUMBERED = re.compile(r"(.+?)[-_.]\d+(-of-\d+(-[0-9a-f]+)?)?")
 _TABLES = (".csv", ".jsonl", ".json", ".arrow")
 _COCO_WORDS = ".json:"
 
@@ -107,15 +104,15 @@ def _open_listing(
         return open_dataset_folder(Path(files.root), split, fields=fields, saved=True)
     if split is not None and any(name.startswith(f"{split}/") for name in names) and not _has_lists(names):
         files, split = files.below(split), None
-    form = _choose_form(files)
+    form = choose_form(files)
     if form == "pictures":
         return _open_pictures(files, split, fields=fields)
     if form == "tars":
         return _open_tars(files, split, fields=fields, on_bad=on_bad)
     if form == "parquet files":
-        shards, name_of = _of_split(files, split)
+        shards, name_of = of_split(files, split)
         rows = open_parquet([files.path(file.name) for file in shards], fields=fields, census=files.census)
-        rows.splits = _counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
+        rows.splits = counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
         return rows
     return _open_other(files, split, source, fields=fields)
 
@@ -123,75 +120,6 @@ def _open_listing(
 def _has_lists(names: set[str]) -> bool:
     lists = {"metadata.jsonl", "metadata.csv", "metadata.tsv", CATEGORIES}
     return bool(names & lists) or any(COCO_FILE.fullmatch(name) and name.count("/") < 2 for name in names)
-
-
-# --- forms --------------------------------------------------------------------------------------------------
-
-
-def _choose_form(files: Listing) -> str:
-    """The form that holds most pictures, "" for none; only its files stay, the others are counted."""
-    forms = {"tars": _ending(files, TAR_SUFFIXES), "parquet files": _ending(files, (".parquet",))}
-    forms["pictures"] = [file for file in files.files if is_picture(file.name)]
-    forms = {name: members for name, members in forms.items() if members}
-    if not forms:
-        return "pictures" if any(METADATA_FILE.fullmatch(file.name) for file in files.files) else ""
-    form = next(iter(forms))
-    if len(forms) > 1:
-        form = max(forms, key=lambda name: _count_pictures(name, forms[name], files))
-    others = {name: members for name, members in forms.items() if name != form}
-    if form != "pictures":
-        shards = {file.name for members in forms.values() for file in members}
-        others["other files"] = [file for file in files.files if file.name not in shards]
-    for name, members in others.items():
-        reason = name if name == "other files" else f"{name} beside {form}"
-        files.census.pass_over(reason, [shown_name(file.name) for file in members])
-    left = {file.name for members in others.values() for file in members}
-    files.files[:] = [file for file in files.files if file.name not in left]
-    return form
-
-
-def _ending(files: Listing, suffixes: tuple[str, ...]) -> list[File]:
-    return [file for file in files.files if file.name.lower().endswith(suffixes)]
-
-
-def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
-    if form == "pictures":
-        return len(members)
-    counts = 0
-    for file in members:
-        path = files.path(file.name)
-        try:
-            if form == "parquet files":
-                counts += count_rows(path)
-            else:
-                counts += sum(is_picture(name) for name, *_ in tar_members(plain_tar(path, file), file))
-        except (ValueError, OSError):  # named as passed over, or an error when nothing else is there
-            continue
-    return counts
-
-
-def _of_split(files: Listing, split: str | None) -> tuple[list[File], dict[str, str]]:
-    """The shards of a part, and for all parts together the name of each shard's."""
-    splits: dict[str, list[File]] = {}
-    for file in files.files:
-        stem = re.sub(r"(\.tar)?\.\w+$", "", file.name.rpartition("/")[2])
-        match = _NUMBERED.fullmatch(stem)
-        splits.setdefault(match[1] if match else "" if stem.isdigit() else stem, []).append(file)
-    names = sorted(splits.keys() - {""})
-    if split is None:
-        named = {files.path(file.name): name for name in names for file in splits[name]}
-        return files.files, named if len(splits) > 1 else {}
-    if split not in names:
-        raise SplitError(files.root, split, names)
-    return splits[split], {}
-
-
-def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for name, count in zip(names, counts, strict=True):
-        if name is not None:
-            totals[name] = totals.get(name, 0) + count
-    return dict(sorted(totals.items()))
 
 
 # --- pictures in folders ------------------------------------------------------------------------------------
@@ -297,7 +225,7 @@ def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]
     if named:
         return dict(sorted(named.items()))
     folders = (row.name.partition("/")[0] if "/" in row.name else None for row in rows)
-    return _counted((name if name in SPLIT_FOLDERS else None for name in folders), [1] * len(rows))
+    return counted((name if name in SPLIT_FOLDERS else None for name in folders), [1] * len(rows))
 
 
 def check_no_fields(fields: Fields, what: str) -> None:
@@ -338,7 +266,7 @@ def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fiel
 
 
 def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str) -> SpanSource:
-    shards, name_of = _of_split(files, split)
+    shards, name_of = of_split(files, split)
     store, rows, identity = Store(), list[Row](), []
     for file in shards:
         path = files.path(file.name)
@@ -354,7 +282,7 @@ def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str
         rows += _tar_rows(path, members, store, number=number, fields=fields, census=files.census)
         contents = repr([(name, size, time) for name, _, size, time in members]).encode(errors="replace")
         identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{zlib.crc32(contents)}")
-    splits = _counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
+    splits = counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
     fingerprint = fingerprint_of(identity, len(rows))
     return _span_source(rows, store, files, fields=fields, splits=splits, fingerprint=fingerprint)
 
