@@ -1,6 +1,7 @@
 """The report and the model card of ``textok fit``: what came out, beside what it started from."""
 
 import shlex
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from textok.recipes.fit import MANY
 from textok.writing import write_json, write_text
 
 _JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
+_TITLES = {"original": "held-out pictures", "start": "before: the start", "tuned": "after: this model"}
 _LINES = """import textok
 pipeline = textok.Pipeline.from_pretrained({model!r})
 pipeline({prompt!r}, num_tokens={tokens})[0].save("made.png")"""
@@ -73,7 +75,7 @@ def _verdict(results: dict[str, Any]) -> str:
     if "start" not in scores:
         return f"{line}."
     if results["keeps_start"]:
-        return f"{line}, with the weights it started from: tuned ones were not better. More pictures or hours may be."
+        return f"{line}, by the weights it started from: no tuned ones were better. More pictures or hours may help."
     gain = scores["tuned"] - scores["start"]
     return f"{line}; {scores['start']:.2f} dB with the weights it started from ({gain:+.2f})."
 
@@ -105,12 +107,9 @@ def _page(
     parts = [
         f"<h1>{escape(out.name)}</h1>",
         f"<p>{escape(_verdict(results))} {escape(_limits(record['facts']))}</p>",
-        *(f"<p>{name}</p><p>{_images(images[:_SHOWN])}</p>" for name, images in shown.items()),
+        *(_row(escape(_TITLES[name]), images[:_SHOWN], width=120) for name, images in shown.items()),
         "<h2>Generated from held-out captions</h2>",
-        *(
-            f"<figure>{_images(image[None])}<figcaption>{escape(prompt or 'no caption')}</figcaption></figure>"
-            for prompt, image in zip(results["prompts"], samples, strict=True)
-        ),
+        _row("", samples, width=200, captions=[prompt or "no caption" for prompt in results["prompts"]]),
         "<h2>The pictures</h2>",
         plain_table([[name, f"{value}"] for name, value in record["facts"].items()]),
         "<h2>What was chosen</h2>",
@@ -121,5 +120,12 @@ def _page(
     return html_page("\n".join(parts), title=out.name)
 
 
-def _images(images: UInt8[Tensor, "n 3 h w"]) -> str:
-    return "".join(f'<img src="{data_uri(image)}" height="128" alt=""> ' for image in images)
+def _row(
+    title: str, images: UInt8[Tensor, "n 3 h w"], *, width: int, captions: Sequence[str] | None = None
+) -> str:
+    texts = [escape(text) for text in captions or [""] * len(images)]
+    cells = "".join(
+        f'<div style="width:{width}px"><img src="{data_uri(image)}" width="{width}" alt=""><br>{text}</div>'
+        for image, text in zip(images, texts, strict=True)
+    )
+    return f'<p>{title}</p><div style="display:flex;flex-wrap:wrap;gap:8px">{cells}</div>'
