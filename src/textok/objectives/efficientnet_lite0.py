@@ -36,46 +36,65 @@ STAGES = (
 )
 
 
-class _StridedDepthwise(torch.autograd.Function):
-    """Depthwise convolution of stride 2 whose backward is a stride-1 convolution over the spread-out
-    gradient.
+class _FrozenConv(torch.autograd.Function):
+    """A convolution whose weights get no gradient, and the ReLU6 behind it.
 
-    The CPU library has no fast bf16 kernel for the backward of a strided depthwise convolution. The weights are
-    frozen, so only the input gets a gradient.
+    Autograd would copy what the ReLU6 overwrites, and the CPU library takes the gradient of an input faster as a
+    convolution with the kernel turned round.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.size = x.shape
-        return strided_conv(x, weight, bias, groups=len(weight))
+    def forward(
+        ctx,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        relu6: bool,  # noqa: FBT001 (autograd takes no names)
+    ) -> Tensor:
+        groups = len(weight) if weight.shape[1] == 1 else 1  # depthwise kernels have one input channel
+        padding = weight.shape[-1] // 2
+        kernel = weight if stride == 1 else _same_padded(weight, x)
+        y = F.conv2d(x, kernel, bias, stride=stride, padding=padding, groups=groups)
+        y = y.clamp_(0, 6) if relu6 else y
+        ctx.save_for_backward(x, weight, y)
+        ctx.settings = stride, padding, groups, relu6
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (weight,) = ctx.saved_tensors
-        spread = torch.empty(
-            ctx.size, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last
-        ).zero_()
-        first_row, first_column = 1 - ctx.size[2] % 2, 1 - ctx.size[3] % 2
-        spread[:, :, first_row::2, first_column::2] = gradient
-        return (
-            F.conv2d(spread, weight.flip(2, 3), padding=weight.shape[-1] // 2, groups=len(weight)),
-            None,
-            None,
-        )
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, y = ctx.saved_tensors
+        stride, padding, groups, relu6 = ctx.settings
+        if relu6:
+            gradient = torch.ops.aten.hardtanh_backward(gradient, y, 0, 6)
+        if stride == 2 and groups > 1 and x.dtype == torch.bfloat16 and x.device.type == "cpu":
+            gradient, stride = _spread(gradient, x), 1  # the library has no fast kernel for that
+        if stride == 1:
+            turned = weight.flip(2, 3) if groups > 1 else weight.flip(2, 3).transpose(0, 1)
+            to_x = F.conv2d(gradient, turned, padding=padding, groups=groups)
+        else:
+            to_x = torch.ops.aten.convolution_backward(
+                gradient, x, _same_padded(weight, x), None, [2, 2], [padding] * 2, [1, 1], False, [0, 0], groups,
+                [True, False, False],
+            )[0]  # fmt: skip
+        return to_x, None, None, None, None
 
 
-def strided_conv(
-    x: Float[Tensor, "b i h w"], weight: Float[Tensor, "o g k k"], bias: Float[Tensor, "o"], *, groups: int
-) -> Float[Tensor, "b o y x"]:
-    """Convolution of stride 2 with TensorFlow's "SAME" padding, for odd kernels.
+def _same_padded(weight: Tensor, x: Tensor) -> Tensor:
+    """The kernel of a convolution of stride 2 with TensorFlow's "SAME" padding, for odd kernels.
 
     On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves
     its window by that one pixel, and no copy of the activations is made to pad them.
     """
-    kernel = F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
-    return F.conv2d(x, kernel, bias, stride=2, padding=weight.shape[-1] // 2, groups=groups)
+    return F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
+
+
+def _spread(gradient: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a strided convolution at the places of its input, zeros between."""
+    spread = torch.zeros_like(x, memory_format=torch.channels_last)
+    spread[:, :, 1 - x.shape[2] % 2 :: 2, 1 - x.shape[3] % 2 :: 2] = gradient
+    return spread
 
 
 class FoldedConv(nn.Module):
@@ -93,20 +112,10 @@ class FoldedConv(nn.Module):
         self.weight = nn.Parameter(kernel * scale[:, None, None, None], requires_grad=False)
         self.bias = nn.Parameter(bias, requires_grad=False)
         self.stride, self.relu6 = stride, relu6
-        # Only depthwise kernels have a single input channel.
-        self.groups = len(kernel) if kernel.shape[1] == 1 else 1
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
         """Features after the convolution and, if it has one, the ReLU6."""
-        y = self._convolve(x)
-        return F.relu6(y, inplace=True) if self.relu6 else y
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        if self.stride == 1:
-            return F.conv2d(x, self.weight, self.bias, padding=self.weight.shape[-1] // 2, groups=self.groups)
-        if self.groups > 1 and x.device.type == "cpu" and x.dtype == torch.bfloat16:
-            return _StridedDepthwise.apply(x, self.weight, self.bias)
-        return strided_conv(x, self.weight, self.bias, groups=self.groups)
+        return _FrozenConv.apply(x, self.weight, self.bias, self.stride, self.relu6)
 
 
 class InvertedResidual(nn.Module):
@@ -127,7 +136,8 @@ class InvertedResidual(nn.Module):
                 0, FoldedConv(weights, conv=f"{name}._expand_conv", norm=f"{name}._bn0", stride=1, relu6=True)
             )
         self.layers = nn.Sequential(*layers)
-        fan_in = layers[0].groups if layers[0].groups > 1 else layers[0].weight.shape[1]
+        first = layers[0].weight
+        fan_in = len(first) if first.shape[1] == 1 else first.shape[1]
         self.has_skip = stride == 1 and fan_in == len(layers[-1].weight)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o y x"]:
