@@ -90,16 +90,16 @@ class _RowAttention(torch.autograd.Function):
         sizes: list[tuple[int, int, int]],
         num_heads: int,
     ) -> Tensor:
-        ctx.sizes, ctx.num_heads = sizes, num_heads
+        ctx.sizes, ctx.num_heads, ctx.scale = sizes, num_heads, (q.shape[-1] // num_heads) ** -0.5
+        q = q * ctx.scale
         mixed, probabilities = torch.empty_like(q), []
         rows = zip(sizes, *_by_row(sizes, num_heads, q, k, v, mixed), strict=True)
         for (_, length, caption), query, key, value, out in rows:
-            bias = query.new_zeros(num_heads, 1, length)
+            scores = torch.bmm(query, key.mT)
             if text_bias is not None:
-                bias[:, 0, length - caption :] = text_bias[:, None]
-            scores = torch.baddbmm(bias, query, key.mT, alpha=query.shape[-1] ** -0.5)
+                scores[:, :, length - caption :] += text_bias[:, None, None]
             probabilities.append(scores.softmax(dim=-1, dtype=scores.dtype))
-            out.copy_(probabilities[-1] @ value)
+            out.copy_(torch.bmm(probabilities[-1], value))
         ctx.save_for_backward(q, k, v, *probabilities)
         ctx.needs_bias = text_bias is not None
         return mixed
@@ -113,13 +113,13 @@ class _RowAttention(torch.autograd.Function):
         views = _by_row(ctx.sizes, ctx.num_heads, q, k, v, upstream, *gradients)
         for (_, length, caption), weights, *row in zip(ctx.sizes, probabilities, *views, strict=True):
             query, key, value, up, to_query, to_key, to_value = row
-            to_value.copy_(weights.mT @ up)
-            scores = torch._softmax_backward_data(up @ value.mT, weights, -1, weights.dtype)
+            to_value.copy_(torch.bmm(weights.mT, up))
+            scores = torch._softmax_backward_data(torch.bmm(up, value.mT), weights, -1, weights.dtype)
             if bias is not None:
                 bias += scores[:, :, length - caption :].sum(dim=(1, 2), dtype=torch.float32)
-            scores *= query.shape[-1] ** -0.5
-            to_query.copy_(scores @ key)
-            to_key.copy_(scores.mT @ query)
+            to_query.copy_(torch.bmm(scores, key))
+            to_key.copy_(torch.bmm(scores.mT, query))
+        gradients[0] *= ctx.scale
         return (*gradients, bias, None, None)
 
 
