@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from generation_speed import PAPER_STEPS, original, ours
@@ -29,7 +28,7 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.recipes import RECIPES
-from textok.training.optimizers import build_optimizers, ema_average
+from textok.training.optimizers import Average, build_optimizers
 from textok.training.parallel import compile_blocks
 from textok.training.run_folder import environment
 from textok.training.tokenizer.config import TokenizerRun
@@ -132,7 +131,7 @@ class Trained:
         torch.manual_seed(0)
         self.run, self.device, self.dtype, model = run, device, dtype, run.model
         self.model = TexTok(model).to(device).train()
-        self.ema = AveragedModel(self.model, multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
+        self.ema = Average(self.model, decay=run.ema_decay)
         self.optimizers = build_optimizers(self.model, run.optimizer, dtype=dtype)
         self.objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
         self.images = torch.rand(batch, 3, model.image_size, model.image_size, device=device) * 2 - 1

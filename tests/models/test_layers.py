@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from textok.models import layers
-from textok.models.layers import KeyMask, Transformer, attend, attend_by_products
+from textok.models.layers import KeyMask, Transformer, attend, attend_by_channel, attend_by_products
 from textok.models.patches import grid_positions
 
 
@@ -34,7 +34,7 @@ def test_every_path_is_softmax_attention(
     mask = bias.double().expand(-1, -1, 4, -1) if biased else None
     expected = F.scaled_dot_product_attention(*exact, attn_mask=mask)
     with torch.set_grad_enabled(training):
-        for path in (attend, attend_by_products):
+        for path in (attend, attend_by_products, *[attend_by_channel] * biased):
             found = path(*qkv, bias=bias if biased else None)
             assert found.dtype == dtype
             assert_close(found.double(), expected, rtol=0, atol=atol)
@@ -50,7 +50,7 @@ def test_every_path_has_its_gradients(dtype: torch.dtype, atol: float) -> None:
     attended = F.scaled_dot_product_attention(*exact, attn_mask=mask)
     expected = torch.autograd.grad(attended, [*exact, exact_bias], upstream.double())
     bias.requires_grad_()
-    for path in (attend, attend_by_products):
+    for path in (attend, attend_by_products, attend_by_channel):
         found = torch.autograd.grad(path(*qkv, bias=bias), [*qkv, bias], upstream.to(dtype))
         for one, other in zip(found, expected, strict=True):
             assert_close(one.double(), other, rtol=0, atol=atol)
@@ -194,3 +194,13 @@ def test_long_sequences_get_the_same_gradients_on_either_path() -> None:
     ]
     for a, b in zip(*found, strict=True):
         assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_the_layout_for_few_rows_changes_no_value() -> None:
+    transformer, x = make_transformer(), torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(3))
+    before, expected = transformer.state_dict(), transformer(x, KeyMask(num_text=2), keep=9)
+    before = {name: value.clone() for name, value in before.items()}
+    layers.lay_out_for_few_rows(transformer)
+    assert all(torch.equal(value, before[name]) for name, value in transformer.state_dict().items())
+    assert transformer.blocks[0].mlp[0].weight.stride() == (1, 64)
+    assert_close(transformer(x, KeyMask(num_text=2), keep=9), expected)

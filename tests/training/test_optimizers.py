@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon
-from torch.optim.swa_utils import AveragedModel
 
 from textok.models.bottleneck import VQConfig
 from textok.models.tokenizer import TexTok
 from textok.training.optimizers import (
+    Average,
     OptimizerConfig,
     build_optimizers,
-    ema_average,
     learning_rate,
     set_learning_rate,
 )
@@ -77,7 +76,7 @@ def test_a_rate_reaches_every_group(model: TexTok) -> None:
 def test_the_average_follows_its_formula() -> None:
     decay = 0.3
     live = nn.Linear(2, 2)
-    averaged = AveragedModel(live, multi_avg_fn=ema_average(decay))
+    averaged = Average(live, decay=decay)
     expected: torch.Tensor | None = None
     for n in range(12):
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from textok.checks import check
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
 from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
-from textok.models.layers import AdaptiveBlock, TimeEmbedding, init_linear, modulate, run_blocks
+from textok.models.layers import AdaptiveBlock, Norm, TimeEmbedding, init_linear, modulate, run_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class FinalLayer(nn.Module):
 
     def __init__(self, dim: int, channels: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
+        self.norm = Norm(dim, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(dim, 2 * dim)
         self.linear = nn.Linear(dim, channels)
 

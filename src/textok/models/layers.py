@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from textok.models.rows import LONGEST_ROW, Rows, as_rows, kept_of_rows
 
+ABSENT = -1e4  # of a score: its exponential is 0 in every dtype
 TIME_CHANNELS = 256
 TIME_SCALE = 1000.0  # times in [0, 1] are embedded as the step numbers of the original
 
@@ -82,8 +83,28 @@ def attend(
     short = k.shape[2] <= LONGEST_ROW
     if q.device.type == "cpu" and short and torch.is_grad_enabled():
         return attend_by_products(q, k, v, bias=bias)
-    bias = None if bias is None else bias.to(q.dtype).expand(-1, -1, q.shape[2], -1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    return attend_by_channel(q, k, v, bias=bias)
+
+
+def attend_by_channel(
+    q: Float[Tensor, "b h q e"],
+    k: Float[Tensor, "b h s e"],
+    v: Float[Tensor, "b h s e"],
+    *,
+    bias: Float[Tensor, "#b #h 1 s"],
+) -> Float[Tensor, "b h q e"]:
+    """The bias as one more channel of k, which q reads by a constant: kernels that take no mask then serve.
+
+    Seven channels of zeros beside it keep heads a multiple of 8 wide, as those kernels want them.
+    """
+    width = q.shape[-1]
+    bias = bias.clamp(min=ABSENT).to(k.dtype).mT.expand(*k.shape[:3], 1)
+    q = torch.cat([q, q.new_full((*q.shape[:3], 1), width**0.5), q.new_zeros(*q.shape[:3], 7)], dim=3)
+    k = torch.cat([k, bias, k.new_zeros(*k.shape[:3], 7)], dim=3)
+    mixed = F.scaled_dot_product_attention(q, k, F.pad(v, (0, 8)), scale=width**-0.5)
+    return mixed[..., :width]
 
 
 def attend_by_products(
@@ -98,6 +119,18 @@ def attend_by_products(
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
     return scores.softmax(dim=-1, dtype=scores.dtype) @ v
+
+
+class Norm(nn.LayerNorm):
+    """Layer norm in the dtype of its input, also under the autocast of CUDA, which would go through float32."""
+
+    def forward(self, input: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:  # noqa: A002 (torch's name)
+        """Normalise over the width; the statistics are float32 in the kernel."""
+        if input.device.type != "cuda":
+            return super().forward(input)
+        weight, bias = (None if p is None else p.to(input.dtype) for p in (self.weight, self.bias))
+        with torch.autocast("cuda", enabled=False):
+            return F.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
 class Attention(nn.Module):
@@ -130,7 +163,7 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float, text_bias: float | None) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm1, self.norm2 = Norm(dim), Norm(dim)
         self.attention = Attention(dim, num_heads)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
@@ -179,7 +212,7 @@ class AdaptiveBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, *, mlp_ratio: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = (nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6) for _ in range(2))
+        self.norm1, self.norm2 = (Norm(dim, elementwise_affine=False, eps=1e-6) for _ in range(2))
         self.attention = Attention(dim, num_heads)
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim))
@@ -219,7 +252,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(
             block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
         )
-        self.norm = nn.LayerNorm(dim)
+        self.norm = Norm(dim)
         self.activation_checkpointing = False
 
     def forward(
@@ -315,6 +348,16 @@ def init_linear(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def lay_out_for_few_rows(module: nn.Module) -> None:
+    """Store the weights of linear layers column by column, which a processor multiplies faster with some dozen rows.
+
+    Values and shapes stay; a picture is drawn in a sixth less time.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear) and layer.weight.device.type == "cpu":
+            layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
 @contextmanager

@@ -80,6 +80,9 @@ def distances_in_chunks(
             f"targets: got shape {tuple(targets.shape)}, expected that of the images, {tuple(images.shape)}"
         )
     targets = targets.detach()
+    chunk = (
+        chunk if images.device.type == "cpu" else max(1, len(images))
+    )  # elsewhere launches cost more than memory
     if torch.is_grad_enabled() and images.requires_grad:
         return _DistancesWithGradient.apply(images, targets, distances, chunk)
     pairs = zip(images.split(chunk), targets.split(chunk), strict=True)
@@ -156,7 +159,7 @@ class EfficientNetPerceptualLoss(PerceptualLoss):
     ) -> None:
         super().__init__(dtype=dtype, chunk=chunk)
         network = EfficientNetLite0.from_package(num_stages=5) if network is None else network
-        self.network = network.to(dtype=dtype)
+        self.network = network.to(dtype).to(memory_format=torch.channels_last)
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return self.network(images.to(self.dtype, memory_format=torch.channels_last))[1:]

@@ -18,6 +18,7 @@ from textok.models.checkpoint import CLASS_CAPTIONS_FILE, FIT_FILE, resolve
 from textok.models.conditions import NO_CLASS, Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
+from textok.models.layers import lay_out_for_few_rows
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.passes import decode_values
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
@@ -113,7 +114,7 @@ class Pipeline:
         self.device = torch_device(device)
         self._dtype_choice = self._dtype_choice if dtype is None else dtype
         self.dtype = inference_dtype(self.device, self._dtype_choice)
-        self.generator.to(self.device, self.dtype)
+        lay_out_for_few_rows(self.generator.to(self.device, self.dtype))
         self.tokenizer.to(self.device, dtype)
         if self._text is not None:
             self._text.to(self.device, self.dtype)

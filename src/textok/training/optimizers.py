@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from textok.checks import check, check_choice
 from textok.training.muon import StackedMuon
@@ -54,7 +55,7 @@ def build_optimizers(
     parameters = dict(model.named_parameters())
     if config.kind == "adam":
         decay = config.weight_decay
-        return [Adam(parameters.values(), lr=config.lr, betas=config.betas, weight_decay=decay)]
+        return [Adam(parameters.values(), lr=config.lr, betas=config.betas, weight_decay=decay, fused=True)]
     blocks = {name: p for name, p in parameters.items() if p.ndim == 2 and _is_hidden(name)}
     matrices = blocks if config.kind == "muon" else {}
     rest = [(name, p) for name, p in parameters.items() if name not in matrices]
@@ -93,12 +94,24 @@ def set_learning_rate(optimizers: list[Optimizer], lr: float) -> None:
             group["lr"] = lr
 
 
-def ema_average(decay: float) -> Any:
-    """Exponential moving average for ``AveragedModel``; the first steps average over what there is."""
+class Average(AveragedModel):
+    """Exponential moving average of a model's weights; the first steps average over what there is.
+
+    The count stays on the host: no step waits for the device.
+    """
+
+    def __init__(self, model: nn.Module, *, decay: float) -> None:
+        super().__init__(model)
+        self.decay = decay
+        self.requires_grad_(False)
 
     @torch.no_grad()
-    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor) -> None:
-        n = float(count)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move towards the weights of ``model``; other state is copied."""
+        n = int(self.n_averaged)
+        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        averaged, current = ([p.detach() for p in module.parameters()] for module in (self.module, model))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+        for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)
+        self.n_averaged += 1

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from textok.data.latents import LatentCache, LatentLoader
@@ -22,7 +21,7 @@ from textok.training.generator.step import cut_for_step, loss_of
 from textok.training.generator.validation import Validation, export
 from textok.training.input import StepInputs
 from textok.training.launch import start_accelerator
-from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
 from textok.training.parallel import compile_blocks, distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
@@ -65,7 +64,7 @@ def train_generator(
     torch.manual_seed(run.seed)
     model = build_generator(run.model).to(device)
     model.activation_checkpointing = run.activation_checkpointing
-    ema = AveragedModel(model, multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
+    ema = Average(model, decay=run.ema_decay)
     parallel = distribute(model, ema, accelerator, sharded=run.sharded)
     if run.compile:
         compile_blocks(model)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from textok.data import EvalLoader
@@ -20,7 +19,7 @@ from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
 from textok.training.launch import node_first, start_accelerator
-from textok.training.optimizers import build_optimizers, ema_average, learning_rate, set_learning_rate
+from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
 from textok.training.parallel import compile_blocks, distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
@@ -83,7 +82,7 @@ def train_tokenizer(
     if run.init_from:
         start_from(model, run.init_from)
     model.checkpoint_activations(enabled=run.activation_checkpointing)
-    ema = AveragedModel(model.to(device), multi_avg_fn=ema_average(run.ema_decay)).requires_grad_(False)
+    ema = Average(model.to(device), decay=run.ema_decay)
     averaged = cast(TexTok, ema.module)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
