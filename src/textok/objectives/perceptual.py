@@ -159,7 +159,7 @@ class EfficientNetPerceptualLoss(PerceptualLoss):
     ) -> None:
         super().__init__(dtype=dtype, chunk=chunk)
         network = EfficientNetLite0.from_package(num_stages=5) if network is None else network
-        self.network = network.to(dtype).to(memory_format=torch.channels_last)
+        self.network = network.to(dtype).to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
     def _features(self, images: Tensor) -> list[Tensor]:
         return self.network(images.to(self.dtype, memory_format=torch.channels_last))[1:]
