@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from textok.data.latent_shards import Manifest, check_shard, read_manifest, read_shard
-from textok.data.ordering import epoch_order
+from textok.data.ordering import check_position, epoch_order
 
 __all__ = ["LatentBatch", "LatentCache", "LatentLoader", "Manifest"]
 
@@ -195,12 +195,7 @@ class LatentLoader:
         Raises:
             ValueError: when it was saved with other rows, seed or rows per step.
         """
-        for key, value in {"version": _STATE_VERSION, **self._identity()}.items():
-            if state.get(key) != value:
-                raise ValueError(
-                    f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; "
-                    "resume with the cache, seed and rows per step that it was saved with"
-                )
+        check_position(state, {"version": _STATE_VERSION, **self._identity()})
         self.epoch, self.place = state["epoch"], state["batch"]
 
     def _identity(self) -> dict[str, Any]:

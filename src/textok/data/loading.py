@@ -14,7 +14,7 @@ from torch import Tensor
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.decoding import DecodedStore, decode_ahead
-from textok.data.ordering import RotatedOrder, draw, epoch_order, rank_block
+from textok.data.ordering import RotatedOrder, check_position, draw, epoch_order, rank_block
 from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample
 from textok.data.sources import Source
@@ -124,13 +124,7 @@ class TrainLoader:
         Raises:
             ValueError: when it was saved with other data, seed or samples per step.
         """
-        expected = {"version": _STATE_VERSION, **self._identity()}
-        for key, value in expected.items():
-            if state.get(key) != value:
-                raise ValueError(
-                    f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; "
-                    "resume with the data, seed and samples per step that it was saved with"
-                )
+        check_position(state, {"version": _STATE_VERSION, **self._identity()})
         self.epoch, self.batch = state["epoch"], state["batch"]
         self.bad.load_state_dict(state["bad"])
         self.close()

@@ -1,7 +1,8 @@
 """In which order samples are seen: a pure function of (seed, epoch), and each rank's part of it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,3 +53,17 @@ def draw(count: int, *parts: object) -> int:
     """A number in ``range(count)`` that depends on ``parts`` only (seed, epoch, key, ...)."""
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % count
+
+
+def check_position(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that a saved position is one of the same run.
+
+    Raises:
+        ValueError: when something that is expected of it is another value there; names it.
+    """
+    for key, value in expected.items():
+        if state.get(key) != value:
+            raise ValueError(
+                f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, seed "
+                "and batch that it was saved with"
+            )
