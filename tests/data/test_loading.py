@@ -58,6 +58,18 @@ def test_ranks_share_each_epoch_without_overlap(make_tars, batch, world, seed, w
     assert all(loader.epoch == 2 and loader.batch == 0 for loader in loaders)
 
 
+@pytest.mark.slow
+def test_64_ranks_and_32_that_go_on_read_every_sample_of_an_epoch_once(make_tars):
+    source = config(make_tars(200, 184))
+    many = [TrainLoader(source, batch_size=3, rank=rank, world=64) for rank in range(64)]
+    keys = [key for loader in many for key in next(loader).keys]
+    few = [TrainLoader(source, batch_size=6, rank=rank, world=32) for rank in range(32)]
+    for loader in few:
+        loader.load_state_dict(many[0].state_dict())
+    keys += [key for loader in few for key in next(loader).keys]
+    assert len(keys) == len(set(keys)) == 384
+
+
 def test_one_process_reads_what_two_ranks_read_together(make_tars):
     root = make_tars(24)
     one = take(TrainLoader(config(root), batch_size=4, seed=5), 8)
