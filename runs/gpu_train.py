@@ -101,8 +101,6 @@ def command_of(words: list[str], options: argparse.Namespace, until: float) -> l
     given += ["--text-states", "online", "--data.resident", str(options.out / "resident")]
     given += ["--data.workers", str(options.workers), "--validation.every", "1000000"]
     given += ["--checkpoint-every", "1000000"]
-    if torch.cuda.is_available():
-        given += ["--text-dtype", "float16"]
     return [sys.executable, __file__, "one", recipe, *given, *rest]
 
 

@@ -78,7 +78,10 @@ def _evaluator(model: TexTok, device: str) -> Evaluator:
     return Evaluator(
         model=model,
         text=TextEncoder.from_pretrained(
-            config.text_encoder, max_tokens=config.max_text_tokens, device=device
+            config.text_encoder,
+            max_tokens=config.max_text_tokens,
+            dtype=config.text_dtype,
+            device=device,
         ),
         network=semantics.network,
         semantics=semantics,

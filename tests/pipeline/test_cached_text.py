@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from textok.models.tokenizer import TexTokConfig
+from textok.models.text_encoder import TextEncoder
+from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.text import CachedText
 from tiny import invented_states
 
@@ -36,3 +38,12 @@ def test_endless_captions_are_encoded_as_they_come_and_not_stored(
     calls = _Encoder.calls
     text(["a cat"])
     assert _Encoder.calls == calls
+
+
+@pytest.mark.slow
+def test_training_and_use_read_states_of_the_same_dtype(tmp_path: Path) -> None:
+    config = TexTokConfig(text_dtype="bfloat16")
+    text = ImageTokenizer(TexTok(config)).remembered_text
+    cached = CachedText(config, folder=str(tmp_path))
+    assert text.encoder.info.dtype == cached.dtype == "bfloat16"
+    assert text.encoder.fingerprint == TextEncoder.describe(max_tokens=40, dtype="bfloat16").fingerprint

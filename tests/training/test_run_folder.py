@@ -253,3 +253,17 @@ def test_the_command_is_recorded_without_where_it_is_installed(
 ) -> None:
     monkeypatch.setattr("sys.argv", [program, "train"])
     assert environment()["command"] == told
+
+
+def test_a_record_of_another_version_may_lack_settings_or_have_others(
+    short: TokenizerRun, tmp_path: Path
+) -> None:
+    folder, facts = RunFolder(tmp_path), {"data": "one", "samples": 48, "ranks": 1}
+    folder.start(short, facts=facts)
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["config"]["model"]["text_dtype"]
+    record["config"]["text_dtype"] = "float32"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    folder.start(short, facts=facts)
+    with pytest.raises(ValueError, match=r"mix.*other"):
+        folder.start(short, facts=facts | {"mix": "other"})

@@ -73,7 +73,10 @@ class Evaluator:
         text = None
         if config.placement != "none":
             text = TextEncoder.from_pretrained(
-                config.text_encoder, max_tokens=config.max_text_tokens, device=device
+                config.text_encoder,
+                max_tokens=config.max_text_tokens,
+                dtype=config.text_dtype,
+                device=device,
             )
         return cls(
             model=model,

@@ -31,6 +31,7 @@ class ViTConfig:
         placement: which side reads the caption.
         text_encoder: name, folder or hub id of the frozen text encoder whose states the model was trained on.
         text_dim: its width.
+        text_dtype: that it computes in, for training, caching and use alike; states of another one differ a little.
         max_text_tokens: captions are cut to this many tokens.
         text_pool: number of tokens that a caption is pooled to, by learned queries on each side, which makes long
             captions cheaper; None reads every token state.
@@ -50,6 +51,7 @@ class ViTConfig:
     placement: Placement = "both"
     text_encoder: str = "minilm"
     text_dim: int = 384
+    text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     max_text_tokens: int = 40
     text_pool: int | None = None
     text_bias: float | None = -3.0

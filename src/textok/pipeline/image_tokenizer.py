@@ -49,7 +49,9 @@ class ImageTokenizer:
         self.model = model.eval().requires_grad_(False)
         self.model_id = model.model_id
         encoder = text_encoder or model.config.text_encoder
-        self.remembered_text = RememberedText(encoder, max_tokens=model.config.max_text_tokens)
+        self.remembered_text = RememberedText(
+            encoder, max_tokens=model.config.max_text_tokens, text_dtype=model.config.text_dtype
+        )
         self.to(device, dtype)
 
     @classmethod

@@ -26,14 +26,12 @@ class CachedText:
     The text encoder is loaded only when states are missing there.
     """
 
-    def __init__(
-        self, config: TexTokConfig, *, folder: str | None, dtype: str = "float32", device: str = "cpu"
-    ) -> None:
+    def __init__(self, config: TexTokConfig, *, folder: str | None, device: str = "cpu") -> None:
         self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device = config.text_dtype, device
         self._encode: Encode | None = None
         self._online: TextEncoder | None = None
-        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=dtype)
+        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=self.dtype)
         if info.dim != config.text_dim:
             raise ValueError(
                 f"model.text_dim: got {config.text_dim}, expected {info.dim}, that of {self.name}"
@@ -89,10 +87,13 @@ class RememberedText:
     Args:
         encoder: a TextEncoder, or the name or folder of one.
         max_tokens: the most tokens of a caption, for an encoder that is loaded by name.
+        text_dtype: that such an encoder computes in.
     """
 
-    def __init__(self, encoder: TextEncoder | str | Path, *, max_tokens: int) -> None:
-        self._source, self._max_tokens = encoder, max_tokens
+    def __init__(
+        self, encoder: TextEncoder | str | Path, *, max_tokens: int, text_dtype: str = "float32"
+    ) -> None:
+        self._source, self._max_tokens, self._text_dtype = encoder, max_tokens, text_dtype
         self.to("cpu", torch.float32)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
@@ -113,7 +114,7 @@ class RememberedText:
             return self._source
         if self._loaded is None:
             self._loaded = TextEncoder.from_pretrained(
-                self._source, max_tokens=self._max_tokens, device=self.device
+                self._source, max_tokens=self._max_tokens, dtype=self._text_dtype, device=self.device
             )
         return self._loaded
 

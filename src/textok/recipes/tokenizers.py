@@ -241,6 +241,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
             text_encoder=encoder,
             text_dim=text_dim,
             max_text_tokens=128,
+            text_dtype="bfloat16",
             text_bias=None,  # is ours, and the paper's rows are long trainings
         ),
         data=replace(IMAGENET, size=(resolution, resolution)),
@@ -249,7 +250,6 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
         discriminator_optimizer=adam,
         adversarial=AdversarialConfig(),
         budgets=BudgetDraw(kind="fixed"),
-        text_dtype="bfloat16",
         text_states="online",  # stored, those of 1.28 million captions take hundreds of gigabytes
         steps=steps,
         batch_size=256,

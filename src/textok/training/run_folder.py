@@ -90,7 +90,7 @@ class RunFolder:
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any], *, extend: bool) -> None:
         for part in ("config", "facts"):
-            changes = _changes(before[part], now[part])
+            changes = _changes(before[part], now[part], either=part == "facts")
             if part == "facts" and (ranks := changes.pop("ranks", None)):
                 note(f"{self.path}: {ranks}; the run goes on, but not bit for bit as with the former number")
             changed = [
@@ -227,11 +227,15 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
-def _changes(before: Any, now: Any, path: str = "") -> dict[str, str]:
-    """The differences, by the dotted path of the setting."""
+def _changes(before: Any, now: Any, path: str = "", *, either: bool) -> dict[str, str]:
+    """The differences, by the dotted path of the setting; what only one of the two has counts with ``either``.
+
+    A setting that a record lacks is newer than the record, and one that only the record has is of an older version.
+    """
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return {} if before == now else {path: f"{path} was {before!r}, is {now!r}"}
     changes: dict[str, str] = {}
     for key in dict.fromkeys([*before, *now]):
-        changes |= _changes(before.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+        if either or (key in before and key in now):
+            changes |= _changes(before.get(key), now.get(key), f"{path}.{key}".lstrip("."), either=either)
     return changes

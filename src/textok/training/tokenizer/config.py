@@ -67,7 +67,6 @@ class TokenizerRun(Run):
         mix: SOURCE:SHARE, such as scenes:0.5: so much of each batch comes from another source. Few pictures are learned
             without losing what ``init_from`` knew.
         init_from: shipped name, folder or hub id whose weights the run starts from (fine-tuning).
-        text_dtype: dtype in which the text encoder computes when captions are missing from the cache.
         text_states: "stored" encodes every caption before the first step and reads its states from ``text_cache``;
             "online" encodes those of each step on the training's device, which costs time in each but no disk.
         text_cache: folder of the caption features; default the user's cache.
@@ -88,7 +87,6 @@ class TokenizerRun(Run):
     wrong_caption_share: float = 0.0
     mix: str | None = None
     init_from: str | None = None
-    text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     text_states: Literal["stored", "online"] = "stored"
     text_cache: str | None = None
 

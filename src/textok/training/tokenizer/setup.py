@@ -26,7 +26,7 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
         ValueError: for a tokenizer of another configuration.
     """
     trained = TexTok.from_pretrained(name_or_folder)
-    if trained.config != model.config:
+    if replace(trained.config, text_dtype=model.config.text_dtype) != model.config:
         raise ValueError(
             f"init_from: got {name_or_folder} with another configuration, expected that of model; "
             "set model.* to its values"
@@ -80,7 +80,7 @@ def read_captions(
         return None
     device = str(accelerator.device)
     with node_first(accelerator):  # which fetches it
-        text = CachedText(run.model, folder=run.text_cache, dtype=run.text_dtype, device=device)
+        text = CachedText(run.model, folder=run.text_cache, device=device)
     if run.text_states == "online":
         text.encode_online()
         return text
