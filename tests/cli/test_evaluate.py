@@ -508,13 +508,13 @@ def test_semantics_with_the_packages_own_networks(
 def test_captions_of_samples_from_a_file(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from textok.evaluation.picture_sets import open_pictures, read_captions_file
+    from textok.evaluation.picture_sets import open_pictures
 
     keys = [f"{i:02d}" for i in range(COUNT)]
     file = tmp_path / "captions.json"
     for content in ([f"number {key}" for key in keys], {key: f"number {key}" for key in reversed(keys)}):
         file.write_text(json.dumps(content))
-        batches = list(open_pictures(str(data / "test-a"), batch_size=8, captions=read_captions_file(file)))
+        batches = list(open_pictures(str(data / "test-a"), batch_size=8, captions=file))
         assert [text for batch in batches for text in batch.captions] == [f"number {key}" for key in keys]
     for content, message in (
         (["one"], "a list of 1 for 20 pictures"),

@@ -25,7 +25,6 @@ from textok.evaluation.picture_sets import (
     Reference,
     open_pictures,
     picture_settings,
-    read_captions_file,
 )
 from textok.evaluation.results import Row, meaning, write_result
 from textok.training.run_folder import environment
@@ -107,9 +106,8 @@ def evaluate_generation(
     check_single_process()
     if captions is not None and no_semantics:
         raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
-    texts = read_captions_file(captions) if captions else None
     write_bad(out, [])
-    generated = open_pictures(samples, batch_size=batch_size, size=size, captions=texts, **bad.policy)
+    generated = open_pictures(samples, batch_size=batch_size, size=size, captions=captions, **bad.policy)
     reading: dict[str, Any] = {"batch_size": batch_size, "size": generated.config.size, **bad.policy}
     real = Reference.open(reference, split=reference_split, train=train, **reading)
     trained_on = open_pictures(train, split=train_split, **reading) if train else None
@@ -130,9 +128,9 @@ def evaluate_generation(
     )
     settings = reader.settings | {
         "samples": picture_settings(generated),
+        "train": picture_settings(trained_on) if trained_on else None,
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
-        "train": picture_settings(trained_on) if trained_on else None,
         "size": list(generated.config.size),
         "seed": seed,
     }

@@ -85,7 +85,7 @@ def open_pictures(
     batch_size: int,
     split: str | None = None,
     size: tuple[int, int] | None = None,
-    captions: Captions | None = None,
+    captions: Path | None = None,
     **policy: Any,
 ) -> EvalLoader:
     """Open a source, or the pictures of an ADM ``.npz``.
@@ -95,7 +95,7 @@ def open_pictures(
         batch_size: pictures at a time.
         split: part of the source.
         size: None takes that of the first picture.
-        captions: instead of those of the source.
+        captions: a file of captions by key, or a JSON list in order, instead of those of the source.
         policy: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
 
     Raises:
@@ -114,7 +114,7 @@ def open_pictures(
         source = _config(name, split, (1, 1), **policy).open()
         height, width = size or _first_size(source, stop=policy.get("on_bad") != "skip")
     if captions is not None:
-        source = CaptionedSource(source, _by_key(captions, list(keys_of(source))))
+        source = CaptionedSource(source, _by_key(_read_captions(captions), list(keys_of(source))))
     config = _config(name, split, size or (height, width), **policy)
     return EvalLoader(config, batch_size=batch_size, source=source)
 
@@ -209,13 +209,8 @@ class Reference:
         return None
 
 
-def read_captions_file(file: Path) -> Captions:
-    """Captions by key, as ``data.caption_files`` reads them, or a JSON list in the order of the pictures.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for anything else.
-    """
+def _read_captions(file: Path) -> Captions:
+    """Captions by key, as ``data.caption_files`` reads them, or a JSON list in the order of the pictures."""
     if file.suffix.lower() == ".json" and file.is_file():
         with suppress(ValueError, RecursionError):  # not JSON: the reader by key has the sentence
             captions = json.loads(file.read_text(encoding="utf-8"))
