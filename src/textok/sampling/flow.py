@@ -9,6 +9,7 @@ Axes: b batch, k latent tokens, c latent channels, n steps.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from itertools import pairwise
 
 import torch
@@ -22,6 +23,8 @@ State = Float[Tensor, "b ..."]
 """Latents (b, k, c) or pictures (b, 3, h, w)."""
 Predict = Callable[[State, float], State]
 """(noisy state, time in [0, 1]) -> velocity."""
+Advance = Callable[[State, float, float], State]
+"""(state, time now, time after) -> the state then."""
 OnStep = Callable[[int], object]
 
 
@@ -123,89 +126,83 @@ def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: floa
 # --- samplers -------------------------------------------------------------------------------------------
 
 
-def sample_euler(
-    predict: Predict,
-    noise: State,
-    times: list[float],
-    *,
-    generator: Random | None = None,
-    on_step: OnStep | None = None,
-) -> State:
-    """Straight steps: one evaluation each; nothing is drawn from ``generator``."""
-    x = noise
-    for index, (now, after) in enumerate(pairwise(times)):
-        x = x + (after - now) * predict(x, now)
-        _report(on_step, index)
-    return x
+def _sampler(start: Callable[[Predict, Random | None], Advance]) -> Callable[..., State]:
+    """A sampler, from what makes its steps."""
+
+    @wraps(start)
+    def walk(
+        predict: Predict,
+        noise: State,
+        times: list[float],
+        *,
+        generator: Random | None = None,
+        on_step: OnStep | None = None,
+    ) -> State:
+        x, advance = noise, start(predict, generator)
+        for index, (now, after) in enumerate(pairwise(times)):
+            x = advance(x, now, after)
+            if on_step is not None:
+                on_step(index + 1)
+        return x
+
+    return walk
 
 
-def sample_heun(
-    predict: Predict,
-    noise: State,
-    times: list[float],
-    *,
-    generator: Random | None = None,
-    on_step: OnStep | None = None,
-) -> State:
+@_sampler
+def sample_euler(predict: Predict, random: Random | None) -> Advance:
+    """Straight steps: one evaluation each; nothing is drawn."""
+    return lambda x, now, after: x + (after - now) * predict(x, now)
+
+
+@_sampler
+def sample_heun(predict: Predict, random: Random | None) -> Advance:
     """Second order: the mean of the slopes at both ends of a step; two evaluations each, but for the last."""
-    x = noise
-    for index, (now, after) in enumerate(pairwise(times)):
+
+    def advance(x: State, now: float, after: float) -> State:
         slope = predict(x, now)
         ahead = x + (after - now) * slope
-        x = ahead if after == 0 else x + (after - now) * (slope + predict(ahead, after)) / 2
-        _report(on_step, index)
-    return x
+        return ahead if after == 0 else x + (after - now) * (slope + predict(ahead, after)) / 2
+
+    return advance
 
 
-def sample_adams(
-    predict: Predict,
-    noise: State,
-    times: list[float],
-    *,
-    generator: Random | None = None,
-    on_step: OnStep | None = None,
-) -> State:
+@_sampler
+def sample_adams(predict: Predict, random: Random | None) -> Advance:
     """Second-order Adams-Bashforth: the slope is extrapolated from the one before; one evaluation each.
 
     The first step and the one that ends at the data are straight: an estimate of the data is then met exactly.
     """
-    x, before, width_before = noise, None, 0.0
-    for index, (now, after) in enumerate(pairwise(times)):
+    before, width_before = None, 0.0
+
+    def advance(x: State, now: float, after: float) -> State:
+        nonlocal before, width_before
         width, slope = after - now, predict(x, now)
-        if before is None or after == 0:
-            x = x + width * slope
-        else:
-            x = x + width * (slope + width / (2 * width_before) * (slope - before))
+        change = 0.0 if before is None or after == 0 else width / (2 * width_before) * (slope - before)
         before, width_before = slope, width
-        _report(on_step, index)
-    return x
+        return x + width * (slope + change)
+
+    return advance
 
 
-def sample_stochastic(
-    predict: Predict,
-    noise: State,
-    times: list[float],
-    *,
-    generator: Random,
-    on_step: OnStep | None = None,
-) -> State:
+@_sampler
+def sample_stochastic(predict: Predict, random: Random | None) -> Advance:
     """Euler-Maruyama on the reverse equation with the same marginals and diffusion t (SiT, arXiv 2401.08740).
 
     The score of the line is -(expected noise) / t, and the expected noise is x + (1 - t) * velocity. The last
     step is a plain one.
     """
-    x = noise
-    for index, (now, after) in enumerate(pairwise(times)):
-        velocity = predict(x, now)
+    if random is None:
+        raise ValueError("generator: got none, expected one for the stochastic sampler")
+
+    def advance(x: State, now: float, after: float) -> State:
+        velocity, step = predict(x, now), now - after
         if after == 0:
-            x = x - now * velocity
-        else:
-            step = now - after
-            expected_noise = x + (1 - now) * velocity
-            fresh = normal(x.shape, generator, device=x.device)
-            x = x - step * (velocity + expected_noise / 2) + (now * step) ** 0.5 * fresh
-        _report(on_step, index)
-    return x
+            return x - now * velocity
+        expected_noise = x + (1 - now) * velocity
+        fresh = normal(x.shape, random, device=x.device)
+        return x - step * (velocity + expected_noise / 2) + (now * step) ** 0.5 * fresh
+
+    return advance
 
 
 SAMPLERS: dict[str, Callable[..., State]] = {
@@ -233,11 +230,6 @@ def sample(
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
     return SAMPLERS[sampler](predict, noise, times, generator=generator, on_step=on_step)
-
-
-def _report(on_step: OnStep | None, index: int) -> None:
-    if on_step is not None:
-        on_step(index + 1)
 
 
 # --- guidance -------------------------------------------------------------------------------------------
