@@ -2,7 +2,7 @@
 
     python benchmarks/attention.py
 
-decides which path ``textok.models.layers.attend`` takes on a device. Pairs are timed in turn (A B A B); the
+decides which path ``textok.models.attention.attend`` takes on a device. Pairs are timed in turn (A B A B); the
 figure is the median of the ratios, since single times drift on shared machines.
 """
 
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textok.models.layers import attend_by_products
+from textok.models.attention import attend_by_products
 from textok.training.run_folder import environment
 
 OUT = Path(__file__).resolve().parent / "results" / "attention.json"

@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 
+from textok.models.attention import KeyMask
 from textok.models.conditions import NO_CLASS, Condition, ConditionConfig
 from textok.models.dit import SIZES, DiT, DiTConfig
-from textok.models.layers import AdaptiveBlock, KeyMask
+from textok.models.layers import AdaptiveBlock
 from textok.models.text import TextCondition
 from textok.models.tokenizer import count_parameters
 

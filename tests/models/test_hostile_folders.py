@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from textok.models.checkpoint import MAX_TEXT_BYTES
 from textok.models.tokenizer import TexTok
+from textok.models.weights_file import MAX_TEXT_BYTES
 from tiny import tiny_model
 
 Change = Callable[[Path], None]

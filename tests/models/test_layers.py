@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from textok.models import layers
-from textok.models.layers import KeyMask, Transformer, attend, attend_by_channel, attend_by_products
+from textok.models import attention, layers
+from textok.models.attention import KeyMask, attend, attend_by_channel, attend_by_products
+from textok.models.layers import Transformer
 from textok.models.patches import grid_positions
 
 
@@ -176,15 +177,15 @@ def test_long_sequences_take_the_fused_kernel_in_training(monkeypatch: pytest.Mo
         taken.append(k.shape[2])
         return q
 
-    monkeypatch.setattr(layers, "attend_by_products", products)
-    for length in (layers.LONGEST_ROW, layers.LONGEST_ROW + 1):
+    monkeypatch.setattr(attention, "attend_by_products", products)
+    for length in (attention.LONGEST_ROW, attention.LONGEST_ROW + 1):
         q = torch.randn(1, 1, length, 8, requires_grad=True)
-        layers.attend(q, q, q)
-    assert taken == [layers.LONGEST_ROW]
+        attend(q, q, q)
+    assert taken == [attention.LONGEST_ROW]
 
 
 def test_long_sequences_get_the_same_gradients_on_either_path() -> None:
-    length = layers.LONGEST_ROW + 8
+    length = attention.LONGEST_ROW + 8
     inputs = [torch.randn(1, 2, length, 8, requires_grad=True) for _ in range(3)]
     bias = torch.randn(1, 2, 1, length, requires_grad=True)
     upstream = torch.randn(1, 2, length, 8)

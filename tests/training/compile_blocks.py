@@ -7,8 +7,9 @@ from torch import nn
 from torch._dynamo.utils import counters
 from torch.testing import assert_close
 
+from textok.models.attention import KeyMask
 from textok.models.decoder import DecoderConfig, DirectConfig, FlowDecoderConfig
-from textok.models.layers import Block, KeyMask
+from textok.models.layers import Block
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.training.parallel import compile_blocks

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from textok.checks import check, check_choice
-from textok.models.layers import KeyMask
+from textok.models.attention import KeyMask
 from textok.models.text import TextCondition, TextTokens
 
 NO_CLASS = -1

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from textok.models.layers import absent_bias, attend, init_linear
+from textok.models.attention import absent_bias, attend
+from textok.models.layers import init_linear
 
 
 @dataclass(frozen=True)

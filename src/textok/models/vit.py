@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from textok.checks import check, check_choice
-from textok.models.layers import KeyMask, Transformer, drawn_apart
+from textok.models.attention import KeyMask
+from textok.models.layers import Transformer, drawn_apart
 from textok.models.patches import grid_positions
 from textok.models.text import PooledTextTokens, TextCondition, TextTokens
 

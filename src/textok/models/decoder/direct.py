@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from textok.models.layers import KeyMask, init_linear
+from textok.models.attention import KeyMask
+from textok.models.layers import init_linear
 from textok.models.patches import unpatchify
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig, join_text

@@ -1,0 +1,121 @@
+"""Attention over padded sequences, with a bias on the keys for captions and padding.
+
+Axes: b batch, s sequence, h heads, e channels of a head, d width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from textok.models.rows import LONGEST_ROW, Rows
+
+ABSENT = -1e4  # of a score: its exponential is 0 in every dtype
+
+
+@dataclass(frozen=True)
+class KeyMask:
+    """Which positions of a padded sequence may be attended to.
+
+    Attributes:
+        mask: (b, s), True where a token is present; None when all are.
+        num_text: how many of the last positions are caption tokens.
+    """
+
+    mask: Bool[Tensor, "b s"] | None = None
+    num_text: int = 0
+
+    def first(self, x: Float[Tensor, "b s d"], keep: int | None) -> Float[Tensor, "b q d"]:
+        """The first ``keep`` positions; all without it."""
+        return x[:, :keep]
+
+    def attend(
+        self,
+        q: Float[Tensor, "b q d"],
+        k: Float[Tensor, "b s d"],
+        v: Float[Tensor, "b s d"],
+        *,
+        num_heads: int,
+        text_bias: Float[Tensor, "h"] | None,
+    ) -> Float[Tensor, "b q d"]:
+        """Attend to what is present; ``text_bias`` is added to the scores of caption tokens."""
+        heads = [x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v)]
+        bias = self.bias(text_bias, length=k.shape[1])
+        return attend(*heads, bias=bias).transpose(1, 2).flatten(2)
+
+    def bias(self, text_bias: Float[Tensor, "h"] | None, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
+        """Additive attention bias: minus infinity on absent keys, ``text_bias`` on caption keys."""
+        absent = absent_bias(self.mask, dtype=torch.float32)
+        if text_bias is None or not self.num_text:
+            return absent
+        pictures = text_bias.new_zeros(len(text_bias), length - self.num_text)
+        captions = text_bias[:, None].expand(-1, self.num_text)
+        bias = torch.cat([pictures, captions], dim=1)[None, :, None, :]  # (1 h 1 s)
+        return bias if absent is None else bias + absent
+
+
+def attend(
+    q: Float[Tensor, "b h q e"],
+    k: Float[Tensor, "b h s e"],
+    v: Float[Tensor, "b h s e"],
+    *,
+    bias: Float[Tensor, "#b #h 1 s"] | None = None,
+) -> Float[Tensor, "b h q e"]:
+    """Softmax attention with an additive bias on the keys, by the faster path of the device.
+
+    On the CPU the backward pass of the fused kernel is several times slower than two matrix products for
+    the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so
+    training there takes the products up to ``LONGEST_ROW`` keys.
+    """
+    short = k.shape[2] <= LONGEST_ROW
+    if q.device.type == "cpu" and short and torch.is_grad_enabled():
+        return attend_by_products(q, k, v, bias=bias)
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    return attend_by_channel(q, k, v, bias=bias)
+
+
+def attend_by_channel(
+    q: Float[Tensor, "b h q e"],
+    k: Float[Tensor, "b h s e"],
+    v: Float[Tensor, "b h s e"],
+    *,
+    bias: Float[Tensor, "#b #h 1 s"],
+) -> Float[Tensor, "b h q e"]:
+    """The bias as one more channel of k, which q reads by a constant: kernels that take no mask then serve.
+
+    Seven channels of zeros beside it keep heads a multiple of 8 wide, as those kernels want them.
+    """
+    width = q.shape[-1]
+    bias = bias.clamp(min=ABSENT).to(k.dtype).mT.expand(*k.shape[:3], 1)
+    q = torch.cat([q, q.new_full((*q.shape[:3], 1), width**0.5), q.new_zeros(*q.shape[:3], 7)], dim=3)
+    k = torch.cat([k, bias, k.new_zeros(*k.shape[:3], 7)], dim=3)
+    mixed = F.scaled_dot_product_attention(q, k, F.pad(v, (0, 8)), scale=width**-0.5)
+    return mixed[..., :width]
+
+
+def attend_by_products(
+    q: Float[Tensor, "b h q e"],
+    k: Float[Tensor, "b h s e"],
+    v: Float[Tensor, "b h s e"],
+    *,
+    bias: Float[Tensor, "#b #h 1 s"] | None = None,
+) -> Float[Tensor, "b h q e"]:
+    """The definition: softmax(q k^T / sqrt(e) + bias) v."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (b h q s)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    return scores.softmax(dim=-1, dtype=scores.dtype) @ v
+
+
+def absent_bias(mask: Bool[Tensor, "b s"] | None, *, dtype: torch.dtype) -> Float[Tensor, "b 1 1 s"] | None:
+    """Additive attention bias: minus infinity on absent keys."""
+    if mask is None:
+        return None
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -math.inf)[:, None, None, :]
+
+
+Keys = KeyMask | Rows
