@@ -75,7 +75,7 @@ def choose(count: int, hours: float | None, speed: float, *, mix: bool) -> Plan:
         f"{FEW:,} pictures",
     ]
     if mix:
-        reasons.append(f"drawings are mixed in ({MIX}), so that little of what the start knew is lost")
+        reasons.append(f"drawings are mixed in ({MIX}), so that less of what the start knew is lost")
     if few:
         reasons.append("few pictures are cropped mildly, and mirrored where the caption names no side")
     return Plan(
