@@ -2,7 +2,7 @@
 
 import pytest
 
-from textok.data.caption_forms import CAPTION_FORMS, caption_in_form, checked_forms
+from textok.data.text import CAPTION_FORMS, caption_in_form, checked_forms
 
 STYLED = "a flat icon of a red apple, on a teal background; food, fruit"
 

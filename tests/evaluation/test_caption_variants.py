@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from textok.data.caption_forms import short, thing
+from textok.data.text import short, thing
 from textok.evaluation.alignment import TextSource
 from textok.evaluation.captioned import VARIANTS, CaptionedPictures, near_misses, shuffled, with_variants
 from textok.models.text import TextCondition

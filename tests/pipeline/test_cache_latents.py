@@ -17,9 +17,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from textok.data import BadSampleError, DataConfig
-from textok.data.caption_forms import caption_in_form
 from textok.data.config import read_sample
 from textok.data.latents import LatentCache
+from textok.data.text import caption_in_form
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok

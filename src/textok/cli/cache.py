@@ -9,7 +9,7 @@ from tyro.conf import arg
 from textok.cli.distributed import place, process_group
 from textok.cli.options import STOP_AT_BAD, BadPictures, Captions, Data, Limit, ModelOptions, Split
 from textok.cli.output import report
-from textok.data.caption_forms import checked_forms
+from textok.data.text import checked_forms
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cache_latents import CachingRun, Part, cache_latents
 

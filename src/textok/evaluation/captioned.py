@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from textok.data import DataConfig, EvalLoader
-from textok.data.caption_forms import short, thing
 from textok.data.samples import Batch, report_bad
+from textok.data.text import short, thing
 from textok.evaluation.alignment import TextSource, caption_features
 
 CaptionCondition = str

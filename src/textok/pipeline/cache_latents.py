@@ -11,7 +11,6 @@ import torch.distributed as dist
 
 from textok.checks import check
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
-from textok.data.caption_forms import CaptionForm, caption_in_form, checked_forms
 from textok.data.held_out import open_train, open_training
 from textok.data.latent_shards import (
     MANIFEST,
@@ -25,6 +24,7 @@ from textok.data.latent_shards import (
 )
 from textok.data.samples import BadSample, report_bad, write_bad
 from textok.data.subset import SourceSubset
+from textok.data.text import CaptionForm, caption_in_form, checked_forms
 from textok.display import Progress, note
 from textok.models.tokenizer import TexTok
 from textok.pipeline import passes
