@@ -225,6 +225,9 @@ def test_a_mixed_batch_holds_so_many_of_the_other_source(make_tars, tmp_path):
         all(same(batch, next(resumed)) for batch in batches[3:])
         and resumed.state_dict() == loader.state_dict()
     )
+    held = mixed(own, other, **options, resident=str(tmp_path / "held"))
+    held.hold(torch.device("cpu"))
+    assert all(same(batch, next(held)) for batch in batches)
 
 
 @pytest.mark.parametrize("text", ["scenes", "scenes:1", "scenes:0", ":0.5", "scenes:half", "scenes:nan"])
