@@ -2,10 +2,12 @@
 
 import json
 import math
+import os
 import resource
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from textok.data.held_out import open_train
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import ReconstructionObjective
@@ -88,6 +91,7 @@ def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
         Exception: of the training, such as for data that are not there.
     """
     if isinstance(run, TokenizerRun):
+        open_train(run.data)  # whose error comes before the minute that follows
         check_memory(run)
     scratch = out.with_name(f".{out.name}.rehearsal")
     short = shortened(run)
@@ -137,6 +141,7 @@ def summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearse
     share = 1.0
     if isinstance(run, TokenizerRun) and isinstance(short, TokenizerRun):
         share = run.validation.count / short.validation.count
+    every = run.validation.every if isinstance(run, TokenizerRun) else run.preview.every
     checkpoint = sum(f.stat().st_size for f in max((scratch / "checkpoints").iterdir()).iterdir())
     weights = sum(f.stat().st_size for f in (scratch / "weights").iterdir())
     return Rehearsed(
@@ -149,7 +154,7 @@ def summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearse
         checkpoint=checkpoint,
         disk=3 * checkpoint + 2 * weights,
         disk_free=shutil.disk_usage(scratch).free,
-        whole=whole_seconds(run, plain, gan, r1) + validations(run) * rest * share,
+        whole=whole_seconds(run, plain, gan, r1) + math.ceil(run.steps / every) * rest * share,
     )
 
 
@@ -159,12 +164,6 @@ def whole_seconds(run: Run, plain: float, gan: float | None, r1: float | None) -
         return run.steps * plain
     late = max(0, run.steps - run.adversarial.start_step)
     return (run.steps - late) * plain + late * (gan + max(0.0, r1 - gan) / run.adversarial.r1_every)
-
-
-def validations(run: Run) -> int:
-    """How many there are."""
-    every = run.validation.every if isinstance(run, TokenizerRun) else run.preview.every
-    return math.ceil(run.steps / every)
 
 
 # --- memory -------------------------------------------------------------------------------------------------
@@ -223,35 +222,26 @@ def step_bytes(run: TokenizerRun, pictures: int) -> float:
 
 
 def memory_bytes() -> float:
-    """Of the device: of a CPU, what the processes here may take."""
+    """Of the device."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_properties(0).total_memory
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return 1024 * float(lines["MemAvailable"].split()[0]) + resident_bytes("VmRSS")
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def begin_peak() -> None:
-    """Forget the peak so far."""
+    """Forget the peak so far, where the system lets us; elsewhere it is that of the whole process."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # not ours to write: the peak is that of the whole process
-        return
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes() -> float:
     """Since ``begin_peak``."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resident_bytes("VmHWM")
-
-
-def resident_bytes(kind: str) -> float:
-    """Memory of this process: VmRSS now, VmHWM at its peak."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-    return 1024 * float(lines[kind].split()[0])
+    with suppress(OSError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return 1024 * float(lines["VmHWM"].split()[0])
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
