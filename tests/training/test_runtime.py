@@ -1,6 +1,8 @@
 """Manners of the loop: signals, means over steps and ranks, speed."""
 
 import os
+import platform
+import resource
 import signal
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from textok.pipeline.stopping import polite_stop
+from textok.training.launch import keep_freed_memory
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 
 
@@ -74,3 +77,14 @@ def test_speed_counts_since_the_restart(monkeypatch: pytest.MonkeyPatch) -> None
     speed.add(10)
     now = 15.0
     assert speed.take() == 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    keep_freed_memory()
+    faults = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(8_000_000)  # 7,812 pages
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert faults[-1] < 1000
