@@ -155,13 +155,14 @@ class Transformer(nn.Module):
         )
         self.norm = Norm(dim)
         self.activation_checkpointing = False
+        self.fixed_shapes = False  # keeps the padding, as compiled blocks want it
 
     def forward(
         self, x: Float[Tensor, "b s d"], keys: KeyMask, *context: Any, keep: int
     ) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions; modulated blocks read ``context`` too."""
         recompute = self.activation_checkpointing and self.training
-        if context or not suits_rows(x):
+        if context or self.fixed_shapes or not suits_rows(x):
             return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
         packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep)
         packed = run_blocks(self.blocks, packed, rows, keep=keep, recompute=recompute)

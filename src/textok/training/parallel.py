@@ -20,6 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from textok.models.layers import Transformer
+
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -121,6 +123,9 @@ def compile_blocks(module: nn.Module, *, backend: str = "inductor") -> None:
     """Compile each block in place: equal blocks share one compilation, and names of weights stay as they are."""
     for block in blocks_of(module):
         block.compile(backend=backend)
+    for part in module.modules():
+        if isinstance(part, Transformer):
+            part.fixed_shapes = True
 
 
 def distribute(
