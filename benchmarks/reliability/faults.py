@@ -96,6 +96,16 @@ def lose_source(place: Workplace, draws: random.Random, spoil: Callable[[Path], 
     return _named(f"{victim.name} lost at {moment}", wrong + _finishes(place))
 
 
+def remove(picture: Path) -> None:
+    """Take a picture away."""
+    picture.unlink()
+
+
+def cut(picture: Path) -> None:
+    """Leave the first part of a picture."""
+    picture.write_bytes(picture.read_bytes()[:700])
+
+
 # --- what must be true --------------------------------------------------------------------------------------
 
 

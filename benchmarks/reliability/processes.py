@@ -79,7 +79,7 @@ class Child:
         words: the words after ``textok``.
         folder: where it runs; its output goes to hidden files there.
         fault: what strikes it.
-        command: called instead of the command line.
+        patience: seconds after which it counts as hanging.
     """
 
     def __init__(
@@ -88,22 +88,22 @@ class Child:
         *,
         folder: Path,
         fault: Fault = NO_FAULT,
-        command: Callable[[], int] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
-        self.fault, self._started = fault, time.perf_counter()
+        self.fault, self.patience, self._started = fault, patience, time.perf_counter()
         sys.stdout.flush(), sys.stderr.flush()
         self._files = [os.memfd_create(name) for name in ("out", "err")]
         self.pid = os.fork()
         if not self.pid:
-            _run(words, folder, fault, self._files, command)
+            _run(words, folder, fault, self._files)
 
     def wait(self) -> Outcome:
         """The outcome; sends the signal of the fault, and kills what does not end."""
-        due = PATIENCE if self.fault.delay is None else self.fault.delay
+        due = self.patience if self.fault.delay is None else self.fault.delay
         hung, state = False, self._until(due)
         if state is None and self.fault.delay is not None:
             os.kill(self.pid, self.fault.number)
-            state = self._until(PATIENCE)
+            state = self._until(self.fault.delay + self.patience)
         if state is None:
             hung = True
             os.kill(self.pid, signal.SIGKILL)
@@ -134,9 +134,7 @@ def _content(handle: int) -> str:
         return file.read().decode(errors="replace")
 
 
-def _run(
-    words: Sequence[str], folder: Path, fault: Fault, files: list[int], command: Callable[[], int] | None
-) -> None:
+def _run(words: Sequence[str], folder: Path, fault: Fault, files: list[int]) -> None:
     code = 70
     try:
         for handle, target in zip(files, (1, 2), strict=True):
@@ -148,7 +146,7 @@ def _run(
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
         moments = _Moments(fault)
         sys.addaudithook(moments.see)
-        code = main(words) if command is None else command()
+        code = main(words)
         moments.off = True
         sys.stderr.write(f"{_COUNT}{moments.count}")
     except BaseException:  # what main lets through is a bug, and its traceback is looked for

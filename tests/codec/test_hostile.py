@@ -7,12 +7,12 @@ import random
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reliability import ttk_files as fuzzing
 from textok.codec import Header, TtkReader
 from textok.codec.layout import MAGIC, Chunk, read_index
 from textok.codec.wire import MAX_BLOCK, Bytes, block, read_block, read_texts, section, texts, varint
@@ -23,7 +23,7 @@ KNOWN = r"cut off|damaged|not a \.ttk file|version: got|codec can't decode"
 
 
 @pytest.fixture(scope="module")
-def good(fuzzing: ModuleType) -> bytes:
+def good() -> bytes:
     return fuzzing.originals()[0].data
 
 
@@ -176,7 +176,7 @@ def test_any_bytes_behind_a_good_start_are_read_or_refused(noise: bytes, framed:
 
 
 @pytest.mark.slow
-def test_mutations_are_read_or_refused(fuzzing: ModuleType, tmp_path: Path) -> None:
+def test_mutations_are_read_or_refused(tmp_path: Path) -> None:
     for original in fuzzing.originals():
         for row in fuzzing.fuzz(original, mutations=200, seed=1, folder=tmp_path):
             outcomes = set(row) - {"file", "mutated", "way", "slowest_s"}
@@ -188,7 +188,7 @@ def test_mutations_are_read_or_refused(fuzzing: ModuleType, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_mutations_reach_behind_the_checksums(fuzzing: ModuleType) -> None:
+def test_mutations_reach_behind_the_checksums() -> None:
     original = fuzzing.originals()[0]
     draws = random.Random(0)
     told = []

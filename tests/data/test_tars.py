@@ -83,6 +83,15 @@ def test_a_negative_size_does_not_loop(tmp_path):
         open_source(tmp_path / "x.tar")
 
 
+@pytest.mark.parametrize("kind", [b"x", b"L"])
+def test_a_name_of_exabytes_is_refused(kind, tmp_path):
+    info = tarfile.TarInfo("a.png")
+    info.type, info.size = kind, 2**62
+    (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(ValueError, match=r"x\.tar"):
+        open_source(tmp_path / "x.tar")
+
+
 def test_a_huge_member_is_a_bad_sample_and_is_not_read(tmp_path, monkeypatch, write_tar):
     path = tmp_path / "x.tar"
     write_tar(path, {"a.txt": b"x", "b.png": PICTURE})

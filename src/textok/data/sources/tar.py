@@ -69,7 +69,11 @@ def _scan(path: str, size: int) -> Iterator[Member]:
             try:
                 file.seek(start)
                 start = yield from _one_tar(file, size)
-            except tarfile.TarError as error:
+            except (
+                tarfile.TarError,
+                MemoryError,
+                OverflowError,
+            ) as error:  # a name may be said to have exabytes
                 raise ValueError(
                     f"{path}: not a whole tar ({error}); download it again, or pack it anew"
                 ) from error

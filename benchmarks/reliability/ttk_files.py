@@ -1,6 +1,4 @@
-"""Damaged .ttk files: how each of many mutations is answered.
-
-    python benchmarks/ttk_fuzz.py --mutations 100000
+"""Damaged .ttk files.
 
 Small files of every kind (plain latents, latents with a predicting prior, codes) are mutated: bytes flipped, set,
 cut, put in, doubled. Half the mutations are in a block's body with all lengths, checksums and the index made right
@@ -9,11 +7,8 @@ with ``recover``, and for its facts alone (whose outcome is "read"). It may be r
 ``ValueError``; all else is a failure.
 """
 
-import argparse
 import io
 import random
-import resource
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -27,11 +22,8 @@ import torch
 from textok.codec import CodePrior, Header, LatentPrior, Prior, TtkReader, TtkWriter
 from textok.codec.layout import END, MAGIC
 from textok.codec.wire import Bytes, block, varint
-from textok.evaluation.results import write_result
 from textok.pipeline.tokens import Tokens
-from textok.training.run_folder import environment
 
-OUT = Path(__file__).resolve().parent / "results" / "ttk_fuzz.json"
 START = len(MAGIC) + 2
 CAPTIONS = ("a red apple", "", "ein grüner Baum")
 WAYS = ("in order", "by key", "recover", "facts")
@@ -200,26 +192,3 @@ def fuzz(original: Original, *, mutations: int, seed: int, folder: Path) -> list
             told = {"file": original.name, "mutated": name, "way": way, "slowest_s": round(slowest[way], 3)}
             rows.append(told | dict(sorted(counts[way].items())))
     return rows
-
-
-def main() -> None:
-    """Fuzz every kind of file and write the record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--mutations", type=int, default=100_000, help="of all files together")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=OUT)
-    options = parser.parse_args()
-    files, rows = originals(), []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with tempfile.TemporaryDirectory() as folder:
-        for i, original in enumerate(files):
-            share = options.mutations // len(files)
-            rows += fuzz(original, mutations=share, seed=options.seed + i, folder=Path(folder))
-            print(*rows[-2 * len(WAYS) :], sep="\n", flush=True)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    settings = {"mutations": options.mutations, "seed": options.seed, "memory_grown_mib": round(grown, 1)}
-    write_result(options.out, settings=settings, rows=rows, made_by=environment())
-
-
-if __name__ == "__main__":
-    main()
