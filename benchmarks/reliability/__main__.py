@@ -127,7 +127,7 @@ def _others(root: Path, options: argparse.Namespace) -> dict[str, Callable[[], l
     folder.mkdir()
     return {
         "fuzz": lambda: [
-            fuzz.fuzz(kind, mutations=options.mutations // kind.share, seed=options.seed)
+            fuzz.fuzz(kind, mutations=round(options.mutations * kind.share), seed=options.seed)
             for kind in fuzz.kinds(folder)
         ],
         "ttk": lambda: [

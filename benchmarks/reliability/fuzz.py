@@ -58,7 +58,7 @@ class Kind:
         read: what must read or refuse it.
         refusals: the documented errors.
         named: what their message must hold.
-        share: one in how many of the mutations that are asked for.
+        share: of the mutations that are asked for.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Kind:
     read: Callable[[bytes], object]
     refusals: tuple[type[Exception], ...] = (ValueError,)
     named: str = ""
-    share: int = 1
+    share: float = 1
 
 
 def fuzz(kind: Kind, *, mutations: int, seed: int) -> dict[str, Any]:
@@ -122,6 +122,7 @@ def kinds(folder: Path) -> list[Kind]:
             change=_changed_safetensors,
             read=_by_file(folder / "x.safetensors", load_tokens),
             named="x.safetensors",
+            share=4,
         ),
         Kind(
             name="tar",
@@ -143,7 +144,7 @@ def kinds(folder: Path) -> list[Kind]:
             change=_changed_json,
             read=_replacing(config, lambda: TexTok.from_pretrained(model)),
             named=str(model),
-            share=4,
+            share=0.25,
         ),
         Kind(
             name="model.safetensors",
@@ -151,7 +152,7 @@ def kinds(folder: Path) -> list[Kind]:
             change=_changed_safetensors,
             read=_replacing(weights, lambda: TexTok.from_pretrained(model)),
             named=str(model),
-            share=4,
+            share=0.25,
         ),
     ]
 

@@ -50,15 +50,16 @@ def soak(root: Path, *, count: int) -> list[dict[str, Any]]:
 
 
 def _watched(
-    name: str, words: tuple[str, ...], folder: Path, first: str, census: Callable[[], int], count: int
+    name: str, words: tuple[str, ...], folder: Path, pattern: str, census: Callable[[], int], count: int
 ) -> dict[str, Any]:
     child, values = Child(words, folder=folder, patience=3600), list[int]()
-    watcher = threading.Thread(target=_watch, args=(child.pid, values, lambda: any(folder.glob(first))))
+    watcher = threading.Thread(target=_watch, args=(child.pid, values, lambda: any(folder.glob(pattern))))
     watcher.start()
     outcome = child.wait()
     watcher.join()
     tenth = max(1, len(values) // 10)
-    first, last = (float(np.median(part)) / 1024 for part in (values[:tenth], values[-tenth:]))
+    ends = values[:tenth], values[-tenth:]
+    first, last = (float(np.median(part) / 1024) for part in ends)
     row = {"command": name, "pictures": count, "out": census() if not outcome.code else outcome.told}
     row |= {
         "first_tenth_mib": round(first, 1),
