@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 # What stands on the disk afterwards, measured on Linux; the tools for development are the last half.
 SIZE := $(if $(filter cpu,$(TORCH)),2 to 2.5 GB,6 to 6.5 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 2 to 2.5 GB)
 # Every script that `make bench` runs, in this order; each writes its own file under benchmarks/results/.
-BENCHMARKS := $(sort $(filter-out benchmarks/measure.py,$(wildcard benchmarks/*.py)))
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH: got $(TORCH), expected cpu or nothing)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from textok.pipeline.precision import keep_freed_memory
 from textok.pipeline.stopping import polite_stop
-from textok.training.launch import keep_freed_memory
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from textok import display
+from textok.pipeline.precision import keep_freed_memory, torch_device
 
 # The first rank alone writes samples and pages; the others wait for it at the next split.
 PATIENCE = timedelta(hours=12)
@@ -48,6 +49,8 @@ def check_single_process() -> None:
 def open_device(name: str, *, float64: bool = False) -> torch.device:
     """The device that ``--device`` names; of several processes each takes its own CUDA device, unless one is named.
 
+    The process keeps the memory that its batches free.
+
     Args:
         name: "auto" (CUDA where there is one, else the processor) or a name that torch knows.
         float64: whether the command computes in float64, as scores are.
@@ -57,13 +60,8 @@ def open_device(name: str, *, float64: bool = False) -> torch.device:
     """
     if float64 and name.startswith("mps"):
         raise ValueError(f"device: got {name!r}, which has no float64 to compute scores in; use cpu")
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(automatic if name == "auto" else name)
-    except RuntimeError as error:
-        raise ValueError(f"device: got {name!r}, expected auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device: got {name!r}, but there is no CUDA device here; use auto or cpu")
+    device = torch_device(name)
+    keep_freed_memory()
     if place().count > 1 and device.type == "cuda":
         if device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

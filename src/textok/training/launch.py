@@ -1,7 +1,5 @@
 """The process group, device and dtype of a training."""
 
-import ctypes
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,16 +11,12 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
-from textok.pipeline.precision import Precision, inference_dtype
+from textok.pipeline.precision import Precision, inference_dtype, keep_freed_memory
 
 PATIENCE = timedelta(hours=12)
 """How long ranks wait for captions that others encode, pictures that they decode and weights that they fetch."""
 STEP_PATIENCE = timedelta(minutes=20)
 """How long they wait for each other in a step: a rank that hangs does not hold a cluster for hours."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-KEPT_BYTES = 1 << 30
-"""Freed memory up to this much at the top stays with the process, and no block below it is one of its own."""
 
 
 def mixed_precision(precision: Precision) -> str:
@@ -39,14 +33,6 @@ def start_accelerator(precision: Precision) -> Accelerator:
         cpu=not torch.cuda.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=STEP_PATIENCE)],
     )
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep what a step frees for the next one; else its pages are fetched anew, 8 % of a step on a CPU."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "mallopt"):  # other C libraries have no such setting
-        library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        library.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def wait_long(accelerator: Accelerator) -> None:
