@@ -83,6 +83,7 @@ def test_speed_counts_since_the_restart(monkeypatch: pytest.MonkeyPatch) -> None
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     script = """
 import resource, torch
+from textok.pipeline.precision import keep_freed_memory
 keep_freed_memory()
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
