@@ -42,6 +42,11 @@ class Command:
     words: tuple[str, ...]
     out: str
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes some seconds even at toy size, and is struck less often for that."""
+        return self.name in ("train tokenizer", "scenes", "reconstruct")
+
 
 def commands() -> list[Command]:
     """Every command that writes, with the inputs of :func:`make_inputs`."""
