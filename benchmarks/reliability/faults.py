@@ -79,7 +79,10 @@ def limit_memory(place: Workplace, size: int) -> list[str]:
 
 
 def lose_source(place: Workplace, draws: random.Random, spoil: Callable[[Path], object]) -> list[str]:
-    """Take a picture away while it works, or spoil it: refused by its name or done; back again it finishes."""
+    """Take a picture away while it works, or spoil it: refused by its name or done; back again it finishes.
+
+    A command that was done is not compared: a training takes its latent statistics from the pictures that are there.
+    """
     place.clear()
     victim = draws.choice(sorted((place.root / "in" / "pictures").glob("*.png")))
     content, times = victim.read_bytes(), victim.stat()
@@ -90,8 +93,10 @@ def lose_source(place: Workplace, draws: random.Random, spoil: Callable[[Path], 
         victim.unlink(missing_ok=True)
         victim.write_bytes(content)
         os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
-    wrong = [] if first.code == 0 else _clean(first, (2,))
-    if first.code and victim.stem not in first.told:
+    if first.code == 0:
+        return []
+    wrong = _clean(first, (2,))
+    if victim.stem not in first.told:
         wrong.append(f"the picture is not named: {first.told}")
     return _named(f"{victim.name} lost at {moment}", wrong + _finishes(place))
 
