@@ -267,6 +267,17 @@ def test_a_mistake_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_cannot_command_the_terminal(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a\x1b]0;b\x07.png").write_bytes(b"none")
+    words = ["encode", str(tmp_path / "own"), "--model", str(model_folder), "--out", str(tmp_path / "t.ttk")]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "\\x1b" in told and "\x1b" not in told and "\x07" not in told
+
+
 def test_another_models_token_file_is_refused(
     tokens: Path, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

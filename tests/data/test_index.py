@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from textok.data import DataConfig, EvalLoader, Source, open_source
+from textok.data.files import cache_folder
 from textok.data.records import Fields
 from tiny import write_pictures
 
@@ -123,3 +124,12 @@ def test_without_a_place_for_it_nothing_is_kept(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert facts(open_source(root)) == facts(open_source(root))
+
+
+def test_a_user_without_a_home_has_a_cache_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_folder("index").parts[-2:] == ("textok", "index")

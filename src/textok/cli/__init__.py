@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MISTAKES as error:
-        print(f"textok: error: {_sentence(error)}", file=sys.stderr)
+        from textok.display import note  # only now: it imports tqdm
+
+        note(f"error: {_sentence(error)}")
         return 2
     except KeyboardInterrupt:
         print("textok: interrupted", file=sys.stderr)

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -164,8 +165,12 @@ def fingerprint_of(parts: Iterable[object], *others: object) -> str:
 
 
 def cache_folder(name: str) -> Path:
-    """A folder in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "textok" / name
+    """A folder in the user's cache folder, which is a temporary one for a user without a home, as in containers."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        home = Path(tempfile.gettempdir()) / f"textok-of-{os.getuid()}"
+    return home / "textok" / name
 
 
 def fingerprint_files(paths: Sequence[Path], count: int) -> str:

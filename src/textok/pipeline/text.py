@@ -1,6 +1,5 @@
 """Captions to the states of a frozen text encoder: from a cache on the disk in training, else from memory."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data.caption_cache import CaptionCache, Encode
+from textok.data.files import cache_folder
 from textok.data.text import TextError, clean_text
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
@@ -36,9 +36,8 @@ class CachedText:
             raise ValueError(
                 f"model.text_dim: got {config.text_dim}, expected {info.dim}, that of {self.name}"
             )
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self.cache = CaptionCache(
-            folder or home / "textok" / "captions",
+            folder or cache_folder("captions"),
             encoder_fingerprint=info.fingerprint,
             dim=info.dim,
             max_tokens=self.max_tokens,
