@@ -235,8 +235,9 @@ def _opened(whole: Path) -> tuple[Path, int] | None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             return place, os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # another process took its new folder away again
-            return _opened(whole)
+        except FileNotFoundError:
+            if not place.parent.is_dir():  # another process took its new folder away again
+                return _opened(whole)
         except OSError:
             continue
     return None
