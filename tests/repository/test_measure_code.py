@@ -42,6 +42,6 @@ def test_functions_lines_and_bars(
     assert script.main() == 1
     output = capsys.readouterr().out
     assert output.count("OVER") == 1 and "OVER         1 of    0.6  lines of cli" in output
-    assert f"{2 * len(CODE.splitlines())} of 21,000  lines" in output
+    assert f"{2 * len(CODE.splitlines())} of {script.LINES:,}  lines" in output
     monkeypatch.setattr("sys.argv", ["measure_code.py"])
     assert script.main() == 0
