@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -15,3 +17,12 @@ def test_tuning_on_photographs_gains_more_than_half_a_decibel() -> None:
     for row in (start, tuned):
         for judge in ("other photographs", "drawings"):
             assert f"{row[f'psnr_db, {judge}']:.2f}" in page
+
+
+@pytest.mark.parametrize("count", [40, 2000])
+def test_a_fit_kept_within_its_hours(count: int) -> None:
+    record = json.loads((ROOT / f"benchmarks/results/fit_{count}.json").read_text())
+    page = (ROOT / "docs/training.md").read_text()
+    assert record["fit"]["facts"]["pictures"] == count and "--hours 0.2" in record["typed"][0]
+    assert record["seconds"]["fit"] < 720 and f"{record['seconds']['fit']:.0f} s" in page
+    assert record["fit"]["keeps_start"] or f"{record['fit']['psnr_db']['tuned']:.2f} dB" in page

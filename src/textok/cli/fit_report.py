@@ -18,7 +18,7 @@ from textok.models.checkpoint import CONFIG_FILE, model_folder, read_config
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.recipes.fit import MANY
+from textok.recipes.fit import LEAST_WORTH, MANY
 from textok.writing import write_json, write_text
 
 _JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
@@ -80,10 +80,16 @@ def _verdict(results: dict[str, Any]) -> str:
     return f"{line}; {scores['start']:.2f} dB with the weights it started from ({gain:+.2f})."
 
 
-def _limits(facts: dict[str, Any]) -> str:
+def _limits(record: dict[str, Any]) -> str:
+    facts, steps = record["facts"], record["plan"]["generator_steps"]
     few = "; a generator of so few repeats what it has seen" if facts["train"] < MANY else ""
     texts = "" if facts["captioned"] else " There were no captions, so that a prompt means nothing to it."
-    return f"It learned from {facts['train']:,} pictures{few}.{texts}"
+    short = (
+        f" {steps} steps are too few for a generator; give it more hours."
+        if steps < LEAST_WORTH["generator"]
+        else ""
+    )
+    return f"It learned from {facts['train']:,} pictures{few}.{texts}{short}"
 
 
 def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str) -> str:
@@ -91,7 +97,7 @@ def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str
     lines = "\n".join(f"textok {shlex.join(words)}" for words in record["commands"].values())
     return (
         f"---\nlibrary_name: open-textok\n---\n\n# {out.name}\n\nA tokenizer and a generator, made by textok fit.\n\n"
-        f"{_verdict(results)} {_limits(record['facts'])}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n"
+        f"{_verdict(results)} {_limits(record)}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n"
         f"{reasons}\n\n```bash\n{lines}\n```\n"
     )
 
@@ -106,7 +112,7 @@ def _page(
 ) -> str:
     parts = [
         f"<h1>{escape(out.name)}</h1>",
-        f"<p>{escape(_verdict(results))} {escape(_limits(record['facts']))}</p>",
+        f"<p>{escape(_verdict(results))} {escape(_limits(record))}</p>",
         *(_row(escape(_TITLES[name]), images[:_SHOWN], width=120) for name, images in shown.items()),
         "<h2>Generated from held-out captions</h2>",
         _row("", samples, width=200, captions=[prompt or "no caption" for prompt in results["prompts"]]),
@@ -115,7 +121,7 @@ def _page(
         "<h2>What was chosen</h2>",
         plain_table([[reason] for reason in record["plan"]["reasons"]]),
         "<h2>To use it</h2>",
-        f"<pre>{escape(usage)}</pre>",
+        f'<pre style="white-space:pre-wrap">{escape(usage)}</pre>',
     ]
     return html_page("\n".join(parts), title=out.name)
 
