@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from textok.models.checkpoint import shipped_folder
+from tiny import write_pictures
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # the fixture builds
@@ -66,3 +67,23 @@ def test_it_runs_away_from_the_repository(wheel: Path, tmp_path: Path) -> None:
     folder, facts = done.stdout.splitlines()
     assert folder == str(tmp_path / "site/textok/_shipped/icons-128-tokenizer")
     assert json.loads(facts)["model"]["model_id"].startswith("icons-128-")
+
+
+def test_first_steps_away_from_the_repository(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    write_pictures(tmp_path / "own", ["a red square", "a blue circle", "a cat"] * 4)
+    toy = "train tokenizer toy --data.source own --name m --steps 1 --batch-size 4 --validation.count 2 --out run"
+    steps = ["check own", toy, "encode own --model run --out t.ttk", "decode t.ttk --model run --out back"]
+    code = (
+        "import sys; from textok.cli import main; sys.exit(any(main(step.split()) for step in sys.argv[1:]))"
+    )
+    variables = {"PYTHONPATH": str(tmp_path / "site"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for words, status in ((steps, 0), (["scenes --count 1 --out scenes"], 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path, env=os.environ | variables,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+    assert len(list((tmp_path / "back").glob("*.png"))) == 12
+    assert "drawings: got no folder" in done.stderr and len(done.stderr.splitlines()) == 1
