@@ -204,6 +204,16 @@ def test_broken_parquet(tmp_path):
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("column", ["image", "text"])
+def test_a_parquet_bomb_is_refused_by_its_footer(column, tmp_path, monkeypatch):
+    bomb = bytes(65 << 20) if column == "image" else "a" * (65 << 20)
+    table = pa.table({"image": [PICTURES[0]], "text": ["a cat"]} | {column: [bomb]})
+    pq.write_table(table, tmp_path / "x.parquet", compression="zstd")
+    monkeypatch.setattr("textok.data.sources.table._read_row_group", None)
+    with pytest.raises(ValueError, match=rf"x\.parquet: column '{column}'"):
+        open_source(tmp_path)
+
+
 def test_parquet_keeps_few_row_groups(tmp_path, monkeypatch):
     monkeypatch.setattr("textok.data.sources.table.CACHE_BYTES", 1)
     write_parquet(tmp_path)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 # Row groups kept in memory; a window of shuffling holds as many as fit.
 CACHE_BYTES = 256 << 20
 
+_BOMB_BYTES, _BOMB_RATIO = 64 << 20, 200
+"""A column of a row group that unpacks to more bytes, and to so many times its size, is no honest one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -249,6 +252,8 @@ def _row_groups(path: str) -> tuple[list[Group], int]:
             checksum = zlib.crc32(repr([group.to_dict() for group in stored]).encode())
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable parquet file: {error}") from error
+    for group in stored:
+        _refuse_bomb(group, path)
     folder, prefix = path.rpartition("/")[0] or ".", f"{PurePosixPath(path).stem}-"
     groups = [
         Group(
@@ -263,6 +268,16 @@ def _row_groups(path: str) -> tuple[list[Group], int]:
         for number, group in enumerate(stored)
     ]
     return groups, checksum
+
+
+def _refuse_bomb(group: Any, path: str) -> None:
+    for column in map(group.column, range(group.num_columns)):
+        packed, whole = column.total_compressed_size, column.total_uncompressed_size
+        if whole > _BOMB_BYTES and whole > _BOMB_RATIO * packed:
+            raise ValueError(
+                f"{path}: column '{column.path_in_schema}': got {packed:,} bytes that unpack to {whole:,}, expected "
+                f"at most {_BOMB_RATIO} times as many; write it again in smaller row groups"
+            )
 
 
 def _read_row_group(path: str, number: int, columns: Sequence[str]) -> "pyarrow.Table":
