@@ -1,6 +1,7 @@
 """The page of training says of tuning on one's own pictures what the record says."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,18 @@ def test_tuning_on_photographs_gains_more_than_half_a_decibel() -> None:
     for row in (start, tuned):
         for judge in ("other photographs", "drawings"):
             assert f"{row[f'psnr_db, {judge}']:.2f}" in page
+
+
+def test_a_large_folder_opens_in_time() -> None:
+    record = json.loads((ROOT / "benchmarks/results/listing.json").read_text())
+    seconds = {
+        start: statistics.median(row["seconds"] for row in record["rows"] if row["start"] == start)
+        for start in ("first", "second")
+    }
+    assert record["settings"]["files"] == 100_000 and seconds["first"] < 5 and seconds["second"] < 1
+    most = max(row["megabytes"] for row in record["rows"])
+    words = f"{seconds['first']:.1f} s the first time and {seconds['second']:.1f} s the second"
+    assert most < 500 and words in (ROOT / "docs/training.md").read_text()
 
 
 @pytest.mark.parametrize("count", [40, 2000])
