@@ -3,7 +3,7 @@
 from functools import cache
 
 import torch
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -32,8 +32,8 @@ def ssim_per_image(
         ValueError: when a side is shorter than the window.
     """
     _require_side("SSIM", originals, SSIM_WINDOW)
-    luminance, structure = _comparisons(originals.double(), reconstructions.double())
-    return (luminance * structure).mean(dim=(1, 2, 3))
+    luminance, structure = _comparisons(*_sum_and_difference(originals, reconstructions))
+    return (luminance * structure).double().mean(dim=(1, 2, 3))
 
 
 def ms_ssim_per_image(
@@ -48,13 +48,13 @@ def ms_ssim_per_image(
         ValueError: when a side is shorter than ``MS_SSIM_SIDE``.
     """
     _require_side("MS-SSIM", originals, MS_SSIM_SIDE)
-    x, y = originals.double(), reconstructions.double()
-    product = torch.ones(len(x), dtype=torch.float64, device=x.device)
+    total, difference = _sum_and_difference(originals, reconstructions)
+    product = torch.ones(len(total), dtype=torch.float64, device=total.device)
     for scale, weight in enumerate(SCALE_WEIGHTS, start=1):
-        luminance, structure = _comparisons(x, y)
+        luminance, structure = _comparisons(total, difference)
         compared = luminance * structure if scale == len(SCALE_WEIGHTS) else structure
-        product = product * compared.mean(dim=(1, 2, 3)).clamp(min=0) ** weight
-        x, y = avg_pool2d(x, 2), avg_pool2d(y, 2)
+        product = product * compared.double().mean(dim=(1, 2, 3)).clamp(min=0) ** weight
+        total, difference = avg_pool2d(total, 2), avg_pool2d(difference, 2)
     return product
 
 
@@ -63,25 +63,38 @@ def _require_side(metric: str, images: Tensor, side: int) -> None:
         raise ValueError(f"{metric}: got pictures of {tuple(images.shape[-2:])}, expected {side} px or more")
 
 
+def _sum_and_difference(
+    x: UInt8[Tensor, "b 3 h w"], y: UInt8[Tensor, "b 3 h w"]
+) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+    """x + y - 256 and x - y: float32 holds their squares exactly; on a GPU, where products may be TF32, float64."""
+    exact = torch.float32 if x.device.type == "cpu" else torch.float64
+    return x.to(exact) + y.to(exact) - 256, x.to(exact) - y.to(exact)
+
+
 def _comparisons(
-    x: Float64[Tensor, "b 3 h w"], y: Float64[Tensor, "b 3 h w"]
-) -> tuple[Float64[Tensor, "b 3 h2 w2"], Float64[Tensor, "b 3 h2 w2"]]:
-    """Luminance, and contrast with structure, of every window that lies inside the picture."""
-    mean_x, mean_y, xx, yy, xy = _window_means(torch.stack((x, y, x * x, y * y, x * y)))
+    total: Float[Tensor, "b 3 h w"], difference: Float[Tensor, "b 3 h w"]
+) -> tuple[Float[Tensor, "b 3 h2 w2"], Float[Tensor, "b 3 h2 w2"]]:
+    """Luminance, and contrast with structure, of every window that lies inside the picture.
+
+    Both are written as 1 minus what differs, so that little of float32 is lost where pictures are alike.
+    """
+    maps = torch.stack((total, difference, total * total, difference * difference))
+    mean, shift, squares, squared_differences = _window_means(maps)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * (xy - mean_x * mean_y) + c2) / (xx - mean_x**2 + yy - mean_y**2 + c2)
+    shift = shift * shift
+    luminance = 1 - 2 * shift / ((mean + 256) ** 2 + shift + 2 * c1)
+    varied = squared_differences - shift
+    structure = 1 - 2 * varied / (squares - mean * mean + varied + 2 * c2)
     return luminance, structure
 
 
-def _window_means(maps: Float64[Tensor, "*batch h w"]) -> Float64[Tensor, "*batch h2 w2"]:
-    down = _window_matrix(maps.shape[-2], device=maps.device)
-    across = _window_matrix(maps.shape[-1], device=maps.device)
+def _window_means(maps: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h2 w2"]:
+    down, across = (_window_matrix(size, device=str(maps.device)).to(maps.dtype) for size in maps.shape[-2:])
     return down @ maps @ across.T
 
 
 @cache
-def _window_matrix(size: int, *, device: torch.device) -> Float64[Tensor, "positions size"]:
+def _window_matrix(size: int, *, device: str) -> Float64[Tensor, "positions size"]:
     """Row i holds the Gaussian window that starts at pixel i: filtering is then a matrix product."""
     offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64, device=device) - SSIM_WINDOW // 2
     window = torch.exp(-0.5 * (offsets / 1.5) ** 2)
