@@ -1,11 +1,15 @@
-"""Speed on one core against another checkout: training step, encoding, decoding, generation, cold start.
+"""Speed on one core against another checkout: training step, encoding, decoding, generation, cold start, evaluation.
 
     python benchmarks/speed.py --before /path/to/another/checkout
+    python benchmarks/speed.py --before /path/to/another/checkout --work evaluate \
+        --out benchmarks/results/evaluation_speed.json
 
 Run it on an otherwise idle machine; it takes about five minutes. Each checkout works in a process of its own and one
 waits while the other works (A B A B). Training is the loop of ``icons-128`` itself on the validation drawings, with
 their captions: a step is what passes between two batches. The figure is the ratio of the least seconds of each side,
 since other work only ever makes one slower. ``--before-dtype float32`` takes bfloat16 out of the comparison.
+Evaluation is that of some test drawings in three caption conditions at five budgets, in float32; the record also holds
+how far the numbers of the two sides lie apart.
 """
 
 import argparse
@@ -24,6 +28,7 @@ HERE = Path(__file__).resolve()
 OUT = HERE.parent / "results" / "speed_cpu.json"
 WORK = ("train", "encode", "decode", "generate")
 PICTURES, TOKENS, PROMPT = 64, 32, "a cat"
+EVALUATED = 48
 
 
 def main() -> None:
@@ -55,14 +60,26 @@ def compare(name: str, sides: dict[str, tuple[Path, str]], *, rounds: int) -> li
         return compare_cold(sides)
     workers = {side: start(place, name, dtype) for side, (place, dtype) in sides.items()}
     times: dict[str, list[float]] = {side: [] for side in sides}
+    scores: dict[str, Any] = {}
     try:
         for _ in range(rounds + 1):
             for side, worker in workers.items():
-                times[side].append(ask(worker))
+                seconds, scores[side] = ask(worker)
+                times[side].append(seconds)
     finally:
         for worker in workers.values():
             worker.kill()
-    return [row(name, {side: seconds[1:] for side, seconds in times.items()})]  # the first warms up
+    line = row(name, {side: seconds[1:] for side, seconds in times.items()})  # the first warms up
+    if name == "evaluate":
+        line |= {"pictures": EVALUATED, "relative_differences": differences(**scores)}
+    return [line]
+
+
+def differences(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> dict[str, float]:
+    """The largest relative difference of every score."""
+    pairs = [(a[name], b[name], name) for a, b in zip(before, now, strict=True) for name in a]
+    numbers = [(abs(a - b) / max(abs(a), 1e-9), name) for a, b, name in pairs if isinstance(a, float)]
+    return {name: max(value for value, other in numbers if other == name) for _, name in numbers}
 
 
 def compare_cold(sides: dict[str, tuple[Path, str]]) -> list[dict[str, Any]]:
@@ -125,14 +142,17 @@ def start(place: Path, work: str, dtype: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def ask(worker: subprocess.Popen[str]) -> float:
-    """Give the worker a turn; the seconds that it took."""
+def ask(worker: subprocess.Popen[str]) -> tuple[float, Any]:
+    """Give the worker a turn; the seconds that it took, and the scores that it gave."""
     assert worker.stdin and worker.stdout
     worker.stdin.write("go\n")
     worker.stdin.flush()
+    scores = None
     for line in worker.stdout:
+        if line.startswith("scores "):
+            scores = json.loads(line.removeprefix("scores "))
         if line.startswith("seconds "):
-            return float(line.split()[1])
+            return float(line.split()[1]), scores
     raise SystemExit(f"worker: got an early end, expected seconds; run it alone: {worker.args}")
 
 
@@ -162,7 +182,8 @@ def serve(work: str, dtype: str) -> None:
     if work == "train":
         train(turns, dtype)
         return
-    call = {"encode": encoding, "decode": decoding, "generate": generating}[work](dtype)
+    calls = {"encode": encoding, "decode": decoding, "generate": generating, "evaluate": evaluating}
+    call = calls[work](dtype)
     for _ in turns:
         call()
 
@@ -248,6 +269,40 @@ def generating(dtype: str) -> Callable[[], object]:
     except TypeError:
         pipeline = textok.Pipeline.from_pretrained("icons-128", precision=dtype)
     return lambda: pipeline(PROMPT, num_images=1, num_tokens=TOKENS)
+
+
+def evaluating(dtype: str) -> Callable[[], object]:
+    """Every score of the test drawings, in one command's work after its networks are loaded; always float32."""
+    from textok.data import DataConfig, EvalLoader
+    from textok.evaluation.captioned import CaptionedPictures
+    from textok.evaluation.metrics.semantics import Semantics
+    from textok.evaluation.networks import EffNetLite2
+    from textok.models.text_encoder import TextEncoder
+    from textok.models.tokenizer import TexTok
+
+    source = str(HERE.parents[1] / "datasets" / "icons-128")
+    loader = EvalLoader(DataConfig(source=source, split="test-drawing", size=(128, 128)), batch_size=32)
+    pictures = CaptionedPictures.collect("test-drawing", loader, limit=EVALUATED)
+    model, network = TexTok.from_pretrained("icons-128"), EffNetLite2()
+
+    def say(rows: list[Any]) -> None:
+        print("scores", json.dumps(rows), flush=True)
+
+    try:
+        from textok.evaluation.evaluator import Evaluator
+    except ModuleNotFoundError:  # a function then
+        from textok.evaluation.reconstruction import evaluate_reconstruction
+
+        text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
+        parts = {"text": text, "network": network, "semantics": Semantics.from_pretrained(network=network)}
+        return lambda: say(evaluate_reconstruction(model, pictures, **parts).rows)
+    evaluator = Evaluator.load(model, network, semantics=True)
+
+    def evaluate() -> None:
+        vars(evaluator.text).get("_states", {}).clear()  # captions are new in every turn
+        say(evaluator.score(pictures).rows)
+
+    return evaluate
 
 
 if __name__ == "__main__":

@@ -213,13 +213,13 @@ def test_captions_made_worse(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     read: list[str] = []
-    load = TextEncoder.from_pretrained
+    encode = TextEncoder.encode_ragged
 
-    def noted(*args: object, **options: object) -> object:
-        encoder = load(*args, **options)
-        return lambda captions: read.extend(captions) or encoder(captions)
+    def noted(self: TextEncoder, captions: list[str]) -> object:
+        read.extend(captions)
+        return encode(self, captions)
 
-    monkeypatch.setattr(TextEncoder, "from_pretrained", noted)
+    monkeypatch.setattr(TextEncoder, "encode_ragged", noted)
     words = ["--data", data / "test-a", "--budgets", 4, "--conditions", "right,short,thing,shuffled,near"]
     assert run("evaluate", "reconstruction", "--model", model_folder, *words, "--json", NOTHING_ELSE) == 0
     rows = json.loads(capsys.readouterr().out)

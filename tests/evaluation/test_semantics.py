@@ -7,9 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textok.evaluation.metrics.semantics import posterior_agreement, top1_agreement
+from textok.evaluation.alignment import ClassPosterior
+from textok.evaluation.metrics.semantics import Semantics, posterior_agreement, top1_agreement
 from textok.evaluation.networks import ImageFeatures
 from textok.evaluation.picture_values import means
+from textok.pipeline.text import RememberedText
 
 NAMES = {
     "retrieval_two_tower_r1",
@@ -122,3 +124,10 @@ def test_a_network_that_is_shared_runs_once(semantics, network, pictures):
     assert semantics.features(pictures.images, features=features, network=semantics.network) is features
     other = network(pictures.images)
     assert semantics.features(pictures.images, features=other, network=network).logits is not None
+
+
+@pytest.mark.parametrize(("max_tokens", "shared"), [(40, True), (20, False)])
+def test_the_judges_share_a_text_encoder_that_is_their_own(monkeypatch, max_tokens, shared):
+    monkeypatch.setattr(ClassPosterior, "imagenet", classmethod(lambda cls, **_: cls(torch.eye(4))))
+    text = RememberedText("minilm", max_tokens=max_tokens)
+    assert (Semantics.from_pretrained(text=text).text is text) == shared

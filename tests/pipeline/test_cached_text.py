@@ -8,7 +8,7 @@ import torch
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.text import CachedText
+from textok.pipeline.text import CachedText, RememberedText
 from tiny import invented_states
 
 
@@ -47,3 +47,18 @@ def test_training_and_use_read_states_of_the_same_dtype(tmp_path: Path) -> None:
     cached = CachedText(config, folder=str(tmp_path))
     assert text.encoder.info.dtype == cached.dtype == "bfloat16"
     assert text.encoder.fingerprint == TextEncoder.describe(max_tokens=40, dtype="bfloat16").fingerprint
+
+
+def test_the_captions_used_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    encode = TextEncoder.encode_ragged
+
+    def noted(self: TextEncoder, captions: list[str]) -> object:
+        encoded.extend(captions)
+        return encode(self, captions)
+
+    monkeypatch.setattr(TextEncoder, "encode_ragged", noted)
+    text = RememberedText("minilm", max_tokens=8, remember=2)
+    for caption in ("a cat", "a dog", "a cat", "a hat", "a cat", "a dog"):
+        text([caption])
+    assert encoded == ["a cat", "a dog", "a hat", "a dog"]

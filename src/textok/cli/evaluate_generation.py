@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import check_single_process, note, open_device
-from textok.cli.options import STOP_AT_BAD, BadPictures
+from textok.cli.options import BadPictures
 from textok.cli.output import shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
@@ -57,74 +57,87 @@ class NetworkChoice:
 DEFAULT_NETWORK = NetworkChoice()
 
 
-def evaluate_generation(
-    samples: Annotated[Positional[str], arg(metavar="SAMPLES")],
-    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
-    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
-    *,
-    reference: Annotated[str, arg(metavar="SOURCE")],
-    reference_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,
-    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    captions: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
-    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
-    write_samples: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
-    write_statistics: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(BadPictures):
+    """Which pictures are scored, against which others, and what is written."""
+
+    samples: Annotated[Positional[str], arg(metavar="SAMPLES")]
+    """a folder of pictures (with metadata.jsonl or .txt captions), another source, or an ADM .npz"""
+    reference: Annotated[str, arg(metavar="SOURCE")]
+    """real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both"""
+    reference_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """which part of the reference, such as test-drawing"""
+    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None
+    """the training pictures, to find copies of them; the reference must be others"""
+    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    """which part of them"""
+    captions: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """the samples' captions, a JSON object {key: caption} or a list in their order"""
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """result file: settings, the row, and the values of every picture"""
+    write_samples: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    """write the samples as an ADM .npz for published evaluators"""
+    write_statistics: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    """write mean and covariance of their features as an ADM .npz"""
     size: Annotated[
         tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: that of the first sample)")
-    ] = None,
-    no_semantics: bool = False,
-    batch_size: int = 32,
-    seed: int = 0,
-    device: str = "auto",
+    ] = None
+    """height and width that all pictures are resized and cropped to"""
+    no_semantics: bool = False
+    """leave out whether the samples show what their captions say"""
+    batch_size: int = 32
+    """pictures at a time"""
+    seed: int = 0
+    """of the floor's halves and the kernel distance's subsets"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1; auto takes cuda where there is one"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, batch_size=self.batch_size)
+        check_seed(self.seed)
+        check_size(self.size)
+        check_needs(absent=self.train is None, by="train", train_split=self.train_split)
+        check_files(out=self.out, write_samples=self.write_samples, write_statistics=self.write_statistics)
+        if self.captions is not None and self.no_semantics:
+            raise ValueError(
+                f"captions: got {self.captions} with no_semantics, which reads none; give one of the two"
+            )
+
+
+def evaluate_generation(
+    options: Annotated[GenerationOptions, arg(name="")],
+    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    *,
     json: bool = False,
 ) -> None:
     """Score generated pictures: distance to real ones, quality, coverage, captions, and copying.
 
     Args:
-        samples: a folder of pictures (with metadata.jsonl or .txt captions), another source, or an ADM .npz.
-        reference: real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both.
-        reference_split: which part of the reference, such as test-drawing.
-        train: the training pictures, to find copies of them; the reference must be others.
-        train_split: which part of them.
-        captions: the samples' captions, a JSON object {key: caption} or a list in their order.
-        out: result file: settings, the row, and the values of every picture.
-        write_samples: write the samples as an ADM .npz for published evaluators.
-        write_statistics: write mean and covariance of their features as an ADM .npz.
-        size: height and width that all pictures are resized and cropped to.
-        no_semantics: leave out whether the samples show what their captions say.
-        batch_size: pictures at a time.
-        seed: of the floor's halves and the kernel distance's subsets.
-        device: cpu, cuda, cuda:1; auto takes cuda where there is one.
         json: print the row as JSON instead of a table.
     """
-    check_at_least(1, batch_size=batch_size)
-    check_seed(seed)
-    check_size(size)
-    check_needs(absent=train is None, by="train", train_split=train_split)
-    check_files(out=out, write_samples=write_samples, write_statistics=write_statistics)
     check_single_process()
-    if captions is not None and no_semantics:
-        raise ValueError(f"captions: got {captions} with no_semantics, which reads none; give one of the two")
+    out = options.out
+    reading: dict[str, Any] = {"batch_size": options.batch_size, **options.policy}
     write_bad(out, [])
-    generated = open_pictures(samples, batch_size=batch_size, size=size, captions=captions, **bad.policy)
-    reading: dict[str, Any] = {"batch_size": batch_size, "size": generated.config.size, **bad.policy}
-    real = Reference.open(reference, split=reference_split, train=train, **reading)
-    trained_on = open_pictures(train, split=train_split, **reading) if train else None
+    generated = open_pictures(options.samples, size=options.size, captions=options.captions, **reading)
+    reading["size"] = generated.config.size
+    real = Reference.open(options.reference, split=options.reference_split, train=options.train, **reading)
+    trained_on = open_pictures(options.train, split=options.train_split, **reading) if options.train else None
     generation.check_count(len(generated.source))
-    judged = any(generated.source.captions()) and not no_semantics
-    reader = network.reader(open_device(device, float64=True), semantics=judged)
+    judged = any(generated.source.captions()) and not options.no_semantics
+    reader = network.reader(open_device(options.device, float64=True), semantics=judged)
     statistics = _stored_statistics(real, reader.network)
     features = read_pictures(reader, generated, judged=judged, out=out)
-    _write_adm(generated, features, samples=write_samples, statistics=write_statistics)
+    _write_adm(generated, features, samples=options.write_samples, statistics=options.write_statistics)
     scores = generation.evaluate_generation(
         features,
         read_pictures(reader, real.pictures, out=out) if real.pictures else None,
-        split=reference_split or Path(reference.rstrip("/")).stem,
+        split=options.reference_split or Path(options.reference.rstrip("/")).stem,
         reader=reader,
         statistics=statistics,
         train=read_pictures(reader, trained_on, out=out) if trained_on else None,
-        seed=seed,
+        seed=options.seed,
     )
     settings = reader.settings | {
         "samples": picture_settings(generated),
@@ -132,7 +145,7 @@ def evaluate_generation(
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
         "size": list(generated.config.size),
-        "seed": seed,
+        "seed": options.seed,
     }
     if out is not None:
         write_result(out, settings=settings, made_by=environment(), **vars(scores))

@@ -26,7 +26,7 @@ from textok.evaluation.captioned import (
     check_conditions,
     usable_conditions,
 )
-from textok.evaluation.evaluator import Evaluator
+from textok.evaluation.evaluator import BATCH_SIZE, Evaluator
 from textok.evaluation.reconstruction import Cell, check_budgets, usual_budgets
 from textok.evaluation.results import Result, Row, Scores, write_result
 from textok.models.tokenizer import TexTok
@@ -81,7 +81,7 @@ class ReconstructionOptions(BadPictures):
     """write originals and reconstructions there as .npz for published evaluators"""
     no_semantics: bool = False
     """leave out whether the reconstruction still says what its caption says"""
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
     """pictures at a time"""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes cuda where there is one"""

@@ -31,7 +31,14 @@ from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.passes import decode_values, encode_pixels
+from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
+
+BATCH_SIZE = 16
+"""Pictures at a time. Of more, glibc gives the memory of feature maps back each time and fetches its pages anew."""
+
+MAX_REMEMBERED = 1024
+"""Captions whose states are kept, for another condition and the judges: with MiniLM 60 MB, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +60,7 @@ class Evaluator:
     text: TextSource | None
     network: FeatureNetwork
     semantics: Semantics | None = None
-    batch_size: int = 32
+    batch_size: int = BATCH_SIZE
     autocast: torch.dtype | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,7 +71,7 @@ class Evaluator:
         network: FeatureNetwork,
         *,
         semantics: bool,
-        batch_size: int = 32,
+        batch_size: int = BATCH_SIZE,
         autocast: torch.dtype | None = None,
         decoding: Mapping[str, Any] | None = None,
     ) -> "Evaluator":
@@ -72,17 +79,20 @@ class Evaluator:
         device, config = _device(model), model.config
         text = None
         if config.placement != "none":
-            text = TextEncoder.from_pretrained(
+            text = RememberedText(
                 config.text_encoder,
                 max_tokens=config.max_text_tokens,
-                dtype=config.text_dtype,
-                device=device,
+                text_dtype=config.text_dtype,
+                remember=MAX_REMEMBERED,
             )
+            text.to(device, torch.float32)
         return cls(
             model=model,
             text=text,
             network=network,
-            semantics=Semantics.from_pretrained(network=network, device=device) if semantics else None,
+            semantics=Semantics.from_pretrained(network=network, text=text, device=device)
+            if semantics
+            else None,
             batch_size=batch_size,
             autocast=autocast,
             decoding=decoding or {},

@@ -87,12 +87,19 @@ class RememberedText:
         encoder: a TextEncoder, or the name or folder of one.
         max_tokens: the most tokens of a caption, for an encoder that is loaded by name.
         text_dtype: that such an encoder computes in.
+        remember: how many captions.
     """
 
     def __init__(
-        self, encoder: TextEncoder | str | Path, *, max_tokens: int, text_dtype: str = "float32"
+        self,
+        encoder: TextEncoder | str | Path,
+        *,
+        max_tokens: int,
+        text_dtype: str = "float32",
+        remember: int = MAX_REMEMBERED,
     ) -> None:
         self._source, self._max_tokens, self._text_dtype = encoder, max_tokens, text_dtype
+        self._remember = remember
         self.to("cpu", torch.float32)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
@@ -127,9 +134,10 @@ class RememberedText:
             states = (row[:length] for row, length in zip(text.embeddings, lengths, strict=True))
             self._states |= zip(missing, states, strict=True)
         condition = TextCondition.pad([self._states[caption] for caption in captions])
-        others = [caption for caption in self._states if caption not in set(distinct)]
-        recent = [*others, *distinct][-max(MAX_REMEMBERED, len(distinct)) :]
-        self._states = {caption: self._states[caption] for caption in recent}
+        for caption in distinct:  # the last ones stand last
+            self._states[caption] = self._states.pop(caption)
+        for caption in list(self._states)[: -max(self._remember, len(distinct))]:
+            del self._states[caption]
         return condition
 
 

@@ -25,14 +25,10 @@ def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeature
     section 3) without its learned channel weights, so its values are not LPIPS values.
     """
     distances = [
-        (_unit_channels(a) - _unit_channels(b)).square().sum(dim=1).mean(dim=(1, 2))
-        for a, b in zip(originals.stages, reconstructions.stages, strict=True)
+        (a - b).square().sum(dim=1).mean(dim=(1, 2))
+        for a, b in zip(originals.unit_stages, reconstructions.unit_stages, strict=True)
     ]
     return torch.stack(distances).mean(dim=0).double()
-
-
-def _unit_channels(features: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    return torch.nn.functional.normalize(features, dim=1, eps=1e-6)
 
 
 PERCEPTUAL = PictureMetric(

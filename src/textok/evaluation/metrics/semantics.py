@@ -23,6 +23,7 @@ from textok.evaluation.alignment import (
 )
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
 from textok.models.text_encoder import TextEncoder
+from textok.pipeline.text import RememberedText
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Semantics:
         two_tower: str | Path = "two-tower",
         *,
         network: FeatureNetwork | None = None,
-        text: TextSource | None = None,
+        text: RememberedText | None = None,
         device: torch.device | str = "cpu",
     ) -> "Semantics":
         """The shipped judges.
@@ -62,21 +63,22 @@ class Semantics:
         Args:
             two_tower: shipped name or folder of the two-tower head.
             network: a network that the caller has already: shared where it is the one that the head reads.
-            text: token states of the head's text encoder (``TwoTowerConfig.text_encoder``) where the caller has
-                them, such as a caption cache; the encoder itself is loaded when None.
+            text: the tokenizer's text encoder: shared where it is the one that the head reads.
             device: where the judges run.
         """
         head = TwoTower.from_pretrained(two_tower).to(device)
-        text = text or TextEncoder.from_pretrained(
-            head.config.text_encoder, max_tokens=head.config.max_text_tokens, device=device
-        )
+        name, limit = head.config.text_encoder, head.config.max_text_tokens
+        if text is not None and text.encoder.info == TextEncoder.describe(name, max_tokens=limit):
+            source: TextSource = text
+        else:
+            source = TextEncoder.from_pretrained(name, max_tokens=limit, device=device)
         return cls(
             network=network
             if network is not None and network.name == EffNetLite2.name
             else EffNetLite2().to(device),
             two_tower=head,
-            class_posterior=ClassPosterior.imagenet(text=text, device=device),
-            text=text,
+            class_posterior=ClassPosterior.imagenet(text=source, device=device),
+            text=source,
         )
 
     def features(

@@ -66,7 +66,7 @@ def _require_side(metric: str, images: Tensor, side: int) -> None:
 def _sum_and_difference(
     x: UInt8[Tensor, "b 3 h w"], y: UInt8[Tensor, "b 3 h w"]
 ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
-    """x + y - 256 and x - y: float32 holds their squares exactly; on a GPU, where products may be TF32, float64."""
+    """The pair x + y - 256 and x - y, whose squares float32 holds; on a GPU, where products may be TF32, in float64."""
     exact = torch.float32 if x.device.type == "cpu" else torch.float64
     return x.to(exact) + y.to(exact) - 256, x.to(exact) - y.to(exact)
 

@@ -1,10 +1,12 @@
 """The interface of a feature network to the metrics."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import normalize
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,11 @@ class ImageFeatures:
     pooled: Float[Tensor, "b d"]
     stages: tuple[Float[Tensor, "b _ _ _"], ...] = ()
     logits: Float[Tensor, "b n"] | None = None
+
+    @cached_property
+    def unit_stages(self) -> tuple[Float[Tensor, "b _ _ _"], ...]:
+        """The feature maps with the vector of every position scaled to unit length."""
+        return tuple(normalize(stage, dim=1, eps=1e-6) for stage in self.stages)
 
 
 @runtime_checkable
