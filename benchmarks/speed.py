@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,6 @@ def turn_by_turn() -> Iterator[None]:
 
 def train(turns: Iterator[None], dtype: Any) -> None:
     """The training loop of icons-128, whose loader hands out a batch for each turn."""
-    from importlib import import_module
-
     from textok.data import TrainLoader
     from textok.recipes.tokenizers import icons_128
 
@@ -291,11 +290,11 @@ def evaluating(dtype: str) -> Callable[[], object]:
     try:
         from textok.evaluation.evaluator import Evaluator
     except ModuleNotFoundError:  # a function then
-        from textok.evaluation.reconstruction import evaluate_reconstruction
-
-        text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=model.config.max_text_tokens)
+        module: Any = import_module("textok.evaluation.reconstruction")
+        limit = model.config.max_text_tokens
+        text = TextEncoder.from_pretrained(model.config.text_encoder, max_tokens=limit)
         parts = {"text": text, "network": network, "semantics": Semantics.from_pretrained(network=network)}
-        return lambda: say(evaluate_reconstruction(model, pictures, **parts).rows)
+        return lambda: say(module.evaluate_reconstruction(model, pictures, **parts).rows)
     evaluator = Evaluator.load(model, network, semantics=True)
 
     def evaluate() -> None:
