@@ -61,7 +61,7 @@ def main() -> None:
         seconds["generate"] = timed(generate, work)
         commands = [shlex.join(["textok", *words]) for words in (fit, generate)]
         record = {"pictures": options.kind, "typed": commands, "seconds": seconds, "fit": results}
-        record |= {"generated": len(list((work / "made").glob("*.png"))), "made_by": environment()}
+        record |= {"generated": len(list((work / "made").glob("[0-9]*.png"))), "made_by": environment()}
         write_json(options.out or RESULTS / f"fit_{options.count}.json", record)
     print(json.dumps({"seconds": seconds, "psnr_db": results["psnr_db"], "plan": results["plan"]}, indent=2))
 
