@@ -55,7 +55,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_choosers_are_worth(
     model: Path, icons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = PredictorRun(model=str(model), data=str(icons), limit=12, looks=4, steps=10, scored=None)
+    made = PredictorRun(model=str(model), data=str(icons), limit=12, num_probes=4, steps=10, scored=None)
     train_predictor(made, tmp_path / "head")
     script = load("soft_budget", monkeypatch)
     monkeypatch.setattr(script, "THRESHOLDS", 20)

@@ -209,7 +209,7 @@ def test_a_predictor_finds_the_budgets(
     lines = [json.dumps({"file_name": name, "text": "a square"}) for name in names]
     (captioned / "metadata.jsonl").write_text("\n".join(lines))
     words = ["--model", model_folder, "--data", captioned, "--split", "None", "--out", tmp_path / "head"]
-    words += ["--held-out", "None", "--scored", "None", "--limit", 4, "--looks", 2, "--steps", 2]
+    words += ["--held-out", "None", "--scored", "None", "--limit", 4, "--num-probes", 2, "--steps", 2]
     assert run("train", "predictor", *words) == 0
     compress = ("encode", pictures, "--model", model_folder, "--out", tmp_path / "x.ttk")
     soft = ("--num-tokens", "2-3", "--mean-tokens", 2.5, "--chooser")

@@ -3,7 +3,6 @@
 import io
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.reliability.ttk_files import originals
 from textok.codec import (
     CodePrior,
     Header,
@@ -264,6 +264,6 @@ def test_the_shipped_model_has_its_probability_model() -> None:
     assert len(ttk_bytes([tokens.first(14)], header, prior=prior)) / 64 < 70
 
 
-def test_the_fuzz_script_knows_every_kind(fuzzing: ModuleType) -> None:
-    kinds = {original.name: len(original.values) for original in fuzzing.originals()}
+def test_the_fuzz_script_knows_every_kind() -> None:
+    kinds = {original.name: len(original.values) for original in originals()}
     assert set(kinds.values()) == {6} and len(kinds) == 4
