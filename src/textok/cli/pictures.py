@@ -3,7 +3,6 @@
 import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
 
@@ -110,16 +109,12 @@ class PictureNames:
     """PNG file names for keys: no folders, no hidden files, no two alike even where case is ignored."""
 
     def __init__(self) -> None:
-        self._taken: set[int] = set()  # short hashes: a file may hold millions of pictures
+        self._taken: set[str] = set()
 
     def of(self, key: str) -> str:
         """The file name of the next picture."""
         stem = re.sub(r"[^\w.-]+", "_", key).lstrip(".")[:150] or "picture"
-        while (digest := _digest(stem.lower())) in self._taken:
+        while stem.lower() in self._taken:
             stem = f"{stem}-{len(self._taken)}"
-        self._taken.add(digest)
+        self._taken.add(stem.lower())
         return f"{stem}.png"
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
