@@ -16,6 +16,7 @@ from research.captions.__main__ import captions
 from research.generation.__main__ import generation
 from textok import cli
 from textok.cli.table import COMMANDS, load
+from textok.cli.train import RunOptions
 from textok.models.checkpoint import SHIPPED, SHIPPED_GENERATORS
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.generator.config import GeneratorRun
@@ -164,6 +165,7 @@ def options_of_commands() -> set[str]:
     functions += [captions, generation]
     by_recipe = [load(name, []) for name, command in COMMANDS.items() if command.by_recipe]
     own = {name for function in by_recipe for name in inspect.signature(function).parameters}
+    own |= {field.name for field in dataclasses.fields(RunOptions)}
     hints = [typing.get_type_hints(function) for function in functions]
     groups = [inner for hint in hints for found in hint.values() for inner in members(found)]
     return (

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -29,6 +29,30 @@ RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
 _PREDICTOR = PredictorRun()
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a training goes, and how much of it is done now."""
+
+    out: Path
+    """the run folder: configuration, metrics, pictures, checkpoints and weights"""
+    hours: Hours = None
+    """stop after so many hours, with the weights that there are then; the same command goes on"""
+    extend: bool = False
+    """go on with the run in that folder for other steps, or by another optimizer, validation or preview"""
+    rehearse: bool = False
+    """run a few full-size steps of every phase here, print what the whole would take, and leave nothing"""
+
+    def train(self, run: RunT, recipe: RunT, train: Callable[..., Path]) -> None:
+        """Train a run that was made from a recipe."""
+        if self.rehearse:
+            _print_rehearsal(run, self.out, train)
+            return
+        run, began = _scaled(run, recipe), time.monotonic()
+        weights = train(run, self.out, hours=self.hours, extend=self.extend)
+        in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
+        _print_weights(weights, steps=run.steps, in_time=in_time)
+
+
 def train_tokenizer(words: list[str]) -> Callable[..., None]:
     """The command, with the values of the recipe that the first of the words names."""
     return _with_recipe(_train_tokenizer, words, RECIPES)
@@ -40,57 +64,25 @@ def train_generator(words: list[str]) -> Callable[..., None]:
 
 
 def _train_tokenizer(
-    recipe: Recipe,
-    run: Annotated[TokenizerRun, arg(name="")],
-    *,
-    out: Path,
-    hours: Hours = None,
-    extend: bool = False,
-    rehearse: bool = False,
+    recipe: Recipe, run: Annotated[TokenizerRun, arg(name="")], options: Annotated[RunOptions, arg(name="")]
 ) -> None:
     """Train a tokenizer by a recipe; the same command resumes a run that was stopped.
 
     Args:
         recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
-        out: the run folder: configuration, metrics, pictures, checkpoints and weights.
-        hours: stop after so many hours, with the weights that there are then; the same command goes on.
-        extend: go on with the run in that folder for other steps, or by another optimizer or validation.
-        rehearse: run a full-size step of every phase here, print what the whole would take, and leave nothing.
     """
-    if rehearse:
-        _print_rehearsal(run, out, tokenizer.train_tokenizer)
-        return
-    run = _scaled(run, RECIPES[recipe]())
-    began = time.monotonic()
-    weights = tokenizer.train_tokenizer(run, out, hours=hours, extend=extend)
-    _print_weights(weights, steps=run.steps, in_time=hours is None or time.monotonic() < began + 3600 * hours)
+    options.train(run, RECIPES[recipe](), tokenizer.train_tokenizer)
 
 
 def _train_generator(
-    recipe: Recipe,
-    run: Annotated[GeneratorRun, arg(name="")],
-    *,
-    out: Path,
-    hours: Hours = None,
-    extend: bool = False,
-    rehearse: bool = False,
+    recipe: Recipe, run: Annotated[GeneratorRun, arg(name="")], options: Annotated[RunOptions, arg(name="")]
 ) -> None:
     """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped.
 
     Args:
         recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
-        out: the run folder: configuration, metrics, pictures, checkpoints and weights.
-        hours: stop after so many hours, with the weights that there are then; the same command goes on.
-        extend: go on with the run in that folder for other steps, or by another optimizer or preview.
-        rehearse: run a few full-size steps here, print what the whole would take, and leave nothing.
     """
-    if rehearse:
-        _print_rehearsal(run, out, generator.train_generator)
-        return
-    run = _scaled(run, GENERATOR_RECIPES[recipe]())
-    began = time.monotonic()
-    weights = generator.train_generator(run, out, hours=hours, extend=extend)
-    _print_weights(weights, steps=run.steps, in_time=hours is None or time.monotonic() < began + 3600 * hours)
+    options.train(run, GENERATOR_RECIPES[recipe](), generator.train_generator)
 
 
 def train_budget_head(

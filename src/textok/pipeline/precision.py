@@ -31,7 +31,7 @@ def torch_device(name: torch.device | str) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what a step frees for the next one; else its pages are fetched anew, 8 % of a step on a CPU."""
+    """Have glibc keep what a step frees for the next one; else its pages are fetched anew in every step."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(library, "mallopt"):  # other C libraries have no such setting
         library.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
