@@ -10,7 +10,7 @@ from textok.evaluation.pages.grids import caption_label
 _WIDTH, _HEIGHT = 480, 280
 _LEFT, _RIGHT, _TOP, _BASE = 46, 354, 14, 236
 _LABEL_GAP = 16  # least distance between the names at the ends of the lines
-_VARIANTS = 5  # colours of conditions that are not right, none or wrong, in report.css
+_VARIANTS = 5  # colours of conditions that are not right, none or wrong, in look.css
 
 
 def curve_chart(
