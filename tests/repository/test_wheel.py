@@ -35,7 +35,11 @@ def test_what_an_installation_needs_is_in_it(wheel: Path) -> None:
         }
         assert {f"textok/_shipped/{folder}/{name}" for name in carried} <= set(names)
     assert {"config.json", "model.safetensors"} <= {Path(name).name for name in names}
-    assert {"textok/evaluation/pages/look.css", "textok/evaluation/pages/report.css"} <= set(names) and "textok/py.typed" in names
+    assert {
+        "textok/evaluation/pages/look.css",
+        "textok/evaluation/pages/report.css",
+        "textok/py.typed",
+    } <= set(names)
     licences = {path.name for path in (ROOT / "datasets/licences").iterdir()}
     for where in ("textok/_shipped/demo-pictures/licences/", ".dist-info/licenses/datasets/licences/"):
         assert licences <= {Path(name).name for name in names if where in name}
