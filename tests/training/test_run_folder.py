@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from textok.data import EvalLoader
 from textok.models.bottleneck import AEConfig
 from textok.models.config_json import encode_config
+from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
@@ -22,6 +23,7 @@ from textok.training import snapshots as snapshots_module
 from textok.training.run_folder import RunFolder, environment
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
 from textok.training.tokenizer.config import TokenizerRun
+from textok.training.tokenizer.setup import start_from
 from textok.training.tokenizer.train import train_tokenizer
 
 pytestmark = pytest.mark.timeout(300)  # the fixtures train
@@ -118,9 +120,30 @@ def test_a_run_starts_from_trained_weights(
     for name, value in trained.named_parameters():
         torch.testing.assert_close(tensors[f"state/model/{name}"], value, atol=1e-6, rtol=1e-5)
     assert torch.equal(tensors["state/model/latent_std"], torch.ones(8))
-    other = replace(run, model=replace(run.model, bottleneck=AEConfig()))
+    other = replace(run, model=replace(run.model, mlp_ratio=2.0))
     with pytest.raises(ValueError, match=r"init_from:"):
         train_tokenizer(other, tmp_path / "other")
+
+
+def test_another_decoder_starts_as_the_trained_one(
+    finished: Path, short: TokenizerRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = TexTok.from_pretrained(finished / "weights").eval()
+    changes = {"decoder": FlowDecoderConfig(steps=0), "max_text_tokens": trained.config.max_text_tokens + 8}
+    model = TexTok(replace(trained.config, **changes)).eval()
+    start_from(model, str(finished / "weights"))
+    assert "start at random" in capsys.readouterr().err
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    pictures = [one.decode(one.encode(images).latents) for one in (trained, model)]
+    torch.testing.assert_close(pictures[0], pictures[1])
+
+
+def test_pooled_captions_keep_the_caption_tokens(finished: Path) -> None:
+    trained = TexTok.from_pretrained(finished / "weights")
+    model = TexTok(replace(trained.config, text_pool=4, bottleneck=AEConfig(latent_dim=3)))
+    start_from(model, str(finished / "weights"))
+    weights = trained.encoder.text.project.weight
+    assert torch.equal(model.encoder.text.tokens.project.weight, weights)
 
 
 def test_the_start_stays_the_best_when_tuning_makes_it_worse(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from textok.data import DataConfig
-from textok.models.bottleneck import AEConfig, FSQConfig, NormConfig, VQConfig
+from textok.models.bottleneck import AEConfig, FSQConfig, KLConfig, NormConfig, VQConfig
 from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
@@ -176,22 +176,23 @@ def scenes_64_flow() -> TokenizerRun:
 
 
 def scenes_128() -> TokenizerRun:
-    """Scenes at 128 px: patch 16, width 256, 6 and 8 blocks, flow decoder, dense captions of up to 96 tokens."""
-    run = scenes_64_flow()
+    """Scenes at 128 px with a flow decoder and dense captions of up to 96 tokens; starts from icons-128."""
+    run, start = scenes_64_flow(), icons_128().model
     return replace(
         run,
         name="scenes-128",
         model=replace(
-            run.model,
-            image_size=128,
-            patch_size=16,
-            dim=256,
-            num_heads=4,
-            encoder_depth=6,
-            decoder_depth=8,
-            bottleneck=NormConfig(latent_dim=16),
+            start,
+            bottleneck=KLConfig(
+                weight=1e-3
+            ),  # the direct rows weigh five times as much as those of icons-128
+            decoder=run.model.decoder,
+            max_text_tokens=96,
+            text_pool=16,
         ),
         data=replace(run.data, size=(128, 128)),
+        optimizer=replace(run.optimizer, warmup_steps=200),
+        init_from="icons-128",
         steps=25_000,
         batch_size=64,
         micro_batch=64,

@@ -26,7 +26,7 @@ from textok.objectives.training_pass import Estimate
 from textok.sampling.flow import Guidance, Predict, TimeMixture, add_noise, sample_adams, time_grid
 from textok.sampling.random import Random, normal
 
-DETAIL_CHANNELS = 32
+DETAIL_CHANNELS = 16
 Pictures = Float[Tensor, "b 3 h w"]
 Denoise = Callable[..., Pictures]
 

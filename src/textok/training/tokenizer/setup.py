@@ -10,7 +10,7 @@ from textok.data.held_out import open_train
 from textok.data.mixing import Mix, MixedLoader
 from textok.data.samples import write_bad
 from textok.display import note
-from textok.models.tokenizer import TexTok
+from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.text import CachedText
 from textok.training.input import StepInput, StepInputs
 from textok.training.launch import node_first, wait_long
@@ -20,20 +20,47 @@ from textok.training.tokenizer.step import MicroBatch, micro_batches
 
 
 def start_from(model: TexTok, name_or_folder: str) -> None:
-    """Copy the weights of a trained tokenizer of the same shape; its latent statistics are measured anew.
+    """Copy the weights of a trained tokenizer; its latent statistics are measured anew.
+
+    Both have the same transformers. The model may have another decoder kind, bottleneck or way to read captions:
+    what the trained one lacks there starts from its random weights, which is said.
 
     Raises:
-        ValueError: for a tokenizer of another configuration.
+        ValueError: for a tokenizer with other transformers, or another text encoder.
     """
     trained = TexTok.from_pretrained(name_or_folder)
-    if replace(trained.config, text_dtype=model.config.text_dtype) != model.config:
+    if _transformers_of(trained.config, model.config) != model.config:
         raise ValueError(
-            f"init_from: got {name_or_folder} with another configuration, expected that of model; "
-            "set model.* to its values"
+            f"init_from: got {name_or_folder} with another configuration, expected that of model "
+            f"in all but {', '.join(_STARTS_ANEW)}; set model.* to its values"
         )
-    model.load_state_dict(trained.state_dict())
+    pools = (
+        model.config.text_pool is not None and trained.config.text_pool is None
+    )  # caption tokens a level deeper
+    deeper = ".text.tokens." if pools else ".text."
+    states = {name.replace(".text.", deeper): tensor for name, tensor in trained.state_dict().items()}
+    new = []
+    for name, tensor in model.state_dict().items():
+        source = states.get(name)
+        if source is not None and name.endswith("text.positions"):
+            tensor, source = tensor[: len(source)], source[: len(tensor)]
+        if source is None or source.shape != tensor.shape:
+            new.append(name)
+        else:
+            tensor.copy_(source)
     model.latent_mean.zero_()
     model.latent_std.fill_(1.0)
+    if new:
+        note(f"init_from: {name_or_folder} lacks {len(new)} tensors of the model, and these start at random")
+
+
+_STARTS_ANEW = ("decoder", "bottleneck", "text_pool", "max_text_tokens")
+
+
+def _transformers_of(trained: TexTokConfig, config: TexTokConfig) -> TexTokConfig:
+    """The configuration of the trained one, with the fields of the other that a start does not need to share."""
+    shared = {name: getattr(config, name) for name in ("text_dtype", *_STARTS_ANEW)}
+    return replace(trained, **shared)
 
 
 def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
