@@ -15,6 +15,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 	$(if $(filter cpu,$(TORCH)),$(CPU_INDEX)) $(PIP_FLAGS) -c constraints.txt
 # What stands on the disk afterwards, measured on Linux; the tools for development are the last half.
 SIZE := $(if $(filter cpu,$(TORCH)),2 to 2.5 GB,6 to 6.5 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 2 to 2.5 GB)
+# One process a core, each with one thread; a file's tests stay in one process, which share its fixtures.
+PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 # Every script that `make bench` runs, in this order; each writes its own file under benchmarks/results/.
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
@@ -51,10 +53,10 @@ demo: $(VENV)/.core-installed  ## run the shipped tokenizer on test pictures and
 	$(BIN)/textok demo $(ARGS)
 
 test: setup  ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 quick: setup  ## run the tests that take no more than a second or two each
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 check: setup  ## lint, format, types, layers, dependencies, size
 	$(BIN)/ruff check

@@ -40,3 +40,11 @@ def test_the_environment_silences_bars(
     with Progress(2, unit="image") as progress:
         progress.update(2)
     assert (capsys.readouterr().err == "") is silent
+
+
+def test_a_bar_beside_one_left_open_does_not_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    left_open = Progress(2, unit="image")
+    with Progress(2, unit="image") as progress:
+        progress.update(2)
+    assert "\x1b" not in capsys.readouterr().err
+    left_open.close()

@@ -43,7 +43,14 @@ class Progress:
             "",
             "0",
         )  # tqdm reads it by default only
-        self._bar = tqdm(total=total, unit=unit, desc=printable(title) or None, initial=done, disable=hidden)
+        self._bar = tqdm(
+            total=total,
+            unit=unit,
+            desc=printable(title) or None,
+            initial=done,
+            disable=hidden,
+            position=0,  # a bar that an error left open would make tqdm move the cursor
+        )
 
     def update(self, count: int = 1) -> None:
         """So much more is done."""
