@@ -15,9 +15,11 @@ from textok.models.dit import DiT, DiTConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.text_encoder import TextEncoder
-from textok.pipeline.generation import Pipeline, picture_generator, read_class_captions
+from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.requests import read_class_captions
 from textok.pipeline.sampling import Sampling
+from textok.sampling.random import picture_generator
 
 SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}
 LATENTS = SHAPE | {"latent_dim": 4}
@@ -253,3 +255,51 @@ def test_a_broken_caption_list_is_named(tmp_path: Path) -> None:
 def test_pngs_are_replaced_whole(tmp_path: Path) -> None:
     save_png(Image.fromarray(np.zeros((4, 4, 3), dtype=np.uint8)), tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_an_empty_negative_prompt_is_none_and_another_changes_the_pictures(pipeline: Pipeline) -> None:
+    plain, empty, away, each = (
+        pixels(pipeline, ["a cat", "a dog"], negative_prompt=negative)
+        for negative in (None, "", "a red box", ["a red box", ""])
+    )
+    assert torch.equal(plain, empty)
+    assert torch.equal(each, torch.stack([away[0], plain[1]]))
+    assert not torch.equal(away[0], plain[0]) and not torch.equal(away[1], plain[1])
+
+
+def test_a_masked_generator_reads_a_negative_prompt_too(masked: Pipeline) -> None:
+    assert not torch.equal(pixels(masked, "a cat"), pixels(masked, "a cat", negative_prompt="a red box"))
+
+
+def test_a_prompt_away_from_itself_is_drawn_without_guidance(pipeline: Pipeline) -> None:
+    away = pixels(pipeline, "a cat", negative_prompt="a cat", guidance=7.0).int()
+    assert (away - pixels(pipeline, "a cat", guidance=1.0).int()).abs().max() <= 1
+
+
+def test_a_negative_prompt_that_nothing_reads_is_refused(pipeline: Pipeline, by_class: Pipeline) -> None:
+    with pytest.raises(ValueError, match="negative_prompt: got one with guidance 1"):
+        pixels(pipeline, "a cat", negative_prompt="a dog", guidance=1.0)
+    with pytest.raises(ValueError, match="negative_prompt: got one, expected none"):
+        pixels(by_class, labels=1, negative_prompt="a dog")
+    with pytest.raises(ValueError, match="captions: got 1"):
+        pixels(pipeline, ["a cat", "a dog"], negative_prompt=["a box"])
+
+
+def test_a_negative_prompt_is_kept_with_the_picture(pipeline: Pipeline) -> None:
+    image = pipeline("a cat", steps=2, negative_prompt="a dog")[0]
+    assert json.loads(image.info["textok"])["negative_prompt"] == "a dog"
+
+
+def test_a_part_of_a_run_is_drawn_as_in_the_whole(pipeline: Pipeline) -> None:
+    prompts = ["a cat", "a dog", "a red box"]
+    whole = pixels(pipeline, prompts, batch_size=1, generator=seeded(3))
+    part = pixels(pipeline, prompts[1:], batch_size=1, generator=seeded(3), first_index=1)
+    assert torch.equal(part, whole[1:])
+    image = pipeline(prompts[2], steps=2, first_index=2, generator=seeded(3))[0]
+    assert json.loads(image.info["textok"])["index"] == 2
+
+
+def test_every_step_of_every_batch_is_counted(pipeline: Pipeline) -> None:
+    numbers: list[int] = []
+    pixels(pipeline, ["a cat", "a dog"], batch_size=1, steps=3, on_step=numbers.append)
+    assert numbers == [1, 2, 3, 4, 5, 6]

@@ -59,6 +59,7 @@ def generate(
     *,
     out: Path,
     labels: Annotated[tuple[int, ...], arg(help_behavior_hint="")] = (),
+    negative: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None,
     num_images: int = 4,
     seed: int = 0,
     tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
@@ -71,6 +72,7 @@ def generate(
         prompts: what to draw; captions like those of the training pictures work best.
         out: the folder for the pictures and grid.png.
         labels: classes, for a class-conditional generator.
+        negative: a negative prompt: what guidance leads away from.
         num_images: pictures of each prompt or class.
         seed: the same seed, prompt and settings give the same pictures.
         tokenizer: the tokenizer of the generator, when it is not where it was at training.
@@ -92,6 +94,7 @@ def generate(
         **conditions,
         **vars(sampling),
         **vars(decoder),
+        negative_prompt=negative,
         num_images=num_images,
         generator=torch.Generator().manual_seed(seed),
         batch_size=model.batch_size,

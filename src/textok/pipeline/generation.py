@@ -1,11 +1,11 @@
 """Prompts to pictures: a generator, the tokenizer it was trained for, and the text encoder of both."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import count as count_from
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import UInt8
@@ -15,25 +15,19 @@ from tqdm import tqdm
 
 from textok.data.images import tensor_to_image
 from textok.models.checkpoint import CLASS_CAPTIONS_FILE, FIT_FILE, resolve
-from textok.models.conditions import NO_CLASS, Condition
+from textok.models.conditions import Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.layers import lay_out_for_few_rows
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.passes import decode_values
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
+from textok.pipeline.requests import Request, checked_conditions, checked_negatives, read_class_captions
 from textok.pipeline.sampling import Sampling, draw_tokens
-from textok.pipeline.text import RememberedText, as_captions
+from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
-from textok.sampling.random import normal
-
-
-class _Request(NamedTuple):
-    """One picture to make: what the decoder reads, and the class for a generator that reads one."""
-
-    caption: str
-    label: int | None = None
+from textok.sampling.random import normal, picture_generator
 
 
 class Pipeline:
@@ -150,7 +144,9 @@ class Pipeline:
         prompts: str | Sequence[str] | None = None,
         *,
         labels: int | Sequence[int] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
         num_images: int = 1,
+        first_index: int = 0,
         num_tokens: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
@@ -161,6 +157,7 @@ class Pipeline:
         decoder_guidance: float | None = None,
         batch_size: int = 16,
         progress: bool = False,
+        on_step: OnStep | None = None,
         output: Literal["pil", "uint8"] = "pil",
         **more: Any,
     ) -> list[Image.Image] | UInt8[Tensor, "b 3 h w"]:
@@ -169,7 +166,9 @@ class Pipeline:
         Args:
             prompts: one or many, for a text-conditional generator; "" draws without a condition.
             labels: one or many classes, for a class-conditional one.
+            negative_prompt: what guidance leads away from: one for all prompts, or one each.
             num_images: pictures for each prompt.
+            first_index: number of the first picture; a part of a longer run is drawn as the whole would be.
             num_tokens: the budget k; fewer are faster and coarser.
             steps, guidance, guidance_interval, sampler: see Sampling; the defaults come with the weights.
             generator: source of all randomness; a new one with seed 0 when None. Every picture has a generator
@@ -178,6 +177,7 @@ class Pipeline:
             decoder_steps, decoder_guidance: those of a tokenizer whose decoder samples; see ``TexTok.decode``.
             batch_size: pictures at a time.
             progress: show the sampler's steps on stderr.
+            on_step: is called after each step with the number of finished ones, of ``steps`` for each batch.
             output: "pil", whose ``info["textok"]`` says how each was drawn, or "uint8".
             **more: other settings of Sampling.
 
@@ -189,40 +189,50 @@ class Pipeline:
         settings = self.defaults.changed(self.generator, **changes, **more)
         self._check(settings, num_images=num_images, batch_size=batch_size)
         random = generator or torch.Generator().manual_seed(0)
-        prompts, labels = self._checked_conditions(prompts, labels)
+        prompts, labels = checked_conditions(self.generator.config.condition, prompts, labels)
+        negatives = checked_negatives(negative_prompt, texts=prompts, guidance=settings.guidance)
         start = int(torch.randint(2**62, (), generator=random, device=random.device))
         count = num_images * len(prompts or labels)
-        randoms = [picture_generator(start, index) for index in range(count)]
-        requests = [_Request(text) for text in prompts for _ in range(num_images)]
+        randoms = [picture_generator(start, first_index + index) for index in range(count)]
+        texts = list(zip(prompts, negatives, strict=True))
+        requests = [Request(text, negative=other) for text, other in texts for _ in range(num_images)]
         classes = [label for label in labels for _ in range(num_images)]
         requests = requests or list(map(self._request_of_class, classes, randoms))
         decoding = {"steps": decoder_steps, "guidance": decoder_guidance}
         record = settings.record(self.generator)
         batches = [slice(first, first + batch_size) for first in range(0, count, batch_size)]
         with tqdm(total=record["steps"] * len(batches), unit="step", disable=not progress) as bar:
-            draw = partial(self._draw, settings=settings, decoding=decoding, on_step=lambda _: bar.update())
+            count_step = _step_counter(bar, on_step)
+            draw = partial(self._draw, settings=settings, decoding=decoding, on_step=count_step)
             pixels = torch.cat([draw(requests[rows], randoms=randoms[rows]) for rows in batches])
         if output == "uint8":
             return pixels
         record |= {f"decoder_{name}": value for name, value in decoding.items() if value is not None}
-        return self._images(pixels, requests, record | {"start": start, "seed": random.initial_seed()})
+        record |= {"start": start, "seed": random.initial_seed()}
+        return self._images(pixels, requests, record, first_index=first_index)
 
     def _images(
-        self, pixels: UInt8[Tensor, "b 3 h w"], requests: Sequence[_Request], settings: Mapping[str, Any]
+        self,
+        pixels: UInt8[Tensor, "b 3 h w"],
+        requests: Sequence[Request],
+        settings: Mapping[str, Any],
+        *,
+        first_index: int,
     ) -> list[Image.Image]:
         """Pictures whose ``info["textok"]`` says how each was drawn."""
         shared = {"generator": self.model_id, "tokenizer": self.tokenizer.model_id}
         shared |= {"precision": str(self.dtype).removeprefix("torch."), **settings}
         images: list[Image.Image] = []
-        for index, (picture, request) in enumerate(zip(pixels, requests, strict=True)):
+        for index, (picture, request) in enumerate(zip(pixels, requests, strict=True), first_index):
             own = {"prompt": request.caption, "label": request.label, "index": index}
+            own |= {"negative_prompt": request.negative} if request.negative else {}
             images.append(tensor_to_image(picture))
             images[-1].info["textok"] = json.dumps(own | shared)
         return images
 
     def _draw(
         self,
-        requests: Sequence[_Request],
+        requests: Sequence[Request],
         settings: Sampling,
         *,
         randoms: Sequence[torch.Generator],
@@ -230,9 +240,16 @@ class Pipeline:
         on_step: OnStep,
     ) -> UInt8[Tensor, "b 3 h w"]:
         """One batch, on the device throughout: condition -> tokens -> pixels."""
-        condition, noise = self._condition(requests), self._noise(randoms)
+        condition, negative = self._conditions(requests)
+        noise = self._noise(randoms)
         tokens = draw_tokens(
-            self.generator, condition, settings, random=randoms, noise=noise, on_step=on_step
+            self.generator,
+            condition,
+            settings,
+            negative=negative,
+            random=randoms,
+            noise=noise,
+            on_step=on_step,
         )
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
@@ -240,44 +257,20 @@ class Pipeline:
         pictures = decode_values(self.tokenizer.model, tokens, text, generator=randoms, **decoding)
         return to_uint8(pictures).cpu()
 
-    def _condition(self, requests: Sequence[_Request]) -> Condition:
-        """What the generator reads."""
+    def _conditions(self, requests: Sequence[Request]) -> tuple[Condition, Condition | None]:
+        """What the generator follows, and what guidance leads away from, where that is more than nothing."""
         if self.generator.config.condition.kind == "class":
-            return Condition(labels=torch.tensor([r.label for r in requests], device=self.device))
+            return Condition(labels=torch.tensor([r.label for r in requests], device=self.device)), None
         text = self._text or self.tokenizer.remembered_text
-        return Condition(text=text([request.caption for request in requests]))
+        negatives = [request.negative for request in requests]
+        negative = Condition(text=text(negatives)) if any(negatives) else None
+        return Condition(text=text([request.caption for request in requests])), negative
 
-    def _checked_conditions(
-        self, prompts: str | Sequence[str] | None, labels: int | Sequence[int] | None
-    ) -> tuple[list[str], list[int]]:
-        """Prompts or labels as lists, the other one empty; checked against what the generator reads."""
-        config = self.generator.config.condition
-        name, given, other = ("prompts", prompts, labels)
-        if config.kind == "class":
-            name, given, other = ("labels", labels, prompts)
-        if given is None or other is not None:
-            raise ValueError(
-                f"{name}: this generator is conditioned on {config.kind}; pass {name}, and them only"
-            )
-        values = [given] if isinstance(given, str | int) else list(given)
-        if not values:
-            raise ValueError(f"{name}: got none, expected at least one")
-        if config.kind == "text":
-            texts: Any = values  # as_captions checks them
-            return list(as_captions(texts, len(values))), []
-        numbers = [int(label) for label in values]
-        if min(numbers) < NO_CLASS or max(numbers) >= config.num_classes:
-            raise ValueError(
-                f"labels: got {min(numbers)} to {max(numbers)}, expected 0 to {config.num_classes - 1}, "
-                f"or {NO_CLASS} for no class"
-            )
-        return [], numbers
-
-    def _request_of_class(self, label: int, random: torch.Generator) -> _Request:
+    def _request_of_class(self, label: int, random: torch.Generator) -> Request:
         """The decoder's caption is drawn from the captions of the class."""
         captions = self.class_captions.get(label)
         caption = captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
-        return _Request(caption, label)
+        return Request(caption, label)
 
     def _noise(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
         """A DiT's starts at full K, so that budgets share them; None for codes, which start as masks."""
@@ -296,28 +289,17 @@ class Pipeline:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
 
 
-def picture_generator(start: int, index: int) -> torch.Generator:
-    """The random numbers of one picture."""
-    digest = hashlib.sha256(f"{start}/{index}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+def _step_counter(bar: tqdm, on_step: OnStep | None) -> OnStep:
+    """Counts the steps of all batches; a bar that is not shown does not count."""
+    finished = count_from(1)
 
+    def count(_: int) -> None:
+        bar.update()
+        number = next(finished)
+        if on_step is not None:
+            on_step(number)
 
-def read_class_captions(path: Path) -> dict[int, list[str]]:
-    """Captions of every class from a JSON object {label: [captions]}; empty when there is no file.
-
-    Raises:
-        ValueError: for a file of another form.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        captions = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: got {error}, expected a JSON object {{label: [captions]}}") from error
-    lists = all(isinstance(texts, list) for texts in captions.values())
-    if not lists or not all(isinstance(text, str) for texts in captions.values() for text in texts):
-        raise ValueError(f"{path}: got something else, expected a JSON object {{label: [captions]}}")
-    return captions
+    return count
 
 
 def _load_tokenizer(

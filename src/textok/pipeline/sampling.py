@@ -95,6 +95,7 @@ def draw_tokens(
     settings: Sampling,
     *,
     random: Random,
+    negative: Condition | None = None,
     noise: Float[Tensor, "b K c"] | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -105,6 +106,7 @@ def draw_tokens(
         condition: one class or caption per row.
         settings: the settings of the sampler.
         random: serves samplers that draw on the way.
+        negative: what guidance leads away from, one per row; None for no condition.
         noise: the start of a DiT, standard normal; its first k tokens are read.
         on_step: gets the number of finished steps.
 
@@ -113,20 +115,24 @@ def draw_tokens(
     """
     budget = settings.num_tokens or network.config.num_latents
     if isinstance(network, MaskGIT):
-        return _draw_codes(network, condition, settings, budget=budget, random=random, on_step=on_step)
+        both = condition.joined(negative or condition.unconditional())
+        return _draw_codes(
+            network, condition, settings, both=both, budget=budget, random=random, on_step=on_step
+        )
     if noise is None:
         raise ValueError("noise: got none, expected that from which a DiT starts")
-    predict = guided(
-        network, condition, Guidance(scale=settings.guidance, interval=settings.guidance_interval)
-    )
+    guidance = Guidance(scale=settings.guidance, interval=settings.guidance_interval)
+    predict = guided(network, condition, guidance, negative=negative)
     times = time_grid(settings.steps, shift=settings.time_shift)
     start = noise[:, :budget]
     return sample(predict, start, times, sampler=settings.sampler, generator=random, on_step=on_step)
 
 
-def guided(network: DiT, condition: Condition, guidance: Guidance) -> Predict:
+def guided(
+    network: DiT, condition: Condition, guidance: Guidance, *, negative: Condition | None = None
+) -> Predict:
     """A network as a function of latents and time; both predictions of guidance come from one pass."""
-    both = condition.joined(condition.unconditional())
+    both = condition.joined(negative or condition.unconditional())
 
     def predict(x: Float[Tensor, "b k c"], time: float) -> Float[Tensor, "b k c"]:
         times = torch.full((len(x),), time, device=x.device)
@@ -143,12 +149,12 @@ def _draw_codes(
     condition: Condition,
     settings: Sampling,
     *,
+    both: Condition,
     budget: int,
     random: Random,
     on_step: OnStep | None,
 ) -> Int[Tensor, "b k"]:
-    """All masks to codes; guidance rises over the steps up to its scale."""
-    both = condition.joined(condition.unconditional())
+    """All masks to codes; guidance, between the two halves of ``both``, rises over the steps up to its scale."""
 
     def predict(codes: Int[Tensor, "b k"], progress: float) -> Tensor:
         if settings.guidance == 1:

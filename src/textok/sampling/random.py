@@ -1,5 +1,6 @@
 """Random numbers of sampling: of one generator, or of one for each picture, which then never depends on its batch."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -23,3 +24,9 @@ def uniform(shape: Sequence[int], random: Random, *, device: torch.device | str)
     if isinstance(random, torch.Generator):
         return torch.rand(shape, generator=random, device=random.device).to(device)
     return torch.stack([torch.rand(shape[1:], generator=one, device=one.device) for one in random]).to(device)
+
+
+def picture_generator(start: int, index: int) -> torch.Generator:
+    """The random numbers of one picture."""
+    digest = hashlib.sha256(f"{start}/{index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
