@@ -126,6 +126,7 @@ class ArmScorer:
         known = SplitFeatures.of(torch.cat([features.pooled for features in originals]))
         row |= {"count": len(images)} | set_distances(known, SplitFeatures.of(pooled), network=network)
         row["colour_error"] = _colour_error(test.pictures.images, images)
+        row["seams"] = seams(images, patch=self.evaluator.model.config.patch_size)
         if test.scenes:
             facts = accuracy(confirm(self.testing.judge, images, test.scenes))
             row |= {f"fact_{kind}" if kind != "facts" else kind: share for kind, share in facts.items()}
@@ -194,6 +195,17 @@ class ArmScorer:
         if isinstance(bottleneck, NormConfig) and bottleneck.noise:
             return bottleneck.latent_dim / 2 * math.log2(1 + bottleneck.noise**-2)
         return 16.0 * model.config.latent_dim
+
+
+def seams(images: Pictures, *, patch: int) -> float:
+    """Mean absolute step between pixels across patch borders, over that inside patches: about 1 without seams."""
+    border, inside = [], []
+    for pictures in (images.float(), images.float().mT):
+        steps = pictures.diff(dim=3).abs().mean((0, 1, 2))  # one between each two columns
+        across = torch.arange(1, len(steps) + 1) % patch == 0
+        border.append(steps[across].mean())
+        inside.append(steps[~across].mean())
+    return float(sum(border) / sum(inside))
 
 
 def _features(network: FeatureNetwork, images: Pictures) -> list[ImageFeatures]:

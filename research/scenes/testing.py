@@ -1,12 +1,13 @@
 """The test sets of the study: scenes with their facts, captions and wrong captions; photographs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from research.scene_changes import ChangedCaption, one_fact_changed
 from textok.data.scenes.facts import Facts
+from textok.data.scenes.opening import ForeignSource
 from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 from textok.data.scenes.stream import Stream
 from textok.evaluation.captioned import CaptionedPictures
@@ -45,6 +46,15 @@ def scene_test(split: str, *, side: int, limit: int) -> SceneTest:
         for number, facts in enumerate(scenes)
     ]
     return SceneTest(pictures=pictures, scenes=scenes, changes=changes)
+
+
+def foreign_test(*, side: int, limit: int) -> SceneTest:
+    """Scenes with captions that people wrote; the variant "dense" is the caption of our own grammar."""
+    scenes = [facts for _, _, facts in ForeignSource("").lines[:limit]]
+    grammar = SceneSource("test-drawing", SceneOptions(density="dense"))
+    dense = tuple(grammar.caption(number, facts, "dense") for number, facts in enumerate(scenes))
+    pictures = CaptionedPictures.open("scenes-foreign", name="foreign", side=side, limit=limit)
+    return SceneTest(pictures=replace(pictures, variants={"dense": dense}), scenes=scenes)
 
 
 def photo_test(source: str, *, side: int, limit: int) -> SceneTest:
