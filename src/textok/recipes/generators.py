@@ -43,6 +43,18 @@ def icons_128_maskgit() -> GeneratorRun:
     )
 
 
+def scenes_128_generator() -> GeneratorRun:
+    """Text to image on scenes-128 latents: the DiT of icons-128-dit, prompts of all three densities."""
+    run = icons_128_dit()
+    return replace(
+        run,
+        name="scenes-128",
+        latents="latents/scenes-128-train",
+        preview=replace(run.preview, held_out="latents/scenes-128-val"),
+        steps=25_000,
+    )
+
+
 def icons_64_dit() -> GeneratorRun:
     """The generation study's DiT on icons-64 latents: 6 blocks, width 256, any budget up to 32; 8M parameters."""
     run = icons_128_dit()
@@ -117,6 +129,7 @@ GENERATOR_RECIPES: dict[str, Callable[[], GeneratorRun]] = {
     "icons-128-dit": icons_128_dit,
     "icons-64-dit": icons_64_dit,
     "icons-128-maskgit": icons_128_maskgit,
+    "scenes-128-generator": scenes_128_generator,
     "toy-dit": toy_dit,
 } | {
     f"imagenet-{resolution}-dit-{size}-{k}".lower(): _imagenet_recipe(resolution, k, size)
