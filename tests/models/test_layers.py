@@ -62,9 +62,9 @@ def sequence() -> Tensor:
     return torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(3))
 
 
-def make_transformer(text_bias: float | None = 0.7) -> Transformer:
+def make_transformer(text_bias: float | None = 0.7, *, modulated: bool = False) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(16, 2, depth=3, text_bias=text_bias).eval()
+    return Transformer(16, 2, depth=3, text_bias=text_bias, modulated=modulated).eval()
 
 
 @pytest.mark.parametrize("keep", [1, 4, 9])
@@ -96,6 +96,31 @@ def test_absent_keys_get_no_gradient(sequence: Tensor) -> None:
     transformer(sequence.requires_grad_(), KeyMask(mask=valid, num_text=2), keep=4).square().sum().backward()
     assert torch.equal(sequence.grad[0, 4:], torch.zeros(5, 16))
     assert bool((sequence.grad[1].abs().amax(-1) > 0).all())
+
+
+@pytest.mark.parametrize("keep", [3, 9])
+@pytest.mark.parametrize("front", [0, 5])
+def test_modulated_rows_without_padding_are_the_padded_sequence(
+    monkeypatch: pytest.MonkeyPatch, keep: int, front: int
+) -> None:
+    valid = torch.rand(3, 9, generator=torch.Generator().manual_seed(4)) < 0.6
+    valid[:, 0] = True
+    values = torch.randn(4, 3, 96, generator=torch.Generator().manual_seed(5))
+    upstream = torch.randn(3, keep, 16, generator=torch.Generator().manual_seed(6)) * valid[:, :keep, None]
+    results = []
+    for packed in (True, False):
+        monkeypatch.setattr(layers, "suits_rows", lambda x, packed=packed: packed)
+        transformer = make_transformer(text_bias=0.7, modulated=True)
+        x = values[0].reshape(3, 6, 16)[:, torch.arange(9) % 6].clone().requires_grad_()
+        state = values[1].clone().requires_grad_()
+        y = transformer(x, KeyMask(mask=valid, num_text=3, front=front), state, keep=keep)
+        y.backward(upstream)
+        results.append(
+            [y * valid[:, :keep, None], x.grad, state.grad, *(p.grad for p in transformer.parameters())]
+        )
+    assert bool(results[0][2].any()) == bool(front)
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, rtol=5e-5, atol=5e-5)
 
 
 @pytest.mark.parametrize("keep", [3, 9])

@@ -23,10 +23,12 @@ class KeyMask:
     Attributes:
         mask: (b, s), True where a token is present; None when all are.
         num_text: how many of the last positions are caption tokens.
+        front: how many of the first positions a modulated block modulates.
     """
 
     mask: Bool[Tensor, "b s"] | None = None
     num_text: int = 0
+    front: int = 0
 
     def first(self, x: Float[Tensor, "b s d"], keep: int | None) -> Float[Tensor, "b q d"]:
         """The first ``keep`` positions; all without it."""
@@ -45,6 +47,17 @@ class KeyMask:
         heads = [x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v)]
         bias = self.bias(text_bias, length=k.shape[1])
         return attend(*heads, bias=bias).transpose(1, 2).flatten(2)
+
+    def modulate(
+        self, x: Float[Tensor, "b s d"], shift: Float[Tensor, "b d"], scale: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b s d"]:
+        """Scale the front of every row by (1 + scale), and shift it."""
+        front = torch.addcmul(shift[:, None], x[:, : self.front].to(shift.dtype), 1 + scale[:, None])
+        return torch.cat([front, x[:, self.front :].to(shift.dtype)], dim=1)
+
+    def gate(self, x: Float[Tensor, "b s d"], gate: Float[Tensor, "b d"]) -> Float[Tensor, "b s d"]:
+        """Scale the front of every row by (1 + gate)."""
+        return self.modulate(x, torch.zeros_like(gate), gate)
 
     def bias(self, text_bias: Float[Tensor, "h"] | None, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
         """Additive attention bias: minus infinity on absent keys, ``text_bias`` on caption keys."""

@@ -91,21 +91,18 @@ class ModulatedBlock(Block):
 
     def forward(
         self,
-        x: Float[Tensor, "b s d"],
-        keys: KeyMask,
+        x: Float[Tensor, "*b s d"],
+        keys: Keys,
         state: Float[Tensor, "b e"],
-        count: int,
         *,
         keep: int | None = None,
-    ) -> Float[Tensor, "b q d"]:
-        """One block; ``state`` (b, 6 d) acts on the first ``count`` positions."""
-        modulation = (state + self.offsets)[:, None].to(x.dtype)  # (b 1 6d)
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=2)
-        normed = modulate_first(self.norm1(x), shift1, scale1, count=count)
+    ) -> Float[Tensor, "*b q d"]:
+        """One block; ``state`` (b, 6 d) acts on the positions that ``keys`` calls the front."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (state + self.offsets).to(x.dtype).chunk(6, dim=1)
+        normed = keys.modulate(self.norm1(x), shift1, scale1)
         mixed = self.attention(normed, keys, text_bias=self.text_bias, keep=keep)
-        x = x[:, :keep] + modulate_first(mixed, torch.zeros_like(gate1), gate1, count=count)
-        mixed = self.mlp(modulate_first(self.norm2(x), shift2, scale2, count=count))
-        return x + modulate_first(mixed, torch.zeros_like(gate2), gate2, count=count)
+        x = keys.first(x, keep) + keys.gate(mixed, gate1)
+        return x + keys.gate(self.mlp(keys.modulate(self.norm2(x), shift2, scale2)), gate2)
 
 
 class AdaptiveBlock(nn.Module):
@@ -160,12 +157,12 @@ class Transformer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b s d"], keys: KeyMask, *context: Any, keep: int
     ) -> Float[Tensor, "b q d"]:
-        """Run the blocks and keep the first ``keep`` positions; modulated blocks read ``context`` too."""
+        """Run the blocks and keep the first ``keep`` positions; modulated blocks read a state as ``context``."""
         recompute = self.activation_checkpointing and self.training
-        if context or self.fixed_shapes or not suits_rows(x):
+        if self.fixed_shapes or not suits_rows(x):
             return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
-        packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep)
-        packed = run_blocks(self.blocks, packed, rows, keep=keep, recompute=recompute)
+        packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep, front=keys.front)
+        packed = run_blocks(self.blocks, packed, rows, *context, keep=keep, recompute=recompute)
         return kept_of_rows(self.norm(packed), rows)
 
 
@@ -227,13 +224,6 @@ def modulate(
 ) -> Float[Tensor, "b s d"]:
     """Shift and scale, 0 and 0 changing nothing."""
     return torch.addcmul(shift, x.to(shift.dtype), 1 + scale)
-
-
-def modulate_first(
-    x: Float[Tensor, "b s d"], shift: Float[Tensor, "b 1 d"], scale: Float[Tensor, "b 1 d"], *, count: int
-) -> Float[Tensor, "b s d"]:
-    """Shift and scale the first ``count`` positions."""
-    return torch.cat([modulate(x[:, :count], shift, scale), x[:, count:].to(shift.dtype)], dim=1)
 
 
 def init_linear(module: nn.Module) -> None:

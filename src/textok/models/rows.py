@@ -22,12 +22,14 @@ class Rows:
     Attributes:
         lengths: present positions of each row.
         captions: how many of the last ones are caption tokens.
+        fronts: how many of the first ones are modulated.
         kept: (b, keep), which of the first places are present; the last block computes only these.
         kept_places: (m,), where those lie among all present positions.
     """
 
     lengths: list[int]
     captions: list[int]
+    fronts: list[int]
     kept: Bool[Tensor, "b keep"]
     kept_places: Int[Tensor, "m"]
 
@@ -45,15 +47,29 @@ class Rows:
         text_bias: Float[Tensor, "h"] | None,
     ) -> Float[Tensor, "m d"]:
         """Every row attends to itself; ``text_bias`` is added to the scores of its caption."""
-        asking = self.lengths if len(q) == len(k) else self.kept.sum(dim=1).tolist()
+        asking = self.lengths if len(q) == len(k) else self._kept_lengths()
         sizes = list(zip(asking, self.lengths, self.captions, strict=True))
         return _RowAttention.apply(q, k, v, text_bias, sizes, num_heads)
 
+    def modulate(
+        self, x: Float[Tensor, "n d"], shift: Float[Tensor, "b d"] | None, scale: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "n d"]:
+        """Scale the first positions of every row by (1 + scale), and shift them; ``x`` may hold the kept ones only."""
+        lengths = self.lengths if len(x) == sum(self.lengths) else self._kept_lengths()
+        return _RowModulation.apply(x, shift, scale, list(zip(lengths, self.fronts, strict=True)))
+
+    def gate(self, x: Float[Tensor, "n d"], gate: Float[Tensor, "b d"]) -> Float[Tensor, "n d"]:
+        """Scale the first positions of every row by (1 + gate)."""
+        return self.modulate(x, None, gate)
+
+    def _kept_lengths(self) -> list[int]:
+        return self.kept.sum(dim=1).tolist()
+
 
 def as_rows(
-    x: Float[Tensor, "b s d"], mask: Bool[Tensor, "b s"] | None, *, num_text: int, keep: int
+    x: Float[Tensor, "b s d"], mask: Bool[Tensor, "b s"] | None, *, num_text: int, keep: int, front: int
 ) -> tuple[Float[Tensor, "n d"], Rows]:
-    """The present positions, row by row; absent ones are left out."""
+    """The present positions, row by row; absent ones are left out. ``front``: how many first ones are modulated."""
     batch, length = x.shape[:2]
     if mask is None:
         mask = torch.ones(batch, length, dtype=torch.bool, device=x.device)
@@ -61,6 +77,7 @@ def as_rows(
     rows = Rows(
         lengths=mask.sum(dim=1).tolist(),
         captions=mask[:, length - num_text :].sum(dim=1).tolist(),
+        fronts=mask[:, :front].sum(dim=1).tolist(),
         kept=mask[:, :keep],
         kept_places=first.expand(batch, -1)[mask].nonzero()[:, 0],
     )
@@ -133,3 +150,38 @@ def _by_row(sizes: list[tuple[int, int, int]], num_heads: int, *packed: Tensor) 
         ]
         for x in packed
     ]
+
+
+class _RowModulation(torch.autograd.Function):
+    """x (1 + scale) + shift for the first positions of each row; the others as they are."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, shift: Tensor | None, scale: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        ctx.sizes, ctx.has_shift = sizes, shift is not None
+        ctx.save_for_backward(x, scale)
+        modulated = x.clone()
+        for row, part in enumerate(_fronts(modulated, sizes)):
+            part *= 1 + scale[row]
+            if shift is not None:
+                part += shift[row]
+        return modulated
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale = ctx.saved_tensors
+        to_x, to_scale = upstream.clone(), torch.empty_like(scale)
+        to_shift = torch.empty_like(scale) if ctx.has_shift else None
+        fronts = (_fronts(tensor, ctx.sizes) for tensor in (x, upstream, to_x))
+        for row, (part, up, out) in enumerate(zip(*fronts, strict=True)):
+            out *= 1 + scale[row]
+            torch.sum(part * up, dim=0, out=to_scale[row])
+            if to_shift is not None:
+                torch.sum(up, dim=0, out=to_shift[row])
+        return to_x, to_shift, to_scale, None
+
+
+def _fronts(x: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """Views of the first positions of every row."""
+    rows = x.split([length for length, _ in sizes])
+    return [part[:front] for part, (_, front) in zip(rows, sizes, strict=True)]

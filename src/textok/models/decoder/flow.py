@@ -8,7 +8,7 @@ Axes: b batch, h w pixels, p patch tokens, k latent tokens, d width, c latent ch
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -199,7 +199,8 @@ class FlowDecoder(DirectDecoder):
             )
         tokens, keys = self.sequence(front, latents, text, mask=mask, front_mask=front_mask)
         modulation = self.modulation(nn.functional.silu(state))  # (b 6d)
-        states = self.transformer(tokens, keys, modulation, front.shape[1], keep=num_patches)
+        keys = replace(keys, front=front.shape[1])
+        states = self.transformer(tokens, keys, modulation, keep=num_patches)
         images = unpatchify(self.output(states), grid=grid, patch_size=self.config.patch_size)
         return self.detailer(images, noisy).float()
 
