@@ -231,3 +231,8 @@ def test_it_learns_to_draw_one_picture() -> None:
     for steps in (0, 8):
         error = (model.decode(latents, steps=steps) - picture).square().mean()
         assert error.item() < 0.03, steps
+
+
+def test_a_flow_decoder_needs_even_patches() -> None:
+    with pytest.raises(ValueError, match=r"model\.patch_size"):
+        tiny_model(image_size=30, patch_size=5, decoder=FlowDecoderConfig())

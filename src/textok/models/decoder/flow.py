@@ -26,7 +26,7 @@ from textok.objectives.training_pass import Estimate
 from textok.sampling.flow import Guidance, Predict, TimeMixture, add_noise, sample_adams, time_grid
 from textok.sampling.random import Random, normal
 
-DETAIL_CHANNELS = 16
+DETAIL_CHANNELS = 32
 Pictures = Float[Tensor, "b 3 h w"]
 Denoise = Callable[..., Pictures]
 
@@ -97,6 +97,10 @@ class FlowDecoder(DirectDecoder):
     modulated = True
 
     def __init__(self, config: ViTConfig, settings: FlowDecoderConfig, *, latent_dim: int) -> None:
+        if config.patch_size % 2:
+            raise ValueError(
+                f"model.patch_size: got {config.patch_size}, expected an even number with a flow decoder"
+            )
         super().__init__(config, latent_dim=latent_dim)
         self.settings = settings
         pixels, dim = 3 * config.patch_size**2, config.dim
@@ -218,21 +222,22 @@ class FlowDecoder(DirectDecoder):
 
 
 class Detailer(nn.Module):
-    """Small convolutions across patch borders, against seams; adds nothing before training."""
+    """Small convolutions across patch borders, at half the side, against seams; adds nothing before training."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(6, DETAIL_CHANNELS, 3, padding=1)
-        self.second = nn.Conv2d(DETAIL_CHANNELS, DETAIL_CHANNELS, 3, padding=1)
-        self.last = nn.Conv2d(DETAIL_CHANNELS, 3, 3, padding=1)
+        self.first = nn.Conv2d(6 * 4, DETAIL_CHANNELS, 3, padding=1)
+        self.last = nn.Conv2d(DETAIL_CHANNELS, 3 * 4, 3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, images: Pictures, noisy: Pictures | None) -> Pictures:
         """Estimates with details, from what the patches gave and the noisy pictures they came from."""
         noisy = torch.zeros_like(images) if noisy is None else noisy.to(images.dtype)
-        x = nn.functional.silu(self.first(torch.cat([images, noisy], dim=1)))
-        return images + self.last(nn.functional.silu(self.second(x)))
+        x = nn.functional.pixel_unshuffle(torch.cat([images, noisy], dim=1), 2)  # (b 24 h/2 w/2)
+        x = x.contiguous(memory_format=torch.channels_last)  # a third of the time on a processor
+        details = self.last(nn.functional.silu(self.first(x)))
+        return images + nn.functional.pixel_shuffle(details, 2)
 
 
 def _velocity(denoise: Denoise, text: TextCondition | None, guidance: Guidance) -> Predict:
