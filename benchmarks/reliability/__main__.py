@@ -3,7 +3,8 @@
     python -m benchmarks.reliability
     python -m benchmarks.reliability --parts kills,fuzz --kills 4 --mutations 1000 --out /tmp/r.json
 
-A part that is left out keeps its rows in the record. Three slow commands are struck a quarter as often.
+A part that is left out keeps its rows in the record. Three slow commands are killed, and get full disks, a quarter as
+often.
 """
 
 import argparse
@@ -81,7 +82,8 @@ def _struck(root: Path, options: argparse.Namespace, record: dict[str, Any]) -> 
         }
         for part in rows:
             strike = _strike(part, place, random.Random(f"{part} {command.name} {options.seed}"))
-            rows[part].append(_row(command.name, strike, -(-times[part] // (4 if command.is_slow else 1))))
+            share = 4 if command.is_slow and part in ("kills", "disks") else 1
+            rows[part].append(_row(command.name, strike, -(-times[part] // share)))
             print(part, json.dumps(rows[part][-1]), flush=True)
     record |= {part: _part(found, options) for part, found in rows.items()}
     write_json(options.out, record)
