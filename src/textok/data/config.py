@@ -8,6 +8,7 @@ from torch import Tensor
 
 from textok.data.caption_files import CaptionedSource, read_caption_file
 from textok.data.census import announce
+from textok.data.contents import content_of
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
 from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample, SplitError
@@ -110,15 +111,15 @@ def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
         BadSampleError: when it is unreadable, over the pixel limit, or has no caption where one is needed.
     """
     raw = source.read(index)
+    content = content_of(raw)
     try:
         if config.require_captions and not raw.captions:
             raise ImageError("no caption (require_captions)")
         image = _pixels(raw.image, config)
     except ImageError as error:
-        raise BadSampleError(BadSample(key=raw.key, shard=raw.shard, reason=str(error))) from error
-    return Sample(
-        key=raw.key, shard=raw.shard, image=image, captions=raw.captions, label=raw.label, facts=raw.facts
-    )
+        bad = BadSample(key=raw.key, shard=raw.shard, reason=str(error), content=content)
+        raise BadSampleError(bad) from error
+    return Sample(**vars(raw) | {"image": image, "content": content})
 
 
 def _pixels(image: bytes | DrawnPicture, config: DataConfig) -> UInt8[Tensor, "3 h w"]:

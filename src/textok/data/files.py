@@ -26,7 +26,10 @@ _HEAD_BYTES = 4096
 
 
 class File(NamedTuple):
-    """A file by its name below a root, with its size in bytes and when it was changed last."""
+    """A file by its name below a root, with its size in bytes and when it was changed last.
+
+    On this machine that is when its bytes and when anything of it was changed: of two times a program can set only one.
+    """
 
     name: str
     size: int
@@ -205,7 +208,12 @@ def _walk(root: str, *, on_bad: str) -> Iterator[File]:
 
 
 def _file(name: str, state: os.stat_result) -> File:
-    return File(name, state.st_size, str(state.st_mtime_ns))
+    return File(name, state.st_size, changed_at(state))
+
+
+def changed_at(state: os.stat_result) -> str:
+    """When a file on this machine was changed last, as :class:`File` has it."""
+    return f"{state.st_mtime_ns}:{state.st_ctime_ns}"
 
 
 def _list_remote(source: str) -> Listing:

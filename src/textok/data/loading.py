@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
+from textok.data.contents import Content
 from textok.data.decoding import DecodedStore, decode_ahead
 from textok.data.ordering import RotatedOrder, check_position, draw, epoch_order, rank_block
 from textok.data.resident import ResidentStore, decode_split
@@ -214,7 +215,8 @@ class EvalLoader:
     """Every sample once, in order, with its first caption; the last batch may be smaller.
 
     Rank r of w reads the r-th of w contiguous parts: the ranks' batches one after another are the whole
-    split, with nothing dropped or repeated. With ``on_bad="skip"`` bad samples are left out and listed.
+    split, with nothing dropped or repeated. With ``on_bad="skip"`` bad samples are left out and listed in ``bad``;
+    ``contents`` lists what was read, good or bad.
 
     Args:
         config: the data.
@@ -243,19 +245,19 @@ class EvalLoader:
             raise ValueError(f"EvalLoader: batch_size is {batch_size}; expected at least 1")
         rank, world = _checked_rank(rank, world)
         self.rows = rank_block(len(self.source), rank=rank, world=world)
-        self.bad = BadSampleLedger(config=config)
+        self._start_anew()
 
     def __len__(self) -> int:
         """Batches on this rank."""
         return math.ceil(len(self.rows) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the first; the list of bad samples starts anew.
+        """Batches from the first; the lists of bad samples and of contents start anew.
 
         Raises:
             BadSampleError: on a bad sample, by the policy of the config.
         """
-        self.bad = BadSampleLedger(config=self.config)
+        self._start_anew()
         starts = range(0, len(self.rows), self.batch_size)
         jobs = (list(self.rows[start : start + self.batch_size]) for start in starts)
         for decoded in decode_ahead(self.source, self.config, jobs):
@@ -264,9 +266,14 @@ class EvalLoader:
                 captions = [s.captions[0] if s.captions else "" for s in samples]
                 yield _batch(samples, [s.image for s in samples], captions)
 
+    def _start_anew(self) -> None:
+        self.bad = BadSampleLedger(config=self.config)
+        self.contents = list[Content]()
+
     def _good(self, decoded: dict[int, Sample | BadSample]) -> list[Sample]:
         self.bad.seen += len(decoded)
         ordered = [decoded[index] for index in sorted(decoded)]
+        self.contents += [(sample.key, sample.content) for sample in ordered]
         for sample in ordered:
             if isinstance(sample, BadSample):
                 self.bad.add(sample)
@@ -281,6 +288,7 @@ def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: 
         keys=[s.key for s in samples],
         labels=torch.tensor(labels) if len(labels) == len(samples) else None,
         facts=tuple(s.facts for s in samples),
+        contents=tuple(s.content for s in samples),
     )
 
 

@@ -72,6 +72,7 @@ class MixedLoader:
             keys=own.keys + other.keys,
             labels=labels,
             facts=own.facts + other.facts,
+            contents=own.contents,
         )
 
     def state_dict(self) -> dict[str, Any]:

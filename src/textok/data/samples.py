@@ -44,7 +44,10 @@ class RawSample:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A decoded sample: ``image`` is RGB of the asked size, 0..255; the rest as in :class:`RawSample`."""
+    """A decoded sample: ``image`` is RGB of the asked size, 0..255; the rest as in :class:`RawSample`.
+
+    ``content`` are the hashes of what was read, see ``data.contents``.
+    """
 
     key: str
     shard: str
@@ -52,6 +55,7 @@ class Sample:
     captions: tuple[str, ...] = ()
     label: int | None = None
     facts: str = ""
+    content: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,7 @@ class Batch:
         keys: b sample names.
         labels: (b,), or None unless every sample has a label.
         facts: b lines of JSON; "" stands for none.
+        contents: hashes of what was read for each.
     """
 
     images: UInt8[Tensor, "b 3 h w"]
@@ -71,6 +76,7 @@ class Batch:
     keys: list[str]
     labels: Int[Tensor, "b"] | None = None
     facts: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -78,11 +84,12 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class BadSample:
-    """A sample that cannot be used: where it is and why."""
+    """A sample that cannot be used: where it is and why, and the hashes of what was read, if anything was."""
 
     key: str
     shard: str
     reason: str
+    content: str = ""
 
 
 class SplitError(ValueError):

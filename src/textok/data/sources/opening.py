@@ -11,6 +11,7 @@ from textok.data.files import (
     File,
     Listing,
     cache_folder,
+    changed_at,
     fingerprint_of,
     is_left_by_systems,
     is_remote,
@@ -111,7 +112,7 @@ def _open_listing(
         return _open_tars(files, split, fields=fields, on_bad=on_bad)
     if form == "parquet files":
         shards, name_of = of_split(files, split)
-        rows = open_parquet([files.path(file.name) for file in shards], fields=fields, census=files.census)
+        rows = open_parquet(files, shards, fields=fields)
         rows.splits = counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
         return rows
     return _open_other(files, split, source, fields=fields)
@@ -256,7 +257,7 @@ def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fiel
         for one in inside
         if is_picture(one.name)
     ]
-    inside.append(File(path.name, state.st_size, str(state.st_mtime_ns)))
+    inside.append(File(path.name, state.st_size, changed_at(state)))
     files = Listing(root=files.root, files=inside, census=Census(beside=1))
     rows = _rows_of_lists(pair(below, files.census), lists, None, files)
     return _span_source(rows, store, files, fields=fields, splits={})
@@ -281,7 +282,7 @@ def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str
         number = store.add_file(plain)
         rows += _tar_rows(path, members, store, number=number, fields=fields, census=files.census)
         contents = repr([(name, size, time) for name, _, size, time in members]).encode(errors="replace")
-        identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{zlib.crc32(contents)}")
+        identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{file.changed}:{zlib.crc32(contents)}")
     splits = counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
     fingerprint = fingerprint_of(identity, len(rows))
     return _span_source(rows, store, files, fields=fields, splits=splits, fingerprint=fingerprint)

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from textok.data.census import Census
-from textok.data.files import MAX_IMAGE_BYTES, fingerprint_of, inside, is_remote, join, open_file, read_span
+from textok.data.files import (
+    MAX_IMAGE_BYTES,
+    File,
+    Listing,
+    changed_at,
+    fingerprint_of,
+    inside,
+    is_remote,
+    join,
+    open_file,
+    read_span,
+)
 from textok.data.records import (
     CAPTION_FIELDS,
     IMAGE_FIELDS,
@@ -210,21 +221,22 @@ def _picture_file(name: str, folder: str) -> bytes:
 # --- parquet ------------------------------------------------------------------------------------------------
 
 
-def open_parquet(paths: Sequence[str], *, fields: Fields, census: Census) -> TableSource:
-    """Open parquet files, here or behind an address.
+def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> TableSource:
+    """Open parquet files of a listing, here or behind an address.
 
     Raises:
         ValueError: when a file is not parquet or has no picture column, or no file has a row.
     """
     groups, identity = [], []
-    for path in paths:
-        more, checksum = _row_groups(path)
+    for file in shards:
+        more, checksum = _row_groups(files.path(file.name))
         groups += more
-        identity.append(f"{PurePosixPath(path).name}:{checksum}")
+        identity.append(f"{PurePosixPath(file.name).name}:{file.changed}:{checksum}")
     groups = [group for group in groups if group.rows]
     if not groups:
-        raise ValueError(f"{paths[0]}: no rows; expected at least one captioned picture")
-    return TableSource(groups, fields=fields, census=census, identity=identity)
+        first = files.path(shards[0].name)
+        raise ValueError(f"{first}: no rows; expected at least one captioned picture")
+    return TableSource(groups, fields=fields, census=files.census, identity=identity)
 
 
 def count_rows(path: str) -> int:
@@ -326,8 +338,8 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
         num_bytes=0,
         read=partial(_read_dataset, rows),
     )
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    identity = [f"{path.name}:{path.stat().st_size}" for path in files]
+    files = ((path.name, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    identity = [f"{name}:{state.st_size}:{changed_at(state)}" for name, state in files]
     source = TableSource([group], fields=fields, census=Census(), identity=identity)
     if split is None and len(parts) > 1:
         source.splits = {name: len(parts[name]) for name in sorted(parts)}
