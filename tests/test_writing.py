@@ -7,6 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ from textok.writing import (
     strict_json,
     write_json,
     write_text,
+    writing_alone,
 )
 
 
@@ -116,12 +121,66 @@ def test_a_folder_is_locked_by_any_name(tmp_path: Path, monkeypatch: pytest.Monk
     pytest.importorskip("fcntl")
     (tmp_path / "a").mkdir()
     monkeypatch.chdir(tmp_path / "a")
+
+    def refused(path: Path) -> None:
+        with pytest.raises(ValueError, match="another process"), only_writer(path):
+            pass
+
     with only_writer(Path()):
         for same in (Path(), tmp_path / "a"):
-            with pytest.raises(ValueError, match="another process"), only_writer(same):
-                pass
+            in_thread(refused, same)
+            with only_writer(same):  # who holds it may take it again
+                in_thread(refused, same)
+        in_thread(refused, tmp_path / "a")
     with only_writer(tmp_path / "a"):
         pass
+
+
+def in_thread(function: Callable[..., object], *values: object) -> None:
+    """Call a function in another thread, which holds no lock of this one."""
+    with ThreadPoolExecutor() as pool:
+        pool.submit(function, *values).result()
+
+
+def test_two_writers_of_a_file_are_refused_and_not_mixed(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    path = tmp_path / "a"
+    with replacing(path) as temporary:
+        temporary.write_text("one")
+        with pytest.raises(ValueError, match="another process"):
+            write_text(path, "other")
+        assert temporary.read_text() == "one"
+    assert path.read_text() == "one" and list(tmp_path.iterdir()) == [path]
+
+
+@dataclass
+class Group:
+    out: Path | None
+
+
+def test_a_function_writes_alone_whatever_way_out_is_given(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+
+    @writing_alone
+    def plain(out: Path | str | None) -> None:
+        seen.append(out)
+
+    @writing_alone
+    def grouped(number: int, options: Group) -> None:
+        seen.append(options.out)
+
+    seen, path = list[object](), tmp_path / "a"
+    calls = [partial(plain, path), partial(plain, out=str(path)), partial(grouped, 1, Group(path))]
+    calls.append(partial(grouped, number=1, options=Group(path)))
+    with only_writer(path):
+        for call in calls:
+            with pytest.raises(ValueError, match="another process"):
+                in_thread(call)
+        in_thread(plain, None)
+    assert seen == [None]
+    for call in calls:
+        call()
+    assert len(seen) == 5 and not list(tmp_path.iterdir())
 
 
 def test_strict_json_is_read_back_by_all_or_refused() -> None:

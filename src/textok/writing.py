@@ -9,11 +9,14 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 try:
@@ -39,6 +42,8 @@ def _umask() -> int:
     return mask
 
 
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 UMASK = _umask()
 """The process's file mode mask, read once: it cannot be read without setting it."""
 
@@ -56,21 +61,34 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
     Raises:
         OSError: when the folder cannot be written to, or ``path`` is a folder itself.
+        ValueError: when another process is writing it, unless ``shared``.
     """
     if path.is_dir():  # refused before any work is put into it, and by its own name
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = f".{uuid4().hex}" if shared else ""
     temporary = path.with_name(f".{path.name}{owner}.tmp")
-    try:
-        with naming(path):
-            temporary.touch()
+    with naming(path), _taken(temporary, path):
+        try:
             yield temporary
             temporary.chmod(0o666 & ~UMASK)  # safetensors files are born readable by their owner alone
             flush(temporary)
             os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _taken(temporary: Path, path: Path) -> Iterator[None]:
+    with open(temporary, "a") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{path}: another process is writing it; try again when that is done") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 @contextmanager
@@ -174,28 +192,49 @@ def _check_place(target: Path, *, num_bytes: int) -> None:
         )
 
 
+def writing_alone(function: FunctionT) -> FunctionT:
+    """The function, during which no other process writes to the ``out`` that it is called with.
+
+    ``out`` is an argument, or a field of one; where it is None, nothing is locked, nor on the ranks above 0 by the
+    argument ``rank`` or by the environment.
+    """
+
+    @wraps(function)
+    def alone(*positional: Any, **options: Any) -> Any:
+        values = signature(function).bind(*positional, **options).arguments
+        groups = (group.out for group in values.values() if hasattr(group, "out"))
+        if (out := values.get("out") or next(groups, None)) is None:
+            return function(*positional, **options)
+        rank = int(values.get("rank", os.environ.get("RANK", 0)))
+        with nullcontext() if rank else only_writer(Path(out)), naming(Path(out)):
+            return function(*positional, **options)
+
+    return cast(FunctionT, alone)
+
+
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
-    """Keep other processes from writing a file or folder meanwhile, where the system has locks (``flock``).
+    """Keep others from writing a file or folder meanwhile, where the system has locks (``flock``).
 
     What is locked is a small file beside it (in a folder, where nothing may be written beside that), which says who
-    holds it and goes at the end. A killed process leaves it behind, unlocked.
+    holds it and goes at the end. A killed process leaves it behind, unlocked. Who holds it may take it again.
 
     Args:
         path: the file or folder; the folder around it is made when missing, and goes if nothing came into it.
 
     Raises:
-        ValueError: when another process is writing there.
+        ValueError: when another process, or another thread, is writing there.
     """
-    if fcntl is None:
+    whole = path.absolute()
+    if fcntl is None or whole in _HELD.get():
         yield
         return
-    whole = path.absolute()
     missing = [folder for folder in whole.parents if not folder.exists()]
-    held = _locked(whole, path)
+    held, before = _locked(whole, path), _HELD.set(_HELD.get() | {whole})
     try:
         yield
     finally:
+        _HELD.reset(before)
         if held is not None:
             held[0].unlink(missing_ok=True)
             os.close(held[1])

@@ -79,7 +79,9 @@ def put(path: Path, data: bytes) -> None:
 FORMS = [folder, listed, coco, tar, parquet]
 
 
-@pytest.mark.parametrize(("colour", "caption", "what"), [("red", "one", "picture"), ("blue", "two", "captions")])
+@pytest.mark.parametrize(
+    ("colour", "caption", "what"), [("red", "one", "picture"), ("blue", "two", "captions")]
+)
 @pytest.mark.parametrize("form", FORMS)
 def test_other_content_of_the_same_size_and_time_is_named(
     form: Form, colour: str, caption: str, what: str, tmp_path: Path

@@ -28,6 +28,7 @@ def cache(
     captions: Captions = None,
     flip: bool = False,
     no_text: bool = False,
+    accept_changes: bool = False,
     limit: Limit = None,
     shard_pictures: int = 2048,
     text_cache: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
@@ -46,6 +47,8 @@ def cache(
         captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
         flip: also every picture mirrored.
         no_text: leave the text features out, which take most of the space: for generators of classes.
+        accept_changes: where pictures or captions changed since the cache was begun, make those anew instead of naming
+            them and stopping.
         limit: take at most so many pictures, from the first.
         shard_pictures: pictures per file, and the most that a killed run loses.
         text_cache: folder of caption features; default the user's cache.
@@ -63,6 +66,7 @@ def cache(
         captions=checked_forms(list(caption_forms)),
         flip=flip,
         text=not no_text,
+        accept_changes=accept_changes,
         limit=limit,
         part=part,
         batch_size=model.batch_size,

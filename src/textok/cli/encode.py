@@ -26,7 +26,7 @@ from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.entropy import library
 from textok.data import EvalLoader, Source
-from textok.data.contents import DRAWN, changes, read_contents, shown_changes
+from textok.data.contents import shown_changes, stale_parts
 from textok.data.files import fingerprint_of
 from textok.data.samples import BadSample, BadSampleError, write_bad
 from textok.data.subset import SourceSubset
@@ -78,7 +78,12 @@ are exact.
         calibrate_on_sample(encoder, sample)
     settings = budget.settings() | threshold_facts(encoder)
     job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
-    job |= {"split": pictures.split, "size": pictures.size, "limit": pictures.limit, "caption": pictures.caption}
+    job |= {
+        "split": pictures.split,
+        "size": pictures.size,
+        "limit": pictures.limit,
+        "caption": pictures.caption,
+    }
     parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
     counts = _encode_parts(pictures, encoder, parts, out)
     settings |= {"content": parts.content()}
@@ -116,22 +121,18 @@ class _Parts:
 
     def _remove_changed(self, source: Source, places: Sequence[range]) -> None:
         """Remove the finished parts that are not of these very pictures, and name what changed."""
-        before, now, moved = dict[str, str](), dict[str, str](), False
-        for part in sorted(self.folder.glob("[0-9]*.json")):
-            own = places[int(part.stem)] if int(part.stem) < len(places) else ()
-            old = [(key, content) for key, content in json_format.loads(part.read_text())["contents"]]
-            new = list(read_contents(source, own))
-            before |= old
-            now |= new
-            if old != new or DRAWN in now.values():
-                moved = True
-                part.unlink()
-                part.with_suffix(".safetensors").unlink(missing_ok=True)
-        if moved and self._job.get("overflow_share"):  # the parts that are left depend on those before them
+        files = sorted(self.folder.glob("[0-9]*.json"))
+        notes = [json_format.loads(file.read_text())["contents"] for file in files]
+        own = [places[int(file.stem)] if int(file.stem) < len(places) else range(0) for file in files]
+        contents = [[(key, content) for key, content in note] for note in notes]
+        stale, changed = stale_parts(source, list(zip(own, contents, strict=True)))
+        for number in stale:
+            files[number].unlink()
+            files[number].with_suffix(".safetensors").unlink(missing_ok=True)
+        if stale and self._job.get("overflow_share"):  # the parts that are left depend on those before them
             self.remove()
-        if moved:
-            changed = shown_changes(changes(before, now)) or "the order of the pictures"
-            note(f"made anew what changed since the interruption: {changed}")
+        if stale:
+            note(f"made anew what changed since the interruption: {shown_changes(changed)}")
 
     def note(self, number: int) -> dict[str, Any] | None:
         """What was noted of a finished part; None of one that is not finished."""

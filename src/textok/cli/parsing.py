@@ -7,17 +7,14 @@ double quotes. A pair such as a height and width is two words, as in ``--size 64
 import csv
 import io
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from functools import wraps
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 from tyro.extras import SubcommandApp
 
-from textok.cli.distributed import is_first
 from textok.cli.table import COMMANDS, DESCRIPTION, groups, load
-from textok.writing import naming, only_writer
+from textok.writing import writing_alone
 
 _CONFIG = (
     tyro.conf.FlagCreatePairsOff,
@@ -72,15 +69,7 @@ def run(function: Callable[..., Any], words: Sequence[str], *, prog: str) -> Non
         SystemExit: after ``--help`` (0), and for words that do not fit (2).
         ValueError: when another process is writing there.
     """
-
-    @wraps(function)
-    def alone(*positional: Any, **options: Any) -> Any:
-        if (out := options.get("out")) is None:
-            return function(*positional, **options)
-        with only_writer(out) if is_first() else nullcontext(), naming(out):
-            return function(*positional, **options)
-
-    tyro.cli(alone, args=words, prog=prog, config=_CONFIG, registry=_LISTS)
+    tyro.cli(writing_alone(function), args=words, prog=prog, config=_CONFIG, registry=_LISTS)
 
 
 def completion(

@@ -10,7 +10,7 @@ from textok.codec import CodePrior, LatentPrior, save_prior
 from textok.codec.header import levels_of
 from textok.codec.prior import fit_codes, fit_latents
 from textok.data.latent_shards import check_shard, read_manifest, read_shard
-from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
+from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve, weights_hash
 from textok.models.tokenizer import TexTok
 
 
@@ -36,7 +36,7 @@ def prior(
 
 def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:
     manifest = read_manifest(cache)
-    if manifest.tokenizer != tokenizer.model_id or not manifest.complete:
+    if weights_hash(manifest.tokenizer) != weights_hash(tokenizer.model_id) or not manifest.complete:
         state = "a complete" if manifest.complete else "an incomplete"
         raise ValueError(
             f"cache: got {state} one of {manifest.tokenizer!r} in {cache}, expected a complete one of "

@@ -15,6 +15,7 @@ from torch import Tensor
 from textok.codec.entropy import UNIT
 from textok.codec.prior import MAX_COLUMNS, CodePrior, LatentPrior, Prior, digits, plain_latents, strides_of
 from textok.models.bottleneck import FSQConfig
+from textok.models.checkpoint import weights_hash
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.writing import strict_json
 
@@ -234,7 +235,7 @@ def header_for(
 
 def check_model(header: Header, model: TexTok) -> None:
     """Refuse a file that another model made; ``ValueError`` names both models and says what to do."""
-    if header.model_id != model.model_id:
+    if weights_hash(header.model_id) != weights_hash(model.model_id):
         raise ValueError(
             f"model: got {model.model_id!r}, expected {header.model_id!r}; load the model that made it"
         )

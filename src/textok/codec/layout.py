@@ -25,6 +25,7 @@ from textok.codec.wire import (
     texts,
     varint,
 )
+from textok.models.checkpoint import weights_hash
 from textok.pipeline.tokens import MAX_PATCHES, Tokens
 from textok.writing import foreign_content
 
@@ -140,7 +141,7 @@ class CodedPicture:
     def of(cls, one: Tokens, header: Header, coder: Prior) -> "CodedPicture":
         """The only picture of ``one``; ``ValueError`` when a file with this header cannot hold it."""
         key, caption = one.keys[0], one.captions[0] if one.captions and header.captions else ""
-        if one.model_id != header.model_id:
+        if weights_hash(one.model_id) != weights_hash(header.model_id):
             raise ValueError(f"{key}: got tokens of {one.model_id!r}, expected those of {header.model_id!r}")
         if not 1 <= (length := _bytes(key, "key")) <= MAX_KEY:
             raise ValueError(f"key: got {length} bytes, expected 1 to {MAX_KEY}")

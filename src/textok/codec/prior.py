@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from textok.codec.entropy import PHASES, UNIT, Table, gaussian_table, table_of, uniform
-from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve
+from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve, weights_hash
 from textok.writing import refuse_foreign, replacing
 
 MAX_COLUMNS = 1 << 16
@@ -318,7 +318,7 @@ def load_prior(path: Path, *, model_id: str) -> LatentPrior | CodePrior:
             if (metadata.get("format"), metadata.get("version")) != (_FORMAT, _VERSION):
                 raise ValueError("no probability model that this release reads")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("model_id") != model_id:
+        if weights_hash(metadata.get("model_id", "")) != weights_hash(model_id):
             raise ValueError(f"model_id: got {metadata.get('model_id')!r}, expected {model_id!r}")
         return _prior_of(arrays, tokens=int(metadata.get("tokens", "")))
     except (SafetensorError, ValueError) as error:

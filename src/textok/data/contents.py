@@ -44,6 +44,26 @@ def compare_contents(before: Mapping[str, str], source: Source) -> dict[str, str
     return changes(before, now)
 
 
+def stale_parts(
+    source: Source, parts: Sequence[tuple[Sequence[int], Sequence[Content]]]
+) -> tuple[list[int], dict[str, str]]:
+    """Which parts of an output are not of the samples that stand at their places now, and what changed, by key.
+
+    Args:
+        source: the samples as they are now; those of all parts are read, and not decoded.
+        parts: the places of each, and the contents that were recorded when it was made.
+    """
+    before, now, stale = dict[str, str](), dict[str, str](), []
+    for number, (places, old) in enumerate(parts):
+        new = list(read_contents(source, places))
+        before |= old
+        now |= new
+        if list(old) != new or DRAWN in dict(new).values():
+            stale.append(number)
+    changed = changes(before, now)
+    return stale, changed or ({"pictures": "stand in another order"} if stale else {})
+
+
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """What differs between contents by key, in words."""
     changed = {key: _change(before.get(key), now.get(key)) for key in {**before, **now}}

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from textok.data.contents import Content
 from textok.writing import refuse_foreign, replacing, write_json
 
 FORMAT = 1
@@ -79,6 +80,7 @@ class Rows:
         log_variance: of a kl one.
         codes: (n, K) of a discrete one.
         states: token states of each distinct caption.
+        contents: key and hashes of every picture that was read for them, see ``data.contents``.
     """
 
     keys: Sequence[str]
@@ -88,6 +90,7 @@ class Rows:
     log_variance: Float[Tensor, "n K c"] | None = None
     codes: Int[Tensor, "n K"] | None = None
     states: Mapping[str, Float[Tensor, "_ d"]] = field(default_factory=dict)
+    contents: Sequence[Content] = ()
 
 
 def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
@@ -111,9 +114,13 @@ def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
     if rows.codes is not None:
         tensors["codes"] = rows.codes.to(torch.int32)
     # One entry: safetensors writes several in random order, and a shard made anew must be the same file.
-    names = {"names": json.dumps({"keys": list(rows.keys), "captions": captions})}
+    names = {"keys": list(rows.keys), "captions": captions, "contents": list(rows.contents)}
     with replacing(path) as temporary:
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, names)
+        save_file(
+            {name: value.cpu().contiguous() for name, value in tensors.items()},
+            temporary,
+            {"names": json.dumps(names)},
+        )
     return {"file": path.name, "rows": len(rows.keys), "sha256": file_hash(path)}
 
 
@@ -165,6 +172,17 @@ def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:
         return tensors, names["keys"], names["captions"]
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: no shard of a latent cache ({error}); make it by textok cache") from error
+
+
+def shard_contents(path: Path) -> list[Content]:
+    """What the pictures of a shard were when it was made; nothing of one that an earlier version made.
+
+    Raises:
+        SafetensorError: when it is no shard.
+    """
+    with safe_open(path, framework="pt") as file:
+        names = json.loads((file.metadata() or {}).get("names", "{}"))
+    return [(key, content) for key, content in names.get("contents", ())]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

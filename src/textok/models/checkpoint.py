@@ -17,7 +17,7 @@ from textok.models.card import CARD_FILE, model_card
 from textok.models.config_json import decode_config, encode_config
 from textok.models.hub import fetch
 from textok.models.weights_file import CONFIG_FILE, WEIGHTS_FILE, check_shapes, load_weights, own_file
-from textok.writing import replacing, write_text
+from textok.writing import check_target, replacing, write_text
 
 FORMAT = 1
 CLASS_CAPTIONS_FILE = "class_captions.json"
@@ -64,6 +64,7 @@ class Pretrained(nn.Module):
     _model_id: str | None = None
     _card: str | None = None
     _companions: dict[str, bytes] | None = None
+    _config_json: dict[str, Any] | None = None
 
     @property
     def model_id(self) -> str:
@@ -73,7 +74,7 @@ class Pretrained(nn.Module):
     def train(self: PretrainedT, mode: bool = True) -> PretrainedT:  # noqa: FBT001, FBT002 (torch's signature)
         """Switch to training mode, where weights are going to change: a loaded model loses its id and its card."""
         if mode:
-            self._model_id = self._card = self._companions = None
+            self._model_id = self._card = self._companions = self._config_json = None
         super().train(mode)
         return self
 
@@ -104,6 +105,7 @@ class Pretrained(nn.Module):
         model._card = card.read_text(encoding="utf-8") if card.is_file() else None
         beside = {name: own_file(folder / name) for name in COMPANIONS}
         model._companions = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
+        model._config_json = data["model"]  # as it is written, so that the same weights are saved with the same hash
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
 
@@ -122,12 +124,16 @@ class Pretrained(nn.Module):
             name: first part of the model id; default the current one.
             dtype: of the floating-point weights on disk.
             made_by: what trained the weights, as JSON values.
+
+        Raises:
+            ValueError: for a folder with the model of another library, or that another process is writing.
         """
         folder = Path(folder)
+        check_target(folder / CONFIG_FILE, option="folder")
         name = name or self._name
         weights = {key: _stored(value, dtype, key) for key, value in self.state_dict().items()}
         made_by = getattr(self, "made_by", {}) if made_by is None else made_by
-        config = encode_config(self.config)
+        config = self._config_json or encode_config(self.config)
         model_id = identify(name, config, weights)
         data = {
             "format": FORMAT,
@@ -182,6 +188,11 @@ def identify(name: str, config: dict[str, Any], weights: dict[str, Tensor]) -> s
         value = value.to(torch.float16) if value.is_floating_point() else value
         digest.update(key.encode() + value.contiguous().numpy().tobytes())
     return f"{name}-{digest.hexdigest()[:8]}"
+
+
+def weights_hash(model_id: str) -> str:
+    """The part of a model id that its configuration and weights decide; a rename or an upload changes the rest."""
+    return model_id.rpartition("-")[2]
 
 
 # --- reading --------------------------------------------------------------------------------------------

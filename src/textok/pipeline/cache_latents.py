@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from textok.checks import check
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
+from textok.data.contents import changes_error, stale_parts
 from textok.data.held_out import open_train, open_training
 from textok.data.latent_shards import (
     MANIFEST,
@@ -19,6 +20,7 @@ from textok.data.latent_shards import (
     check_shard,
     read_manifest,
     read_shard,
+    shard_contents,
     write_manifest,
     write_shard,
 )
@@ -26,12 +28,13 @@ from textok.data.samples import BadSample, report_bad, write_bad
 from textok.data.subset import SourceSubset
 from textok.data.text import CaptionForm, caption_in_form, checked_forms
 from textok.display import Progress, note
+from textok.models.checkpoint import weights_hash
 from textok.models.tokenizer import TexTok
 from textok.pipeline import passes
 from textok.pipeline.precision import Precision, inference_dtype
 from textok.pipeline.stopping import StopRequest, polite_stop
 from textok.pipeline.text import CachedText
-from textok.writing import write_json
+from textok.writing import check_target, write_json, writing_alone
 
 _NO_LABEL = -1
 Part = Literal["all", "train", "held-out"]
@@ -53,6 +56,7 @@ class CachingRun:
         part: "train" or "held-out" takes the pictures that a training on the same data learns from, or holds out.
         text_cache: folder of the caption features; default the user's cache.
         precision: the dtype that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
+        accept_changes: make the shards of pictures and captions that changed anew, instead of naming them and stopping.
     """
 
     tokenizer: str
@@ -66,6 +70,7 @@ class CachingRun:
     part: Part = "all"
     text_cache: str | None = None
     precision: Precision = "auto"
+    accept_changes: bool = False
 
     def __post_init__(self) -> None:
         limits = ("limit",) if self.limit is not None else ()
@@ -95,6 +100,7 @@ class CachingRun:
         }
 
 
+@writing_alone
 def cache_latents(
     run: CachingRun, out: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
 ) -> Manifest | None:
@@ -117,15 +123,21 @@ def cache_latents(
         BadSampleError: on a bad picture, by the policy of ``run.data``.
     """
     out = Path(out)
+    check_target(out, sources=[run.data.source], overwrite=True)
     model = TexTok.from_pretrained(run.tokenizer).to(device)
     source = run.open()
     count = min(len(source), run.limit or len(source))
     firsts = range(0, count, run.shard_pictures)
     dtype = inference_dtype(device, run.precision)
     settings = run.settings(source, dtype=dtype)
-    manifest = _begun_manifest(run, model, settings, out, write=rank == 0)
     encoder = _RowEncoder(run, model, device=device, dtype=dtype)
+    settings |= {"text_encoder": encoder.text.fingerprint}
     shards = [range(first, min(first + run.shard_pictures, count)) for first in firsts]
+    if rank:  # the first one looks whether the data changed
+        dist.barrier()
+    manifest = _begun_manifest(run, model, settings, out, source=source, shards=shards, write=not rank)
+    if world > 1 and not rank:
+        dist.barrier()
     own = sum(len(places) for places in shards[rank::world])
     with polite_stop() as stop, Progress(own, unit="image", shown=rank == 0) as bar:
         for number in range(rank, len(shards), world):
@@ -179,7 +191,14 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
 
 
 def _begun_manifest(
-    run: CachingRun, model: TexTok, settings: dict[str, Any], out: Path, *, write: bool
+    run: CachingRun,
+    model: TexTok,
+    settings: dict[str, Any],
+    out: Path,
+    *,
+    source: Source,
+    shards: Sequence[range],
+    write: bool,
 ) -> Manifest:
     """The manifest that the folder has, or a new one; what differs is named where it holds another cache."""
     config = model.config
@@ -197,8 +216,13 @@ def _begun_manifest(
     )
     if (out / MANIFEST).is_file():
         old = read_manifest(out)
-        before, now = ({"tokenizer": one.tokenizer} | dict(one.settings) for one in (old, new))
+        before, now = ({"tokenizer": weights_hash(one.tokenizer)} | dict(one.settings) for one in (old, new))
+        before.setdefault("text_encoder", now["text_encoder"])  # of an earlier version
         changed = [name for name in now | before if now.get(name) != before.get(name)]
+        if changed == ["data"]:
+            _remove_stale(run, source, shards, old, out)
+            write_manifest(out, new)
+            return new
         if changed:
             changes = "; ".join(f"{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in changed)
             raise ValueError(f"{out}: holds another cache: {changes}; choose another --out")
@@ -208,6 +232,33 @@ def _begun_manifest(
             raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
         write_manifest(out, new)
     return new
+
+
+def _remove_stale(
+    run: CachingRun, source: Source, shards: Sequence[range], manifest: Manifest, out: Path
+) -> None:
+    """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches.
+
+    Raises:
+        ValueError: when there are such and the run does not accept changes; names them.
+    """
+    files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
+    own = [shards[number] if number < len(shards) else range(0) for number, _ in files]
+    contents = [shard_contents(file) for _, file in files]
+    stale, changed = stale_parts(source, list(zip(own, contents, strict=True)))
+    if stale and not run.accept_changes:
+        raise changes_error(
+            out,
+            changed,
+            remedy="restore it, choose another --out, or make anew what changed by --accept-changes",
+        )
+    entries = [_entry_of(out, manifest, number) for number, _ in files]
+    for place, (number, file) in enumerate(files):
+        if place in stale or entries[place] is None:
+            (out / _shard(number, "json")).unlink(missing_ok=True)
+            file.unlink()
+        else:
+            write_json(out / _shard(number, "json"), entries[place])
 
 
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
@@ -261,7 +312,7 @@ class _RowEncoder:
             bar.update(len(batch))
         report_bad(loader.bad.samples)
         self.bad += loader.bad.samples
-        return _joined(parts)
+        return replace(_joined(parts), contents=loader.contents)
 
     def _no_rows(self) -> Rows:
         """No rows, of the shapes that this tokenizer gives."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from textok.data.images import tensor_to_image
-from textok.models.checkpoint import CLASS_CAPTIONS_FILE, FIT_FILE, resolve
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, FIT_FILE, resolve, weights_hash
 from textok.models.conditions import Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
@@ -58,7 +58,7 @@ class Pipeline:
     ) -> None:
         self.model_id = generator.model_id  # before a cast changes the weights
         trained_for = generator.config.tokenizer
-        if trained_for and trained_for != tokenizer.model_id:
+        if trained_for and weights_hash(trained_for) != weights_hash(tokenizer.model_id):
             raise ValueError(
                 f"tokenizer: got {tokenizer.model_id!r}, expected {trained_for!r}, which this generator was trained for"
             )

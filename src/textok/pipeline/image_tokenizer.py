@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textok import __version__
 from textok.data.images import tensor_to_image
+from textok.models.checkpoint import weights_hash
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
@@ -237,7 +238,7 @@ class ImageTokenizer:
             raise ValueError(
                 f"tokens: got {type(tokens).__name__}, expected Tokens; load a file with textok.load_tokens"
             )
-        if tokens.model_id != self.model_id:
+        if weights_hash(tokens.model_id) != weights_hash(self.model_id):
             raise ValueError(
                 f"tokens: got those of model {tokens.model_id!r}, expected those of {self.model_id!r}; "
                 "load the model that made them, or encode the pictures again"

@@ -36,9 +36,10 @@ class CachedText:
             raise ValueError(
                 f"model.text_dim: got {config.text_dim}, expected {info.dim}, that of {self.name}"
             )
+        self.fingerprint = info.fingerprint
         self.cache = CaptionCache(
             folder or cache_folder("captions"),
-            encoder_fingerprint=info.fingerprint,
+            encoder_fingerprint=self.fingerprint,
             dim=info.dim,
             max_tokens=self.max_tokens,
         )

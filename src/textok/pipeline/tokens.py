@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import pad
 
-from textok.writing import refuse_foreign, replacing, strict_json
+from textok.writing import check_target, refuse_foreign, replacing, strict_json
 
 StoredDtype = Literal["float16", "float32"]
 # 4,096 x 4,096 pixels at patch 16. Decoding attends over all patches at once: more is a mistake or an attack.
@@ -184,9 +184,18 @@ def _padded(values: Tensor, num_tokens: int) -> Tensor:
 
 
 def save_tokens(
-    tokens: Tokens, path: str | Path, *, captions: bool = True, dtype: StoredDtype = "float16"
+    tokens: Tokens,
+    path: str | Path,
+    *,
+    captions: bool = True,
+    dtype: StoredDtype = "float16",
+    overwrite: bool = False,
 ) -> Path:
-    """Write a token file, complete or not at all; the arguments and errors are those of :func:`save_parts`."""
+    """Write a token file, complete or not at all; the arguments and errors are those of :func:`save_parts`.
+
+    What is there and was not made by textok is refused, unless ``overwrite``.
+    """
+    check_target(Path(path), option="path", overwrite=overwrite)
     save_parts([tokens], path, captions=captions, dtype=dtype)
     return Path(path)
 

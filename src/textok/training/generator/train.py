@@ -26,8 +26,10 @@ from textok.training.parallel import compile_blocks, distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
+from textok.writing import check_target, writing_alone
 
 
+@writing_alone
 def train_generator(
     run: GeneratorRun,
     out: str | Path,
@@ -56,6 +58,7 @@ def train_generator(
         raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- latents ------------------------------------------------------------------------------------------
+    check_target(Path(out), sources=[run.latents], overwrite=True)
     cache = LatentCache.open(run.latents)
     loader = LatentLoader(cache, batch_size=run.batch_size // world, seed=run.seed, rank=rank, world=world)
     run = fitted(run, cache.manifest)

@@ -9,7 +9,7 @@ from torch import nn
 
 from textok.data.latents import LatentBatch, LatentCache, Manifest
 from textok.evaluation.pages.grids import sample_grid, save_picture
-from textok.models.checkpoint import CLASS_CAPTIONS_FILE
+from textok.models.checkpoint import CLASS_CAPTIONS_FILE, weights_hash
 from textok.models.conditions import ConditionConfig
 from textok.models.config_json import encode_config
 from textok.models.generators import Generator, build_generator
@@ -123,7 +123,7 @@ def _held_out(folder: str | None, manifest: Manifest, condition: ConditionConfig
         cache = LatentCache.open(folder)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} (preview.held_out: another folder, or None)") from error
-    if cache.manifest.tokenizer != manifest.tokenizer:
+    if weights_hash(cache.manifest.tokenizer) != weights_hash(manifest.tokenizer):
         raise ValueError(
             f"preview.held_out: {folder} holds latents of {cache.manifest.tokenizer}, the training cache those of "
             f"{manifest.tokenizer}; cache both with one tokenizer"

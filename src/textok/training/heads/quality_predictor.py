@@ -23,6 +23,7 @@ from textok.objectives.quality import MeasureName, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_unit
 from textok.training.heads import HeadRun, fit_head, record_of
+from textok.writing import writing_alone
 
 NAME = "quality-predictor"
 _WARMUP = 0.05  # of the steps
@@ -76,6 +77,7 @@ class MeasuredPictures:
         return len(self.latents)
 
 
+@writing_alone
 def train_predictor(
     run: PredictorRun, out: Path, *, tokenizer: ImageTokenizer | None = None
 ) -> dict[str, Any]:

@@ -36,9 +36,10 @@ from textok.training.tokenizer.setup import (
 )
 from textok.training.tokenizer.step import total
 from textok.training.tokenizer.validation import Validation, export, first_batches
-from textok.writing import check_target
+from textok.writing import check_target, writing_alone
 
 
+@writing_alone
 def train_tokenizer(
     run: TokenizerRun,
     out: str | Path,
