@@ -146,6 +146,7 @@ class Journal:
         self.flush()
         for handle in self._files:
             os.close(handle)
+        _cut_torn_line(self.folder / CAPTIONS)  # that a full disk left
         with (
             replacing(self.folder / TABLE) as temporary,
             pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,

@@ -1,6 +1,8 @@
 """The command line: one module per command, and ``main``, which reports the mistakes of users in one line."""
 
+import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from textok.cli.table import find, groups, load, overview
 HELP_WORDS = ([], ["-h"], ["--help"])
 # Wrong values, missing files, a full disk, a diverged training. Everything else is a bug and shows its traceback.
 MISTAKES = (ValueError, OSError, FloatingPointError, SafetensorError)
+_MACHINE = ("allocate memory", "out of memory", "start new thread", "DataLoader worker", "process pool")
+"""Words of the RuntimeErrors that torch and Python raise where memory is short or a worker process was ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     threading.excepthook = _hook_of_threads
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a terminal in ASCII gets what it cannot show spelled out
     try:
         _run(words)
         sys.stdout.flush()
@@ -40,7 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         note(f"error: {_sentence(error)}")
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in _MACHINE):
+            raise
+        from textok.display import note
+
+        reason = _sentence(error) or "out of memory"
+        note(f"error: {reason}; start the same command again, with more memory or smaller batches")
+        return 2
     except KeyboardInterrupt:
+        if argv is None:  # the process ends: a second one must not meet the end of the interpreter
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("textok: interrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:  # how tyro ends after --help (0 or None) and after a wrong option (2)

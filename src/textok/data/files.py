@@ -168,12 +168,13 @@ def fingerprint_of(parts: Iterable[object], *others: object) -> str:
 
 
 def cache_folder(name: str) -> Path:
-    """A folder in the user's cache folder, which is a temporary one for a user without a home, as in containers."""
+    """A folder in the user's cache folder; a temporary one where the home is missing or read-only, as in containers."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        home = Path(tempfile.gettempdir()) / f"textok-of-{os.getuid()}"
-    return home / "textok" / name
+        place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "textok"
+        place.mkdir(parents=True, exist_ok=True)
+    except (RuntimeError, OSError):
+        place = Path(tempfile.gettempdir()) / f"textok-of-{os.getuid()}" / "textok"
+    return place / name
 
 
 def fingerprint_files(paths: Sequence[Path], count: int) -> str:

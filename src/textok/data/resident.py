@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,5 +155,8 @@ def _workers(decoder: _Decoder, count: int) -> Iterator[Callable[..., Iterator[s
     if not count:
         yield lambda _, jobs: map(decoder, jobs)
         return
-    with multiprocessing.get_context("fork").Pool(count, _begin, (decoder,)) as pool:
-        yield pool.imap
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(
+        count, context, _begin, (decoder,)
+    ) as pool:  # which a worker that dies does not hang
+        yield pool.map

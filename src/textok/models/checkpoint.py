@@ -105,7 +105,7 @@ class Pretrained(nn.Module):
         model._card = card.read_text(encoding="utf-8") if card.is_file() else None
         beside = {name: own_file(folder / name) for name in COMPANIONS}
         model._companions = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
-        model._config_json = data["model"]  # as it is written, so that the same weights are saved with the same hash
+        model._config_json = data["model"]  # so that the same weights are saved with the same hash
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
 
