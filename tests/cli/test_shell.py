@@ -48,8 +48,6 @@ def test_a_terminal_that_has_ascii_alone_and_hostile_names(
         model_folder,
         "--on-bad",
         "skip",
-        "--bad-grace",
-        9,
         "--out",
         "é.safetensors",
     ]
