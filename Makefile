@@ -25,7 +25,7 @@ $(error TORCH: got $(TORCH), expected cpu or nothing)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check format bench wheel clean
+.PHONY: help setup demo test quick check format site figures bench wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -58,7 +58,7 @@ test: setup  ## run all tests
 quick: setup  ## run the tests that take no more than a second or two each
 	$(PYTEST) -m "not slow" $(ARGS)
 
-check: setup  ## lint, format, types, layers, dependencies, size
+check: setup site  ## lint, format, types, layers, dependencies, size, documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyrefly check
@@ -70,6 +70,13 @@ format: setup  ## let ruff fix and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+site: setup  ## build the documentation into site/, which works from disk, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/links.py site
+
+figures: setup  ## draw the pictures and charts of README and site anew, from weights and records
+	$(BIN)/python docs/figures.py $(ARGS)
+
 bench: setup  ## run every benchmark; quiet machine, hours
 	@for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python $$script || exit 1; done
 
@@ -77,5 +84,5 @@ wheel: setup  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel
 
 clean:  ## remove what tools and builds left; keeps .venv, runs and results
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks research -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,8 +23,8 @@ from textok.training.generator.config import GeneratorRun
 from textok.training.tokenizer.config import TokenizerRun
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECIPE_LIKE = re.compile(r"toy|icons-128(-[a-z]+)?|imagenet-\d+-[a-z]-\d+")
 
 
@@ -122,7 +122,7 @@ def test_the_guides_hold_commands() -> None:
 @pytest.mark.parametrize("page", GUIDES, ids=name_of)
 def test_recipes_and_models_exist(page: Path) -> None:
     named = [span for span in code_spans(page) if RECIPE_LIKE.fullmatch(span)]
-    asked = [words[1] for words in commands(page) if words[0] == "info" and "/" not in words[1]]
+    asked = [words[1] for words in commands(page) if words[0] == "info" and not {"/", "."} & set(words[1])]
     known = {*RECIPES, *GENERATOR_RECIPES, *SHIPPED, *SHIPPED.values(), *SHIPPED_GENERATORS.values()}
     assert set(named) | set(asked) <= known | {path.name for path in (ROOT / "datasets").iterdir()}
 
@@ -189,7 +189,7 @@ def settings_in(page: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=name_of)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=name_of)
 def test_settings_exist(page: Path) -> None:
     for setting in settings_in(page):
         known = any(has_setting(run, setting.split(".")) for run in (TokenizerRun, GeneratorRun))

@@ -103,10 +103,11 @@ def decoded_curves(
 class SoftEncoder:
     """Encodes a stream of pictures under a budget, each picture once and in one pass.
 
-    >>> encoder = SoftEncoder(tokenizer, SoftBudget(8, 24, mean_tokens=14))
-    >>> encoder.calibrate(sample, sample_captions)
-    >>> for pictures, captions in stream:
-    ...     tokens, choice = encoder.encode(pictures, captions)
+    Examples:
+        >>> encoder = SoftEncoder(tokenizer, SoftBudget(8, 24, mean_tokens=14))
+        >>> encoder.calibrate(sample, sample_captions)
+        >>> for pictures, captions in stream:
+        ...     tokens, choice = encoder.encode(pictures, captions)
 
     Args:
         tokenizer: encodes and decodes.

@@ -1,7 +1,8 @@
 """Compressed tokens: entropy coding, probability models, and the .ttk container.
 
->>> with TtkReader("pictures.ttk", prior=find_prior("icons-128", model_id=tokenizer.model_id)) as reader:
-...     apple = tokenizer.decode(reader["apple"])
+Examples:
+    >>> with TtkReader("pictures.ttk", prior=find_prior("icons-128", model_id=tokenizer.model_id)) as reader:
+    ...     apple = tokenizer.decode(reader["apple"])
 """
 
 from textok.codec.coding import coded_sizes

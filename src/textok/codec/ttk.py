@@ -46,8 +46,9 @@ def is_ttk(path: Path) -> bool:
 class TtkWriter:
     """Writes pictures one after another; ``close`` writes the index.
 
-    >>> with open("x.ttk", "wb") as stream, TtkWriter(stream, header) as writer:
-    ...     writer.add(tokens)
+    Examples:
+        >>> with open("x.ttk", "wb") as stream, TtkWriter(stream, header) as writer:
+        ...     writer.add(tokens)
 
     Args:
         stream: is only written to, never sought in, so that a pipe will do.
@@ -111,10 +112,11 @@ class TtkWriter:
 class TtkReader:
     """A .ttk file: its header and index at once, its pictures as they are needed.
 
-    >>> with TtkReader("x.ttk", prior=prior) as reader:
-    ...     apple = reader["apple"]
-    ...     for tokens in reader:  # of up to 256 pictures each
-    ...         tokenizer.decode(tokens)
+    Examples:
+        >>> with TtkReader("x.ttk", prior=prior) as reader:
+        ...     apple = reader["apple"]
+        ...     for tokens in reader:  # of up to 256 pictures each
+        ...         tokenizer.decode(tokens)
 
     Args:
         path: the file.

@@ -33,8 +33,9 @@ from textok.sampling.random import normal, picture_generator
 class Pipeline:
     """Make pictures from prompts, or from classes.
 
-    >>> pipeline = Pipeline.from_pretrained("icons-128")
-    >>> pipeline("a red apple on a white background", num_images=4, num_tokens=16)[0].save("apple.png")
+    Examples:
+        >>> pipeline = Pipeline.from_pretrained("icons-128")
+        >>> pipeline("a red apple on a white background", num_images=4, num_tokens=16)[0].save("apple.png")
 
     Args:
         generator: a DiT or a MaskGIT; put in eval mode, moved and cast.
@@ -83,7 +84,8 @@ class Pipeline:
         Args:
             name_or_folder: where the generator is.
             tokenizer: where its tokenizer is, when it is not where it was at training.
-            device, dtype: as for the class.
+            device: as for the class.
+            dtype: as for the class.
 
         Raises:
             FileNotFoundError: when one of them is not there.

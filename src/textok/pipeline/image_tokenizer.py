@@ -27,9 +27,10 @@ from textok.pixels import to_uint8
 class ImageTokenizer:
     """Encode pictures with their captions to a few tokens each, and decode them.
 
-    >>> tokenizer = ImageTokenizer.from_pretrained("icons-128")
-    >>> tokens = tokenizer.encode(["apple.jpg"], ["a red apple with a green leaf"], num_tokens=8)
-    >>> tokenizer.decode(tokens)[0].save("apple.png")
+    Examples:
+        >>> tokenizer = ImageTokenizer.from_pretrained("icons-128")
+        >>> tokens = tokenizer.encode(["apple.jpg"], ["a red apple with a green leaf"], num_tokens=8)
+        >>> tokenizer.decode(tokens)[0].save("apple.png")
 
     Args:
         model: the trained tokenizer; put in eval mode, moved and cast.
