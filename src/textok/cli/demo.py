@@ -60,13 +60,13 @@ def demo(
         policy=bad.policy,
         batch_size=model.batch_size,
         decoding=decoder.settings,
-        pipeline=_pipeline(model, tokenizer),
+        pipeline=shipped_pipeline(model, tokenizer),
         report_progress=note,
     )
     report(str(page), str(page), json=False)
 
 
-def _pipeline(model: ModelOptions, tokenizer: ImageTokenizer) -> Pipeline | None:
+def shipped_pipeline(model: ModelOptions, tokenizer: ImageTokenizer) -> Pipeline | None:
     """The generator that travels with a shipped tokenizer, where there is one."""
     if model.model not in SHIPPED_GENERATORS:
         return None

@@ -34,6 +34,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command("demo", "demo", "Write a report that shows the tokenizer at work."),
+    "app": Command("app", "app", "Open a page to play with."),
     "check": Command("check", "check", "Report what is in captioned pictures."),
     "caption": Command("caption", "caption", "Write captions of pictures that have none."),
     "encode": Command("encode", "encode", "Encode pictures with their captions into a token file."),

@@ -1,0 +1,105 @@
+"""Serving the page: from this machine alone unless asked, without anything from outside."""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from textok.app.studio import Studio
+from textok.display import note
+from textok.pipeline.stopping import polite_stop
+
+MAX_UPLOAD = "20mb"
+VISITORS_AT_ONCE = 64
+
+
+def serve(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser: bool = False) -> None:
+    """Keep the page open until SIGINT or SIGTERM; the arguments and errors are those of :func:`opened`."""
+    with opened(studio, host=host, port=port, browser=browser) as page, polite_stop() as stop:
+        note(f"{page.local_url} (Ctrl-C ends it)")
+        while not stop.asked:
+            time.sleep(0.1)
+
+
+@contextmanager
+def opened(
+    studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser: bool = False
+) -> Iterator[Any]:
+    """The page, served by threads of its own inside the block.
+
+    Args:
+        studio: the models.
+        host: the address to listen at; "0.0.0.0" lets other machines in.
+        port: 0 takes any that is free.
+        browser: open the page in the browser of this machine.
+
+    Raises:
+        ValueError: when Gradio is not installed, or the port is taken.
+    """
+    port = free_port(host, port)
+    with tempfile.TemporaryDirectory(prefix="textok-app-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+        page = _launched(studio, folder, host=host, port=port, browser=browser)
+        try:
+            yield page
+        finally:
+            page.close()
+
+
+def _launched(studio: Studio, folder: Path, *, host: str, port: int, browser: bool) -> Any:
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from textok.app import fragments
+    from textok.app.page import build_page
+    from textok.app.visitors import Visitors
+
+    page = build_page(studio)
+    page.queue(max_size=VISITORS_AT_ONCE, api_open=False, default_concurrency_limit=2)
+    fonts = {
+        "font": ["system-ui", "sans-serif"],
+        "font_mono": ["ui-monospace", "monospace"],
+    }  # of the machine
+    page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=browser,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        footer_links=[],
+        max_file_size=MAX_UPLOAD,
+        state_session_capacity=VISITORS_AT_ONCE,
+        theme=gr.themes.Default(primary_hue="blue", **fonts).set(
+            button_primary_background_fill="*primary_600"
+        ),
+        css=fragments.STYLE,
+        app_kwargs={"middleware": [Middleware(Visitors, folder=folder)]},
+    )
+    return page
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or a free one for 0.
+
+    Raises:
+        ValueError: when Gradio is not installed, another program has the port, or the host is none of this machine.
+    """
+    if find_spec("gradio") is None:
+        raise ValueError("app: got no Gradio, expected the extra; pip install 'open-textok[app]'")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            return probe.getsockname()[1]
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"port: got {port} at {host}, expected one that is free ({error}); choose another: --port"
+        ) from error

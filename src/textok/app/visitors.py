@@ -1,0 +1,161 @@
+"""Whose files are whose: a file is served to the visitors who were given its name, and goes with the last of them.
+
+Gradio keeps what is uploaded and what is shown in ``FOLDER/HASH/NAME`` and serves it to whoever names it. This layer
+around it remembers, by a cookie, which hashes a visitor has seen, and refuses every request that names another one.
+"""
+
+import json
+import re
+import secrets
+import shutil
+from collections import Counter, defaultdict
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "textok_visitor"
+MAX_BODY = 1_000_000
+"""Bytes of a request that is no upload."""
+_TEXT = ("application/json", "text/event-stream", "text/html")
+
+
+class Visitors:
+    """ASGI middleware around a Gradio page.
+
+    Args:
+        app: the page.
+        folder: where Gradio keeps files; what is in it already is for everybody.
+    """
+
+    def __init__(self, app: ASGIApp, folder: Path) -> None:
+        self._app, self._folder = app, folder
+        self._shared = {entry.name for entry in folder.iterdir()}
+        self._seen: defaultdict[str, set[str]] = defaultdict(set)
+        self._visits: Counter[str] = Counter()
+        self._mention = re.compile(re.escape(str(folder)) + r"/([^/\"\\?&\s]+)")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        visitor = _visitor(headers.get("cookie", ""))
+        body = b""
+        if scope["method"] == "POST" and "multipart/form-data" not in headers.get("content-type", ""):
+            body = await _body(receive)
+            receive = _replay(body, receive)
+        refusal = self._refusal(
+            visitor, f"{unquote(scope['path'])}?{unquote(scope['query_string'].decode())}", body
+        )
+        if refusal:
+            await PlainTextResponse(refusal, status_code=403)(scope, receive, send)
+            return
+        is_https = "https" in (scope.get("scheme"), headers.get("x-forwarded-proto"))
+        name = visitor or secrets.token_urlsafe(24)
+        watched = self._watching(name, send, cookie=None if visitor else _cookie(name, is_https=is_https))
+        if "/heartbeat/" in scope["path"]:  # as long as a tab is open
+            await self._visit(name, scope, receive, watched)
+        else:
+            await self._app(scope, receive, watched)
+
+    def _refusal(self, visitor: str, address: str, body: bytes) -> str:
+        """Why a request is refused; "" for one that is not."""
+        if len(body) > MAX_BODY:
+            return f"request: got more than {MAX_BODY} bytes, expected fewer; shorten the words"
+        words = address + _plain(body)
+        if "file=http" in words or re.search(
+            r'"(path|url)": "(https?|ftp):(?!//(127\.0\.0\.1|localhost))', words
+        ):
+            return "file: got an address, expected an upload"
+        if set(self._mention.findall(words)) <= self._shared | self._seen.get(visitor, set()):
+            return ""
+        return "file: got one of another visit, expected one of yours; upload it again"
+
+    def _watching(self, visitor: str, send: Send, *, cookie: bytes | None) -> Send:
+        """Remembers which files a response names."""
+        is_text = False
+
+        async def watch(message: Message) -> None:
+            nonlocal is_text
+            if message["type"] == "http.response.start":
+                kinds = [
+                    value.decode("latin-1")
+                    for name, value in message["headers"]
+                    if name.lower() == b"content-type"
+                ]
+                is_text = any(kind.startswith(_TEXT) for kind in kinds)
+                if cookie and is_text:
+                    message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie)]}
+            elif is_text and (body := message.get("body")):
+                self._seen[visitor] |= (
+                    set(self._mention.findall(body.decode(errors="replace"))) - self._shared
+                )
+            await send(message)
+
+        return watch
+
+    async def _visit(self, visitor: str, scope: Scope, receive: Receive, send: Send) -> None:
+        self._visits[visitor] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._visits[visitor] -= 1
+            if self._visits[visitor] < 1:
+                self._forget(visitor)
+
+    def _forget(self, visitor: str) -> None:
+        """Delete the files of a visitor which no other one has seen."""
+        del self._visits[visitor]
+        mine = self._seen.pop(visitor, set())
+        for name in mine - set().union(*self._seen.values()):
+            shutil.rmtree(self._folder / Path(name).name, ignore_errors=True)
+
+
+def _visitor(header: str) -> str:
+    """The visitor that the cookies name, or ""."""
+    try:
+        cookie = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
+
+
+def _cookie(visitor: str, *, is_https: bool) -> bytes:
+    """A page inside of another site's gets its cookie over https only."""
+    site = "SameSite=None; Secure; Partitioned" if is_https else "SameSite=Lax"
+    return f"{COOKIE}={visitor}; Path=/; HttpOnly; {site}".encode()
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    while len(body) <= MAX_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body again, then what comes after it."""
+    waiting: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _plain(body: bytes) -> str:
+    """JSON in one spelling, in which no name can hide behind escapes."""
+    try:
+        return json.dumps(json.loads(body), ensure_ascii=False)
+    except ValueError:
+        return body.decode(errors="replace")
