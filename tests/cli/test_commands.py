@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from textok.cli import main
+from textok.cli.pictures import PictureNames
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.tokens import load_tokens, save_tokens
 
@@ -297,3 +298,10 @@ def test_an_interrupt_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr("textok.cli.decode.check_target", interrupted)
     assert run("decode", Path(__file__), "--out", "d") == 130
     assert capsys.readouterr().err == "textok: interrupted\n"
+
+
+def test_no_two_of_many_pictures_get_the_same_name() -> None:
+    names = PictureNames()
+    given = [names.of(f"{number % 7000}/A"[: 5 + number % 2]) for number in range(9000)]
+    assert len({name.lower() for name in given}) == 9000
+    assert given[0] == "0_A.png" and given[7000].startswith("0_A-")

@@ -39,6 +39,8 @@ class RunOptions:
     """stop after so many hours, with the weights that there are then; the same command goes on"""
     extend: bool = False
     """go on with the run in that folder for other steps, or by another optimizer, validation or preview"""
+    accept_changes: bool = False
+    """go on with the run in that folder although pictures, captions or latents changed, which is named without it"""
     rehearse: bool = False
     """run a few full-size steps of every phase here, print what the whole would take, and leave nothing"""
 
@@ -48,7 +50,8 @@ class RunOptions:
             _print_rehearsal(run, self.out, train)
             return
         run, began = _scaled(run, recipe), time.monotonic()
-        weights = train(run, self.out, hours=self.hours, extend=self.extend)
+        options = {"hours": self.hours, "extend": self.extend, "accept_changes": self.accept_changes}
+        weights = train(run, self.out, **options)
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
         _print_weights(weights, steps=run.steps, in_time=in_time)
 

@@ -5,11 +5,15 @@ decide: files that were copied or touched are the same data, and of others it is
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from textok.data.samples import BadSampleError, RawSample
+from textok.data.samples import BadSampleError, Batch, RawSample
 from textok.data.sources import Source
 from textok.display import with_progress
+from textok.writing import write_text
 
 Content = tuple[str, str]
 """Key of a sample, and its hashes as of :func:`content_of`; "" for one that cannot be read."""
@@ -17,6 +21,55 @@ DRAWN = "drawn"
 """The content of a picture that is not stored: only the settings in the source's fingerprint say what it shows."""
 _DIGITS = 16
 _SHOWN = 3
+
+
+class ContentRecord:
+    """The contents of what a run has read, in a file of its folder, and which data are the same by them.
+
+    Args:
+        file: what an earlier process saved there is read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        empty: dict[str, Any] = {"same": [], "train": {}, "held_out": {}}
+        self._file, self._saved = file, file.is_file()
+        self._data = json.loads(file.read_text()) if self._saved else empty
+
+    def add(self, batch: Batch) -> None:
+        """Note what was read for a training batch: not of pictures that are drawn or mixed in, nor a second time."""
+        pairs, known = zip(batch.keys, batch.contents, strict=False), self._data["train"]
+        new = {key: content for key, content in pairs if content != DRAWN and key not in known}
+        known |= new
+        self._saved &= not new
+
+    def compare(
+        self, fingerprint: str, source: Source | None, held_out: Sequence[Content], *, before: str
+    ) -> dict[str, str]:
+        """What changed since it was noted, by key; from now on the data count as those of the run.
+
+        Args:
+            fingerprint: of the data as they are now; where it is not known the pictures are read again.
+            source: the pictures to learn from; None for what has no contents.
+            held_out: contents of those that judge.
+            before: the fingerprint that the run began with.
+        """
+        data, self._saved = self._data, False
+        changed = changes(data["held_out"], dict(held_out)) if data["held_out"] else {}
+        same = data["same"] or [before]
+        if fingerprint not in same and data["train"] and source is not None:
+            now = contents_again(data["train"], source)
+            changed |= changes(data["train"], now)
+            data["train"] = now
+        elif fingerprint not in same:
+            changed["data"] = f"was {same[0]!r}, is {fingerprint!r}"
+        data |= {"same": [*dict.fromkeys([*same, fingerprint])], "held_out": dict(held_out)}
+        return changed
+
+    def save(self) -> None:
+        """Write the file, if anything is new."""
+        if not self._saved:
+            write_text(self._file, json.dumps(self._data, indent=0) + "\n")
+            self._saved = True
 
 
 def content_of(raw: RawSample) -> str:
@@ -37,11 +90,10 @@ def read_contents(source: Source, places: Iterable[int]) -> Iterator[Content]:
             yield raw.key, content_of(raw)
 
 
-def compare_contents(before: Mapping[str, str], source: Source) -> dict[str, str]:
-    """What changed of samples that were read before, by key; with a progress bar, as all of them are read again."""
+def contents_again(before: Mapping[str, str], source: Source) -> dict[str, str]:
+    """The contents, as they are now, of samples that were read before; with a progress bar, as it takes time."""
     places = with_progress(range(len(source)), len(source), unit="image", title="compare with what was read")
-    now = {key: content for key, content in read_contents(source, places) if key in before}
-    return changes(before, now)
+    return {key: content for key, content in read_contents(source, places) if key in before}
 
 
 def stale_parts(

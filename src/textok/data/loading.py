@@ -127,6 +127,8 @@ class TrainLoader:
         """
         check_position(state, {"version": _STATE_VERSION, **self._identity()})
         self.epoch, self.batch = state["epoch"], state["batch"]
+        if self.batch >= self.batches_per_epoch:  # the data shrank, which somebody accepted
+            self.epoch, self.batch = self.epoch + 1, 0
         self.bad.load_state_dict(state["bad"])
         self.close()
 

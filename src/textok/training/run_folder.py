@@ -4,12 +4,15 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from textok.data.contents import Content, ContentRecord, changes_error
+from textok.data.sources import Source
 from textok.display import note
 from textok.models.config_json import encode_config
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
@@ -53,6 +56,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.contents = ContentRecord(self.path / "contents.json")
         self._tensorboard: Any = None
 
     # --- settings ---------------------------------------------------------------------------------------
@@ -64,6 +68,9 @@ class RunFolder:
         facts: dict[str, Any],
         census: dict[str, Any] | None = None,
         extend: bool = False,
+        source: Source | None = None,
+        held_out: Sequence[Content] = (),
+        accept_changes: bool = False,
     ) -> None:
         """Write run.json in a new folder; in an old one make sure that it is the same run, on any number of ranks.
 
@@ -71,22 +78,46 @@ class RunFolder:
         its pictures. With ``extend`` those in ``MAY_EXTEND`` may differ too: the record then holds the new ones, and
         the earlier ones under "extended".
 
+        Data with other names, sizes or times are compared by their contents: those of ``source`` that were read before,
+        and ``held_out``. With ``accept_changes`` the run goes on with what changed.
+
         Raises:
-            ValueError: when the folder holds another run, naming the settings or data that differ.
+            ValueError: when the folder holds another run, naming the settings, or pictures and captions, that differ.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         record = {"config": encode_config(config), "facts": facts}
         file = self.path / "run.json"
         if file.exists():
             before, now = json.loads(file.read_text()), json.loads(json.dumps(record))
+            self._check_same_data(before["facts"], now["facts"], source, held_out, accept=accept_changes)
             self._check_same(before, now, extend=extend)
             if extend and before["config"] != now["config"]:
                 earlier = [*before.get("extended", []), before["config"]]
                 write_json(file, {**before, **now, "extended": earlier})
+            self.contents.save()
             return
         if not holds_nothing(self.path):
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
         write_json(file, {**record, "environment": environment()} | ({"census": census} if census else {}))
+        data = facts.get("data", "")
+        self.contents.compare(data, source, held_out, before=data)
+        self.contents.save()
+
+    def _check_same_data(
+        self,
+        before: dict[str, Any],
+        now: dict[str, Any],
+        source: Source | None,
+        held_out: Sequence[Content],
+        *,
+        accept: bool,
+    ) -> None:
+        changed = self.contents.compare(now.get("data", ""), source, held_out, before=before.get("data", ""))
+        if changed and not accept:
+            remedy = "restore it, choose another --out, or go on with what it is now by --accept-changes"
+            raise changes_error(self.path, changed, remedy=remedy)
+        same = ("data", "samples", "rows") if accept else ("data",)
+        now |= {name: before[name] for name in same if name in before}
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any], *, extend: bool) -> None:
         for part in ("config", "facts"):
@@ -157,6 +188,7 @@ class RunFolder:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint; the last two are kept."""
         save_snapshot(self.checkpoints, step=step, state=state)
+        self.contents.save()
 
     def latest(self) -> dict[str, Any] | None:
         """State of the newest checkpoint, or None in a fresh run."""

@@ -82,7 +82,10 @@ class TrainState:
         self.ema.n_averaged.fill_(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
             self.parallel.load_optimizer(optimizer, saved)
-        self.loader.load_state_dict(_position(state["loaders"], rank=rank))
+        same = {
+            "data": self.loader.state_dict()["data"]
+        }  # what changed was accepted when the run was started
+        self.loader.load_state_dict(_position(state["loaders"], rank=rank) | same)
         self.guard.skipped = state["skipped"]
         if len(state["means"]) == world:
             self.means.load_state_dict(state["means"][rank])

@@ -37,6 +37,7 @@ def train_generator(
     stop_at: int | None = None,
     hours: float | None = None,
     extend: bool = False,
+    accept_changes: bool = False,
 ) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
@@ -46,6 +47,7 @@ def train_generator(
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
         hours: leave after so many hours of steps, likewise.
         extend: go on with a run for other steps, or by another optimizer or preview.
+        accept_changes: go on with a run although the latents changed.
 
     Raises:
         ValueError: for settings that do not fit, a damaged cache, or a folder with another run.
@@ -77,9 +79,8 @@ def train_generator(
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out), accelerator.is_main_process
     if is_main:
-        folder.start(
-            run, facts={"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}, extend=extend
-        )
+        facts = {"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}
+        folder.start(run, facts=facts, extend=extend, accept_changes=accept_changes)
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     cut = partial(cut_for_step, run=run, rank=rank, device=device)

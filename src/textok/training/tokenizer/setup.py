@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from accelerate import Accelerator
 
-from textok.data import BadSampleError, Batch, DataConfig, Source, TrainLoader
+from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source, TrainLoader
 from textok.data.held_out import open_train
 from textok.data.mixing import Mix, MixedLoader
 from textok.data.samples import write_bad
@@ -94,6 +95,33 @@ def open_loader(run: TokenizerRun, source: Source, *, rank: int, world: int) -> 
     )
     other = TrainLoader(config, batch_size=count, source=open_train(config), **place)
     return MixedLoader(TrainLoader(run.data, batch_size=batch_size - count, source=source, **place), other)
+
+
+def start_folder(
+    folder: RunFolder,
+    run: TokenizerRun,
+    loader: TrainLoader | MixedLoader,
+    held_out: EvalLoader,
+    *,
+    facts: dict[str, Any],
+    extend: bool,
+    accept_changes: bool,
+) -> None:
+    """Begin a run folder, or make sure that it is of this run and these pictures; errors as of ``RunFolder.start``."""
+    source = loader.source
+    facts = {"data": source.fingerprint, "samples": len(source)} | facts
+    if isinstance(loader, MixedLoader):
+        facts["mix"] = loader.mixed_source.fingerprint
+    folder.start(
+        run,
+        facts=facts,
+        census=source.census.facts(),
+        extend=extend,
+        source=source,
+        held_out=held_out.contents,
+        accept_changes=accept_changes,
+    )
+    write_bad(folder.path, held_out.bad.samples, add=True)
 
 
 def read_captions(

@@ -12,8 +12,6 @@ from tqdm import tqdm
 
 from textok.data import EvalLoader
 from textok.data.held_out import open_training
-from textok.data.mixing import MixedLoader
-from textok.data.samples import write_bad
 from textok.evaluation.captioned import CaptionedPictures
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
@@ -30,6 +28,7 @@ from textok.training.tokenizer.setup import (
     next_input,
     open_loader,
     read_captions,
+    start_folder,
     start_from,
     step_inputs,
     with_batch,
@@ -47,6 +46,7 @@ def train_tokenizer(
     stop_at: int | None = None,
     hours: float | None = None,
     extend: bool = False,
+    accept_changes: bool = False,
 ) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
@@ -56,6 +56,7 @@ def train_tokenizer(
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
         hours: leave after so many hours of steps, likewise.
         extend: go on with a run for other steps, or by another optimizer or validation.
+        accept_changes: go on with a run although pictures or captions changed.
 
     Raises:
         ValueError: for settings that do not fit, or a folder with another run.
@@ -96,11 +97,9 @@ def train_tokenizer(
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out), accelerator.is_main_process
     if is_main:
-        facts = {"data": loader.source.fingerprint, "samples": len(loader.source), "ranks": world}
-        if isinstance(loader, MixedLoader):
-            facts["mix"] = loader.mixed_source.fingerprint
-        folder.start(run, facts=facts | pictures.facts, census=loader.source.census.facts(), extend=extend)
-        write_bad(folder.path, held_out_loader.bad.samples, add=True)
+        facts = pictures.facts | {"ranks": world}
+        options = {"extend": extend, "accept_changes": accept_changes}
+        start_folder(folder, run, loader, held_out_loader, facts=facts, **options)
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
@@ -123,6 +122,7 @@ def train_tokenizer(
         while step < last and not agreed(stop, accelerator):
             model.train()
             read = next_input(inputs, loader, folder, rank=rank)
+            folder.contents.add(read.batch)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
             health, records = torch.zeros((), device=device), []
