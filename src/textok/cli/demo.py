@@ -36,6 +36,7 @@ def demo(
     ] = None,
     split: Split = None,
     limit: int = 24,
+    json: bool = False,
 ) -> None:
     """Write a report that shows the tokenizer at work, on the pictures of the package or on your own.
 
@@ -46,6 +47,7 @@ def demo(
         out: the folder for the report.
         split: which part of the data, such as test-drawing; not needed when it has only one.
         limit: take at most so many pictures of the data, from the first.
+        json: print the path of the report as JSON.
     """
     check_at_least(1, limit=limit)
     check_folders(out=out)
@@ -63,7 +65,7 @@ def demo(
         pipeline=shipped_pipeline(model, tokenizer),
         report_progress=note,
     )
-    report(str(page), str(page), json=False)
+    report({"report": str(page)}, str(page), json=json)
 
 
 def shipped_pipeline(model: ModelOptions, tokenizer: ImageTokenizer) -> Pipeline | None:

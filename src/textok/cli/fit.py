@@ -45,6 +45,7 @@ def fit(
     ] = None,
     captions: Captions = None,
     seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Train a tokenizer and a generator on your own pictures, with everything chosen for you.
 
@@ -55,6 +56,7 @@ def fit(
         hours: most hours for all of it; the speed of this machine is measured first.
         captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
         seed: of every random choice.
+        json: print the path of the report as JSON.
     """
     check_single_process()
     check_seed(seed)
@@ -70,7 +72,7 @@ def fit(
         if stage not in record["done"]:
             clock = _go_on(stage, record, out, clock)
     page = write_report(out, record, _config(asked, record["plan"]["tokenizer"]))
-    report(str(page), str(page), json=False)
+    report({"report": str(page)}, str(page), json=json)
 
 
 def _go_on(stage: str, record: dict[str, Any], out: Path, clock: float) -> float:

@@ -1,12 +1,20 @@
 """What a command prints on stdout: lines for a person, with tables of scores, or JSON for the next program."""
 
+import io
 import json as json_format
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from textok.display import printable
 from textok.writing import finite
+
+_WIDEST = 10_000  # a table is never cut: a terminal wraps it, and a file keeps it
 
 
 def report(facts: Any, *lines: str, json: bool) -> None:
@@ -15,17 +23,20 @@ def report(facts: Any, *lines: str, json: bool) -> None:
 
 
 def text_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> str:
-    """Columns side by side, as wide as they must be: words to the left, numbers to the right."""
-    widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
-    left = [not any(_is_number(row[place]) for row in rows) for place in range(len(heads))]
-    lines = []
-    for row in (heads, *rows):
-        cells = [
-            cell.ljust(width) if to_left else cell.rjust(width)
-            for cell, width, to_left in zip(row, widths, left, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    """Columns side by side, as wide as they must be: words to the left, numbers to the right.
+
+    On a terminal the heads are bold, and coloured unless NO_COLOR is set.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold blue")
+    for place, head in enumerate(heads):
+        number = any(_is_number(row[place]) for row in rows)
+        table.add_column(Text(head), justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(file=io.StringIO(), force_terminal=sys.stdout.isatty(), width=_WIDEST)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import torch
 from tyro.conf import Positional, arg
 
+from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
 from textok.codec.header import levels_of
 from textok.codec.prior import fit_codes, fit_latents
@@ -19,6 +20,7 @@ def prior(
     *,
     model: str = "icons-128",
     out: Annotated[Path | None, arg(help_behavior_hint="(default: the model's folder)")] = None,
+    json: bool = False,
 ) -> None:
     """Measure how likely each token is, for .ttk files: fewer bytes for each picture.
 
@@ -26,12 +28,14 @@ def prior(
         cache: a latent cache of training pictures, which textok cache wrote with this very model.
         model: a shipped name or a folder.
         out: the folder for codec.safetensors.
+        json: print the result as JSON.
     """
     tokenizer = TexTok.from_pretrained(model)
     fitted = _fit(cache, tokenizer)
     path = (out or resolve(model, shipped=SHIPPED)) / PRIOR_FILE
     save_prior(fitted, path, model_id=tokenizer.model_id)
-    print(f"{path}: probability model {fitted.id} of {tokenizer.model_id}")
+    facts = {"file": str(path), "probability_model": fitted.id, "model_id": tokenizer.model_id}
+    report(facts, f"{path}: probability model {fitted.id} of {tokenizer.model_id}", json=json)
 
 
 def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:

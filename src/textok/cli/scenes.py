@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least
+from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import Format, write_shards
 from textok.data.scenes.picture import check_scene_size
@@ -28,6 +29,7 @@ def scenes(
     size: int = 128,
     file_format: Format = "webp",
     page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="(default: no page)")] = None,
+    json: bool = False,
 ) -> None:
     """Compose captioned pictures from drawings: tars with pictures, captions and the facts behind them.
 
@@ -40,6 +42,7 @@ def scenes(
         size: pixels a side, 64 to 512.
         file_format: the format of the pictures, lossless both.
         page: HTML file for a page with the first 48 scenes and all three captions of each.
+        json: print the result as JSON.
     """
     count = options.count
     check_at_least(1, count=count)
@@ -57,7 +60,8 @@ def scenes(
             before = done
     if page is not None:
         write_text(page, example_page(source, count=min(count, _ON_PAGE)))
-    print(f"{out}: {count} scenes of {split}, {size} px{f'; {page}' if page else ''}")
+    facts = {"folder": str(out), "scenes": count, "split": split, "size": size, "page": page and str(page)}
+    report(facts, f"{out}: {count} scenes of {split}, {size} px{f'; {page}' if page else ''}", json=json)
 
 
 def _check_out(out: Path, settings: str) -> None:

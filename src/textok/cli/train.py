@@ -43,17 +43,19 @@ class RunOptions:
     """go on with the run in that folder although pictures, captions or latents changed, which is named without it"""
     rehearse: bool = False
     """run a few full-size steps of every phase here, print what the whole would take, and leave nothing"""
+    json: bool = False
+    """print the result as JSON"""
 
     def train(self, run: RunT, recipe: RunT, train: Callable[..., Path]) -> None:
         """Train a run that was made from a recipe."""
         if self.rehearse:
-            _print_rehearsal(run, self.out, train)
+            _print_rehearsal(run, self.out, train, json=self.json)
             return
         run, began = _scaled(run, recipe), time.monotonic()
         options = {"hours": self.hours, "extend": self.extend, "accept_changes": self.accept_changes}
         weights = train(run, self.out, **options)
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
-        _print_weights(weights, steps=run.steps, in_time=in_time)
+        _print_weights(weights, steps=run.steps, in_time=in_time, json=self.json)
 
 
 def train_tokenizer(words: list[str]) -> Callable[..., None]:
@@ -115,10 +117,12 @@ def _with_recipe(
     return partial(command, run=find_recipe(name, recipes)())
 
 
-def _print_rehearsal(run: TokenizerRun | GeneratorRun, out: Path, train: Callable[..., Path]) -> None:
+def _print_rehearsal(
+    run: TokenizerRun | GeneratorRun, out: Path, train: Callable[..., Path], *, json: bool
+) -> None:
     made = rehearsal.rehearse(run, out, train)
     if is_first():
-        report(vars(made), *made.lines(run), json=False)
+        report(vars(made), *made.lines(run), json=json)
 
 
 def _scaled(run: RunT, recipe: RunT) -> RunT:
@@ -144,7 +148,7 @@ def _scaled(run: RunT, recipe: RunT) -> RunT:
     return run
 
 
-def _print_weights(weights: Path, *, steps: int, in_time: bool) -> None:
+def _print_weights(weights: Path, *, steps: int, in_time: bool, json: bool) -> None:
     """Print where the weights are.
 
     Raises:
@@ -153,7 +157,7 @@ def _print_weights(weights: Path, *, steps: int, in_time: bool) -> None:
     """
     if in_time and steps_of(weights) < steps:
         raise KeyboardInterrupt
-    print(weights)
+    report({"weights": str(weights)}, str(weights), json=json)
 
 
 def _predictor_line(scores: dict[str, Any], run: PredictorRun) -> str:
