@@ -102,8 +102,33 @@ def test_page_is_well_formed_self_contained_and_escaped(report):
     assert "&lt;b&gt;bold&lt;/b&gt; &amp;" in html and "<b>bold" not in html
 
 
+def kinds(html):
+    """The sections of all pictures, after the few at the top and before what follows."""
+    start = html.index('<section class="kind">')
+    return html[start : html.index("<h2>Bytes per picture</h2>")].removesuffix("<section>\n")
+
+
+def test_the_page_opens_with_pictures_then_curves_then_failures(report, section):
+    html = render_report(report)
+    order = [html.index(f"<h2>{title}") for title in ("See", "How good", "Where it fails", "New drawings")]
+    assert order == sorted(order)
+    assert html.count('<figure class="look">') == 2 and html.count("over bytes</figcaption>") == 1
+    strips = re.findall(r'<figure class="look">.*?<figcaption>(.*?) <span>', html, re.DOTALL)
+    psnr = section.scores["right", 32]["psnr"]
+    names = [
+        section.pictures.captions.index(text) if text in section.pictures.captions else 0 for text in strips
+    ]
+    assert psnr[names[1]] == min(psnr)
+
+
+def test_webp_costs_more_bytes_for_better_pictures(section):
+    points = demo.through_webp(section.pictures.images)
+    assert len(points) > 2 and list(points) == sorted(points)
+    assert points[max(points)] > points[min(points)]
+
+
 def test_pictures_are_those_whose_scores_stand_under_them(report, section):
-    page = Page(render_report(report))
+    page = Page(kinds(render_report(report)))
     per_picture = 1 + 9
     assert len(page.images) == 8 * per_picture
     cells = [cell for cell in page.cells if re.fullmatch(r"[\d.]+ dB[\d.]+", cell)]
@@ -181,5 +206,5 @@ def test_demo_of_a_small_model_on_the_shipped_pictures(tmp_path, monkeypatch, ne
     path = demo.write_demo(tmp_path / "out", ImageTokenizer.from_pretrained(tmp_path / "model"))
     page = Page(path.read_text())
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
-    assert len(page.images) == 32 * (1 + 3 * 3)
+    assert len(page.images) == 32 * (1 + 3 * 3) + 2 * 3 * (1 + 3)  # ... and two strips of each kind
     assert "&#34;steps&#34;: 3" in path.read_text() and all(link.startswith("data:") for link in page.links)

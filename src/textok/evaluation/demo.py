@@ -13,8 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.data.images import tensor_to_image
+from textok.data.images import decode_image, tensor_to_image
 from textok.data.samples import write_bad
+from textok.display import Progress
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics import Pairs
@@ -23,6 +24,7 @@ from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.report import PromptCard, PromptSection, Report, Scores, Section, render_report
 from textok.evaluation.reconstruction import Reconstructions, usual_budgets
 from textok.models.checkpoint import shipped_folder
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -65,6 +67,7 @@ PROMPTS = {
 }
 PROMPT_BUDGETS = (8, 16, 32)
 PICTURES_PER_PROMPT = 4
+WEBP_QUALITIES = (0, 10, 30, 60, 90)
 TIMED_ROUNDS = 3
 _TIMED_SECONDS = 2.0
 
@@ -164,11 +167,28 @@ def make_section(
         batch_size=batch_size,
         decoding=decoding or {},
     )
-    outputs = evaluator.reconstruct(pictures, budgets=usual_budgets(config.num_latents), captions=conditions)
+    budgets = usual_budgets(config.num_latents)
+    with Progress(len(pictures) * len(conditions), unit="image", title=pictures.split) as bar:
+        outputs = evaluator.reconstruct(pictures, budgets=budgets, captions=conditions, progress=bar.update)
     title, note = KINDS.get(pictures.split, (pictures.split, ""))
     return Section(
-        title=title, note=note, pictures=pictures, outputs=outputs, scores=score(pictures, outputs, network)
+        title=title,
+        note=note,
+        pictures=pictures,
+        outputs=outputs,
+        scores=score(pictures, outputs, network),
+        classic=through_webp(pictures.images),
     )
+
+
+def through_webp(images: UInt8[Tensor, "n 3 h w"]) -> dict[int, float]:
+    """Mean bytes of the pictures as WebP files of several qualities -> their mean PSNR."""
+    points = {}
+    for quality in WEBP_QUALITIES:
+        files = [_file(tensor_to_image(image), format="WEBP", quality=quality) for image in images]
+        back = torch.stack([decode_image(file, (images.shape[2], images.shape[3])) for file in files])
+        points[round(statistics.fmean(map(len, files)))] = float(psnr_per_image(images, back).mean())
+    return points
 
 
 @torch.no_grad()
@@ -223,15 +243,15 @@ def _file_bytes(kinds: Sequence[CaptionedPictures]) -> dict[str, float]:
     }
     images = [tensor_to_image(pixels) for pictures in kinds for pixels in pictures.images]
     return {
-        name: statistics.fmean(_size(image, **options) for image in images)
+        name: statistics.fmean(len(_file(image, **options)) for image in images)
         for name, options in formats.items()
     }
 
 
-def _size(image: Any, **options: Any) -> int:
+def _file(image: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, **options)
-    return buffer.tell()
+    return buffer.getvalue()
 
 
 def _facts(tokenizer: ImageTokenizer) -> dict[str, str]:

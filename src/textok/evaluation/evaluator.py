@@ -171,6 +171,7 @@ class Evaluator:
         *,
         budgets: Sequence[int] = BUDGETS,
         captions: Sequence[CaptionCondition] = CONDITIONS,
+        progress: Callable[[int], object] = lambda count: None,
         **decoding: Any,
     ) -> Reconstructions:
         """The reconstructions themselves, in main memory, by caption condition and budget.
@@ -179,6 +180,7 @@ class Evaluator:
             pictures: the whole set.
             budgets: numbers of tokens, at most the model's K.
             captions: caption conditions.
+            progress: is called with the number of pictures that are decoded at all budgets under one condition.
             **decoding: steps, guidance, start and generator of a decoder that samples; see ``TexTok.decode``.
         """
         parts: dict[Cell, list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
@@ -192,6 +194,7 @@ class Evaluator:
                         parts[caption, k].append(
                             self._decode(encoding, text, budget=k, size=images.shape[-2:], **decoding).cpu()
                         )
+                    progress(len(indices))
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
 
     def with_variants(

@@ -1,7 +1,7 @@
 """The report of ``textok demo``: reconstructions to look at, with their scores, as one HTML page."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -27,6 +27,7 @@ class Section:
         pictures: the originals.
         outputs: their reconstructions.
         scores: the metrics of every reconstruction.
+        classic: mean bytes of a file of a classic codec -> mean PSNR of these pictures.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Section:
     pictures: CaptionedPictures
     outputs: Reconstructions
     scores: Scores
+    classic: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def budgets(self) -> list[int]:
@@ -45,6 +47,18 @@ class Section:
         """Caption conditions, the right caption first."""
         present = {condition for condition, _ in self.outputs}
         return [condition for condition in CONDITIONS if condition in present]
+
+    @property
+    def ranked(self) -> list[int]:
+        """Places of the pictures, the best first: by PSNR with the most tokens."""
+        values = self.scores[self.conditions[0], max(self.budgets)]["psnr"]
+        return sorted(range(len(values)), key=lambda place: -values[place])
+
+    def over_bytes(self, token_bytes: Mapping[int, int]) -> dict[str, dict[int, float]]:
+        """Mean PSNR over mean bytes: of the tokens, and of the classic codec where it was measured."""
+        psnr = self.means("psnr")[self.conditions[0]]
+        lines = {"tokens": {token_bytes[k]: value for k, value in psnr.items()}}
+        return lines | ({"WebP": dict(self.classic)} if self.classic else {})
 
     def mean(self, condition: CaptionCondition, budget: int, metric: str) -> float:
         """Mean of a metric over the pictures."""
@@ -139,7 +153,6 @@ def render_report(report: Report) -> str:
         title=f"TexTok {report.model_id}: pictures in a few tokens",
         report=report,
         budgets=f"{', '.join(most)} or {last}" if most else last,
-        worst=_worst(report),
         tiles=_tiles(report),
         sizes=_sizes(report),
         heads=list(rows[0]),
@@ -158,15 +171,6 @@ def table_rows(report: Report) -> list[Row]:
         for condition in section.conditions
         for k in section.budgets
     ]
-
-
-def _worst(report: Report) -> Row:
-    """The kind of pictures with the lowest PSNR, and its worst picture."""
-    budget, condition = max(report.token_bytes), report.sections[0].conditions[0]
-    section = min(report.sections, key=lambda section: section.mean(condition, budget, "psnr"))
-    psnr, index = min((value, i) for i, value in enumerate(section.scores[condition, budget]["psnr"]))
-    caption = section.pictures.captions[index]
-    return {"budget": budget, "title": section.title, "caption": caption, "psnr": psnr}
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
