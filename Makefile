@@ -25,7 +25,7 @@ $(error TORCH: got $(TORCH), expected cpu or nothing)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check format site figures bench wheel clean
+.PHONY: help install setup demo test quick check format site figures bench wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -46,6 +46,13 @@ $(VENV)/.dev-installed: $(VENV)/.created pyproject.toml constraints.txt
 	@echo "Installing open-textok with its development tools into $(VENV) (some minutes; disk: $(SIZE)) ..."
 	$(PIP_INSTALL) -e ".[dev]"
 	@touch $@ $(VENV)/.core-installed
+
+$(VENV)/.user-installed: $(VENV)/.created pyproject.toml constraints.txt
+	@echo "Installing open-textok into $(VENV) (some minutes; disk: $(SIZE)) ..."
+	$(PIP_INSTALL) -e ".[codec,app]"
+	@touch $@ $(VENV)/.core-installed
+
+install: $(VENV)/.user-installed  ## make .venv for using the package, with .ttk files and the app
 
 setup: $(VENV)/.dev-installed  ## make .venv with everything, tools for development included
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textok.display import Progress, note, printable
+from textok.display import Progress, note, printable, waiting
 
 
 @given(st.text(st.characters()))
@@ -48,3 +48,14 @@ def test_a_bar_beside_one_left_open_does_not_move_the_cursor(capsys: pytest.Capt
         progress.update(2)
     assert "\x1b" not in capsys.readouterr().err
     left_open.close()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_wait_is_told_on_a_terminal_only_and_taken_away(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    with waiting("loading\x1b[2J"):
+        pass
+    told = capsys.readouterr().err
+    assert told == ("textok: loading\\x1b[2J ...\r\x1b[K" if terminal else "")

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -24,6 +25,23 @@ def note(message: str) -> None:
     print(f"textok: {printable(message)}", file=sys.stderr)
 
 
+def _silenced() -> bool:
+    return os.environ.get("TQDM_DISABLE", "") not in ("", "0")
+
+
+@contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Say on a terminal what takes a few seconds, and take the line away afterwards; elsewhere say nothing."""
+    shown = sys.stderr.isatty() and not _silenced()
+    if shown:
+        print(f"textok: {printable(message)} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 class Progress:
     """A progress bar on stderr. It cannot be read, so that the work is the same without one.
 
@@ -39,10 +57,7 @@ class Progress:
     def __init__(
         self, total: int | None, *, unit: str, title: str = "", done: int = 0, shown: bool = True
     ) -> None:
-        hidden = not shown or os.environ.get("TQDM_DISABLE", "") not in (
-            "",
-            "0",
-        )  # tqdm reads it by default only
+        hidden = not shown or _silenced()  # tqdm reads the variable by default only
         self._bar = tqdm(
             total=total,
             unit=unit,

@@ -16,7 +16,7 @@ def make(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("target", ["setup", "demo"])
+@pytest.mark.parametrize("target", ["install", "setup", "demo"])
 @pytest.mark.slow
 def test_one_word_chooses_the_small_build_and_both_sizes_are_said_before(target: str, tmp_path: Path) -> None:
     large = make("--dry-run", target, folder=tmp_path).stdout

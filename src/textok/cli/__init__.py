@@ -84,7 +84,9 @@ def _run(words: list[str]) -> None:
 
 def _run_command(name: str, words: list[str]) -> None:
     """Import the module of the command, and the parser, only now: the help texts need neither."""
-    import_module("textok.cli.parsing").run(load(name, words), words, prog=f"textok {name}")
+    with import_module("textok.display").waiting("loading"):
+        command, parsing = load(name, words), import_module("textok.cli.parsing")
+    parsing.run(command, words, prog=f"textok {name}")
 
 
 def _sentence(error: Exception) -> str:

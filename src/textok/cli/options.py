@@ -26,6 +26,7 @@ from tyro.conf import arg
 from textok.cli.checks import check_at_least
 from textok.cli.distributed import open_device
 from textok.data import DataConfig
+from textok.display import waiting
 from textok.pipeline.image_tokenizer import ImageTokenizer
 
 DATA_HELP = (
@@ -100,7 +101,8 @@ class ModelOptions(DeviceOptions):
 
     def load(self) -> ImageTokenizer:
         """The tokenizer, ready to use."""
-        return ImageTokenizer.from_pretrained(self.model, device=self.open(), dtype=self.dtype)
+        with waiting(f"loading {self.model}"):
+            return ImageTokenizer.from_pretrained(self.model, device=self.open(), dtype=self.dtype)
 
 
 DEFAULT_MODEL = ModelOptions()
