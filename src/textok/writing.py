@@ -168,6 +168,20 @@ def mark_folder(folder: Path, content: str) -> None:
     write_json(folder / MARKER, {"made_by": "textok", "content": content})
 
 
+def mark_folder_for(folder: Path, settings: str) -> None:
+    """The same for a run that goes on where it was stopped, in a folder that is new or of the same settings.
+
+    Raises:
+        ValueError: for a folder of other settings.
+    """
+    marker = folder / MARKER
+    if marker.is_file() and strict_json(settings) not in marker.read_text():
+        raise ValueError(
+            f"out: got {folder}, which holds something made with other settings; choose another folder"
+        )
+    mark_folder(folder, settings)
+
+
 def _is_in(target: Path, source: str | Path) -> bool:
     place, whole = target.resolve(), Path(source).resolve()
     if whole.is_dir():

@@ -9,9 +9,11 @@ from PIL import Image
 
 from textok.cli import main
 from textok.cli.generate import file_words
+from textok.evaluation.picture_sets import open_pictures
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.models.tokenizer import TexTok
+from textok.pipeline.bulk import read_prompts
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +90,11 @@ def test_earlier_pictures_and_foreign_folders_are_left_alone(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "PROMPT"),
+        ([], "PROMPT: got 0"),
         (["a cat", "--num-tokens", 99], "num_tokens: got 99, expected 1 to 32"),
         (["a cat", "--guidance-interval", 0.9, 0.1], "interval"),
         (["--labels", 3], "conditioned on text"),
-        (["a cat", "--labels", 3], "not both"),
+        (["a cat", "--labels", 3], "PROMPT: got 2"),
         (["a cat", "--sampler", "ddim"], "sampler"),
     ],
 )
@@ -123,3 +125,103 @@ def test_a_tokenizer_is_no_generator(tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_prompts_as_file_names(prompt: str, words: str) -> None:
     assert file_words(prompt) == words
+
+
+def bulk(generator: Path, prompts: Path, out: Path, *words: object) -> int:
+    settings = ("--model", generator, "--steps", 2, "--num-tokens", 4, "--batch-size", 2)
+    return run("generate", "--prompts", prompts, *settings, "--out", out, *words)
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    (tmp_path / "prompts.txt").write_text("a cat\n\na dog\na red apple\na blue car\na house\n")
+    return tmp_path / "prompts.txt"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_a_file_of_prompts_becomes_pictures_with_their_prompts(
+    generator: Path, prompts: Path, tmp_path: Path
+) -> None:
+    assert bulk(generator, prompts, tmp_path / "out", "--num-images", 2, "--limit", 2, "--seed", 7) == 0
+    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert [file.name for file in pictures] == [f"{number:08d}.png" for number in range(4)]
+    assert [file.with_suffix(".txt").read_text() for file in pictures] == ["a cat", "a cat", "a dog", "a dog"]
+    with Image.open(pictures[3]) as image:
+        note = json.loads(image.info["textok"])
+    assert (note["prompt"], note["seed"], note["index"]) == ("a dog", 7, 3)
+
+
+@pytest.mark.parametrize("form", [(), ("--tars",)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(
+    generator: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("textok.pipeline.bulk.SHARD", 4)
+    assert bulk(generator, prompts, tmp_path / "whole", *form) == 0
+    whole = contents(tmp_path / "whole")
+    assert bulk(generator, prompts, tmp_path / "part", *form) == 0
+    for name in list(whole)[-2:]:
+        (tmp_path / "part" / name).unlink()
+    left = {file: file.stat().st_mtime_ns for file in (tmp_path / "part").glob("*0.*")}
+    assert bulk(generator, prompts, tmp_path / "part", *form) == 0
+    assert contents(tmp_path / "part") == whole
+    first = [file for file in left if "00000." in file.name]
+    assert all(file.stat().st_mtime_ns == left[file] for file in first)
+
+
+def test_ranks_share_the_shards(
+    generator: Path, prompts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bulk(generator, prompts, tmp_path / "whole") == 0
+    for rank in ("0", "1"):
+        for name, value in {"WORLD_SIZE": "2", "RANK": rank}.items():
+            monkeypatch.setenv(name, value)
+        assert bulk(generator, prompts, tmp_path / "shared") == 0
+    assert contents(tmp_path / "shared") == contents(tmp_path / "whole")
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    generator: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bulk(generator, prompts, tmp_path / "out") == 0
+    assert bulk(generator, prompts, tmp_path / "out", "--seed", 1) == 2
+    assert "out: got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [(), ("--tars",)])
+def test_captions_of_a_data_set_are_prompts_and_evaluate_reads_the_samples(
+    generator: Path, icons: Path, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    assert bulk(generator, icons, tmp_path / "out", "--split", "val", "--limit", 3, *form) == 0
+    samples = open_pictures(str(tmp_path / "out"), batch_size=2)
+    expected = read_prompts(str(icons), split="val", limit=3)
+    assert [caption for batch in samples for caption in batch.captions] == expected
+    assert samples.config.size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (("a cat", "--prompts", "x.txt"), "PROMPT:"),
+        (("--limit", 3, "a cat"), "limit:"),
+        (("--prompts", "nothing.txt"), "nothing.txt"),
+        (("--prompts", "nothing.txt", "--overwrite"), "overwrite:"),
+        (("--prompts", "nothing.txt", "--split", "val"), "split:"),
+    ],
+)
+def test_wrong_bulk_options_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], key: str
+) -> None:
+    assert run("generate", *words, "--out", tmp_path / "out") == 2
+    assert key in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.txt", " \n"), ("x.json", '{"a": "a cat", "b": ""}')])
+def test_prompts_that_are_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert run("generate", "--prompts", tmp_path / name, "--out", tmp_path / "out") == 2
+    assert "prompts: got" in capsys.readouterr().err

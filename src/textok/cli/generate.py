@@ -13,16 +13,20 @@ import torch
 from PIL import Image
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_seed
-from textok.cli.options import DEFAULT_DECODER, DecoderOptions, ModelOptions
+from textok.cli.checks import check_at_least, check_needs, check_seed
+from textok.cli.distributed import is_first, place
+from textok.cli.options import DEFAULT_DECODER, DecoderOptions, Limit, ModelOptions, Split
 from textok.cli.output import report
 from textok.data.images import save_png
+from textok.display import Progress
 from textok.evaluation.pages.grids import sample_grid, save_picture
+from textok.pipeline.bulk import BulkRun, generate_shards, read_prompts
 from textok.pipeline.generation import Pipeline
 from textok.sampling.flow import SAMPLERS
-from textok.writing import check_target, mark_folder
+from textok.writing import check_target, mark_folder, mark_folder_for
 
 _BY_MODEL = "(default: the model's)"
+_BY_SOURCE = "(default: 4, with --prompts 1)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +51,40 @@ class SamplingOptions:
     """of the codes of a MaskGIT"""
 
 
-_SAMPLING = SamplingOptions()
+@dataclass(frozen=True, kw_only=True)
+class BulkOptions:
+    """Prompts of a file or a data set, for the thousands of samples of a benchmark."""
+
+    prompts_from: Annotated[str | None, arg(name="prompts", metavar="FILE", help_behavior_hint="")] = None
+    """prompts of a .txt file (one in each line), of a .json or .jsonl file by key, or the captions of any data set"""
+    split: Split = None
+    """which part of that data set"""
+    limit: Limit = None
+    """take at most so many prompts, from the first"""
+    tars: bool = False
+    """pack a thousand pictures and their prompts into each tar, instead of a file for each"""
+
+    def __post_init__(self) -> None:
+        check_at_least(1, limit=self.limit)
+        absent = self.prompts_from is None
+        check_needs(absent=absent, by="prompts", split=self.split, limit=self.limit, tars=self.tars)
+
+
+_SAMPLING, _NO_BULK = SamplingOptions(), BulkOptions()
 _MODEL = ModelOptions(batch_size=16)
 
 
 def generate(
-    prompts: Annotated[Positional[tuple[str, ...]], arg(metavar="PROMPT [PROMPT ...]")] = (),
+    words: Annotated[Positional[tuple[str, ...]], arg(metavar="PROMPT [PROMPT ...]")] = (),
     sampling: Annotated[SamplingOptions, arg(name="")] = _SAMPLING,
     model: Annotated[ModelOptions, arg(name="")] = _MODEL,
     decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
+    bulk: Annotated[BulkOptions, arg(name="")] = _NO_BULK,
     *,
     out: Path,
     labels: Annotated[tuple[int, ...], arg(help_behavior_hint="")] = (),
     negative: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None,
-    num_images: int = 4,
+    num_images: Annotated[int | None, arg(metavar="INT", help_behavior_hint=_BY_SOURCE)] = None,
     seed: int = 0,
     tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
     overwrite: bool = False,
@@ -68,8 +92,11 @@ def generate(
 ) -> None:
     """Make pictures from prompts or classes: PNG files that hold their settings, and a grid of all.
 
+    With --prompts there is no grid, each picture has its prompt in a .txt file beside it, which textok evaluate
+    generation reads, and the same command goes on where it was stopped; torchrun shares the work.
+
     Args:
-        prompts: what to draw; captions like those of the training pictures work best.
+        words: what to draw; captions like those of the training pictures work best.
         out: the folder for the pictures and grid.png.
         labels: classes, for a class-conditional generator.
         negative: a negative prompt: what guidance leads away from.
@@ -83,32 +110,57 @@ def generate(
     check_at_least(1, num_images=num_images)
     check_seed(seed)
     check_target(out, overwrite=overwrite)
-    if bool(labels) == bool(prompts):
-        raise ValueError("PROMPT: expected prompts, or --labels for a class-conditional model, and not both")
+    if (ways := bool(labels) + bool(words) + (bulk.prompts_from is not None)) != 1:
+        raise ValueError(f"PROMPT: got {ways} of prompts, --prompts and --labels (for classes), expected one")
+    if bulk.prompts_from is not None and overwrite:
+        raise ValueError("overwrite: got it with --prompts, which goes on and replaces nothing; leave it out")
+    prompts = bulk.prompts_from and read_prompts(bulk.prompts_from, split=bulk.split, limit=bulk.limit)
     pipeline = Pipeline.from_pretrained(
         model.model, tokenizer=tokenizer, device=model.open(), dtype=model.dtype
     )
-    conditions: dict[str, Any] = {"labels": list(labels)} if labels else {"prompts": list(prompts)}
+    settings = vars(sampling) | vars(decoder) | {"negative_prompt": negative}
+    by = f"{pipeline.model_id} on {pipeline.tokenizer.model_id}"
+    if prompts:
+        run = BulkRun(
+            prompts=prompts,
+            num_images=num_images or 1,
+            seed=seed,
+            batch_size=model.batch_size,
+            tars=bulk.tars,
+            sampling=settings,
+        )
+        _generate_in_bulk(pipeline, run, out, by=by, json=json)
+        return
+    conditions: dict[str, Any] = {"labels": list(labels)} if labels else {"prompts": list(words)}
     started = time.perf_counter()
     images = pipeline(
         **conditions,
-        **vars(sampling),
-        **vars(decoder),
-        negative_prompt=negative,
-        num_images=num_images,
+        **settings,
+        num_images=num_images or 4,
         generator=torch.Generator().manual_seed(seed),
         batch_size=model.batch_size,
         progress=True,
     )
     seconds = time.perf_counter() - started
-    names = [str(x) for x in (labels or prompts)]
+    names = [str(x) for x in (labels or words)]
     files, grid = save_pictures(images, out, names=names, seed=seed, overwrite=overwrite)
-    by = f"{pipeline.model_id} on {pipeline.tokenizer.model_id}"
     report(
         {"files": [str(file) for file in files], "seconds": seconds},
         f"{out}: {len(files)} pictures and {grid.name} in {seconds:.1f} s ({by})",
         json=json,
     )
+
+
+def _generate_in_bulk(pipeline: Pipeline, run: BulkRun, out: Path, *, by: str, json: bool) -> None:
+    mark_folder_for(out, run.record(pipeline))
+    rank, count = place()
+    drawn = 0
+    with Progress(-(-len(run) // count), unit="image", shown=is_first()) as progress:
+        for pictures in generate_shards(pipeline, run, out, rank=rank, count=count):
+            progress.update(pictures)
+            drawn += pictures
+    facts = {"pictures": drawn, "prompts": len(run.prompts)}
+    report(facts, f"{out}: {drawn} pictures of {len(run.prompts)} prompts ({by})", json=json)
 
 
 def save_pictures(

@@ -15,7 +15,7 @@ from textok.data.scenes.picture import check_scene_size
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
 from textok.display import Progress
 from textok.evaluation.pages import cards_page, data_uri
-from textok.writing import MARKER, check_target, mark_folder, strict_json, write_text
+from textok.writing import check_target, mark_folder_for, strict_json, write_text
 
 DEFAULTS = SceneOptions(count=1000)
 _ON_PAGE, _CARD_SIDE = 48, 256
@@ -51,8 +51,8 @@ def scenes(
         raise ValueError(f"count: got {count}, expected at most {LENGTHS[split]:,} for {split}")
     source = SceneSource(split, replace(options, count=0))  # so that more scenes of the same are a longer run
     settings = strict_json({"scenes": source.fingerprint, "size": size, "format": file_format})
-    _check_out(out, settings)
-    mark_folder(out, settings)
+    check_target(out)
+    mark_folder_for(out, settings)
     before = 0
     with Progress(count, unit="scene") as progress:
         for done in write_shards(source, out, count=count, size=size, file_format=file_format):
@@ -62,20 +62,6 @@ def scenes(
         write_text(page, example_page(source, count=min(count, _ON_PAGE)))
     facts = {"folder": str(out), "scenes": count, "split": split, "size": size, "page": page and str(page)}
     report(facts, f"{out}: {count} scenes of {split}, {size} px{f'; {page}' if page else ''}", json=json)
-
-
-def _check_out(out: Path, settings: str) -> None:
-    """That the folder is new, or holds scenes of the same settings.
-
-    Raises:
-        ValueError: otherwise.
-    """
-    check_target(out)
-    marker = out / MARKER
-    if marker.is_file() and strict_json(settings) not in marker.read_text():
-        raise ValueError(
-            f"out: got {out}, which holds something made with other settings; choose another folder"
-        )
 
 
 def example_page(source: SceneSource, *, count: int) -> str:

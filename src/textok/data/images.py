@@ -156,25 +156,30 @@ def tensor_to_image(pixels: UInt8[Tensor, "3 h w"]) -> Image.Image:
 
 
 def save_png(image: Image.Image, path: str | Path, *, page: bool = False) -> Path:
-    """Write a PNG, whole or not at all, with the text entries of ``image.info`` inside.
+    """Write a PNG, whole or not at all; the arguments are those of :func:`encode_png`."""
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(encode_png(image, page=page))
+    return Path(path)
+
+
+def encode_png(image: Image.Image, *, page: bool = False) -> bytes:
+    """A PNG file with the text entries of ``image.info`` inside.
 
     A generated picture says there how it was made: ``PIL.Image.open(path).info["textok"]`` is JSON.
 
     Args:
         image: what to write.
-        path: the file.
         page: it is a grid or report for people, which is never read as a picture of a data set.
     """
-    notes = PngInfo()
+    notes, stream = PngInfo(), io.BytesIO()
     notes.add_text("Software", "open-textok")
     if page:
         notes.add_text(PAGE_MARK, "drawn for people, no picture of a data set")
     for name, value in image.info.items():
         if isinstance(value, str) and name not in ("Software", PAGE_MARK):
             notes.add_itxt(str(name), value)
-    with replacing(Path(path)) as temporary:
-        image.save(temporary, format="PNG", pnginfo=notes, optimize=page)
-    return Path(path)
+    image.save(stream, format="PNG", pnginfo=notes, optimize=page)
+    return stream.getvalue()
 
 
 @lru_cache

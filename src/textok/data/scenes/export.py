@@ -4,12 +4,13 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from textok.data.images import tensor_to_image
 from textok.data.scenes.source import SceneSource
-from textok.writing import replacing
+from textok.data.tar_files import write_tar
 
 Format = Literal["png", "webp"]
 SHARD = 1000
@@ -35,12 +36,10 @@ def write_shards(
         end = min(start + SHARD, count)
         path = out / f"{source.split}-{start // SHARD:06d}.tar"
         if not _is_whole(path, end - start):
-            with (
-                replacing(path) as temporary,
-                tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
-            ):
-                for index in range(start, end):
-                    _add_scene(tar, source, index, size=size, file_format=file_format)
+            scenes = (
+                _members(source, index, size=size, file_format=file_format) for index in range(start, end)
+            )
+            write_tar(path, chain.from_iterable(scenes))
         yield end
 
 
@@ -52,19 +51,13 @@ def _is_whole(path: Path, count: int) -> bool:
         return sum(member.name.endswith(".txt") for member in tar) == count
 
 
-def _add_scene(
-    tar: tarfile.TarFile, source: SceneSource, index: int, *, size: int, file_format: Format
-) -> None:
+def _members(
+    source: SceneSource, index: int, *, size: int, file_format: Format
+) -> Iterator[tuple[str, bytes]]:
     sample = source.read(index)
     picture = io.BytesIO()
     tensor_to_image(source.draw(index, size)).save(picture, file_format, **_SAVING[file_format])
     record = {"caption": sample.captions[0], "facts": json.loads(sample.facts)}
-    _add(tar, f"{sample.key}.{file_format}", picture.getvalue())
-    _add(tar, f"{sample.key}.txt", sample.captions[0].encode())
-    _add(tar, f"{sample.key}.json", json.dumps(record).encode())
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(data), 0o644
-    tar.addfile(member, io.BytesIO(data))
+    yield f"{sample.key}.{file_format}", picture.getvalue()
+    yield f"{sample.key}.txt", sample.captions[0].encode()
+    yield f"{sample.key}.json", json.dumps(record).encode()

@@ -1,0 +1,134 @@
+"""Pictures for many prompts, in shards: the same command goes on where it was stopped, and writes the same bytes."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textok.data import DataConfig
+from textok.data.caption_files import first_captions
+from textok.data.images import encode_png
+from textok.data.tar_files import write_tar
+from textok.pipeline.generation import Pipeline
+from textok.writing import replacing, strict_json
+
+SHARD = 1000
+"""Pictures of a tar."""
+
+
+def read_prompts(name: str, *, split: str | None = None, limit: int | None = None) -> list[str]:
+    """Prompts, one for each line of a .txt file, key of a .json or .jsonl file, or picture of a data set.
+
+    Args:
+        name: the file or the data set; of a picture with several captions the first is taken.
+        split: part of the data set.
+        limit: take at most so many, from the first.
+
+    Raises:
+        FileNotFoundError: when nothing is there.
+        ValueError: for an empty prompt, none at all, or a split of a file.
+    """
+    path = Path(name)
+    if path.suffix in (".txt", ".json", ".jsonl") and split is not None:
+        raise ValueError(f"split: got {split!r} for a file of prompts, expected none")
+    if path.suffix == ".txt":
+        prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    elif path.suffix in (".json", ".jsonl"):
+        prompts = list(first_captions(path).values())
+    else:
+        source = DataConfig(source=name, split=split, size=(1, 1)).open()
+        count = min(len(source), limit or len(source))
+        prompts = [next(iter(source.read(index).captions), "") for index in range(count)]
+    if not prompts:
+        raise ValueError(f"prompts: got {name}, which holds none, expected at least one")
+    if not all(prompt.strip() for prompt in prompts):
+        empty = next(number for number, prompt in enumerate(prompts, start=1) if not prompt.strip())
+        raise ValueError(f"prompts: got {name}, whose number {empty} is empty, expected words for each")
+    return prompts[:limit]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkRun:
+    """What is drawn, and how.
+
+    Attributes:
+        prompts: what to draw.
+        num_images: pictures of each prompt.
+        seed: of all noise.
+        batch_size: pictures at a time; pictures depend on it by the rounding of the dtype.
+        tars: pack a thousand pictures into each file, instead of a file for each.
+        sampling: further arguments of ``Pipeline``.
+    """
+
+    prompts: Sequence[str]
+    num_images: int = 1
+    seed: int = 0
+    batch_size: int = 16
+    tars: bool = False
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.prompts) * self.num_images
+
+    def record(self, pipeline: Pipeline) -> str:
+        """All that the bytes depend on, as one line of JSON."""
+        words = hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()
+        facts = {"prompts": words, "models": [pipeline.model_id, pipeline.tokenizer.model_id]}
+        facts |= {
+            name: getattr(self, name) for name in ("num_images", "seed", "batch_size", "tars", "sampling")
+        }
+        return strict_json(facts | {"dtype": str(pipeline.dtype)})
+
+
+def generate_shards(
+    pipeline: Pipeline, run: BulkRun, out: Path, *, rank: int = 0, count: int = 1
+) -> Iterator[int]:
+    """Draw what is not there yet: ``NUMBER.png``, which holds its settings, and ``NUMBER.txt``, its prompt.
+
+    Args:
+        pipeline: a generator conditioned on text.
+        run: what is drawn.
+        out: the folder, of this very run or new.
+        rank, count: of several processes each draws shards of its own.
+
+    Yields:
+        The number of pictures of each shard that is there, drawn now or before.
+    """
+    size = SHARD if run.tars else run.batch_size
+    for start in list(range(0, len(run), size))[rank::count]:
+        end = min(start + size, len(run))
+        tar = out / f"samples-{start // size:06d}.tar"
+        files = [tar] if run.tars else [out / f"{index:08d}.png" for index in range(start, end)]
+        if not all(file.is_file() for file in files):
+            members = _draw(pipeline, run, start, end)
+            if run.tars:
+                write_tar(tar, members)
+            else:
+                _write_files(out, members)
+        yield end - start
+
+
+def _draw(pipeline: Pipeline, run: BulkRun, start: int, end: int) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files of some pictures: the prompt of each first, then the picture."""
+    for first in range(start, end, run.batch_size):
+        numbers = range(first, min(first + run.batch_size, end))
+        prompts = [run.prompts[number // run.num_images] for number in numbers]
+        images = pipeline(
+            prompts,
+            first_index=first,
+            generator=torch.Generator().manual_seed(run.seed),
+            batch_size=run.batch_size,
+            **run.sampling,
+        )
+        for number, prompt, image in zip(numbers, prompts, images, strict=True):
+            yield f"{number:08d}.txt", prompt.encode()
+            yield f"{number:08d}.png", encode_png(image)
+
+
+def _write_files(out: Path, members: Iterator[tuple[str, bytes]]) -> None:
+    for name, data in members:
+        with replacing(out / name) as temporary:
+            temporary.write_bytes(data)
