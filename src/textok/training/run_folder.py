@@ -52,10 +52,16 @@ MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
 
 
 class RunFolder:
-    """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only."""
+    """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only.
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    Args:
+        path: the folder.
+        extend: take other values of the settings in ``MAY_EXTEND``.
+        accept_changes: go on with pictures, captions or latents that changed.
+    """
+
+    def __init__(self, path: str | Path, *, extend: bool = False, accept_changes: bool = False) -> None:
+        self.path, self._extend, self._accept_changes = Path(path), extend, accept_changes
         self.contents = ContentRecord(self.path / "contents.json")
         self._tensorboard: Any = None
 
@@ -67,10 +73,8 @@ class RunFolder:
         *,
         facts: dict[str, Any],
         census: dict[str, Any] | None = None,
-        extend: bool = False,
         source: Source | None = None,
         held_out: Sequence[Content] = (),
-        accept_changes: bool = False,
     ) -> None:
         """Write run.json in a new folder; in an old one make sure that it is the same run, on any number of ranks.
 
@@ -89,9 +93,9 @@ class RunFolder:
         file = self.path / "run.json"
         if file.exists():
             before, now = json.loads(file.read_text()), json.loads(json.dumps(record))
-            self._check_same_data(before["facts"], now["facts"], source, held_out, accept=accept_changes)
-            self._check_same(before, now, extend=extend)
-            if extend and before["config"] != now["config"]:
+            self._check_same_data(before["facts"], now["facts"], source, held_out)
+            self._check_same(before, now)
+            if self._extend and before["config"] != now["config"]:
                 earlier = [*before.get("extended", []), before["config"]]
                 write_json(file, {**before, **now, "extended": earlier})
             self.contents.save()
@@ -109,17 +113,15 @@ class RunFolder:
         now: dict[str, Any],
         source: Source | None,
         held_out: Sequence[Content],
-        *,
-        accept: bool,
     ) -> None:
         changed = self.contents.compare(now.get("data", ""), source, held_out, before=before.get("data", ""))
-        if changed and not accept:
+        if changed and not self._accept_changes:
             remedy = "restore it, choose another --out, or go on with what it is now by --accept-changes"
             raise changes_error(self.path, changed, remedy=remedy)
-        same = ("data", "samples", "rows") if accept else ("data",)
+        same = ("data", "samples", "rows") if self._accept_changes else ("data",)
         now |= {name: before[name] for name in same if name in before}
 
-    def _check_same(self, before: dict[str, Any], now: dict[str, Any], *, extend: bool) -> None:
+    def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for part in ("config", "facts"):
             changes = _changes(before[part], now[part], either=part == "facts")
             if part == "facts" and (ranks := changes.pop("ranks", None)):
@@ -128,7 +130,7 @@ class RunFolder:
                 text
                 for path, text in changes.items()
                 if part == "facts"
-                or not (path in MAY_DIFFER or (extend and path.partition(".")[0] in MAY_EXTEND))
+                or not (path in MAY_DIFFER or (self._extend and path.partition(".")[0] in MAY_EXTEND))
             ]
             if changed:
                 raise ValueError(

@@ -77,10 +77,10 @@ def train_generator(
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
     # --- run folder and resume ----------------------------------------------------------------------------
-    folder, is_main = RunFolder(out), accelerator.is_main_process
+    folder, is_main = RunFolder(out, extend=extend, accept_changes=accept_changes), rank == 0
     if is_main:
         facts = {"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}
-        folder.start(run, facts=facts, extend=extend, accept_changes=accept_changes)
+        folder.start(run, facts=facts)
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     cut = partial(cut_for_step, run=run, rank=rank, device=device)

@@ -104,23 +104,14 @@ def start_folder(
     held_out: EvalLoader,
     *,
     facts: dict[str, Any],
-    extend: bool,
-    accept_changes: bool,
 ) -> None:
     """Begin a run folder, or make sure that it is of this run and these pictures; errors as of ``RunFolder.start``."""
     source = loader.source
     facts = {"data": source.fingerprint, "samples": len(source)} | facts
     if isinstance(loader, MixedLoader):
         facts["mix"] = loader.mixed_source.fingerprint
-    folder.start(
-        run,
-        facts=facts,
-        census=source.census.facts(),
-        extend=extend,
-        source=source,
-        held_out=held_out.contents,
-        accept_changes=accept_changes,
-    )
+    census = source.census.facts()
+    folder.start(run, facts=facts, census=census, source=source, held_out=held_out.contents)
     write_bad(folder.path, held_out.bad.samples, add=True)
 
 

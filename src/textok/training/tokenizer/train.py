@@ -95,11 +95,9 @@ def train_tokenizer(
         compile_blocks(model)
 
     # --- run folder and resume ----------------------------------------------------------------------------
-    folder, is_main = RunFolder(out), accelerator.is_main_process
+    folder, is_main = RunFolder(out, extend=extend, accept_changes=accept_changes), rank == 0
     if is_main:
-        facts = pictures.facts | {"ranks": world}
-        options = {"extend": extend, "accept_changes": accept_changes}
-        start_folder(folder, run, loader, held_out_loader, facts=facts, **options)
+        start_folder(folder, run, loader, held_out_loader, facts=pictures.facts | {"ranks": world})
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
