@@ -226,3 +226,15 @@ def test_two_commands_from_raw_pictures_to_tokens_with_their_captions(described,
     assert dict(zip(loaded.keys, loaded.captions, strict=True)) == {
         key: texts[0] for key, texts in read_caption_file(described).items()
     }
+
+
+def test_a_picture_that_changed_since_is_named(described, pictures, caption, tmp_path):
+    source = tmp_path / "pictures"
+    shutil.copy(source / "0001.png", source / "0003.png")
+    before = (described / "captions.jsonl").read_bytes()
+    code, _, err = caption(source)
+    assert (
+        code == 2 and "0003: another picture" in err and (described / "captions.jsonl").read_bytes() == before
+    )
+    code, _, err = caption(source, "--accept-changes")
+    assert code == 0 and (described / "captions.jsonl").read_bytes() == before, err

@@ -23,7 +23,7 @@ _SPENT = ("tokens_in", "tokens_out", "cost", "seconds")
 _FLUSH_EVERY = 200  # rows: a killed process loses none of them, a power cut these at most
 _ROWS_AT_ONCE = 20_000
 _TYPES = {
-    pa.string(): ("key", "caption", "writer", "model", "prompt", "time"),
+    pa.string(): ("key", "caption", "writer", "model", "prompt", "time", "picture"),
     pa.int64(): ("number", "seed", "tokens_in", "tokens_out", "asks"),
     pa.float64(): ("temperature", "cost", "seconds"),
     pa.list_(pa.string()): ("changes",),
@@ -45,6 +45,7 @@ class Row:
         tokens_in: tokens read, all asks together, as are the tokens written.
         asks: how often the picture was asked about.
         seconds: from the first ask to the verdict.
+        picture: hash of the picture that was asked about, to notice that it changed.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Row:
     tokens_out: int = 0
     asks: int = 0
     seconds: float = 0.0
+    picture: str = ""
 
 
 class Journal:
@@ -85,7 +87,7 @@ class Journal:
         _check_settings(folder / SETTINGS, same | self._shared | {"prompt_text": prompt.text})
         if again and (folder / REJECTED).exists():
             os.replace(folder / REJECTED, folder / "rejected.before.jsonl")
-        self.done: set[tuple[str, int]] = set()
+        self.done: dict[tuple[str, int], str] = {}
         self.accepted, self.rejected = 0, Counter[str]()
         self.spent: dict[str, float] = dict.fromkeys(_SPENT, 0)
         for path in (folder / CAPTIONS, folder / REJECTED):
@@ -156,7 +158,7 @@ class Journal:
                 writer.write_table(pa.Table.from_pylist(some, schema=_SCHEMA))
 
     def _count(self, row: dict[str, Any]) -> None:
-        self.done.add((row["key"], row["number"]))
+        self.done[row["key"], row["number"]] = row.get("picture", "")
         self.spent = {name: value + row[name] for name, value in self.spent.items()}
         if row["reason"] is None:
             self.accepted += 1

@@ -16,6 +16,7 @@ from textok.captioning.judging import Agreement, judge, printable
 from textok.captioning.prompting import Prompt
 from textok.captioning.writers import Answer, Request, Writer
 from textok.data.config import BadSampleLedger, DataConfig
+from textok.data.contents import HALF, changes_error, content_of
 from textok.data.images import ImageError
 from textok.data.samples import BadSample, BadSampleError, RawSample, write_bad
 from textok.data.sources import Source
@@ -48,6 +49,7 @@ class CaptionRun:
         prompt: the words to ask with.
         journal: where verdicts go.
         stop: asked to stop, the run takes no more pictures and waits for the answers under way.
+        accept_changes: keep the captions of pictures that changed since, instead of naming the first and stopping.
     """
 
     source: Source
@@ -57,6 +59,7 @@ class CaptionRun:
     prompt: Prompt
     journal: Journal
     stop: StopRequest
+    accept_changes: bool = False
     _seen: set[str] = field(default_factory=set, init=False)
     _reading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -135,14 +138,24 @@ class CaptionRun:
         with self._reading:  # sources keep what they read last
             sample = self.source.read(index)
             self._check_key(sample)
-        wanted = range(self.config.captions_per_picture)
-        rows = [Row(key=sample.key, number=i) for i in wanted if (sample.key, i) not in self.journal.done]
+        known = content_of(sample)[:HALF]
+        every = [
+            Row(key=sample.key, number=i, picture=known) for i in range(self.config.captions_per_picture)
+        ]
+        rows = [row for row in every if not self._is_done(row)]
         try:
             picture = self.writer.prepare(sample) if rows else None
         except ImageError as error:
             raise _bad(sample, str(error)) from error
         now = time.monotonic()
         return [_Job(sample=sample, picture=picture, started=now, row=row) for row in rows]
+
+    def _is_done(self, row: Row) -> bool:
+        before = self.journal.done.get((row.key, row.number))
+        if before and before != row.picture and not self.accept_changes:
+            remedy = "restore it, take another folder, or keep its captions by --accept-changes"
+            raise changes_error(self.journal.folder, {row.key: "another picture"}, remedy=remedy)
+        return before is not None
 
     def _check_key(self, sample: RawSample) -> None:
         if printable(sample.key) != sample.key:

@@ -35,6 +35,7 @@ def caption(
     split: Split = None,
     limit: Limit = None,
     ask_rejected: bool = False,
+    accept_changes: bool = False,
     preview: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
     estimate: bool = False,
     beside: bool = False,
@@ -50,6 +51,7 @@ def caption(
         split: which part of the data, such as train.
         limit: take at most so many pictures, from the first.
         ask_rejected: ask about the rejected pictures again.
+        accept_changes: keep the captions of pictures that changed since, instead of naming the first and stopping.
         preview: also an HTML page of the first pictures with their captions.
         estimate: ask nothing, and print what the rest will take, going by the captions that are there.
         beside: also a .txt file beside each picture, one caption per line; files that a person wrote or corrected \
@@ -78,6 +80,7 @@ are kept.
                 prompt=prompt,
                 journal=journal,
                 stop=stop,
+                accept_changes=accept_changes,
             ).run(count)
         if preview is not None:
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))

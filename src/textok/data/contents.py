@@ -19,7 +19,8 @@ Content = tuple[str, str]
 """Key of a sample, and its hashes as of :func:`content_of`; "" for one that cannot be read."""
 DRAWN = "drawn"
 """The content of a picture that is not stored: only the settings in the source's fingerprint say what it shows."""
-_DIGITS = 16
+HALF = 16
+"""Digits of a content that are the picture's; the others are those of captions and label."""
 _SHOWN = 3
 
 
@@ -144,9 +145,9 @@ def _change(before: str | None, now: str | None) -> str:
         return "is gone" if now is None else "cannot be read"
     if not before:
         return "is new" if before is None else "could not be read"
-    parts = {"another picture": slice(_DIGITS), "other captions": slice(_DIGITS, None)}
+    parts = {"another picture": slice(HALF), "other captions": slice(HALF, None)}
     return " and ".join(name for name, part in parts.items() if before[part] != now[part])
 
 
 def _hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=_DIGITS // 2).hexdigest()
+    return hashlib.blake2b(data, digest_size=HALF // 2).hexdigest()
