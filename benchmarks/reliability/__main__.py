@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability import faults, fuzz, soak, ttk_files
-from benchmarks.reliability.commands import Workplace, commands, make_inputs
+from benchmarks.reliability.commands import Workplace, commands, make_inputs, worker_commands
 from textok.training.run_folder import environment
 from textok.writing import write_json
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "reliability.json"
-PARTS = ("kills", "disks", "limits", "doubles", "sources", "fuzz", "ttk", "soak")
+PARTS = ("kills", "disks", "limits", "doubles", "sources", "workers", "fuzz", "ttk", "soak")
+STRIKES = PARTS[:6]
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_inputs(root)
-        if set(options.parts) & set(PARTS[:5]):
+        if set(options.parts) & set(STRIKES):
             record = _struck(root, options, record)
         for part, rows in _others(root, options).items():
             if part in options.parts:
@@ -68,10 +69,13 @@ def _part(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, 
 
 
 def _struck(root: Path, options: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any]:
-    rows: dict[str, list[dict[str, Any]]] = {part: [] for part in options.parts if part in PARTS[:5]}
+    rows: dict[str, list[dict[str, Any]]] = {part: [] for part in options.parts if part in STRIKES}
     chosen = [command for command in commands() if options.commands in command.name]
-    doubles = -(-options.doubles // len(chosen))
-    for command in chosen:
+    doubles, workers = -(-options.doubles // len(chosen)), worker_commands()
+    for command in [*chosen, *workers]:
+        parts = [part for part in rows if (part == "workers") == (command in workers)]
+        if not parts:
+            continue
         place = Workplace(root, command)
         times = {
             "kills": options.kills,
@@ -79,8 +83,9 @@ def _struck(root: Path, options: argparse.Namespace, record: dict[str, Any]) -> 
             "limits": 2,
             "doubles": doubles,
             "sources": 2,
+            "workers": 10,
         }
-        for part in rows:
+        for part in parts:
             strike = _strike(part, place, random.Random(f"{part} {command.name} {options.seed}"))
             share = 4 if command.is_slow and part in ("kills", "disks") else 1
             rows[part].append(_row(command.name, strike, -(-times[part] // share)))
@@ -100,6 +105,7 @@ def _strike(part: str, place: Workplace, draws: random.Random) -> Callable[[int]
             else faults.limit_files(place, 3000)
         ),
         "doubles": lambda _: faults.start_twice(place, draws),
+        "workers": lambda _: faults.lose_worker(place, draws),
         "sources": lambda number: faults.lose_source(place, draws, (faults.remove, faults.cut)[number]),
     }
     return strikes[part]

@@ -74,6 +74,15 @@ def commands() -> list[Command]:
     return [Command(name=name, words=(*words, "--out", out), out=out) for name, words, out in rows]
 
 
+def worker_commands() -> list[Command]:
+    """The trainings that read their pictures in other processes: as they come, and all of them first."""
+    train = next(one for one in commands() if one.name == "train tokenizer")
+    words = (*train.words, "--data.workers", "2", "--data.keep-decoded-mb", "0")
+    resident = (*words, "--data.resident", "decoded")
+    pairs = (("train tokenizer, 2 workers", words), ("train tokenizer, decoded first", resident))
+    return [Command(name=name, words=own, out=train.out) for name, own in pairs]
+
+
 def import_all() -> None:
     """Import every command, so that forked children need not."""
     torch.set_num_threads(1)

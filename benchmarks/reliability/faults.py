@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import random
 import resource
@@ -76,6 +77,21 @@ def limit_memory(place: Workplace, size: int) -> list[str]:
     first = place.run(fault=Fault(limits=((resource.RLIMIT_AS, size),)))
     wrong = [] if first.code == 0 else _clean(first, (2,))
     return _named(f"{size >> 20} MiB of memory at most", wrong + _finishes(place))
+
+
+def lose_worker(place: Workplace, draws: random.Random) -> list[str]:
+    """Kill one of its worker processes: one line or done; the same command finishes."""
+    place.clear()
+    moment = draws.randint(1, place.whole.moments)
+    first = place.run(fault=Fault(moment=moment, strike=lambda: _kill_child(draws)))
+    return _named(f"a worker killed at {moment}", _clean(first, (0, 2)) + _finishes(place))
+
+
+def _kill_child(draws: random.Random) -> None:
+    children = multiprocessing.active_children()
+    if children:
+        os.kill(draws.choice(children).pid or 0, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def lose_source(place: Workplace, draws: random.Random, spoil: Callable[[Path], object]) -> list[str]:
