@@ -10,6 +10,7 @@ import os
 import re
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -25,6 +26,7 @@ START, ALWAYS = ROOT / "README.md", ("CONTRIBUTING.md", "CHANGELOG.md", "SECURIT
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):(?=<code>)")
+HIDDEN, MOST_ROWS = "---\nsearch:\n  exclude: true\n---\n", 60
 CODE = {".py": "python", ".sh": "bash"}
 
 
@@ -42,6 +44,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         done.add(path)
         if not path.is_relative_to(DOCS):
             files.append(_file(path, config))
+        if path.parent == RECORDS and path.is_file():
+            files.append(
+                File.generated(config, str(_place(path).with_suffix(".json")), abs_src_path=str(path))
+            )
         if path.suffix == ".md":
             waiting += [
                 _target(path, link) for text in _prose(path.read_text()) for link in LINK.findall(text)
@@ -83,13 +89,11 @@ def _place(path: Path) -> PurePosixPath:
     if path.is_relative_to(DOCS):
         return PurePosixPath(path.relative_to(DOCS))
     place = PurePosixPath("repository", path.relative_to(ROOT))
-    return (
-        place / "index.md"
-        if path.is_dir()
-        else place.with_name(f"{place.name}.md")
-        if path.suffix in CODE
-        else place
-    )
+    if path.is_dir():
+        return place / "index.md"
+    if path.parent == RECORDS:
+        return place.with_suffix(".md")
+    return place.with_name(f"{place.name}.md") if path.suffix in CODE else place
 
 
 def _origin(uri: str) -> Path:
@@ -99,9 +103,8 @@ def _origin(uri: str) -> Path:
     inner = uri.removeprefix("repository/")
     if inner == uri:
         return DOCS / uri
-    return (
-        ROOT / inner if (ROOT / inner).is_file() else ROOT / inner.removesuffix(".md").removesuffix("/index")
-    )
+    file = ROOT / inner
+    return file if file.is_file() else ROOT / inner.removesuffix(".md").removesuffix("/index")
 
 
 def _led(origin: Path, here: PurePosixPath, match: re.Match[str]) -> str:
@@ -111,6 +114,8 @@ def _led(origin: Path, here: PurePosixPath, match: re.Match[str]) -> str:
 def _file(path: Path, config: MkDocsConfig) -> File:
     if path.is_dir():
         return File.generated(config, str(_place(path)), content=_listing(path))
+    if path.parent == RECORDS:
+        return File.generated(config, str(_place(path)), content=_recorded(path))
     if path.suffix in CODE:
         return File.generated(config, str(_place(path)), content=_listed(path))
     return File.generated(config, str(_place(path)), abs_src_path=str(path))
@@ -135,8 +140,7 @@ def _about(path: Path) -> str:
 
 
 def _listed(path: Path) -> str:
-    head = f"---\nsearch:\n  exclude: true\n---\n# {_name(path)}\n\n"
-    return f"{head}````{CODE[path.suffix]}\n{path.read_text()}\n````\n"
+    return f"{HIDDEN}# {_name(path)}\n\n````{CODE[path.suffix]}\n{path.read_text()}\n````\n"
 
 
 def _recipe_tables() -> str:
@@ -152,9 +156,56 @@ def _records() -> list[str]:
 
 
 def _record_table() -> str:
-    lines = ["| record | made by | on | code |", "|---|---|---|---|"]
+    lines = ["| record | made by | on |", "|---|---|---|"]
     for name in _records():
         made = json.loads((RECORDS / name).read_text()).get("made_by", {})
-        row = [f"`{made.get('command', '')}`", made.get("hardware", ""), made.get("code", "")]
-        lines.append(f"| [{name}](repository/benchmarks/results/{name}) | {' | '.join(map(str, row))} |")
+        lines.append(
+            f"| [{name}](repository/benchmarks/results/{Path(name).stem}.md) | {_command(made)} | {_machine(made)} |"
+        )
     return "\n".join(lines)
+
+
+def _command(made: dict[str, Any]) -> str:
+    """What was typed; of a path outside the repository the last part."""
+    words = [Path(word).name if word.startswith("/") else word for word in made.get("command", "").split()]
+    return f"`{' '.join(words)}`" if words else ""
+
+
+def _machine(made: dict[str, Any]) -> str:
+    machine = made.get("machine") or {}
+    if not isinstance(machine, dict):
+        return str(machine)
+    threads = machine.get("threads", "")
+    return f"{machine.get('cpu', '')}, {threads} thread{'s' * (threads != 1)}" if machine else ""
+
+
+def _recorded(path: Path) -> str:
+    """A page about a record: who made it, its rows as a table where it has flat ones, and the file itself."""
+    record = json.loads(path.read_text())
+    made, rows = record.get("made_by", {}), record.get("rows") or []
+    flat = [
+        row
+        for row in rows
+        if isinstance(row, dict) and not any(isinstance(v, dict | list) for v in row.values())
+    ]
+    lines = [f"{HIDDEN}# {path.stem}", "", _command(made), ""]
+    lines += [f"{_machine(made)}; code {made.get('code', 'not recorded')}", ""]
+    lines += [
+        f"[The record]({path.name})" + (f"; its first {MOST_ROWS} rows:" if len(flat) > MOST_ROWS else ":"),
+        "",
+    ]
+    heads = list(dict.fromkeys(name for row in flat for name in row))
+    lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"] if heads else []
+    return "\n".join(
+        [*lines, *(f"| {' | '.join(_cell(row.get(name)) for name in heads)} |" for row in flat[:MOST_ROWS])]
+    )
+
+
+def _cell(value: object) -> str:
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else ""
+        if value is None
+        else str(value).replace("|", "\\|")
+    )
