@@ -15,6 +15,7 @@ _MODULES = {
     "models.text": ("TextCondition",),
     "models.text_encoder": ("TextEncoder",),
     "models.tokenizer": ("TexTok", "TexTokConfig"),
+    "pipeline.as_diffusers": ("AutoencoderTexTok", "TexTokPipeline"),
     "pipeline.generation": ("Pipeline",),
     "pipeline.image_tokenizer": ("ImageTokenizer",),
     "pipeline.tokens": ("Tokens", "load_tokens", "save_tokens"),

@@ -1,0 +1,320 @@
+"""Tokenizers and pipelines with the calls of the diffusers library, which is not needed for them.
+
+>>> vae = AutoencoderTexTok.from_pretrained("icons-128")
+>>> z = vae.encode(x, captions).latent_dist.sample() * vae.config.scaling_factor  # x (b, 3, h, w) in [-1, 1]
+>>> vae.decode(z / vae.config.scaling_factor, captions).sample
+
+Latents are sequences (b, k, c), not maps; they are of unit scale already, so that ``scaling_factor`` is 1.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from textok.models.text import TextCondition
+from textok.models.tokenizer import Encoding, TexTok
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.pipeline.text import Captions, as_captions
+from textok.sampling.flow import OnStep
+from textok.sampling.random import normal
+
+StepCallback = Callable[["TexTokPipeline", int, float, dict[str, Any]], object]
+"""(pipeline, index of the step, share of the steps that are left, empty dict)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentDistribution:
+    """A diagonal Gaussian; a point where the tokenizer has no variance, and then every sample is the mean.
+
+    Attributes:
+        mean: (b, k, c).
+        logvar: (b, k, c), or None for a point.
+    """
+
+    mean: Float[Tensor, "b k c"]
+    logvar: Float[Tensor, "b k c"] | None = None
+
+    @property
+    def std(self) -> Float[Tensor, "b k c"]:
+        """Standard deviation."""
+        return torch.zeros_like(self.mean) if self.logvar is None else (0.5 * self.logvar).exp()
+
+    @property
+    def var(self) -> Float[Tensor, "b k c"]:
+        """Variance."""
+        return self.std.square()
+
+    def mode(self) -> Float[Tensor, "b k c"]:
+        """The likeliest latents."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "b k c"]:
+        """Latents with noise of ``generator``, or of torch's own."""
+        random = generator or torch.default_generator
+        return self.mean + self.std * normal(self.mean.shape, random, device=self.mean.device).to(self.mean)
+
+
+class _Output(tuple):
+    """A result with one value, which has a name too."""
+
+    name: str
+
+    def __new__(cls, value: Any) -> "_Output":
+        return super().__new__(cls, (value,))
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self.name:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}, but {self.name!r}")
+        return self[0]
+
+
+class EncoderOutput(_Output):
+    """``latent_dist``, a :class:`LatentDistribution`."""
+
+    name = "latent_dist"
+
+
+class DecoderOutput(_Output):
+    """``sample``, pictures (b, 3, h, w) on the scale [-1, 1]."""
+
+    name = "sample"
+
+
+class ImagesOutput(_Output):
+    """``images``, of the type that was asked for."""
+
+    name = "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """What users of an autoencoder ask its ``config`` for; ``config["sample_size"]`` works too."""
+
+    sample_size: int
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int
+    num_latents: int
+    scaling_factor: float = 1.0
+    shift_factor: float = 0.0
+
+    def __getitem__(self, name: str) -> int | float:
+        return asdict(self)[name]
+
+
+class AutoencoderTexTok(nn.Module):
+    """A tokenizer as an autoencoder of diffusers. Gradients reach the pictures and latents, not the weights.
+
+    Args:
+        tokenizer: with its text encoder; moved and cast together with this.
+    """
+
+    def __init__(self, tokenizer: ImageTokenizer) -> None:
+        super().__init__()
+        self.model: TexTok = tokenizer.model
+        self.tokenizer = tokenizer
+        self.use_slicing = False
+        model = tokenizer.model.config
+        self.config = AutoencoderConfig(
+            sample_size=model.image_size, latent_channels=model.latent_dim, num_latents=model.num_latents
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path = "icons-128", *, torch_dtype: torch.dtype = torch.float32, **hub: Any
+    ) -> "AutoencoderTexTok":
+        """Load a shipped name, a folder or a hub id; errors and ``hub`` as ``ImageTokenizer.from_pretrained``."""
+        return cls(ImageTokenizer.from_pretrained(name_or_folder, dtype=torch_dtype, **hub))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the weights and the configuration, which all of this package reads."""
+        self.model.save_pretrained(folder)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the weights."""
+        return self.tokenizer.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.tokenizer.device
+
+    def to(self, *where: Any, **named: Any) -> "AutoencoderTexTok":
+        """Move to a device, cast to a dtype, or both; statistics of the latents stay in float32."""
+        device, dtype, *_ = torch._C._nn._parse_to(*where, **named)
+        self.tokenizer.to(device or self.device, dtype or self.dtype)
+        return self
+
+    def enable_slicing(self) -> None:
+        """Encode and decode one picture at a time, in less memory."""
+        self.use_slicing = True
+
+    def disable_slicing(self) -> None:
+        """Encode and decode all pictures at once."""
+        self.use_slicing = False
+
+    def encode(
+        self,
+        x: Float[Tensor, "b 3 h w"],
+        captions: Captions = None,
+        *,
+        num_tokens: int | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Pictures in [-1, 1] to a distribution of latents; the ``Captions`` are one each, one for all, or none."""
+        texts = as_captions(captions, len(x))
+        parts = [
+            self.model.encode(
+                x[rows].to(self.device, self.dtype), self._text(texts[rows]), num_tokens=num_tokens
+            )
+            for rows in self._slices(len(x))
+        ]
+        output = EncoderOutput(_distribution(parts))
+        return output if return_dict else tuple(output)
+
+    def decode(
+        self,
+        z: Float[Tensor, "b k c"],
+        captions: Captions = None,
+        *,
+        return_dict: bool = True,
+        **decoding: Any,
+    ) -> Any:
+        """Latents to pictures; ``decoding`` is that of ``TexTok.decode``: grid, steps, guidance, generator."""
+        texts = as_captions(captions, len(z))
+        parts = [
+            self.model.decode(z[rows].to(self.device).float(), self._text(texts[rows]), **decoding)
+            for rows in self._slices(len(z))
+        ]
+        output = DecoderOutput(torch.cat(parts))
+        return output if return_dict else tuple(output)
+
+    def forward(
+        self,
+        sample: Float[Tensor, "b 3 h w"],
+        captions: Captions = None,
+        *,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Encode and decode pictures of the model's size, by the mode of the latents or by a sample of them."""
+        distribution = self.encode(sample, captions).latent_dist
+        z = distribution.sample(generator) if sample_posterior else distribution.mode()
+        return self.decode(z, captions, return_dict=return_dict)
+
+    def _slices(self, count: int) -> list[slice]:
+        return [slice(row, row + 1) for row in range(count)] if self.use_slicing else [slice(count)]
+
+    def _text(self, captions: Sequence[str]) -> TextCondition | None:
+        text = self.tokenizer.text_of(captions)
+        return text and text.to(self.device, self.dtype)
+
+
+def _distribution(parts: Sequence[Encoding]) -> LatentDistribution:
+    variances = [part.log_variance for part in parts if part.log_variance is not None]
+    mean = torch.cat([part.latents for part in parts])
+    return LatentDistribution(mean=mean, logvar=torch.cat(variances) if variances else None)
+
+
+class TexTokPipeline:
+    """A text-to-image pipeline with the arguments of diffusers' pipelines.
+
+    Args:
+        pipeline: what draws.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.vae = AutoencoderTexTok(pipeline.tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path = "icons-128",
+        *,
+        torch_dtype: torch.dtype = torch.float32,
+        **more: Any,
+    ) -> "TexTokPipeline":
+        """Load a generator and its tokenizer; errors and ``more`` as ``Pipeline.from_pretrained``."""
+        return cls(Pipeline.from_pretrained(name_or_folder, dtype=torch_dtype, **more))
+
+    def to(self, *where: Any, **named: Any) -> "TexTokPipeline":
+        """Move to a device, cast to a dtype, or both."""
+        device, dtype, *_ = torch._C._nn._parse_to(*where, **named)
+        self.pipeline.to(device or self.pipeline.device, dtype)
+        return self
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_images_per_prompt: int = 1,
+        generator: torch.Generator | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        **more: Any,
+    ) -> Any:
+        """Pictures for prompts; see ``Pipeline`` for ``more``, such as num_tokens and sampler.
+
+        Args:
+            prompt: one or many.
+            num_inference_steps, guidance_scale: of the sampler; None takes what comes with the weights.
+            negative_prompt: what guidance leads away from: one for all prompts, or one each.
+            num_images_per_prompt: those of the first prompt come first.
+            generator: source of all randomness; the same pictures as without one when None, of seed 0.
+            output_type: "pil", "np" (b, h, w, 3) or "pt" (b, 3, h, w), both of these in [0, 1].
+            return_dict: False gives the tuple ``(images,)``.
+            callback_on_step_end: is called after each step; latents cannot be changed in it.
+            **more: other arguments of ``Pipeline``.
+
+        Raises:
+            ValueError: for what does not fit the generator.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"output_type: got {output_type!r}, expected 'pil', 'np' or 'pt'")
+        output: Any = "pil" if output_type == "pil" else "uint8"
+        images = self.pipeline(
+            prompt,
+            negative_prompt=negative_prompt,
+            num_images=num_images_per_prompt,
+            steps=num_inference_steps,
+            guidance=guidance_scale,
+            generator=generator,
+            on_step=callback_on_step_end and self._on_step(callback_on_step_end, num_inference_steps, more),
+            output=output,
+            **more,
+        )
+        result = ImagesOutput(_converted(images, output_type))
+        return result if return_dict else tuple(result)
+
+    def _on_step(self, callback: StepCallback, steps: int | None, more: dict[str, Any]) -> OnStep:
+        """The callback for the steps of all batches, each of which begins with index 0."""
+        network = self.pipeline.generator
+        settings = self.pipeline.defaults.changed(network, steps=steps, num_tokens=more.get("num_tokens"))
+        count: int = settings.record(network)["steps"]
+
+        def report(done: int) -> None:
+            index = (done - 1) % count
+            callback(self, index, 1 - (index + 1) / count, {})
+
+        return report
+
+
+def _converted(images: list[Image.Image] | Tensor, output_type: str) -> Any:
+    if isinstance(images, list):
+        return images
+    pixels = images.float() / 255
+    return pixels if output_type == "pt" else pixels.movedim(1, -1).numpy()
