@@ -14,10 +14,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
 
 from textok.cli import main
 from textok.models.checkpoint import shipped_folder
+from textok.pipeline.cache_latents import cache_latents
+from textok.pipeline.tokens import Tokens, save_tokens
+from textok.training.generator.train import train_generator
+from textok.training.heads.quality_predictor import train_predictor
+from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import (
     check_target,
     mark_folder,
@@ -28,6 +34,7 @@ from textok.writing import (
     write_text,
     writing_alone,
 )
+from tiny import tiny_model
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -294,3 +301,34 @@ def test_pointers_of_git_lfs_are_called_what_they_are(
         shutil.copy(shipped_folder("icons-128-tokenizer") / "config.json", file.parent)
     assert main([word.format(file=file, folder=file.parent) for word in words]) == 2
     assert "git lfs pull" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("function", [train_tokenizer, train_generator, train_predictor, cache_latents])
+def test_functions_of_python_that_write_a_folder_lock_it(
+    function: Callable[..., object], tmp_path: Path
+) -> None:
+    pytest.importorskip("fcntl")
+
+    def call() -> None:
+        with pytest.raises(ValueError, match="another process"):
+            function(None, out=tmp_path / "a")  # refused before the first look at its settings
+
+    with only_writer(tmp_path / "a"):
+        in_thread(call)
+
+
+def test_functions_of_python_replace_nothing_of_the_users(tmp_path: Path) -> None:
+    tokens = Tokens(model_id="m-1", grid=(1, 1), keys=("a",), values=torch.zeros(1, 1, 1))
+    (tmp_path / "photo.jpg").write_bytes(b"of the user")
+    with pytest.raises(ValueError, match="path:"):
+        save_tokens(tokens, tmp_path / "photo.jpg")
+    assert (tmp_path / "photo.jpg").read_bytes() == b"of the user"
+    save_tokens(tokens, tmp_path / "photo.jpg", overwrite=True)
+    save_tokens(tokens, tmp_path / "photo.jpg")
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(ValueError, match="folder:"):
+        tiny_model().save_pretrained(tmp_path / "bert")
+    assert [path.name for path in (tmp_path / "bert").iterdir()] == ["config.json"]
+    tiny_model().save_pretrained(tmp_path / "own")
+    tiny_model().save_pretrained(tmp_path / "own")

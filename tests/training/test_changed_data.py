@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from textok.models.text_encoder import TextEncoder
 from textok.training.generator.config import GeneratorRun
 from textok.training.generator.train import train_generator
 from textok.training.tokenizer.config import TokenizerRun
@@ -126,3 +127,15 @@ def test_other_latents_are_refused_or_accepted(
     with pytest.raises(ValueError, match="data: was"):
         train_generator(changed, tmp_path / "run", stop_at=4)
     train_generator(changed, tmp_path / "run", stop_at=4, accept_changes=True)
+
+
+def test_another_text_encoder_is_refused(
+    run: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_tokenizer(run, tmp_path / "run", stop_at=2)
+    whole = TextEncoder.describe
+    monkeypatch.setattr(
+        TextEncoder, "describe", lambda *args, **names: replace(whole(*args, **names), fingerprint="0" * 32)
+    )
+    with pytest.raises(ValueError, match="text_encoder was"):
+        train_tokenizer(run, tmp_path / "run")

@@ -49,7 +49,9 @@ def finished(short: TokenizerRun, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_run_json_says_what_made_the_run(finished: Path, short: TokenizerRun) -> None:
     told = json.loads((finished / "run.json").read_text())
     assert told["config"] == json.loads(json.dumps(encode_config(short)))
-    assert told["facts"] == {"data": short.data.open().fingerprint, "samples": 48, "ranks": 1}
+    text = CachedText(short.model, folder=None).fingerprint
+    facts = {"data": short.data.open().fingerprint, "samples": 48, "ranks": 1, "text_encoder": text}
+    assert told["facts"] == facts
     made_by = told["environment"]
     assert made_by["libraries"]["torch"] == torch.__version__ and made_by["code"]
     assert made_by["machine"]["threads"] == 1 and made_by["machine"]["cpu"]

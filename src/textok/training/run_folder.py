@@ -120,6 +120,8 @@ class RunFolder:
             raise changes_error(self.path, changed, remedy=remedy)
         same = ("data", "samples", "rows") if self._accept_changes else ("data",)
         now |= {name: before[name] for name in same if name in before}
+        if "text_encoder" in now:  # which an earlier version did not note
+            before.setdefault("text_encoder", now["text_encoder"])
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         for part in ("config", "facts"):

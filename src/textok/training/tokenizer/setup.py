@@ -102,12 +102,15 @@ def start_folder(
     run: TokenizerRun,
     loader: TrainLoader | MixedLoader,
     held_out: EvalLoader,
+    text: CachedText | None,
     *,
     facts: dict[str, Any],
 ) -> None:
     """Begin a run folder, or make sure that it is of this run and these pictures; errors as of ``RunFolder.start``."""
     source = loader.source
     facts = {"data": source.fingerprint, "samples": len(source)} | facts
+    if text is not None:
+        facts["text_encoder"] = text.fingerprint
     if isinstance(loader, MixedLoader):
         facts["mix"] = loader.mixed_source.fingerprint
     census = source.census.facts()

@@ -97,7 +97,7 @@ def train_tokenizer(
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out, extend=extend, accept_changes=accept_changes), rank == 0
     if is_main:
-        start_folder(folder, run, loader, held_out_loader, facts=pictures.facts | {"ranks": world})
+        start_folder(folder, run, loader, held_out_loader, text, facts=pictures.facts | {"ranks": world})
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
