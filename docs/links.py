@@ -41,6 +41,7 @@ def read(path: Path) -> Page:
 
 def faults(site: Path) -> list[str]:
     """What is wrong, one line each."""
+    read.cache_clear()
     site = site.resolve()
     pages = sorted(site.rglob("*.html"))
     away = [f"{page}: loads {link}" for page in pages for link in read(page).loaded if urlsplit(link).netloc]

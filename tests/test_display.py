@@ -59,3 +59,10 @@ def test_a_wait_is_told_on_a_terminal_only_and_taken_away(
         pass
     told = capsys.readouterr().err
     assert told == ("textok: loading\\x1b[2J ...\r\x1b[K" if terminal else "")
+
+
+def test_a_bar_learns_how_much_there_is_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(None, unit="image") as progress:
+        progress.expect(4)
+        progress.update(2)
+    assert "2/4" in capsys.readouterr().err

@@ -67,6 +67,10 @@ class Progress:
             position=0,  # a bar that an error left open would make tqdm move the cursor
         )
 
+    def expect(self, total: int) -> None:
+        """There are so many to do, which was not known at first: from now on the bar tells the time left."""
+        self._bar.total = total
+
     def update(self, count: int = 1) -> None:
         """So much more is done."""
         self._bar.update(count)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json as json_format
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -79,7 +79,9 @@ def decode(
     job |= {"num_tokens": num_tokens, "keys": keys, "captions": texts, "no_captions": no_captions} | sampling
     names, count, goes_on = PictureNames(), 0, False
     with Progress(None, unit="image") as progress:
-        parts = _parts(tokens, model, tokenizer, keys=keys, recover=recover, lost=lost)
+        parts = _parts(
+            tokens, model, tokenizer, keys=keys, recover=recover, lost=lost, expect=progress.expect
+        )
         for part in parts:
             if not count:
                 goes_on = _begin(out, tokens, job)
@@ -108,11 +110,16 @@ def _parts(
     keys: tuple[str, ...],
     recover: bool,
     lost: list[str],
+    expect: Callable[[int], object],
 ) -> Iterator[Tokens]:
-    """The pictures of a file, as many at a time as are decoded together; ``lost`` gets what cannot be read."""
+    """The pictures of a file, as many at a time as are decoded together.
+
+    ``lost`` gets what cannot be read, ``expect`` the number of pictures before the first is read.
+    """
     if not is_ttk(file):
         tokens = load_tokens(file)
         tokenizer.check_made_here(tokens)
+        expect(len(keys) or len(tokens))
         yield from _cut([tokens.select(keys) if keys else tokens], tokenizer, model.batch_size)
         return
     prior = find_prior(model.model, model_id=tokenizer.model_id)
@@ -122,6 +129,7 @@ def _parts(
         if missing:
             rest = "".join(f"; {line}" for line in reader.lost[:3])
             raise ValueError(f"key: got {missing[0]!r}, which is not in {file}{rest}")
+        expect(len(keys or reader.keys()))
         yield from _cut(reader.select(keys) if keys else reader, tokenizer, model.batch_size)
         lost += reader.lost
 
