@@ -16,15 +16,17 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PageTimeout
 
 from textok.app.studio import packaged_pictures
 from textok.training.run_folder import environment
@@ -69,14 +71,25 @@ def main() -> None:
 def serving() -> Iterator[tuple[psutil.Process, str]]:
     """The page in a process of its own: the process and the address."""
     command = [sys.executable, "-m", "textok.cli", "app", "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        address = next(word for line in lines for word in line.split() if word.startswith("http://"))
+    with (
+        tempfile.NamedTemporaryFile("r") as log,
+        subprocess.Popen(command, stderr=open(log.name, "w")) as process,
+    ):
         try:
-            yield psutil.Process(process.pid), address
+            yield psutil.Process(process.pid), address_in(log)
         finally:
             process.terminate()
+            log.seek(0)
+            print(log.read(), file=sys.stderr)
+
+
+def address_in(log: IO[str]) -> str:
+    """The address of the page, once the log has it."""
+    while True:
+        log.seek(0)
+        if addresses := [word for word in log.read().split() if word.startswith("http://")]:
+            return addresses[0]
+        time.sleep(0.1)
 
 
 def measure_alone(browser: Browser, address: str, *, repeats: int) -> dict[str, Any]:
@@ -122,9 +135,11 @@ def measure_crowd(
             kinds[(number + place) % len(kinds)](page)
         start = time.perf_counter()
         for page in pages:
-            page.locator(FRESH).first.wait_for()
+            with suppress(PageTimeout):
+                page.locator(FRESH).first.wait_for()
             waits.append(time.perf_counter() - start)
             errors += [text for text in page.locator(".notice").all_inner_texts() if text.strip()]
+            errors += [] if page.locator(FRESH).count() else ["nothing new in the page"]
         memory.append(process.memory_info().rss)
     return {
         "actions": len(waits),
