@@ -8,12 +8,15 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from textok.models import checkpoint
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, VQConfig
+from textok.models.card import SAMPLES_FILE
 from textok.models.checkpoint import (
     CARD_FILE,
     COMPANIONS,
@@ -23,6 +26,7 @@ from textok.models.checkpoint import (
     shipped_folder,
 )
 from textok.models.config_json import decode_config, encode_config
+from textok.models.generators import load_generator
 from textok.models.tokenizer import TexTok, TexTokConfig
 
 BOTTLENECKS = [
@@ -270,17 +274,16 @@ def test_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, error: Exce
 def test_loading_from_the_hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def download(
-        repo: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: list[str]
-    ) -> str:
-        asked.append((repo, revision, allow_patterns))
+    def download(repo: str, *, allow_patterns: list[str], ignore_patterns: list[str], **hub: object) -> str:
+        asked.append((repo, hub, allow_patterns))
         return str(saved)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    model = TexTok.from_pretrained("someone/model", revision="v2")
+    hub = {"revision": "v2", "token": "hf_x", "cache_dir": "elsewhere"}
+    model = TexTok.from_pretrained("someone/model", **hub)
     assert model.model_id == TexTok.from_pretrained(saved).model_id
-    files = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS]
-    assert asked == [("someone/model", "v2", files)]
+    files = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, SAMPLES_FILE, *COMPANIONS]
+    assert asked == [("someone/model", hub, files)]
 
 
 @pytest.fixture
@@ -289,13 +292,18 @@ def created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
     calls: list[tuple[str, bool, bool]] = []
 
     class Api:
+        def __init__(self, *, token: str | None) -> None:
+            assert token in (None, "hf_x")
+
         def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
             calls.append((repo_id, private, exist_ok))
 
-        def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
+        def upload_folder(
+            self, *, repo_id: str, folder_path: str, commit_message: str, revision: str | None
+        ) -> str:
             Path(folder_path).rename(tmp_path / "uploaded")
             Path(folder_path).mkdir()
-            return f"https://hub/{repo_id}/commit/1"
+            return f"https://hub/{repo_id}/commit/{revision or 1}"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     return calls
@@ -303,8 +311,10 @@ def created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, 
 
 def test_pushing_to_the_hub(make_model: MakeModel, tmp_path: Path, created: list) -> None:
     model = make_model()
-    address = model.push_to_hub("someone/icons", private=True, dtype=torch.float16)
-    assert address == "https://hub/someone/icons/commit/1"
+    address = model.push_to_hub(
+        "someone/icons", private=True, dtype=torch.float16, token="hf_x", revision="v2"
+    )
+    assert address == "https://hub/someone/icons/commit/v2"
     assert created == [("someone/icons", True, True)]
     uploaded = TexTok.from_pretrained(tmp_path / "uploaded")
     assert uploaded.model_id.startswith("icons-")
@@ -317,7 +327,15 @@ def test_a_plain_card_goes_with_weights_that_have_none(
     make_model().save_pretrained(saved, name="tiny", made_by={"licence": "MIT", "steps": 3})
     TexTok.from_pretrained(saved).push_to_hub("someone/icons")
     card = (tmp_path / "uploaded" / CARD_FILE).read_text()
-    assert card.startswith('---\nlibrary_name: "open-textok"\nlicense: "mit"\n---\n\n# icons\n')
+    _, header, text = card.split("---\n", 2)
+    assert text.startswith("\n# icons\n")
+    assert yaml.safe_load(header) == {
+        "library_name": "open-textok",
+        "tags": ["image-tokenization", "text-conditioned"],
+        "pipeline_tag": "image-to-image",
+        "license": "mit",
+        "metrics": ["psnr"],
+    }
     model = TexTok.from_pretrained(tmp_path / "uploaded")
     assert f"`{model.model_id}`" in card and '"steps": 3' in card and '"kind": "kl"' in card
     (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
@@ -329,10 +347,24 @@ def test_a_plain_card_goes_with_weights_that_have_none(
 def test_the_card_beside_the_weights_goes_with_them_until_they_change(
     saved: Path, tmp_path: Path, created: list
 ) -> None:
-    (saved / CARD_FILE).write_text("# Whät it is good for\n", encoding="utf-8")
+    (saved / CARD_FILE).write_text("---\nlicense: mit\n---\n# Whät it is good for\n", encoding="utf-8")
     model = TexTok.from_pretrained(saved)
     model.push_to_hub("someone/icons")
-    assert (tmp_path / "uploaded" / CARD_FILE).read_text(encoding="utf-8") == "# Whät it is good for\n"
+    card = (tmp_path / "uploaded" / CARD_FILE).read_text(encoding="utf-8")
+    assert card == "---\nlicense: mit\n---\n# Whät it is good for\n"
     (tmp_path / "uploaded").rename(tmp_path / "first")
     model.train().push_to_hub("someone/icons")
     assert "written by a program" in (tmp_path / "uploaded" / CARD_FILE).read_text()
+
+
+def test_the_shipped_card_gets_a_header_and_its_picture(tmp_path: Path, created: list) -> None:
+    load_generator("icons-128").push_to_hub("someone/icons")
+    card = (tmp_path / "uploaded" / CARD_FILE).read_text(encoding="utf-8")
+    header = ModelCard(card).data  # as the hub reads it
+    assert (header.library_name, header.pipeline_tag, header.license) == (
+        "open-textok",
+        "text-to-image",
+        "apache-2.0",
+    )
+    assert header.widget[0]["output"] == {"url": SAMPLES_FILE}
+    assert (tmp_path / "uploaded" / SAMPLES_FILE).is_file() and "# icons-128-generator" in card

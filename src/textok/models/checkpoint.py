@@ -3,19 +3,20 @@
 import difflib
 import hashlib
 import json
+import shutil
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from textok.display import note
-from textok.models.card import CARD_FILE, model_card
+from textok.models.card import CARD_FILE, SAMPLES_FILE, model_card, with_header
 from textok.models.config_json import decode_config, encode_config
-from textok.models.hub import fetch
+from textok.models.hub import Hub, fetch
 from textok.models.weights_file import CONFIG_FILE, WEIGHTS_FILE, check_shapes, load_weights, own_file
 from textok.writing import check_target, replacing, write_text
 
@@ -64,6 +65,7 @@ class Pretrained(nn.Module):
     _model_id: str | None = None
     _card: str | None = None
     _companions: dict[str, bytes] | None = None
+    _samples: Path | None = None
     _config_json: dict[str, Any] | None = None
 
     @property
@@ -74,25 +76,25 @@ class Pretrained(nn.Module):
     def train(self: PretrainedT, mode: bool = True) -> PretrainedT:  # noqa: FBT001, FBT002 (torch's signature)
         """Switch to training mode, where weights are going to change: a loaded model loses its id and its card."""
         if mode:
-            self._model_id = self._card = self._companions = self._config_json = None
+            self._model_id = self._card = self._companions = self._samples = self._config_json = None
         super().train(mode)
         return self
 
     @classmethod
     def from_pretrained(
-        cls: type[PretrainedT], name_or_folder: str | Path, *, revision: str | None = None
+        cls: type[PretrainedT], name_or_folder: str | Path, **hub: Unpack[Hub]
     ) -> PretrainedT:
         """Load weights, in fp32 and evaluation mode.
 
         Args:
             name_or_folder: a shipped name, a folder, or a hub id such as ``someone/model``.
-            revision: branch, tag or commit of a hub id.
+            **hub: revision, token and cache_dir of a hub id.
 
         Raises:
             FileNotFoundError: when there is no such folder or hub entry.
             ValueError: when the files are damaged, or of another configuration or a newer format.
         """
-        folder = resolve(str(name_or_folder), shipped=cls.shipped, revision=revision)
+        folder = resolve(str(name_or_folder), shipped=cls.shipped, **hub)
         data = read_config(folder / CONFIG_FILE)
         config = decode_config(cls.config_class, data["model"], where=str(folder / CONFIG_FILE))
         if str(name_or_folder) not in cls.shipped:  # no stranger's, and the check costs half a second
@@ -103,6 +105,7 @@ class Pretrained(nn.Module):
         load_weights(model, folder / WEIGHTS_FILE)
         card = own_file(folder / CARD_FILE)
         model._card = card.read_text(encoding="utf-8") if card.is_file() else None
+        model._samples = own_file(folder / SAMPLES_FILE)
         beside = {name: own_file(folder / name) for name in COMPANIONS}
         model._companions = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
         model._config_json = data["model"]  # so that the same weights are saved with the same hash
@@ -148,26 +151,46 @@ class Pretrained(nn.Module):
             save_file(weights, weights_file)
         return model_id
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False, dtype: torch.dtype = torch.float32) -> str:
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        dtype: torch.dtype = torch.float32,
+        token: str | None = None,
+        revision: str | None = None,
+    ) -> str:
         """Upload to the Hugging Face hub; returns the address of the commit.
 
-        README.md and the companions beside the weights that were loaded go with them; without a README.md, a plain
-        model card is made.
+        README.md, the companions and the picture of samples beside the weights that were loaded go with them; without
+        a README.md, a plain model card is made. The header that the hub reads is put before a card that has none.
+
+        Args:
+            repo_id: such as ``someone/icons``; made where it is not there.
+            private: whether a new one is for its owner alone.
+            dtype: that of the weights there.
+            token: of an account that may write there; by default that of ``hf auth login``.
+            revision: the branch; by default the main one.
         """
         import tempfile
 
         from huggingface_hub import HfApi
 
-        api = HfApi()
+        api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             model_id = self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
             card = self._card or model_card(repo_id, model_id=model_id, model=self)
-            write_text(Path(folder) / CARD_FILE, card)
+            samples = self._samples if self._samples and self._samples.is_file() else None
+            write_text(Path(folder) / CARD_FILE, with_header(card, self, has_samples=samples is not None))
+            if samples is not None:
+                shutil.copyfile(samples, Path(folder) / SAMPLES_FILE)
             for companion, content in (self._companions or {}).items():
                 (Path(folder) / companion).write_bytes(content)
             return str(
-                api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload weights")
+                api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message="Upload weights", revision=revision
+                )
             )
 
 
@@ -198,7 +221,7 @@ def weights_hash(model_id: str) -> str:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) -> Path:
+def resolve(name: str, *, shipped: dict[str, str], **hub: Unpack[Hub]) -> Path:
     """The folder with the weights of a shipped name, a folder or a hub id.
 
     Raises:
@@ -209,8 +232,8 @@ def resolve(name: str, *, shipped: dict[str, str], revision: str | None = None) 
     if Path(name).is_dir():
         return model_folder(Path(name), part="generator" if shipped is SHIPPED_GENERATORS else "tokenizer")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        files = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, *COMPANIONS)
-        return fetch(name, what="model", revision=revision, files=files)
+        files = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, SAMPLES_FILE, *COMPANIONS)
+        return fetch(name, what="model", files=files, **hub)
     near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise FileNotFoundError(

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Unpack
 
 from textok.models.checkpoint import CONFIG_FILE, SHIPPED_GENERATORS, resolve
 from textok.models.dit import DiT, DiTConfig
+from textok.models.hub import Hub
 from textok.models.maskgit import MaskGIT, MaskGITConfig
 
 Generator = DiT | MaskGIT
@@ -16,14 +18,14 @@ def build_generator(config: DiTConfig | MaskGITConfig) -> Generator:
     return DiT(config) if isinstance(config, DiTConfig) else MaskGIT(config)
 
 
-def load_generator(name_or_folder: str | Path, *, revision: str | None = None) -> Generator:
-    """A DiT or a MaskGIT from a shipped name, a folder or a hub id.
+def load_generator(name_or_folder: str | Path, **hub: Unpack[Hub]) -> Generator:
+    """A DiT or a MaskGIT from a shipped name, a folder or a hub id, of which ``hub`` says more.
 
     Raises:
         FileNotFoundError: when there is none.
         ValueError: when the files are damaged or hold no generator.
     """
-    folder = resolve(str(name_or_folder), shipped=SHIPPED_GENERATORS, revision=revision)
+    folder = resolve(str(name_or_folder), shipped=SHIPPED_GENERATORS, **hub)
     kind = kind_of(folder)
     if kind is None:
         raise ValueError(

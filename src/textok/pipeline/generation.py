@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import count as count_from
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import torch
 from jaxtyping import UInt8
@@ -18,6 +18,7 @@ from textok.models.checkpoint import CLASS_CAPTIONS_FILE, FIT_FILE, resolve, wei
 from textok.models.conditions import Condition
 from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
+from textok.models.hub import Hub
 from textok.models.layers import lay_out_for_few_rows
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.passes import decode_values
@@ -78,6 +79,7 @@ class Pipeline:
         tokenizer: str | Path | ImageTokenizer | None = None,
         device: torch.device | str = "cpu",
         dtype: Precision | torch.dtype = "auto",
+        **hub: Unpack[Hub],
     ) -> "Pipeline":
         """Load a generator and its tokenizer: a shipped name, a folder or a hub id.
 
@@ -86,17 +88,19 @@ class Pipeline:
             tokenizer: where its tokenizer is, when it is not where it was at training.
             device: as for the class.
             dtype: as for the class.
+            **hub: revision (of the generator), token and cache_dir of hub ids.
 
         Raises:
             FileNotFoundError: when one of them is not there.
             ValueError: when the files are damaged or do not belong together.
         """
-        generator = load_generator(name_or_folder)
-        folder = resolve(str(name_or_folder), shipped=type(generator).shipped)
+        generator = load_generator(name_or_folder, **hub)
+        folder = resolve(str(name_or_folder), shipped=type(generator).shipped, **hub)
+        hub.pop("revision", None)
         if tokenizer is None and (fit := folder.parent.parent / FIT_FILE).is_file():  # it may have been moved
             tokenizer = fit.parent
         if not isinstance(tokenizer, ImageTokenizer):
-            tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype)
+            tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype, **hub)
         return cls(
             generator,
             tokenizer,
@@ -310,13 +314,14 @@ def _load_tokenizer(
     *,
     device: torch.device | str,
     dtype: Precision | torch.dtype,
+    **hub: Unpack[Hub],
 ) -> ImageTokenizer:
     """The tokenizer of a generator: the one that is named, or that from where it was at training."""
     source = name_or_folder or generator.config.tokenizer_source
     try:
         if not source:
             raise FileNotFoundError("the generator does not say where its tokenizer is")
-        return ImageTokenizer.from_pretrained(source, device=device, dtype=dtype)
+        return ImageTokenizer.from_pretrained(source, device=device, dtype=dtype, **hub)
     except FileNotFoundError as error:
         if name_or_folder:
             raise

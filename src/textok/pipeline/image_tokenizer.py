@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import torch
 from jaxtyping import Float, Int, Integer, UInt8
@@ -13,6 +13,7 @@ from torch import Tensor
 from textok import __version__
 from textok.data.images import tensor_to_image
 from textok.models.checkpoint import weights_hash
+from textok.models.hub import Hub
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
@@ -64,10 +65,11 @@ class ImageTokenizer:
         text_encoder: TextEncoder | str | Path | None = None,
         device: torch.device | str = "cpu",
         dtype: Precision | torch.dtype = "auto",
+        **hub: Unpack[Hub],
     ) -> "ImageTokenizer":
         """Load a tokenizer: a shipped name, a folder or a hub id."""
         device = torch_device(device)
-        model = TexTok.from_pretrained(name_or_folder)
+        model = TexTok.from_pretrained(name_or_folder, **hub)
         return cls(model, text_encoder=text_encoder, device=device, dtype=dtype)
 
     def to(
