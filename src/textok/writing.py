@@ -34,6 +34,7 @@ _HEAD_BYTES = 1 << 16
 _DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _LEAST_ROOM = 1 << 20
+_ADDRESS = re.compile(r"[a-z][a-z0-9]+:/")
 
 
 def _umask() -> int:
@@ -129,9 +130,13 @@ def check_target(
         num_bytes: estimate of what will be written.
 
     Raises:
-        ValueError: for a target in a source, or one that holds what textok did not make.
+        ValueError: for an address, a target in a source, or one that holds what textok did not make.
         OSError: when the place is not writable, is no folder, or has too little room.
     """
+    if _ADDRESS.match(str(target)):
+        raise ValueError(
+            f"{option}: got the address {target}, expected a place here; copy it there when it is whole"
+        )
     for source in sources:
         if _is_in(target, source):
             raise ValueError(
@@ -153,6 +158,9 @@ def is_made_here(path: Path) -> bool:
         head = file.read(_HEAD_BYTES)
         if path.suffix == ".safetensors":  # whose header may be long, in any order
             head += file.read(int.from_bytes(head[:8], "little") if len(head) == _HEAD_BYTES else 0)
+        elif path.suffix == ".parquet" and len(head) == _HEAD_BYTES:  # whose header is at the end
+            file.seek(-_HEAD_BYTES, os.SEEK_END)
+            head += file.read()
     return not head or any(mark in head for mark in MARKS)
 
 

@@ -17,6 +17,7 @@ from textok.budgets.encoder import DecodedCurves
 from textok.cli import decode as decoding
 from textok.cli import encode as encoding
 from textok.cli import main
+from textok.cli.encoded_parts import unique
 from textok.cli.pictures import PictureOptions
 from textok.codec import TtkReader, TtkWriter, coded_sizes
 from textok.models.bottleneck import FSQConfig
@@ -384,7 +385,7 @@ def test_an_interrupted_decoding_goes_on(
 
 def test_names_that_come_twice_get_numbers() -> None:
     counts = Counter[str]()
-    assert [encoding._unique(key, counts) for key in ("x", "x", "x-2", "x")] == ["x", "x-2", "x-2-2", "x-3"]
+    assert [unique(key, counts) for key in ("x", "x", "x-2", "x")] == ["x", "x-2", "x-2-2", "x-3"]
 
 
 def test_pictures_without_caption_are_counted(

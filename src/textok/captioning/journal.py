@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,19 @@ class Journal:
             "cost": self.config.cost(row.tokens_in, row.tokens_out),
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        self._write(content)
+
+    def take(self, folder: Path) -> None:
+        """Take in the verdicts of another journal of the same settings; what is here stays."""
+        for row in chain(read_rows(folder / CAPTIONS), read_rows(folder / REJECTED)):
+            if (row["key"], row["number"]) not in self.done:
+                self._write(row)
+        self.flush()
+
+    def _write(self, content: dict[str, Any]) -> None:
         line = memoryview(f"{strict_json(content)}\n".encode())
         while line:  # a full disk takes a part of it, then raises
-            line = line[os.write(self._files[row.reason is not None], line) :]
+            line = line[os.write(self._files[content["reason"] is not None], line) :]
         self._count(content)
         self._unflushed += 1
         if self._unflushed >= _FLUSH_EVERY:

@@ -1,17 +1,29 @@
 """``textok cache``: latents of captioned pictures, for the training of generators."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
-from textok.cli.distributed import place, process_group
-from textok.cli.options import STOP_AT_BAD, BadPictures, Captions, Data, Limit, ModelOptions, Split
+from textok.cli.distributed import check_single_process, place, process_group
+from textok.cli.options import (
+    LOCAL,
+    STOP_AT_BAD,
+    BadPictures,
+    Captions,
+    Data,
+    EngineOptions,
+    Limit,
+    ModelOptions,
+    Split,
+)
 from textok.cli.output import report
 from textok.data.text import checked_forms
 from textok.models.tokenizer import TexTok
-from textok.pipeline.cache_latents import CachingRun, Part, cache_latents
+from textok.pipeline.cache_latents import cache_latents
+from textok.pipeline.cache_rows import CachingRun, Part
 
 _MODEL = ModelOptions(batch_size=64)
 
@@ -19,6 +31,7 @@ _MODEL = ModelOptions(batch_size=64)
 def cache(
     model: Annotated[ModelOptions, arg(name="")] = _MODEL,
     bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
+    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
     data: Data,
     out: Path,
@@ -36,7 +49,7 @@ def cache(
 ) -> None:
     """Encode captioned pictures once: latents, text features, labels and keys for textok train generator.
 
-    The same command goes on where it was stopped. Under torchrun the ranks share the work.
+    The same command goes on where it was stopped. The ranks of torchrun share the work, or the workers of Ray.
 
     Args:
         out: the folder for the shards and manifest.json.
@@ -54,6 +67,8 @@ def cache(
         text_cache: folder of caption features; default the user's cache.
         json: print the manifest as JSON.
     """
+    if engine.is_ray:
+        check_single_process()
     side = TexTok.from_pretrained(model.model).config.image_size
     run = CachingRun(
         tokenizer=model.model,
@@ -76,7 +91,9 @@ def cache(
     )
     device, here = model.open(), place()
     with process_group(device):
-        manifest = cache_latents(run, out, device=device, rank=here.rank, world=here.count)
+        ray = partial(engine.run, device=model.device) if engine.is_ray else None
+        where = model.device if engine.is_ray else device
+        manifest = cache_latents(run, out, device=where, rank=here.rank, world=here.count, engine=ray)
     if manifest is None:
         raise KeyboardInterrupt
     if here.rank == 0:

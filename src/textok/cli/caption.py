@@ -1,20 +1,22 @@
 """``textok caption``: captions for pictures that have none, by a model, by rules, or by measuring."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from textok.captioning import CaptionConfig
+from textok.captioning.blocks import caption_blocks
 from textok.captioning.journal import Journal
 from textok.captioning.outputs import write_beside, write_new_tars, write_preview
 from textok.captioning.prompting import load_prompt
 from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
-from textok.cli.checks import check_at_least
+from textok.cli.checks import check_at_least, check_needs
 from textok.cli.distributed import open_device
-from textok.cli.options import DATA_HELP, STOP_AT_BAD, BadPictures, Limit, Split
+from textok.cli.options import DATA_HELP, LOCAL, STOP_AT_BAD, BadPictures, EngineOptions, Limit, Split
 from textok.cli.output import report
 from textok.data.samples import report_bad
 from textok.display import note
@@ -24,14 +26,17 @@ from textok.writing import check_target
 DEFAULTS = CaptionConfig()
 _ROW_BYTES = 1500  # of a caption in the journal and in the table
 _PREVIEWED = 20
+_BLOCK = 1000
 
 
 def caption(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
     config: Annotated[CaptionConfig, arg(name="")] = DEFAULTS,
     bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
+    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
     out: Path,
+    block_pictures: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 1000)")] = None,
     split: Split = None,
     limit: Limit = None,
     ask_rejected: bool = False,
@@ -48,6 +53,7 @@ def caption(
 
     Args:
         out: the folder for captions.jsonl, captions.parquet, rejected.jsonl and bad.jsonl.
+        block_pictures: with ray, the pictures that a worker captions before it takes the next ones.
         split: which part of the data, such as train.
         limit: take at most so many pictures, from the first.
         ask_rejected: ask about the rejected pictures again.
@@ -59,29 +65,45 @@ are kept.
         write_tars: also new tars of the captioned pictures, in the folder tars.
         json: print the result as JSON.
     """
-    check_at_least(1, limit=limit)
+    check_at_least(1, limit=limit, block_pictures=block_pictures)
+    check_needs(absent=not engine.is_ray, by="engine ray", block_pictures=block_pictures)
+    if engine.is_ray and config.max_cost is not None:
+        raise ValueError(
+            f"max_cost: got {config.max_cost:g} with --engine ray, expected none: no worker knows the sum"
+        )
     reading = bad.config(data, split=split)
     source = reading.open(all_parts=True)
     count = min(len(source), limit or len(source))
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)
-    config = replace(config, device=str(open_device(config.device)))
-    prompt, writer = load_prompt(config.prompt), open_writer(config)
+    here = replace(config, device=str(open_device(config.device)))
+    prompt, writer = load_prompt(config.prompt), open_writer(here)
     with polite_stop() as stop:
         with Journal(out, config, model=writer.model, prompt=prompt, again=ask_rejected) as journal:
             if estimate:
                 rest = journal.estimate(pictures=count, in_flight=writer.in_flight)
                 return _report(rest, json=json)
             note(writer.notice)
-            unreadable = CaptionRun(
-                source=source,
-                data=reading,
-                config=config,
-                writer=writer,
-                prompt=prompt,
-                journal=journal,
-                stop=stop,
-                accept_changes=accept_changes,
-            ).run(count)
+            if engine.is_ray:
+                unreadable = caption_blocks(
+                    journal,
+                    reading,
+                    count,
+                    size=block_pictures or _BLOCK,
+                    engine=partial(engine.run, device=config.device),
+                    stop=stop,
+                    accept_changes=accept_changes,
+                )
+            else:
+                unreadable = CaptionRun(
+                    source=source,
+                    data=reading,
+                    config=here,
+                    writer=writer,
+                    prompt=prompt,
+                    journal=journal,
+                    stop=stop,
+                    accept_changes=accept_changes,
+                ).run(count)
         if preview is not None:
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
         if stop.asked:

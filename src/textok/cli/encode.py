@@ -1,16 +1,17 @@
-"""``textok encode`` and ``textok compress``: pictures to a token file, in parts from which a killed run goes on."""
+"""``textok encode`` and ``textok compress``: pictures to token files, in parts from which a killed run goes on."""
 
-import json as json_format
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from tyro.conf import arg
 
 from textok.budgets.encoder import SoftEncoder
+from textok.budgets.search import Calibration
 from textok.cli.budget import (
     BudgetChoice,
     budget_facts,
@@ -20,22 +21,23 @@ from textok.cli.budget import (
     open_encoder,
     threshold_facts,
 )
-from textok.cli.options import DEFAULT_MODEL, ModelOptions
+from textok.cli.checks import check_at_least
+from textok.cli.encoded_parts import Parts
+from textok.cli.options import DEFAULT_MODEL, LOCAL, EngineOptions, ModelOptions, Precision
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.entropy import library
-from textok.data import EvalLoader, Source
-from textok.data.contents import shown_changes, stale_parts
-from textok.data.files import fingerprint_of
+from textok.data import EvalLoader
 from textok.data.samples import BadSample, BadSampleError, write_bad
 from textok.data.subset import SourceSubset
-from textok.display import Progress, note
-from textok.pipeline.tokens import StoredDtype, Tokens, load_tokens, save_parts
-from textok.writing import check_target, replacing, write_json
+from textok.display import Progress
+from textok.pipeline.token_tables import card, save_table
+from textok.pipeline.tokens import StoredDtype, Tokens, save_parts
+from textok.writing import check_target, mark_folder, replacing, write_json, write_text
 
 DEFAULT_BUDGET = BudgetChoice()
-SUFFIXES = (".safetensors", ".ttk")
+SUFFIXES = (".safetensors", ".ttk", ".parquet")
 PART_PICTURES = 1024
 """Pictures of a part: what a killed run loses at most."""
 
@@ -44,8 +46,10 @@ def encode(
     pictures: Annotated[PictureOptions, arg(name="")],
     model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
     budget: Annotated[BudgetChoice, arg(name="")] = DEFAULT_BUDGET,
+    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
     out: Path,
+    shard_pictures: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one file)")] = None,
     no_captions: bool = False,
     stored: StoredDtype = "float16",
     quantization: float = 1.0,
@@ -55,171 +59,181 @@ def encode(
     """Encode pictures with their captions into a token file. The same command goes on after an interruption.
 
     Args:
-        out: the file to write: .safetensors for exact tokens, .ttk for compressed ones of a few dozen bytes each.
+        out: the file to write: .safetensors for exact tokens, .ttk for compressed ones of a few dozen bytes each, \
+.parquet for other trainers (key, caption, tokens).
+        shard_pictures: make OUT a folder with a file for each so many pictures (whole batches of them) and an index.
         no_captions: leave the captions out of the file (encoding uses them all the same).
-        stored: dtype of continuous tokens in a .safetensors file; codes take the smallest that fits.
+        stored: dtype of continuous tokens in a .safetensors or .parquet file; codes are integers.
         quantization: how coarsely a .ttk file rounds continuous tokens; 1 costs icons-128 less than 0.1 dB. Codes \
 are exact.
         overwrite: replace a file that textok did not write.
         json: print the result as JSON.
     """
     if out.suffix not in SUFFIXES:
-        raise ValueError(f"out: got {out}, expected a name that ends in {' or '.join(SUFFIXES)}")
+        raise ValueError(f"out: got {out}, expected a name that ends in {', '.join(SUFFIXES)}")
+    check_at_least(1, shard_pictures=shard_pictures)
     if compressed := out.suffix == ".ttk":
         library()  # a missing package is reported before the pictures are encoded
+    if budget.overflow_share and engine.is_ray:
+        raise ValueError(
+            f"overflow_share: got {budget.overflow_share} with --engine ray, expected 0: it is counted over "
+            "the pictures in order"
+        )
     check_target(out, sources=[pictures.data], overwrite=overwrite)
-    tokenizer = model.load()
-    prior = find_prior(model.model, model_id=tokenizer.model_id) if compressed else None
+    job = _Job(
+        pictures=pictures,
+        model=model,
+        budget=budget,
+        out=out,
+        stored="float32" if compressed else stored,
+        quantization=quantization,
+        part_pictures=shard_pictures or PART_PICTURES,
+    )
+    encoder, prior = job.open()
+    tokenizer = encoder.tokenizer
     header = header_for(tokenizer.model, prior=prior, quantization=quantization, captions=not no_captions)
-    sizes = coded_sizes(tokenizer.model, prior=prior, quantization=quantization)
-    encoder = open_encoder(budget, tokenizer, sizes=sizes, batch_size=model.batch_size)
     if encoder.budget.is_mean:
         sample = pictures.batches(tokenizer, batch_size=model.batch_size, title="sample")
         calibrate_on_sample(encoder, sample)
     settings = budget.settings() | threshold_facts(encoder)
-    job = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype), "batch": model.batch_size}
-    job |= {
-        "split": pictures.split,
-        "size": pictures.size,
-        "limit": pictures.limit,
-        "caption": pictures.caption,
-    }
-    parts = _Parts(out, job | settings | {"dtype": "float32" if compressed else stored})
-    counts = _encode_parts(pictures, encoder, parts, out)
+    parts = Parts(out)
+    counts = _encode_parts(job, encoder, parts, engine, settings)
     settings |= {"content": parts.content()}
+    write: _Write = partial(save_parts, captions=not no_captions, dtype=stored, settings=settings)
     if compressed:
-        facts = _write_ttk(out, parts, replace(header, settings=settings), prior)
-    else:
-        facts = _write_safetensors(out, parts, settings, captions=not no_captions, dtype=stored)
-    facts = {"file": str(out)} | facts | budget_facts(encoder, counts)
+        write = partial(_write_ttk, header=replace(header, settings=settings), prior=prior)
+    elif out.suffix == ".parquet":
+        write = partial(save_table, captions=not no_captions, dtype=stored, settings=settings)
+    facts = _write(out, parts, write) if shard_pictures is None else _write_shards(out, parts, write)
+    captions = "left out" if no_captions else "kept"
+    facts = {"file": str(out)} | facts | {"captions": captions, "settings": settings}
+    facts |= budget_facts(encoder, counts)
     parts.remove()
     report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)
 
 
-class _Parts:
-    """The tokens of the first pictures, the next ones, ...: files in a hidden folder beside the file of all.
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is encoded, and how: all that a process needs to encode a part."""
 
-    Args:
-        out: the file of all.
-        job: what must be the same for finished parts to be used; others are removed.
-    """
+    pictures: PictureOptions
+    model: ModelOptions
+    budget: BudgetChoice
+    out: Path
+    stored: StoredDtype
+    quantization: float
+    part_pictures: int
 
-    def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
-        self.folder, self.dtype = out.with_name(f".{out.name}.parts"), job["dtype"]
-        self._job = json_format.loads(json_format.dumps(job))
+    def open(self) -> tuple[SoftEncoder, Prior | None]:
+        """The encoder, not calibrated, and for a .ttk file the probability model."""
+        tokenizer, is_ttk = self.model.load(), self.out.suffix == ".ttk"
+        prior = find_prior(self.model.model, model_id=tokenizer.model_id) if is_ttk else None
+        sizes = coded_sizes(tokenizer.model, prior=prior, quantization=self.quantization)
+        return open_encoder(self.budget, tokenizer, sizes=sizes, batch_size=self.model.batch_size), prior
 
-    def open(self, source: Source, places: Sequence[range]) -> None:
-        """Begin, or go on, with the parts of this data; those whose pictures or captions changed are removed."""
-        self._job |= {"data": source.fingerprint}
-        file = self.folder / "job.json"
-        before = json_format.loads(file.read_text()) if file.is_file() else {}
-        if before | {"data": source.fingerprint} != self._job:
-            self.remove()
-        elif before != self._job:
-            self._remove_changed(source, places)
-            write_json(file, self._job)
-
-    def _remove_changed(self, source: Source, places: Sequence[range]) -> None:
-        """Remove the finished parts that are not of these very pictures, and name what changed."""
-        files = sorted(self.folder.glob("[0-9]*.json"))
-        notes = [json_format.loads(file.read_text())["contents"] for file in files]
-        own = [places[int(file.stem)] if int(file.stem) < len(places) else range(0) for file in files]
-        contents = [[(key, content) for key, content in note] for note in notes]
-        stale, changed = stale_parts(source, list(zip(own, contents, strict=True)))
-        for number in stale:
-            files[number].unlink()
-            files[number].with_suffix(".safetensors").unlink(missing_ok=True)
-        if stale and self._job.get("overflow_share"):  # the parts that are left depend on those before them
-            self.remove()
-        if stale:
-            note(f"made anew what changed since the interruption: {shown_changes(changed)}")
-
-    def note(self, number: int) -> dict[str, Any] | None:
-        """What was noted of a finished part; None of one that is not finished."""
-        file = self.folder / f"{number:06d}.json"
-        return json_format.loads(file.read_text()) if file.is_file() else None
-
-    def save(self, number: int, tokens: list[Tokens], record: Mapping[str, Any]) -> None:
-        """Keep a finished part."""
-        if not (self.folder / "job.json").is_file():
-            write_json(self.folder / "job.json", self._job)
-        if tokens:
-            save_parts(tokens, self.folder / f"{number:06d}.safetensors", dtype=self.dtype)
-        write_json(self.folder / f"{number:06d}.json", record)
-
-    def content(self) -> str:
-        """A hash of all pictures and captions that the finished parts were made of."""
-        notes = (self.note(int(part.stem)) for part in sorted(self.folder.glob("[0-9]*.json")))
-        return fingerprint_of(pair for note in notes if note for pair in note["contents"])
-
-    def __iter__(self) -> Iterator[Tokens]:
-        """The tokens of all parts; a picture whose name came before gets a number behind it."""
-        counts = Counter[str]()
-        for file in sorted(self.folder.glob("*.safetensors")):
-            tokens = load_tokens(file)
-            yield replace(tokens, keys=tuple(_unique(key, counts) for key in tokens.keys))
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def settings(self, encoder: SoftEncoder) -> dict[str, Any]:
+        """What must be the same for a finished part to be used."""
+        tokenizer = encoder.tokenizer
+        model = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype)}
+        model |= {"batch": self.model.batch_size, "dtype": self.stored, "part": self.part_pictures}
+        names = ("split", "size", "limit", "caption")
+        return model | {name: getattr(self.pictures, name) for name in names}
 
 
-def _unique(key: str, counts: Counter[str]) -> str:
-    name = key
-    while counts[name]:
-        counts[key] += 1
-        name = f"{key}-{counts[key]}"
-    counts[name] += 1
-    return name
+class _PartEncoder:
+    """Encodes one part after another, in this process or in one of many."""
+
+    def __init__(self, job: _Job, encoder: SoftEncoder) -> None:
+        self._pictures, self._encoder, self.parts = job.pictures, encoder, Parts(job.out)
+        self.config, self.source = job.pictures.open(encoder.tokenizer)
+        self._dtype: StoredDtype = job.stored
+        count = min(len(self.source), job.pictures.limit or len(self.source))
+        size = encoder.batch_size * max(1, job.part_pictures // encoder.batch_size)
+        self.places = [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+    @classmethod
+    def open(cls, job: _Job, calibration: Calibration | None) -> "_PartEncoder":
+        """In another process."""
+        encoder, _ = job.open()
+        encoder.calibration = calibration
+        return cls(job, encoder)
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Encode a part and keep it; returns what is noted of it."""
+        source = SourceSubset(self.source, self.places[number])
+        loader = EvalLoader(self.config, batch_size=self._encoder.batch_size, source=source)
+        tokens, counts = list[Tokens](), Counter[str]()
+        try:
+            for batch in loader:
+                batch = self._pictures.captioned(batch)
+                own, budgets = encode_batch(self._encoder, batch)
+                tokens.append(own)
+                bare = sum(not caption.strip() for caption in batch.captions)
+                counts.update(budgets | {"pictures": len(batch), "bare": bare})
+        except BadSampleError:
+            write_bad(self.parts.out, loader.bad.samples, add=True)
+            raise
+        left_out = [vars(bad) for bad in loader.bad.samples]
+        record = {"counts": dict(counts), "left_out": left_out, "contents": loader.contents}
+        self.parts.save(number, tokens, record, dtype=self._dtype)
+        return record
 
 
-def _encode_parts(pictures: PictureOptions, encoder: SoftEncoder, parts: _Parts, out: Path) -> Counter[str]:
+def _encode_parts(
+    job: _Job, encoder: SoftEncoder, parts: Parts, engine: EngineOptions, settings: Mapping[str, Any]
+) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
-    config, source = pictures.open(encoder.tokenizer)
-    count = min(len(source), pictures.limit or len(source))
-    size = encoder.batch_size * max(1, PART_PICTURES // encoder.batch_size)
-    every = [range(first, min(first + size, count)) for first in range(0, count, size)]
-    parts.open(source, every)
-    counts, left_out = Counter[str](), list[BadSample]()
-    with Progress(count, unit="image") as progress:
-        for number, places in enumerate(every):
-            record = parts.note(number)
-            if record is None:
-                encoder.resume(pictures=counts["pictures"], overflow=counts["overflow"])
-                loader = EvalLoader(
-                    config, batch_size=encoder.batch_size, source=SourceSubset(source, places)
-                )
-                try:
-                    tokens, record = _encoded(loader, pictures, encoder)
-                except BadSampleError:
-                    write_bad(out, [*left_out, *loader.bad.samples])
-                    raise
-                parts.save(number, tokens, record)
-            counts.update(record["counts"])
-            left_out += [BadSample(**bad) for bad in record["left_out"]]
-            progress.update(len(places))
-    pictures.report(
-        left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=out
+    work = _PartEncoder(job, encoder)
+    parts.open({**job.settings(encoder), **settings}, work.source, work.places)
+    notes = {number: record for number in range(len(work.places)) if (record := parts.note(number))}
+    missing = [number for number in range(len(work.places)) if number not in notes]
+    with Progress(sum(map(len, work.places)), unit="image") as progress:
+        for number in notes:
+            progress.update(len(work.places[number]))
+        for number, note in _encoded(job, work, encoder, engine, missing, notes):
+            notes[number] = note
+            progress.update(len(work.places[number]))
+    counts = _counts(notes.values())
+    left_out = [BadSample(**bad) for number in sorted(notes) for bad in notes[number]["left_out"]]
+    job.pictures.report(
+        left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=job.out
     )
     return counts
 
 
 def _encoded(
-    loader: EvalLoader, pictures: PictureOptions, encoder: SoftEncoder
-) -> tuple[list[Tokens], dict[str, Any]]:
-    """The tokens of a part, and what is to be reported of it."""
-    parts, counts = [], Counter[str]()
-    for batch in loader:
-        batch = pictures.captioned(batch)
-        tokens, own = encode_batch(encoder, batch)
-        parts.append(tokens)
-        bare = sum(not caption.strip() for caption in batch.captions)
-        counts.update(own | {"pictures": len(batch), "bare": bare})
-    left_out = [vars(bad) for bad in loader.bad.samples]
-    return parts, {"counts": dict(counts), "left_out": left_out, "contents": loader.contents}
+    job: _Job,
+    work: _PartEncoder,
+    encoder: SoftEncoder,
+    engine: EngineOptions,
+    missing: list[int],
+    notes: Mapping[int, dict[str, Any]],
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    if engine.is_ray and missing:
+        dtype: Precision = "float32" if encoder.tokenizer.dtype == torch.float32 else "bfloat16"
+        job = replace(job, model=replace(job.model, dtype=dtype))  # the same on every processor
+        make = partial(_PartEncoder.open, job, encoder.calibration)
+        yield from engine.run(make, missing, device=job.model.device)
+        return
+    counts, counted = Counter[str](), 0
+    for number in missing:
+        counts += _counts(notes[earlier] for earlier in range(counted, number))
+        counted = number
+        encoder.resume(pictures=counts["pictures"], overflow=counts["overflow"])
+        yield number, work(number)
 
 
-def _write_ttk(out: Path, parts: _Parts, header: Header, prior: Prior | None) -> dict[str, Any]:
+def _counts(notes: Iterable[dict[str, Any]]) -> Counter[str]:
+    counts = Counter[str]()
+    for note in notes:
+        counts.update(note["counts"])
+    return counts
+
+
+_Write = Callable[[Iterable[Tokens], Path], dict[str, Any]]
+
+
+def _write_ttk(parts: Iterable[Tokens], out: Path, *, header: Header, prior: Prior | None) -> dict[str, Any]:
     with (
         replacing(out) as temporary,
         open(temporary, "wb") as stream,
@@ -230,13 +244,31 @@ def _write_ttk(out: Path, parts: _Parts, header: Header, prior: Prior | None) ->
     return writer.facts()
 
 
-def _write_safetensors(
-    out: Path, parts: _Parts, settings: Mapping[str, Any], *, captions: bool, dtype: StoredDtype
-) -> dict[str, Any]:
-    facts = save_parts(parts, out, captions=captions, dtype=dtype, settings=settings)
+def _write(out: Path, parts: Iterable[Tokens], write: _Write) -> dict[str, Any]:
+    facts = write(parts, out)
     size = out.stat().st_size
-    sizes = {"bytes_per_image": size / facts["pictures"], "file_bytes": size}
-    return facts | sizes | {"captions": "kept" if captions else "left out", "settings": settings}
+    return facts | {"bytes_per_image": size / facts["pictures"], "file_bytes": size}
+
+
+def _write_shards(out: Path, parts: Iterable[Tokens], write: _Write) -> dict[str, Any]:
+    """A file for each part, and index.json with what is in each and in all; of parquet files a card of the data set."""
+    mark_folder(out, "token files")
+    shards = list[dict[str, Any]]()
+    for number, tokens in enumerate(parts):
+        file = out / f"{number:06d}{out.suffix}"
+        shards.append({"file": file.name, "first": tokens.keys[0], "last": tokens.keys[-1]})
+        shards[-1] |= _write(file, [tokens], write)
+    total = sum(shard["pictures"] for shard in shards)
+    means = {
+        name: sum(shard[name] * shard["pictures"] for shard in shards) / total
+        for name in ("mean_tokens", "bytes_per_image", "token_bytes_per_image")
+    }
+    same = {name: shards[0][name] for name in ("model_id", "kind")}
+    facts = same | {"pictures": total, "shards": len(shards), **means}
+    write_json(out / "index.json", {"made_by": "textok", **facts, "files": shards})
+    if out.suffix == ".parquet":
+        write_text(out / "README.md", card(facts))
+    return facts
 
 
 def _line(facts: Mapping[str, Any]) -> str:

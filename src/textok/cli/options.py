@@ -16,6 +16,7 @@ is an option with a name:
 Lists are written with commas (see :mod:`textok.cli.parsing`).
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,11 +24,12 @@ from typing import Annotated, Any, Literal
 import torch
 from tyro.conf import arg
 
-from textok.cli.checks import check_at_least
+from textok.cli.checks import check_at_least, check_needs
 from textok.cli.distributed import open_device
 from textok.data import DataConfig
 from textok.display import waiting
 from textok.pipeline.image_tokenizer import ImageTokenizer
+from textok.scale import Work, run_blocks
 
 DATA_HELP = (
     "captioned pictures: scenes or icons, which are drawn; a folder (pictures alone or with .txt, .caption or .json "
@@ -106,6 +108,39 @@ class ModelOptions(DeviceOptions):
 
 
 DEFAULT_MODEL = ModelOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Which processes do the work."""
+
+    engine: Literal["local", "ray"] = "local"
+    """local: this process; ray: workers of Ray Data, on this machine or a cluster that has the same folders"""
+    address: Annotated[str | None, arg(metavar="auto|HOST:PORT", help_behavior_hint="")] = None
+    """with ray: the cluster; without it one is started on this machine for the time"""
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: a GPU or core each)")] = (
+        None
+    )
+    """with ray: processes that hold a model"""
+
+    def __post_init__(self) -> None:
+        check_at_least(1, workers=self.workers)
+        check_needs(absent=not self.is_ray, by="engine ray", address=self.address, workers=self.workers)
+
+    @property
+    def is_ray(self) -> bool:
+        """Whether Ray's workers do the work."""
+        return self.engine == "ray"
+
+    def run(
+        self, make: Callable[[], Work], numbers: Sequence[int], *, device: str
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Do blocks by Ray on a kind of device; arguments and errors are those of :func:`textok.scale.run_blocks`."""
+        cuda = device.startswith(("auto", "cuda"))
+        return run_blocks(make, numbers, address=self.address, workers=self.workers, cuda=cuda)
+
+
+LOCAL = EngineOptions()
 
 
 @dataclass(frozen=True, kw_only=True)

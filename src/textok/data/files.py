@@ -105,7 +105,14 @@ def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
         FileNotFoundError: when nothing is there.
     """
     if is_remote(source):
-        return _list_remote(str(source))
+        try:
+            return _list_remote(str(source))
+        except (OSError, ValueError):
+            raise
+        except (
+            Exception
+        ) as error:  # a library that is missing, keys that are: each kind of address has its own errors
+            raise OSError(f"{source}: cannot be read: {error}") from error
     if Path(source).is_dir():
         root = str(Path(source))
         return Listing(root=root, files=sorted(_walk(root, on_bad=on_bad)))

@@ -1,22 +1,19 @@
 """Run a tokenizer over captioned pictures once and keep its latents, so that generators train without it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from textok.checks import check
-from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.contents import changes_error, stale_parts
-from textok.data.held_out import open_train, open_training
 from textok.data.latent_shards import (
     MANIFEST,
     Manifest,
-    Rows,
     check_shard,
     read_manifest,
     read_shard,
@@ -26,83 +23,28 @@ from textok.data.latent_shards import (
 )
 from textok.data.samples import BadSample, report_bad, write_bad
 from textok.data.subset import SourceSubset
-from textok.data.text import CaptionForm, caption_in_form, checked_forms
 from textok.display import Progress, note
 from textok.models.checkpoint import weights_hash
 from textok.models.tokenizer import TexTok
-from textok.pipeline import passes
-from textok.pipeline.precision import Precision, inference_dtype
+from textok.pipeline.cache_rows import NO_LABEL, CachingRun, RowEncoder
+from textok.pipeline.precision import inference_dtype, torch_device
 from textok.pipeline.stopping import StopRequest, polite_stop
-from textok.pipeline.text import CachedText
+from textok.scale import Work
 from textok.writing import check_target, write_json, writing_alone
 
-_NO_LABEL = -1
-Part = Literal["all", "train", "held-out"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachingRun:
-    """What to cache.
-
-    Attributes:
-        tokenizer: shipped name, folder or hub id.
-        data: the pictures; its size must be the tokenizer's.
-        captions: forms of each caption; every picture has a row for each, encoded with it.
-        flip: whether to cache every picture mirrored, too.
-        text: whether to keep the token states of the captions, without which only class-conditional generators train.
-        shard_pictures: pictures of a shard, which are what a killed run loses at most.
-        batch_size: pictures at a time.
-        limit: the most pictures, from the first.
-        part: "train" or "held-out" takes the pictures that a training on the same data learns from, or holds out.
-        text_cache: folder of the caption features; default the user's cache.
-        precision: the dtype that the tokenizer computes in; "auto" takes bfloat16 where the processor has it.
-        accept_changes: make the shards of pictures and captions that changed anew, instead of naming them and stopping.
-    """
-
-    tokenizer: str
-    data: DataConfig
-    captions: tuple[CaptionForm, ...] = ("given",)
-    flip: bool = False
-    text: bool = True
-    shard_pictures: int = 2048
-    batch_size: int = 64
-    limit: int | None = None
-    part: Part = "all"
-    text_cache: str | None = None
-    precision: Precision = "auto"
-    accept_changes: bool = False
-
-    def __post_init__(self) -> None:
-        limits = ("limit",) if self.limit is not None else ()
-        check(self, "", "shard_pictures", "batch_size", *limits, at_least=1)
-        checked_forms(self.captions)
-
-    def open(self) -> Source:
-        """The pictures to cache."""
-        if self.part == "all":
-            return open_train(self.data) if self.data.split is None else self.data.open()
-        parts = open_training(self.data, source=None, split="val")
-        return parts.train if self.part == "train" else parts.held_out
-
-    def settings(self, source: Source, *, dtype: torch.dtype) -> dict[str, Any]:
-        """What must be the same to go on with a folder."""
-        changed = ({} if self.text else {"text": False}) | ({} if self.part == "all" else {"part": self.part})
-        return changed | {
-            "data": source.fingerprint,
-            "split": self.data.split,
-            "size": list(self.data.size),
-            "captions": list(self.captions),
-            "flip": self.flip,
-            "shard_pictures": self.shard_pictures,
-            "limit": self.limit,
-            "crop": "short side resized, centre crop, lanczos",
-            "precision": str(dtype).removeprefix("torch."),
-        }
+Engine = Callable[[Callable[[], Work], Sequence[int]], Iterator[tuple[int, Mapping[str, Any]]]]
+"""Does blocks elsewhere: takes what makes a worker there, and the numbers of the blocks."""
 
 
 @writing_alone
 def cache_latents(
-    run: CachingRun, out: str | Path, *, device: torch.device | str = "cpu", rank: int = 0, world: int = 1
+    run: CachingRun,
+    out: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world: int = 1,
+    engine: Engine | None = None,
 ) -> Manifest | None:
     """Cache, or go on caching; finished shards are verified and kept, damaged ones made again.
 
@@ -111,9 +53,10 @@ def cache_latents(
     Args:
         run: what to cache.
         out: the folder.
-        device: where the tokenizer runs.
+        device: where the tokenizer runs; "auto" takes CUDA where a process has it.
         rank: this process's number.
         world: number of processes; they share a process group, which the caller started.
+        engine: makes the shards; None makes them in this process.
 
     Returns:
         The manifest, on rank 0 that of the finished cache; None when a rank was asked to stop before.
@@ -124,35 +67,26 @@ def cache_latents(
     """
     out = Path(out)
     check_target(out, sources=[run.data.source], overwrite=True)
-    model = TexTok.from_pretrained(run.tokenizer).to(device)
-    source = run.open()
-    count = min(len(source), run.limit or len(source))
-    firsts = range(0, count, run.shard_pictures)
-    dtype = inference_dtype(device, run.precision)
-    settings = run.settings(source, dtype=dtype)
-    encoder = _RowEncoder(run, model, device=device, dtype=dtype)
-    settings |= {"text_encoder": encoder.text.fingerprint}
-    shards = [range(first, min(first + run.shard_pictures, count)) for first in firsts]
+    work = _ShardMaker(run, out, device=str(device))
     if rank:  # the first one looks whether the data changed
         dist.barrier()
-    manifest = _begun_manifest(run, model, settings, out, source=source, shards=shards, write=not rank)
+    manifest = _begun_manifest(run, work, out, write=not rank)
     if world > 1 and not rank:
         dist.barrier()
-    own = sum(len(places) for places in shards[rank::world])
-    with polite_stop() as stop, Progress(own, unit="image", shown=rank == 0) as bar:
-        for number in range(rank, len(shards), world):
-            places = shards[number]
-            if _is_whole(out, manifest, number):
-                bar.update(len(places))
-                continue
-            rows = encoder.rows(SourceSubset(source, places), bar, stop)
-            write_bad(out, encoder.bad, rank=rank, add=True)
-            if rows is not None:
-                entry = write_shard(out / _shard(number), rows, text_dim=model.config.text_dim)
-                write_json(out / _shard(number, "json"), entry)
-            if stop.asked:
+    own = sum(map(len, work.shards[rank::world]))
+    missing = [n for n in range(rank, len(work.shards), world) if not _is_whole(out, manifest, n)]
+    here = ((number, work(number)) for number in missing)
+    make = partial(_ShardMaker, replace(run, precision=work.settings["precision"]), out, device=device)
+    with polite_stop() as work.stop, Progress(own, unit="image", shown=rank == 0) as work.bar:
+        work.bar.update(own - sum(len(work.shards[number]) for number in missing))
+        for number, known in engine(make, missing) if engine and missing else here:
+            left_out = [BadSample(**bad) for bad in known["left_out"]]
+            report_bad(left_out)
+            write_bad(out, left_out, rank=rank, add=True)
+            work.bar.update(len(work.shards[number]) if engine else 0)
+            if work.stop.asked:
                 break
-        stopped = stop.asked
+        stopped = work.stop.asked
     if world > 1:
         flag = torch.tensor([float(stopped)], device=device)
         dist.all_reduce(flag)  # also waits for the shards of the others
@@ -160,8 +94,43 @@ def cache_latents(
     if stopped:
         return None
     if rank == 0:
-        return _close_manifest(run, manifest, out, shards=len(shards))
+        return _close_manifest(run, manifest, out, shards=len(work.shards))
     return manifest
+
+
+class _ShardMaker:
+    """Makes one shard after another, in this process or in one of many.
+
+    Attributes:
+        stop: asked to stop, it leaves the shard that it is at.
+        bar: shows the pictures that are done.
+    """
+
+    stop: StopRequest | None = None
+    bar: Progress | None = None
+
+    def __init__(self, run: CachingRun, out: Path, *, device: torch.device | str) -> None:
+        place = torch_device(str(device))
+        model = TexTok.from_pretrained(run.tokenizer).to(place)
+        self._out, self.source, dtype = out, run.open(), inference_dtype(place, run.precision)
+        count, size = min(len(self.source), run.limit or len(self.source)), run.shard_pictures
+        self.shards = [range(first, min(first + size, count)) for first in range(0, count, size)]
+        self.encoder = RowEncoder(run, model, device=place, dtype=dtype)
+        self.settings = run.settings(self.source, dtype=dtype) | {
+            "text_encoder": self.encoder.text.fingerprint
+        }
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Make a shard; returns the pictures that it leaves out."""
+        source = SourceSubset(self.source, self.shards[number])
+        rows = self.encoder.rows(source, self.bar, self.stop)
+        if rows is not None:
+            dim = self.encoder.model.config.text_dim
+            write_json(
+                self._out / _shard(number, "json"),
+                write_shard(self._out / _shard(number), rows, text_dim=dim),
+            )
+        return {"left_out": [vars(bad) for bad in self.encoder.bad]}
 
 
 def _shard(number: int, suffix: str = "safetensors") -> str:
@@ -190,18 +159,9 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     return True
 
 
-def _begun_manifest(
-    run: CachingRun,
-    model: TexTok,
-    settings: dict[str, Any],
-    out: Path,
-    *,
-    source: Source,
-    shards: Sequence[range],
-    write: bool,
-) -> Manifest:
+def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: bool) -> Manifest:
     """The manifest that the folder has, or a new one; what differs is named where it holds another cache."""
-    config = model.config
+    model, config = work.encoder.model, work.encoder.model.config
     new = Manifest(
         tokenizer=model.model_id,
         tokenizer_source=run.tokenizer,
@@ -212,7 +172,7 @@ def _begun_manifest(
         text_encoder=config.text_encoder,
         text_dim=config.text_dim,
         max_text_tokens=config.max_text_tokens,
-        settings=settings,
+        settings=work.settings,
     )
     if (out / MANIFEST).is_file():
         old = read_manifest(out)
@@ -220,7 +180,7 @@ def _begun_manifest(
         before.setdefault("text_encoder", now["text_encoder"])  # of an earlier version
         changed = [name for name in now | before if now.get(name) != before.get(name)]
         if changed == ["data"]:
-            _remove_stale(run, source, shards, old, out)
+            _remove_stale(run, work, old, out)
             write_manifest(out, new)
             return new
         if changed:
@@ -234,18 +194,16 @@ def _begun_manifest(
     return new
 
 
-def _remove_stale(
-    run: CachingRun, source: Source, shards: Sequence[range], manifest: Manifest, out: Path
-) -> None:
+def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out: Path) -> None:
     """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches.
 
     Raises:
         ValueError: when there are such and the run does not accept changes; names them.
     """
     files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
-    own = [shards[number] if number < len(shards) else range(0) for number, _ in files]
+    own = [work.shards[number] if number < len(work.shards) else range(0) for number, _ in files]
     contents = [shard_contents(file) for _, file in files]
-    stale, changed = stale_parts(source, list(zip(own, contents, strict=True)))
+    stale, changed = stale_parts(work.source, list(zip(own, contents, strict=True)))
     if stale and not run.accept_changes:
         raise changes_error(
             out,
@@ -267,7 +225,7 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
     labels = torch.cat([read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
-    labelled = bool((labels != _NO_LABEL).all())
+    labelled = bool((labels != NO_LABEL).all())
     whole = replace(
         manifest,
         shards=entries,
@@ -280,94 +238,3 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
     for number in range(shards):
         (out / _shard(number, "json")).unlink(missing_ok=True)
     return whole
-
-
-class _RowEncoder:
-    """Pictures to rows: every caption form, and mirrored if asked, each encoded with its caption."""
-
-    def __init__(
-        self, run: CachingRun, model: TexTok, *, device: torch.device | str, dtype: torch.dtype
-    ) -> None:
-        self.run, self.model, self.device = run, model.eval().requires_grad_(False), device
-        self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
-        self.dtype = None if dtype == torch.float32 else dtype
-        self.bad: list[BadSample] = []
-
-    def rows(self, source: Source, bar: Progress, stop: StopRequest) -> Rows | None:
-        """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
-
-        Bad pictures that the policy leaves out are reported on stderr.
-        """
-        forms = [caption_in_form(c, form) for c in _first_captions(source) for form in self.run.captions]
-        self.text.warm(forms, progress=False)
-        loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
-        parts = [self._no_rows()]  # so that a shard of bad pictures is an empty one
-        for batch in loader:
-            if stop.asked:
-                return None
-            for form in self.run.captions:
-                parts.append(self._encoded(batch, form, mirrored=False))
-                if self.run.flip:
-                    parts.append(self._encoded(batch, form, mirrored=True))
-            bar.update(len(batch))
-        report_bad(loader.bad.samples)
-        self.bad += loader.bad.samples
-        return replace(_joined(parts), contents=loader.contents)
-
-    def _no_rows(self) -> Rows:
-        """No rows, of the shapes that this tokenizer gives."""
-        config = self.model.config
-        latents = torch.zeros(0, config.num_latents, config.latent_dim)
-        discrete = self.model.num_codes is not None
-        return Rows(
-            keys=[],
-            captions=[],
-            labels=torch.zeros(0, dtype=torch.int64),
-            mean=None if discrete else latents,
-            log_variance=latents if config.bottleneck.kind == "kl" else None,
-            codes=latents[..., 0].long() if discrete else None,
-        )
-
-    @torch.inference_mode()
-    def _encoded(self, batch: Batch, form: CaptionForm, *, mirrored: bool) -> Rows:
-        captions = [caption_in_form(caption, form) for caption in batch.captions]
-        text = self.text(captions)
-        pixels = batch.images.flip(-1) if mirrored else batch.images
-        read = None if self.model.config.placement == "none" else text
-        encoding = passes.encode_pixels(self.model, pixels, read, autocast=self.dtype)
-        mask = text.mask if self.run.text else torch.zeros_like(text.mask)
-        states = [row[present] for row, present in zip(text.embeddings, mask, strict=True)]
-        return Rows(
-            keys=[f"{key}-mirrored" if mirrored else key for key in batch.keys],
-            captions=captions,
-            labels=torch.full((len(batch),), _NO_LABEL) if batch.labels is None else batch.labels,
-            mean=encoding.latents.float().cpu() if encoding.codes is None else None,
-            log_variance=None if encoding.log_variance is None else encoding.log_variance.float().cpu(),
-            codes=None if encoding.codes is None else encoding.codes.cpu(),
-            states=dict(zip(captions, states, strict=True)),
-        )
-
-
-def _first_captions(source: Source) -> Iterator[str]:
-    """The caption that each picture is read with."""
-    for index in range(len(source)):
-        try:
-            captions = source.read(index).captions
-        except BadSampleError:  # the loader will say so, or stop
-            continue
-        yield captions[0] if captions else ""
-
-
-def _joined(parts: Sequence[Rows]) -> Rows:
-    """Rows of several batches, at least one, one after another."""
-
-    def column(name: str) -> Any:
-        values = [getattr(part, name) for part in parts]
-        return None if values[0] is None else torch.cat(values)
-
-    return Rows(
-        keys=[key for part in parts for key in part.keys],
-        captions=[caption for part in parts for caption in part.captions],
-        states=dict(item for part in parts for item in part.states.items()),
-        **{name: column(name) for name in ("labels", "mean", "log_variance", "codes")},
-    )
