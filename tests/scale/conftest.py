@@ -45,20 +45,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log.close()
 
 
-@pytest.fixture(scope="session")
-def drive() -> Driver:
-    """A function that starts ``textok`` with these words in a process of its own."""
+@pytest.fixture
+def drive() -> Iterator[Driver]:
+    """A function that starts ``textok`` with these words in a process of its own, which ends with the test."""
+    started = list[subprocess.Popen]()
 
     def start(*words: object) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "textok.cli", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"TQDM_DISABLE": "1"},
-        )
+        command = [sys.executable, "-m", "textok.cli", *map(str, words)]
+        environment = os.environ | {"TQDM_DISABLE": "1"}
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +73,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty-eight pictures, each with a caption in a file beside it."""
+    """Forty-eight pictures with captions, large enough that there is time to kill those who read them."""
     folder = tmp_path_factory.mktemp("pictures")
     for i in range(48):
-        Image.new("RGB", (40, 36), (5 * i, 255 - 5 * i, 40)).save(folder / f"picture-{i:02d}.png")
+        Image.new("RGB", (1500, 1400), (5 * i, 255 - 5 * i, 40)).save(folder / f"picture-{i:02d}.png")
         (folder / f"picture-{i:02d}.txt").write_text(f"a square of colour {i}")
     return folder
