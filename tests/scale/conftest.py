@@ -73,9 +73,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty-eight pictures with captions, large enough that there is time to kill those who read them."""
+    """Twenty-four pictures with captions, large enough that there is time to kill those who read them."""
     folder = tmp_path_factory.mktemp("pictures")
-    for i in range(48):
-        Image.new("RGB", (1500, 1400), (5 * i, 255 - 5 * i, 40)).save(folder / f"picture-{i:02d}.png")
+    for i in range(24):
+        Image.new("RGB", (1200, 1100), (10 * i, 255 - 10 * i, 40)).save(folder / f"picture-{i:02d}.png")
         (folder / f"picture-{i:02d}.txt").write_text(f"a square of colour {i}")
     return folder

@@ -15,6 +15,7 @@ from textok.captioning.journal import CAPTIONS, read_rows
 from textok.cli import main
 from textok.scale import Plan
 
+pytestmark = pytest.mark.timeout(300)  # Ray takes its time to start where other tests run
 Driver = Callable[..., subprocess.Popen]
 
 
@@ -57,7 +58,7 @@ def test_encoding_is_the_same_whoever_is_killed(
     wait_for(lambda: set(parts.glob("0*.json")) - {parts / name for name in before}, first)
     first.kill()
     first.communicate()
-    assert not out.exists() and 0 < len(before) < 48
+    assert not out.exists() and 0 < len(before) < 24
     finish(drive(*words, out, *ray))
     for file in (tmp_path / "local.parquet").iterdir():
         assert (out / file.name).read_bytes() == file.read_bytes()
@@ -68,7 +69,7 @@ def test_encoding_is_the_same_whoever_is_killed(
 def test_a_cache_is_the_same_and_only_what_is_damaged_is_made_again(
     cluster: str, drive: Driver, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    words = ["cache", "--data", pictures, "--model", model, "--batch-size", 4, "--shard-pictures", 8]
+    words = ["cache", "--data", pictures, "--model", model, "--batch-size", 4, "--shard-pictures", 4]
     words += ["--text-cache", tmp_path / "text", "--out"]
     assert run(*words, tmp_path / "local") == 0
     out = Path(shutil.copytree(tmp_path / "local", tmp_path / "ray"))
@@ -87,11 +88,11 @@ def test_captions_are_the_same(cluster: str, drive: Driver, pictures: Path, tmp_
     words = ["caption", pictures, "--prompt", "short", "--out"]
     assert run(*words, tmp_path / "local") == 0
     out = tmp_path / "ray"
-    ray = ["--engine", "ray", "--address", cluster, "--block-pictures", 16]
+    ray = ["--engine", "ray", "--address", cluster, "--block-pictures", 8]
     finish(drive(*words, out, *ray))
     local, here = (list(read_rows(folder / CAPTIONS)) for folder in (tmp_path / "local", out))
     assert {row["key"]: row["caption"] for row in here} == {row["key"]: row["caption"] for row in local}
-    assert len(here) == 48
+    assert len(here) == 24
 
 
 def test_a_job_that_cannot_start_says_so(
