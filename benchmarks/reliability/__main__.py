@@ -3,8 +3,8 @@
     python -m benchmarks.reliability
     python -m benchmarks.reliability --parts kills,fuzz --kills 4 --mutations 1000 --out /tmp/r.json
 
-A part that is left out keeps its rows in the record. Three slow commands are killed, and get full disks, a quarter as
-often.
+A part or a command that is left out keeps its rows in the record; each row of a command says which code it is of.
+Three slow commands are killed, and get full disks, a quarter as often.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.reliability import faults, fuzz, soak, ttk_files
 from benchmarks.reliability.commands import Workplace, commands, make_inputs, worker_commands
-from textok.training.run_folder import environment
+from textok.training.run_folder import code_version, environment
 from textok.writing import write_json
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "reliability.json"
@@ -38,6 +38,7 @@ def main() -> None:
         for part, rows in _others(root, options).items():
             if part in options.parts:
                 record[part] = _part(rows(), options)
+                print(part, json.dumps(record[part]["rows"]), flush=True)
                 write_json(options.out, record)
 
 
@@ -60,8 +61,6 @@ def _options() -> argparse.Namespace:
 
 def _part(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     settings = {name: value for name, value in vars(options).items() if name not in ("out", "parts")}
-    for row in rows:
-        print(json.dumps(row), flush=True)
     return {"settings": settings, "made_by": environment(), "rows": rows}
 
 
@@ -69,11 +68,10 @@ def _part(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, 
 
 
 def _struck(root: Path, options: argparse.Namespace, record: dict[str, Any]) -> dict[str, Any]:
-    rows: dict[str, list[dict[str, Any]]] = {part: [] for part in options.parts if part in STRIKES}
-    chosen = [command for command in commands() if options.commands in command.name]
-    doubles, workers = -(-options.doubles // len(chosen)), worker_commands()
-    for command in [*chosen, *workers]:
-        parts = [part for part in rows if (part == "workers") == (command in workers)]
+    doubles, workers = -(-options.doubles // len(commands())), worker_commands()
+    for command in [one for one in [*commands(), *workers] if options.commands in one.name]:
+        parts = [part for part in options.parts if part in STRIKES]
+        parts = [part for part in parts if (part == "workers") == (command in workers)]
         if not parts:
             continue
         place = Workplace(root, command)
@@ -83,15 +81,16 @@ def _struck(root: Path, options: argparse.Namespace, record: dict[str, Any]) -> 
             "limits": 2,
             "doubles": doubles,
             "sources": 2,
-            "workers": 10,
+            "workers": 4,
         }
         for part in parts:
             strike = _strike(part, place, random.Random(f"{part} {command.name} {options.seed}"))
             share = 4 if command.is_slow and part in ("kills", "disks") else 1
-            rows[part].append(_row(command.name, strike, -(-times[part] // share)))
-            print(part, json.dumps(rows[part][-1]), flush=True)
-    record |= {part: _part(found, options) for part, found in rows.items()}
-    write_json(options.out, record)
+            row = _row(command.name, strike, -(-times[part] // share))
+            print(part, json.dumps(row), flush=True)
+            kept = {one["command"]: one for one in record.get(part, {}).get("rows", ())} | {command.name: row}
+            record[part] = _part(list(kept.values()), options)
+            write_json(options.out, record)
     return record
 
 
@@ -115,6 +114,7 @@ def _row(name: str, strike: Callable[[int], list[str]], times: int) -> dict[str,
     wrong = [strike(number) for number in range(times)]
     return {
         "command": name,
+        "code": code_version(),
         "times": times,
         "good": wrong.count([]),
         "wrong": [one for some in wrong for one in some],
