@@ -39,7 +39,7 @@ class ContentRecord:
     def add(self, batch: Batch) -> None:
         """Note what was read for a training batch: not of pictures that are drawn or mixed in, nor a second time."""
         pairs, known = zip(batch.keys, batch.contents, strict=False), self._data["train"]
-        new = {key: content for key, content in pairs if content != DRAWN and key not in known}
+        new = {key: content for key, content in pairs if content not in ("", DRAWN) and key not in known}
         known |= new
         self._saved &= not new
 
