@@ -11,6 +11,8 @@ import argparse
 import json
 import random
 import resource
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +63,10 @@ def _options() -> argparse.Namespace:
 
 def _part(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     settings = {name: value for name, value in vars(options).items() if name not in ("out", "parts")}
-    return {"settings": settings, "made_by": environment(), "rows": rows}
+    made_by = environment() | {
+        "command": shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]])
+    }
+    return {"settings": settings, "made_by": made_by, "rows": rows}
 
 
 # --- faults of commands -------------------------------------------------------------------------------------

@@ -35,6 +35,11 @@ def test_a_limit_of_files_is_named(place: Workplace) -> None:
     assert faults.limit_files(place, 1000) == []
 
 
+def test_a_picture_that_vanishes_or_is_cut_is_named(place: Workplace) -> None:
+    for spoil in (faults.remove, faults.cut):
+        assert faults.lose_source(place, random.Random(3), spoil) == []
+
+
 def test_two_at_once_do_not_meet(place: Workplace) -> None:
     assert faults.start_twice(place, random.Random(2)) == []
 
