@@ -111,6 +111,23 @@ def test_more_and_fewer_pictures_are_named_and_accepted(run: TokenizerRun, own: 
     assert train_tokenizer(run, tmp_path / "run", accept_changes=True).is_dir()
 
 
+def test_drawn_pictures_go_on(run: TokenizerRun, tmp_path: Path) -> None:
+    data = replace(run.data, source="scenes:count=64", split="train", size=(64, 64))
+    drawn = replace(run, data=data, model=replace(run.model, image_size=64))
+    for last in (1, 2, 3):
+        train_tokenizer(drawn, tmp_path / "run", stop_at=last)
+    assert json.loads((tmp_path / "run" / "contents.json").read_text())["train"] == {}
+    other = replace(drawn, data=replace(drawn.data, source="scenes:count=65"))
+    with pytest.raises(ValueError, match="data: was 'scenes"):
+        train_tokenizer(other, tmp_path / "run")
+
+
+def test_a_run_may_be_extended_to_other_judges(run: TokenizerRun, tmp_path: Path) -> None:
+    train_tokenizer(run, tmp_path / "run", stop_at=2)
+    fewer = replace(run, validation=replace(run.validation, count=8))
+    train_tokenizer(fewer, tmp_path / "run", stop_at=4, extend=True)
+
+
 def test_other_latents_are_refused_or_accepted(
     generator_run: GeneratorRun, make_latents: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -51,11 +51,13 @@ class ContentRecord:
         Args:
             fingerprint: of the data as they are now; where it is not known the pictures are read again.
             source: the pictures to learn from; None for what has no contents.
-            held_out: contents of those that judge.
+            held_out: contents of those that judge; a run may be extended to more or fewer of them.
             before: the fingerprint that the run began with.
         """
         data, self._saved = self._data, False
-        changed = changes(data["held_out"], dict(held_out)) if data["held_out"] else {}
+        judges, judged = data["held_out"], {key: content for key, content in held_out if content != DRAWN}
+        both = judges.keys() & judged.keys() if len(judges) != len(judged) else {*judges, *judged}
+        changed = {key: change for key, change in changes(judges, judged).items() if key in both}
         same = data["same"] or [before]
         if fingerprint not in same and data["train"] and source is not None:
             now = contents_again(data["train"], source)
@@ -63,7 +65,7 @@ class ContentRecord:
             data["train"] = now
         elif fingerprint not in same:
             changed["data"] = f"was {same[0]!r}, is {fingerprint!r}"
-        data |= {"same": [*dict.fromkeys([*same, fingerprint])], "held_out": dict(held_out)}
+        data |= {"same": [*dict.fromkeys([*same, fingerprint])], "held_out": judged}
         return changed
 
     def save(self) -> None:
