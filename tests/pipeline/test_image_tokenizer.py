@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets.fingerprint import Hasher
 from PIL import Image
+from torch.utils.data import DataLoader
 
 import textok
+from datasets import Dataset, Features, Value
+from datasets import Image as HubImage
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pipeline import precision
@@ -148,3 +152,37 @@ def test_precision_follows_the_processor(
 
 def test_the_gain_of_bfloat16_is_measured() -> None:
     assert 0.01 < precision.bfloat16_gain() < 100
+
+
+def as_data_set(images: list[Image.Image], **columns: list[object]) -> Dataset:
+    features = Features({"image": HubImage(), **{name: Value("string") for name in columns}})
+    return Dataset.from_dict({"image": images, **columns}, features=features)
+
+
+def test_a_data_set_gets_its_tokens_by_map(tokenizer: ImageTokenizer) -> None:
+    images = [Image.new("RGB", (40, 40), (40 * i, 90, 200 - 30 * i)) for i in range(5)]
+    captions = ["a cat", "", "a dog", None, "a box"]
+    data = as_data_set(images, caption=captions).map(tokenizer, batched=True, batch_size=2)
+    expected = tokenizer.encode(images, captions).values
+    assert torch.allclose(torch.tensor(data["tokens"][:]), expected, atol=1e-5)
+    batch = next(iter(DataLoader(data.select_columns("tokens").with_format("torch"), batch_size=3)))
+    assert batch["tokens"].shape == (3, 4, 4)
+
+
+def test_codes_and_pictures_without_captions_are_mapped_too(discrete: ImageTokenizer) -> None:
+    images = [Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")]
+    data = as_data_set(images).map(discrete, batched=True)
+    assert torch.tensor(data["tokens"][:]).tolist() == discrete.encode(images).codes.tolist()
+
+
+def test_a_single_sample_or_another_column_is_refused(tokenizer: ImageTokenizer) -> None:
+    with pytest.raises(ValueError, match="batch: got columns"):
+        tokenizer({"image": Image.new("RGB", (32, 32)), "caption": "a cat"})
+    with pytest.raises(ValueError, match="batch: got columns"):
+        tokenizer({"photo": [Image.new("RGB", (32, 32))]})
+
+
+def test_a_tokenizer_that_was_used_has_the_same_fingerprint(tokenizer: ImageTokenizer) -> None:
+    before = Hasher.hash(tokenizer)
+    tokenizer.encode(Image.new("RGB", (32, 32)), "a caption that nobody wrote before")
+    assert Hasher.hash(tokenizer) == before

@@ -1,10 +1,11 @@
 """Pictures and captions to tokens and back: a trained TexTok with its text encoder and its image handling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
@@ -23,6 +24,10 @@ from textok.pipeline.precision import Precision, inference_dtype, torch_device
 from textok.pipeline.text import Captions, RememberedText, as_captions
 from textok.pipeline.tokens import Tokens
 from textok.pixels import to_uint8
+
+IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp")
+CAPTION_COLUMNS = ("caption", "text", "prompt")
+"""Names of the columns of data sets."""
 
 
 class ImageTokenizer:
@@ -97,6 +102,29 @@ class ImageTokenizer:
         codes = self.model.num_codes
         kind = f"{config.latent_dim} channels" if codes is None else f"{codes} codes"
         return f"ImageTokenizer({self.model_id!r}: {size}, {kind}; {_name(self.dtype)} on {self.device})"
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
+        """The column "tokens" of a batch of a Hugging Face data set: ``data.map(tokenizer, batched=True)``.
+
+        Args:
+            batch: its pictures are in the first column of "image", "img", "picture", "jpg", "png", "webp", its
+                captions, if any, in the first of "caption", "text", "prompt", one or several for each picture.
+
+        Returns:
+            One array (k, c) of latents or (k,) of codes for each picture.
+
+        Raises:
+            ValueError: for a batch without pictures, or a single sample.
+        """
+        images = next((batch[name] for name in IMAGE_COLUMNS if name in batch), None)
+        if not isinstance(images, list):
+            raise ValueError(
+                f"batch: got columns {sorted(batch)}, expected a list of pictures in one of "
+                f"{', '.join(IMAGE_COLUMNS)}; rename the column, and map with batched=True"
+            )
+        texts = next((batch[name] for name in CAPTION_COLUMNS if name in batch), [None] * len(images))
+        captions = [text[0] if isinstance(text, list) and text else text or None for text in texts]
+        return {"tokens": list(self.encode(images, captions).values.numpy())}
 
     @torch.inference_mode()
     def encode(

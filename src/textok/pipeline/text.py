@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -108,6 +109,10 @@ class RememberedText:
         self.device, self.dtype = torch.device(device), dtype
         self._loaded: TextEncoder | None = None
         self._states: dict[str, Float[Tensor, "_ d"]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was remembered: it is the same object to a cache that goes by its bytes, used or not."""
+        return self.__dict__ | {"_loaded": None, "_states": {}}
 
     @property
     def name(self) -> str:
