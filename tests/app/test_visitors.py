@@ -19,7 +19,6 @@ HASH = "a" * 64
 @pytest.fixture
 def page(tmp_path: Path) -> Visitors:
     """Serves every file; what is posted comes back, after an upload with the name of a file."""
-    (tmp_path / "shared").mkdir()
 
     async def upload(request: Request) -> Response:
         await request.body()
@@ -60,8 +59,12 @@ def test_a_file_is_served_to_its_visitor_alone(page: Visitors) -> None:
             path = await uploaded(mine)
             assert (await mine.get(f"/file={path}")).text == "mine"
             assert (await other.get(f"/file={path}")).status_code == 403
-            hidden = path.replace("/", "%2F")
-            assert (await other.get(f"/file={hidden}")).status_code == 403
+            for hidden in (
+                path.replace("/", "%2F"),
+                path.replace("/a", "//a"),
+                path.replace("/a", "/./x/../a"),
+            ):
+                assert (await other.get(f"/file={hidden}")).status_code == 403
             other.cookies.set(COOKIE, "guess")
             assert (await other.get(f"/file={path}")).status_code == 403
 
@@ -83,12 +86,13 @@ def test_an_action_on_the_file_of_another_is_refused_and_teaches_no_name(page: V
     asyncio.run(visit())
 
 
-def test_what_was_there_before_is_for_everybody(page: Visitors, tmp_path: Path) -> None:
-    (tmp_path / "shared" / "example.txt").write_text("ours")
-
+def test_a_name_that_a_visitor_makes_up_opens_no_file(page: Visitors) -> None:
     async def visit() -> None:
-        async with client(page) as one:
-            assert (await one.get(f"/file={tmp_path}/shared/example.txt")).text == "ours"
+        async with client(page) as mine, client(page) as other:
+            path = await uploaded(mine)
+            await other.post("/join", json={"words": "a" * 63})
+            assert (await other.post("/join", json={"words": "A" * 64})).status_code == 403
+            assert (await other.get(f"/file={path}")).status_code == 403
 
     asyncio.run(visit())
 
@@ -115,7 +119,7 @@ def test_files_go_with_the_last_tab_of_the_last_visitor_who_saw_them(page: Visit
             await tabs[1]
             assert (tmp_path / HASH).exists()
             await other.get("/heartbeat/0")
-            assert not (tmp_path / HASH).exists() and (tmp_path / "shared").exists()
+            assert not (tmp_path / HASH).exists()
 
     asyncio.run(visit())
 

@@ -4,6 +4,7 @@ import os
 import socket
 import tempfile
 import time
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,24 +20,26 @@ VISITORS_AT_ONCE = 64
 
 
 def serve(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser: bool = False) -> None:
-    """Keep the page open until SIGINT or SIGTERM; the arguments and errors are those of :func:`opened`."""
-    with opened(studio, host=host, port=port, browser=browser) as page, polite_stop() as stop:
+    """Keep the page open until SIGINT or SIGTERM, in a browser of this machine too where ``browser`` is set.
+
+    The other arguments and the errors are those of :func:`opened`.
+    """
+    with opened(studio, host=host, port=port) as page, polite_stop() as stop:
         note(f"{page.local_url} (Ctrl-C ends it)")
+        if browser and not webbrowser.open(page.local_url):
+            note("no browser on this machine; open the address in another")
         while not stop.asked:
             time.sleep(0.1)
 
 
 @contextmanager
-def opened(
-    studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser: bool = False
-) -> Iterator[Any]:
+def opened(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860) -> Iterator[Any]:
     """The page, served by threads of its own inside the block.
 
     Args:
         studio: the models.
         host: the address to listen at; "0.0.0.0" lets other machines in.
         port: 0 takes any that is free.
-        browser: open the page in the browser of this machine.
 
     Raises:
         ValueError: when Gradio is not installed, or the port is taken.
@@ -45,14 +48,14 @@ def opened(
     with tempfile.TemporaryDirectory(prefix="textok-app-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-        page = _launched(studio, folder, host=host, port=port, browser=browser)
+        page = _launched(studio, folder, host=host, port=port)
         try:
             yield page
         finally:
             page.close()
 
 
-def _launched(studio: Studio, folder: Path, *, host: str, port: int, browser: bool) -> Any:
+def _launched(studio: Studio, folder: Path, *, host: str, port: int) -> Any:
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -69,7 +72,6 @@ def _launched(studio: Studio, folder: Path, *, host: str, port: int, browser: bo
     page.launch(
         server_name=host,
         server_port=port,
-        inbrowser=browser,
         prevent_thread_lock=True,
         quiet=True,
         share=False,

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 COOKIE = "textok_visitor"
 MAX_BODY = 1_000_000
 """Bytes of a request that is no upload."""
+_HASH = re.compile(r"[0-9a-f]{64}")
 _TEXT = ("application/json", "text/event-stream", "text/html")
 
 
@@ -28,15 +29,14 @@ class Visitors:
 
     Args:
         app: the page.
-        folder: where Gradio keeps files; what is in it already is for everybody.
+        folder: where Gradio keeps files.
     """
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self._app, self._folder = app, folder
-        self._shared = {entry.name for entry in folder.iterdir()}
         self._seen: defaultdict[str, set[str]] = defaultdict(set)
         self._visits: Counter[str] = Counter()
-        self._mention = re.compile(re.escape(str(folder)) + r"/([^/\"\\?&\s]+)")
+        self._names = re.compile(re.escape(str(folder)) + r"/([0-9a-f]{64})/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -74,7 +74,8 @@ class Visitors:
             r'"(path|url)": "(https?|ftp):(?!//(127\.0\.0\.1|localhost))', words
         ):
             return "file: got an address, expected an upload"
-        if set(self._mention.findall(words)) <= self._shared | self._seen.get(visitor, set()):
+        # However the rest of a path is spelled, the hash must be in it; in a response only whole paths count.
+        if set(_HASH.findall(words.lower())) <= self._seen.get(visitor, set()):
             return ""
         return "file: got one of another visit, expected one of yours; upload it again"
 
@@ -94,9 +95,7 @@ class Visitors:
                 if cookie and is_text:
                     message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie)]}
             elif is_text and (body := message.get("body")):
-                self._seen[visitor] |= (
-                    set(self._mention.findall(body.decode(errors="replace"))) - self._shared
-                )
+                self._seen[visitor] |= set(self._names.findall(body.decode(errors="replace")))
             await send(message)
 
         return watch
