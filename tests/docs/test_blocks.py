@@ -23,7 +23,17 @@ from textok.recipes.fit import Plan
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-LATER = ("gpu", "reproduction", "log", "reliability", "commands", "architecture", "evidence", "coming-from")
+LATER = (
+    "gpu",
+    "scale",
+    "reproduction",
+    "log",
+    "reliability",
+    "commands",
+    "architecture",
+    "evidence",
+    "coming-from",
+)
 PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page.stem not in LATER)]
 PARSED_ONLY = re.compile(
     r"imagenet|openai|inception_2015|dinov2|coco|places365|flan-t5|--labels|lpips|textok app|\bprior\b|evaluate gener"
