@@ -45,6 +45,7 @@ VALIDATED = "--validation.count 4 --validation.budgets 2,4"
 SMALLER = {
     "encode": "--limit 8",
     "cache": "--limit 8",
+    "generate --prompts": "--limit 4 --steps 2",
     "demo": "--limit 2 --data my-pictures",
     "evaluate reconstruction": "--limit 16",
     "train tokenizer": f"{TRAINED} {VALIDATED}",
