@@ -70,7 +70,7 @@ def _png(colour: tuple[int, int, int]) -> bytes:
 def interrupted(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run ``encode`` up to its last part."""
     with monkeypatch.context() as patch:
-        patch.setattr(encode, "_write_safetensors", _interrupt)
+        patch.setattr(encode, "_write", _interrupt)
         assert main(words) == 130
 
 

@@ -1,5 +1,6 @@
 """The parts of an encoding that is under way: kept in a hidden folder, so that a killed one goes on."""
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -10,7 +11,6 @@ from typing import Any
 
 from textok.data import Source
 from textok.data.contents import shown_changes, stale_parts
-from textok.data.files import fingerprint_of
 from textok.display import note
 from textok.pipeline.tokens import StoredDtype, Tokens, load_tokens, save_parts
 from textok.writing import write_json
@@ -63,8 +63,11 @@ class Parts:
 
     def content(self) -> str:
         """A hash of all pictures and captions that the finished parts were made of."""
-        notes = (self.note(int(file.stem)) for file in sorted(self.folder.glob("[0-9]*.json")))
-        return fingerprint_of(pair for record in notes if record for pair in record["contents"])
+        digest = hashlib.sha256()
+        for file in sorted(self.folder.glob("[0-9]*.json")):
+            for key, content in json.loads(file.read_text())["contents"]:
+                digest.update(f"{key}:{content}\n".encode())
+        return digest.hexdigest()[:16]
 
     def __iter__(self) -> Iterator[Tokens]:
         """The tokens of all parts; a picture whose name came before gets a number behind it."""
