@@ -10,7 +10,7 @@ from tyro.conf import arg
 from textok.cli.checks import check_at_least
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
-from textok.data.scenes.export import Format, write_shards
+from textok.data.scenes.export import CARD, Format, write_shards
 from textok.data.scenes.picture import check_scene_size
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
 from textok.display import Progress
@@ -33,8 +33,8 @@ def scenes(
 ) -> None:
     """Compose captioned pictures from drawings: tars with pictures, captions and the facts behind them.
 
-    The same command goes on where it was stopped. Trainings need no tars: --data.source scenes draws them as
-    they are needed.
+    The same command goes on where it was stopped. README.md is the card of a data set for a hub. Trainings need no
+    tars: --data.source scenes draws them as they are needed.
 
     Args:
         out: the folder for the tars.
@@ -58,6 +58,8 @@ def scenes(
         for done in write_shards(source, out, count=count, size=size, file_format=file_format):
             progress.update(done - before)
             before = done
+    text = CARD.format(count=count, size=size, split=split, fingerprint=source.fingerprint)
+    write_text(out / "README.md", text)
     if page is not None:
         write_text(page, example_page(source, count=min(count, _ON_PAGE)))
     facts = {"folder": str(out), "scenes": count, "split": split, "size": size, "page": page and str(page)}

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import DatasetCard
 
 from textok.cli import main
 from textok.data import DataConfig, EvalLoader, TrainLoader, open_source
@@ -189,6 +190,9 @@ def test_the_command_writes_tars_that_read_back_and_goes_on(tmp_path, source, ca
     [tar] = (tmp_path / "out").glob("*.tar")
     with tarfile.open(tar) as shard:
         assert sorted(Path(name).suffix for name in shard.getnames()[:3]) == [".json", ".txt", ".webp"]
+    card = DatasetCard((tmp_path / "out/README.md").read_text())  # as the hub reads it
+    assert card.data.configs == [{"config_name": "default", "data_files": "test-drawing-*.tar"}]
+    assert "5 captioned pictures of 64 px" in card.text
     before = tar.stat().st_mtime_ns
     assert main([*words, "--count", "5"]) == 0
     assert tar.stat().st_mtime_ns == before
