@@ -110,10 +110,15 @@ def plot(rows: Sequence[Row], name: str, metric: str) -> str:
     chart = curves.curve_chart(
         lines, title=f"{name}: {METRICS[metric]}", unit=METRICS[metric], across="bytes"
     )
-    style = (Path(curves.__file__).parent / "look.css").read_text()
-    return chart.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).replace(
-        ">", f"><style>{style}</style>", 1
+    pages = Path(curves.__file__).parent
+    rules = [line for line in (pages / "report.css").read_text().splitlines() if line.startswith(".chart ")]
+    style = (
+        (pages / "look.css").read_text()
+        + "\n".join(rules)
+        + "\n.chart { font: 13px var(--text); background: var(--paper); }"
     )
+    head = '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="280" '
+    return str(chart).replace("<svg ", head, 1).replace(">", f"><style>\n{style}\n</style>", 1)
 
 
 def main() -> None:

@@ -25,13 +25,24 @@ from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "ray.json"
-DATA = ("icons", "--split", "train")
+DATA = ("datasets/icons-128", "--split", "val")
 PART = 64
 
 
 def encoded(out: Path, *, pictures: int, workers: int, ray: bool) -> Row:
     """Encode once; pictures a second from start to end, and in steady state."""
-    words = [sys.executable, "-m", "textok.cli", "encode", *DATA, "--limit", str(pictures), "--out", str(out)]
+    words = [
+        sys.executable,
+        "-m",
+        "textok.cli",
+        "encode",
+        str(ROOT / DATA[0]),
+        *DATA[1:],
+        "--limit",
+        str(pictures),
+        "--out",
+        str(out),
+    ]
     words += ["--shard-pictures", str(PART), "--dtype", "float32", "--batch-size", "32"]
     words += ["--engine", "ray", "--workers", str(workers)] if ray else []
     threads = {"OMP_NUM_THREADS": "1" if ray else str(workers), "TQDM_DISABLE": "1"}

@@ -84,7 +84,7 @@ def run_blocks(
             ),
             num_cpus=plan.cores,
             num_gpus=plan.gpus,
-            max_task_retries=_RETRIES,
+            ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
         )
         try:
             for row in answers.iter_rows():
@@ -128,6 +128,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise ValueError(
             f"engine: got ray, but the package {error.name} is not installed; pip install 'open-textok[ray]'"
         ) from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # plans and tracebacks; what fails is raised
     try:
         _knock(address)
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR)
