@@ -137,8 +137,8 @@ def test_the_plan_leaves_a_core() -> None:
     for cores in range(1, 70):
         plan = Plan.of({"CPU": float(cores)})
         assert plan.workers == cores and plan.workers * plan.cores <= max(cores - 1, 0.5)
-    assert Plan.of({"CPU": 8.0}, workers=3) == Plan(workers=3, cores=1, gpus=0)
-    assert Plan.of({"CPU": 16.0, "GPU": 2.0}) == Plan(workers=2, cores=1, gpus=1)
+    assert Plan.of({"CPU": 8.0}, workers=3) == Plan(workers=3, cores=1.0, gpus=0)
+    assert Plan.of({"CPU": 16.0, "GPU": 2.0}) == Plan(workers=2, cores=1.0, gpus=1)
     assert Plan.of({"CPU": 16.0, "GPU": 2.0}, cuda=False).workers == 16
     for resources in ({}, {"CPU": 2.0}, {"CPU": 4.0, "GPU": 2.0}):
         with pytest.raises(ValueError, match="workers: got"):
