@@ -1,6 +1,8 @@
 """Serving the page: from this machine alone unless asked, without anything from outside."""
 
+import atexit
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -47,6 +49,9 @@ def opened(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860) -> Iter
     port = free_port(host, port)
     with tempfile.TemporaryDirectory(prefix="textok-app-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
+        atexit.register(
+            shutil.rmtree, folder, ignore_errors=True
+        )  # an action may write after the page has closed
         os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
         page = _launched(studio, folder, host=host, port=port)
         try:
