@@ -25,7 +25,7 @@ from textok.training.run_folder import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "ray.json"
-DATA = ("datasets/icons-128", "--split", "val")
+DATA = "datasets/icons-128"
 PART = 64
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=4096, help=f"a multiple of {PART}")
+    parser.add_argument("--pictures", type=int, default=1344, help=f"a multiple of {PART}")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=OUT)
