@@ -1,7 +1,7 @@
 """The blocks of README and docs run, one after another, page by page, in a folder that has what they name.
 
 Commands run with fewer pictures and steps (``SMALLER``). What needs a server, a download, a GPU or hours is only
-parsed, in test_docs; ``PARSED_ONLY`` is all of it.
+parsed, in test_docs; ``PARSED_ONLY`` and the pages of ``PARSED_PAGES`` are all of it.
 """
 
 import io
@@ -23,7 +23,9 @@ from textok.recipes.fit import Plan
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-LATER = (
+PARSED_PAGES = (
+    "training",
+    "evaluation",
     "gpu",
     "scale",
     "reproduction",
@@ -34,7 +36,8 @@ LATER = (
     "evidence",
     "coming-from",
 )
-PAGES = [ROOT / "README.md", *(page for page in sorted(DOCS.rglob("*.md")) if page.stem not in LATER)]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [page for page in PAGES if page.parent != DOCS or page.stem not in PARSED_PAGES]
 PARSED_ONLY = re.compile(
     r"imagenet|openai|inception_2015|dinov2|coco|places365|flan-t5|--labels|lpips|textok app|\bprior\b|evaluate gener"
     r"|all-in-one"
