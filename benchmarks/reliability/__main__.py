@@ -63,9 +63,9 @@ def _options() -> argparse.Namespace:
 
 def _part(rows: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     settings = {name: value for name, value in vars(options).items() if name not in ("out", "parts")}
-    made_by = environment() | {
-        "command": shlex.join(["python", "-m", "benchmarks.reliability", *sys.argv[1:]])
-    }
+    words = [word for word in sys.argv[1:] if word not in ("--out", str(options.out))]
+    command = shlex.join(["python", "-m", "benchmarks.reliability", *words])
+    made_by = environment() | {"command": command}
     return {"settings": settings, "made_by": made_by, "rows": rows}
 
 
