@@ -1,6 +1,6 @@
 """The path of a newcomer, timed on a fresh machine: clone, install, first picture, own folder encoded, app open.
 
-    python benchmarks/newcomer.py --torch cpu
+    python benchmarks/newcomer.py --torch cpu    # "" where pip finds a small torch by itself
     python benchmarks/newcomer.py --environment .venv --out /tmp/rehearsal.json    # without the installation
 
 Each step is the command of the README, typed in a new clone. pip's own cache is not read, so packages are
