@@ -6,6 +6,7 @@ import math
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,9 @@ def run_blocks(
         plan = Plan.of(ray.cluster_resources(), workers=workers, cuda=cuda)
         _wait_for_room(ray, plan)
         ray.data.DataContext.get_current().enable_progress_bars = False  # ours is shown instead
+        warnings.filterwarnings(
+            "ignore", message=".*ray_remote_args_fn"
+        )  # goes with 2.64: pyproject.toml has the bound
         blocks = ray.data.from_items([{"number": n} for n in numbers], override_num_blocks=len(numbers))
         answers = blocks.map(
             _Worker,
