@@ -16,7 +16,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TokenizerRun, Path]]:
     """What training was called with; nothing is trained."""
     calls: list[tuple[TokenizerRun, Path]] = []
 
-    def train(run: TokenizerRun, out: Path, *, hours: float | None, extend: bool) -> Path:
+    def train(
+        run: TokenizerRun, out: Path, *, hours: float | None, extend: bool, accept_changes: bool
+    ) -> Path:
         calls.append((run, out))
         return out / "weights"
 

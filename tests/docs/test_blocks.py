@@ -40,7 +40,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PAGES = [page for page in PAGES if page.parent != DOCS or page.stem not in PARSED_PAGES]
 PARSED_ONLY = re.compile(
     r"imagenet|openai|inception_2015|dinov2|coco|places365|flan-t5|--labels|lpips|textok app|\bprior\b|evaluate gener"
-    r"|all-in-one"
+    r"|all-in-one|demo --data my-pictures"  # README's demo reads these pictures here too
 )
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TRAINED = "--steps 2 --batch-size 4 --micro-batch 4 --log-every 1 --optimizer.warmup-steps 1"

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ class Parts:
     def __init__(self, out: Path) -> None:
         self.out, self.folder = out, out.with_name(f".{out.name}.parts")
 
-    def open(self, job: Mapping[str, Any], source: Source, places: Sequence[range]) -> None:
-        """Begin, or go on, with the parts of a job; those whose pictures or captions changed are removed."""
+    @contextmanager
+    def open(self, job: Mapping[str, Any], source: Source, places: Sequence[range]) -> Iterator[None]:
+        """Begin, or go on, with the parts of a job; those whose pictures or captions changed are removed.
+
+        A failure before the first finished part leaves no folder.
+        """
         file, data = self.folder / "job.json", {"data": source.fingerprint}
         job = json.loads(json.dumps({**job, **data}))
         before = json.loads(file.read_text()) if file.is_file() else {}
@@ -32,6 +37,12 @@ class Parts:
         elif before != job:
             self._remove_changed(source, places, all_after=bool(job.get("overflow_share")))
         write_json(file, job)
+        try:
+            yield
+        except BaseException:
+            if not any(self.folder.glob("[0-9]*.json")):
+                self.remove()
+            raise
 
     def _remove_changed(self, source: Source, places: Sequence[range], *, all_after: bool) -> None:
         """Remove the finished parts that are not of these very pictures, and name what changed."""
