@@ -16,7 +16,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 # What stands on the disk afterwards, measured on Linux; the tools for development are the last half.
 SIZE := $(if $(filter cpu,$(TORCH)),2 to 2.5 GB,6 to 6.5 GB on Linux where torch comes with CUDA; TORCH=cpu makes it 2 to 2.5 GB)
 # One process a core, each with one thread; a file's tests stay in one process, which share its fixtures.
-PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Every script that `make bench` runs, in this order; each writes its own file under benchmarks/results/.
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
