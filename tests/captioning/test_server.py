@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-secret-of-the-test"
 OPTIONS = ("--writer", "openai", "--model", "tiny")
 

@@ -17,6 +17,8 @@ from textok.data.latents import LatentCache
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(pictures: Path, tmp_path: Path) -> Path:

@@ -15,6 +15,8 @@ from textok.models.dit import DiT, DiTConfig
 from textok.models.tokenizer import TexTok
 from textok.pipeline.bulk import read_prompts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:

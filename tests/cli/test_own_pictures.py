@@ -199,6 +199,7 @@ def test_a_form_goes_all_the_way(
     textok("generate", "a shade", "--model", "gen", "--num-tokens", "2", "--out", "made")
 
 
+@pytest.mark.slow
 def test_without_a_split_a_part_is_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flat_txt(tmp_path / "own")
     words = ["train", "tokenizer", "toy", "--data.source", str(tmp_path / "own"), "--data.split", "None"]

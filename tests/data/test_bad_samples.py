@@ -41,6 +41,7 @@ def test_skip_replaces_counts_and_lists(make_tars):
     assert loader.bad.count >= 6 and loader.bad.seen == 36 + loader.bad.count
 
 
+@pytest.mark.slow
 def test_counts_survive_saving(make_tars):
     root = make_tars(12, broken=(3, 8))
     loader = TrainLoader(skipping(root), batch_size=6)

@@ -79,6 +79,7 @@ def test_a_full_disk_is_said_before_the_work(make_tars, tmp_path: Path, monkeypa
         decode_split(source.open(), source, tmp_path)
 
 
+@pytest.mark.slow
 def test_pictures_without_end_need_a_number(tmp_path: Path):
     source = DataConfig(source="scenes", split="train", size=(64, 64))
     with pytest.raises(ValueError, match=r"data\.resident: got scenes"):

@@ -204,6 +204,7 @@ def test_broken_parquet(tmp_path):
         open_source(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["image", "text"])
 def test_a_parquet_bomb_is_refused_by_its_footer(column, tmp_path, monkeypatch):
     bomb = bytes(65 << 20) if column == "image" else "a" * (65 << 20)

@@ -11,6 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 from textok.models.text_encoder import TextEncoder, token_counts
 from textok.models.text_encoder_files import resolve
 
+pytestmark = pytest.mark.slow
+
 CAPTIONS = [
     "a cat",
     "a red apple with a green leaf, on a wooden table",

@@ -24,6 +24,7 @@ def burn(_: bytes) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [lambda _: [][1], burn])
 def test_what_is_undocumented_counts(read: Callable[[bytes], object]) -> None:
     def bad(data: bytes) -> object:

@@ -42,6 +42,7 @@ def test_perfect_answers_confirm_the_facts(source: SceneSource) -> None:
     assert shares["count"] > 0.85  # copies that cover each other share cells
 
 
+@pytest.mark.slow
 def test_facts_of_other_scenes_are_not_confirmed(source: SceneSource) -> None:
     scenes = [source.facts(number) for number in range(60)]
     judge = _Perfect(scenes, concepts_of(source.drawings))

@@ -161,6 +161,7 @@ def recorded(base: TokenizerRun, **psnr: float) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_features")
 def test_a_sitting_elsewhere_adds_to_the_record(base: TokenizerRun, tmp_path: Path) -> None:
     kept, only = tmp_path / "study.json", ("text-minilm-8",)

@@ -15,7 +15,7 @@ from textok.captioning.journal import CAPTIONS, read_rows
 from textok.cli import main
 from textok.scale import Plan
 
-pytestmark = pytest.mark.timeout(300)  # Ray takes its time to start where other tests run
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # Ray takes its time to start where other tests run
 Driver = Callable[..., subprocess.Popen]
 
 

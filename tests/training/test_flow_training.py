@@ -31,6 +31,7 @@ def flow(tiny: TokenizerRun) -> TokenizerRun:
     )
 
 
+@pytest.mark.slow
 def test_a_flow_run_resumes_bit_for_bit(flow: TokenizerRun, tmp_path: Path, read_metrics: Callable) -> None:
     train_tokenizer(flow, tmp_path / "whole", stop_at=4)
     for stop in (2, 4):

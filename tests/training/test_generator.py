@@ -92,6 +92,7 @@ def test_a_step_needs_neither_tokenizer_nor_text_encoder(
     train_generator(replace(run, steps=3), tmp_path)
 
 
+@pytest.mark.slow
 def test_maskgit_trains_on_codes(run: GeneratorRun, discrete: Path, tmp_path: Path) -> None:
     run = replace(
         run, model=MaskGITConfig(**SHAPE, factors=2), latents=str(discrete),

@@ -44,6 +44,7 @@ def spoil_pictures(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     patch.setattr(setup, "micro_batches", spoilt)
 
 
+@pytest.mark.slow
 def test_a_skipped_step_changes_no_weights(
     gan: TokenizerRun,
     tmp_path: Path,

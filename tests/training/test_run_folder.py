@@ -26,7 +26,7 @@ from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.setup import start_from
 from textok.training.tokenizer.train import train_tokenizer
 
-pytestmark = pytest.mark.timeout(300)  # the fixtures train
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the fixtures train
 
 
 @pytest.fixture(scope="module")

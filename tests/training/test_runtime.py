@@ -79,6 +79,7 @@ def test_speed_counts_since_the_restart(monkeypatch: pytest.MonkeyPatch) -> None
     assert speed.take() == 10
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     script = """
