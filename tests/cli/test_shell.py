@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,19 @@ def test_too_little_memory_and_dead_workers_are_one_line(
     if isinstance(error, RuntimeError):
         with pytest.raises(RuntimeError, match="a bug"):
             main(["info"])
+
+
+def test_an_interrupt_that_became_an_error_stays_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As torch does with one that meets it inside a call."""
+
+    def run(_words: list[str]) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("could not determine the shape")
+
+    monkeypatch.setattr("textok.cli._run", run)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "textok: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

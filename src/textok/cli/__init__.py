@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from safetensors import SafetensorError
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             errors="backslashreplace"
         )  # a terminal in ASCII gets what it cannot show spelled out
     try:
-        _run(words)
+        with _telling_interrupts():
+            _run(words)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:  # such as head; Python would write the rest at exit, and fail again
@@ -63,6 +65,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as stop:  # how tyro ends after --help (0 or None) and after a wrong option (2)
         return int(stop.code or 0)
+
+
+@contextmanager
+def _telling_interrupts() -> Iterator[None]:
+    """Where a SIGINT came, an error is an interrupt: torch turns one inside a call into an error of its own."""
+    came = list[int]()
+
+    def interrupt(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    is_default = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if is_default:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _hook_of_threads(failure: threading.ExceptHookArgs) -> None:
