@@ -86,6 +86,7 @@ def test_what_choosers_are_worth(
     assert timed[-1]["times_encode"] == 1 and all(row["seconds_per_image"] > 0 for row in timed)
 
 
+@pytest.mark.slow
 def test_bytes_and_batches(model: Path, icons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = load("soft_budget_file", monkeypatch)
     tokenizer = ImageTokenizer.from_pretrained(model)

@@ -51,6 +51,7 @@ def test_a_page_in_the_source_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert "page: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_listed_beside_the_output(tmp_path: Path) -> None:
     root = write_set(tmp_path / "set")
     words = [str(root), "--on-bad", "skip", "--num-tokens", "1", "--out", str(tmp_path / "x.safetensors")]

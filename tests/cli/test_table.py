@@ -33,6 +33,7 @@ def test_an_unknown_command_suggests_the_nearest(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_shell_completes_commands_and_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "bash"]) == 0
     script = tmp_path / "textok"

@@ -113,6 +113,7 @@ def test_pictures_are_added_one_by_one_or_together() -> None:
     assert ttk_bytes([Tokens.concat(pictures)], LATENTS) == ttk_bytes(pictures, LATENTS)
 
 
+@pytest.mark.slow
 def test_by_key_and_in_order(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.ttk", latents(600), LATENTS)  # three chunks
     with TtkReader(path) as reader:

@@ -3,9 +3,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "docs" / "commands.py"
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_commands_say() -> None:
     script = runpy.run_path(str(SCRIPT))
     page = script["PAGE"].read_text(encoding="utf-8")

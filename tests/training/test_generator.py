@@ -48,6 +48,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_in_the_same_bits(run: GeneratorRun, tmp_path: Path) -> None:
     train_generator(run, tmp_path / "whole")
     for stop in (5, 8, None):
@@ -56,6 +57,7 @@ def test_a_stopped_run_ends_in_the_same_bits(run: GeneratorRun, tmp_path: Path) 
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_a_muon_run_resumes_too(run: GeneratorRun, tmp_path: Path) -> None:
     run = replace(run, optimizer=replace(run.optimizer, kind="muon"))
     train_generator(run, tmp_path / "whole")
@@ -64,6 +66,7 @@ def test_a_muon_run_resumes_too(run: GeneratorRun, tmp_path: Path) -> None:
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 def test_it_learns_the_latents(run: GeneratorRun, tmp_path: Path) -> None:
     run = replace(run, steps=60, preview=replace(run.preview, every=60), ema_decay=0.9, checkpoint_every=60)
     train_generator(run, tmp_path)
