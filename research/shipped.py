@@ -96,8 +96,6 @@ def _rows(model: TexTok, testing: Testing, steps: Sequence[int]) -> Iterator[Row
     autocast = None if dtype == torch.float32 else dtype
     evaluator = Evaluator.load(model, judges(128, "cpu").network, semantics=False, autocast=autocast)
     yield from ArmScorer(evaluator, testing, right="right").rows(steps)
-    foreign = Testing(sets=[testing.sets[1]], judge=testing.judge, budgets=testing.budgets)
-    yield from ArmScorer(evaluator, foreign, right="dense").rows(steps[:1])
 
 
 def _originals(test: SceneTest, judge: Judge, *, patch: int) -> Row:

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from textok.cli import main
+from textok.locking import only_writer, writing_alone
 from textok.models.checkpoint import shipped_folder
 from textok.pipeline.cache_latents import cache_latents
 from textok.pipeline.tokens import Tokens, save_tokens
@@ -27,12 +28,10 @@ from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import (
     check_target,
     mark_folder,
-    only_writer,
     replacing,
     strict_json,
     write_json,
     write_text,
-    writing_alone,
 )
 from tiny import tiny_model
 
@@ -108,7 +107,7 @@ def test_json_has_null_for_numbers_that_are_not_finite(tmp_path: Path) -> None:
 def test_one_process_at_a_time_writes_a_file(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
     path = tmp_path / "new" / "a"
-    script = f"from pathlib import Path; from textok.writing import only_writer as w\nwith w(Path({str(path)!r})): pass"
+    script = f"from pathlib import Path; from textok.locking import only_writer as w\nwith w(Path({str(path)!r})): pass"
     words = [sys.executable, "-c", script]
     with only_writer(path):
         refused = subprocess.run(words, capture_output=True, text=True)

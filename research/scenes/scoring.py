@@ -96,7 +96,7 @@ class ArmScorer:
         for test in self.testing.sets:
             originals = _features(self.evaluator.network, test.pictures.images)
             for count in steps:
-                conditions = [self._known(test), "none", "wrong"] if self.reads_text else ["none"]
+                conditions = self._conditions(test)
                 cells = self.evaluator.reconstruct(
                     test.pictures, budgets=self.testing.budgets, captions=conditions, steps=count
                 )
@@ -116,6 +116,17 @@ class ArmScorer:
                     yield from self._diversity(test, count, conditions[0])
                 if test.changes and self.reads_text and self.right == "right":
                     yield from self._changes(test, count)
+
+    def _conditions(self, test: SceneTest) -> list[str]:
+        """The captions that it was trained on first; those of our grammar too, where people wrote the right ones."""
+        if not self.reads_text:
+            return ["none"]
+        return [
+            self._known(test),
+            "none",
+            "wrong",
+            *(name for name in test.pictures.variants if name == "dense"),
+        ]
 
     def _known(self, test: SceneTest) -> str:
         return self.right if self.right in test.pictures.variants else "right"

@@ -14,7 +14,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from tyro.extras import SubcommandApp
 
 from textok.cli.table import COMMANDS, DESCRIPTION, groups, load
-from textok.writing import writing_alone
+from textok.locking import writing_alone
 
 _CONFIG = (
     tyro.conf.FlagCreatePairsOff,

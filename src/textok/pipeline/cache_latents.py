@@ -24,13 +24,14 @@ from textok.data.latent_shards import (
 from textok.data.samples import BadSample, report_bad, write_bad
 from textok.data.subset import SourceSubset
 from textok.display import Progress, note
+from textok.locking import writing_alone
 from textok.models.checkpoint import weights_hash
 from textok.models.tokenizer import TexTok
 from textok.pipeline.cache_rows import NO_LABEL, CachingRun, RowEncoder
 from textok.pipeline.precision import inference_dtype, torch_device
 from textok.pipeline.stopping import StopRequest, polite_stop
 from textok.scale import Work
-from textok.writing import check_target, write_json, writing_alone
+from textok.writing import check_target, write_json
 
 Engine = Callable[[Callable[[], Work], Sequence[int]], Iterator[tuple[int, Mapping[str, Any]]]]
 """Does blocks elsewhere: takes what makes a worker there, and the numbers of the blocks."""

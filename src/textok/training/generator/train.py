@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from textok.data.latents import LatentCache, LatentLoader
+from textok.locking import writing_alone
 from textok.models.generators import build_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
@@ -26,7 +27,7 @@ from textok.training.parallel import compile_blocks, distribute
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
-from textok.writing import check_target, writing_alone
+from textok.writing import check_target
 
 
 @writing_alone

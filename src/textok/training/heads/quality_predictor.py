@@ -19,11 +19,11 @@ from textok.checks import check
 from textok.data import EvalLoader
 from textok.data.samples import Batch, report_bad
 from textok.display import with_progress
+from textok.locking import writing_alone
 from textok.objectives.quality import MeasureName, find_measure
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_unit
 from textok.training.heads import HeadRun, fit_head, record_of
-from textok.writing import writing_alone
 
 NAME = "quality-predictor"
 _WARMUP = 0.05  # of the steps

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from textok.data import EvalLoader
 from textok.data.held_out import open_training
 from textok.evaluation.captioned import CaptionedPictures
+from textok.locking import writing_alone
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
@@ -35,7 +36,7 @@ from textok.training.tokenizer.setup import (
 )
 from textok.training.tokenizer.step import total
 from textok.training.tokenizer.validation import Validation, export, first_batches
-from textok.writing import check_target, writing_alone
+from textok.writing import check_target
 
 
 @writing_alone
