@@ -33,7 +33,7 @@ from textok.evaluation.alignment import (
 from textok.evaluation.networks import EffNetLite2
 from textok.models.tokenizer import TexTokConfig
 from textok.pipeline.text import CachedText
-from textok.training.heads import HeadRun, fit_head, record_of
+from textok.training.quality_predictor import HeadRun, fit_head, record_of
 
 FIRST_SCALE = 1 / 0.07
 MAX_SCALE = 100.0

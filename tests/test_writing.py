@@ -23,7 +23,7 @@ from textok.models.checkpoint import shipped_folder
 from textok.pipeline.cache_latents import cache_latents
 from textok.pipeline.tokens import Tokens, save_tokens
 from textok.training.generator.train import train_generator
-from textok.training.heads.quality_predictor import train_predictor
+from textok.training.quality_predictor import train_predictor
 from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import (
     check_target,

@@ -20,8 +20,7 @@ from textok.recipes import GENERATOR_RECIPES
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
 from textok.training.draws import drop_rows, step_generator
-from textok.training.generator.config import GeneratorRun
-from textok.training.generator.setup import fitted
+from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import condition_of
 from textok.training.optimizers import build_optimizers, learning_rate, set_learning_rate
 from textok.training.run_folder import environment

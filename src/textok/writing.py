@@ -2,13 +2,15 @@
 
 import errno
 import fnmatch
+import io
 import json
 import math
 import os
 import re
 import shutil
+import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(finite(data), indent=2, allow_nan=False) + "\n")
+
+
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Write a tar of files by name, whole or not at all and of the same bytes each time."""
+    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o644
+            tar.addfile(member, io.BytesIO(data))
 
 
 def strict_json(value: Any) -> str:

@@ -15,7 +15,7 @@ from textok.data import DataConfig, EvalLoader
 from textok.models.bottleneck import KLConfig
 from textok.models.text import TextCondition
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.training.heads.quality_predictor import PredictorRun, train_predictor
+from textok.training.quality_predictor import PredictorRun, train_predictor
 from tiny import tiny_model
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"

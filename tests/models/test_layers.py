@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from textok.models import attention, layers
 from textok.models.attention import KeyMask, attend, attend_by_channel, attend_by_products
 from textok.models.layers import Transformer
-from textok.models.patches import grid_positions
+from textok.models.vit import grid_positions
 
 
 def qkv_and_bias(*, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, NormConfig, VQConfig
-from textok.models.patches import patchify, unpatchify
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters, cut
+from textok.models.vit import patchify, unpatchify
 
 BOTTLENECKS = [
     AEConfig(latent_dim=4),

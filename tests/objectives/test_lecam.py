@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from textok.objectives.lecam import LeCam
+from textok.objectives.adversarial import LeCam
 
 
 def test_first_batch_sets_the_anchors():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textok.objectives import Estimate, TrainingPass
 from textok.objectives.flow_loss import FlowLoss, FlowLossConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
 from textok.objectives.reconstruction import (
@@ -15,7 +16,6 @@ from textok.objectives.reconstruction import (
     PixelLoss,
     ReconstructionObjective,
 )
-from textok.objectives.training_pass import Estimate, TrainingPass
 
 
 def result(images: Tensor) -> TrainingPass:

@@ -19,8 +19,8 @@ from textok.models.bottleneck import KLConfig
 from textok.models.text import TextCondition
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.training.heads import quality_predictor
-from textok.training.heads.quality_predictor import (
+from textok.training import quality_predictor
+from textok.training.quality_predictor import (
     MeasuredPictures,
     PredictorRun,
     correct,

@@ -18,7 +18,7 @@ from textok.models.bottleneck import AEConfig, VQConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.training.draws import BudgetDraw
-from textok.training.launch import PATIENCE, STEP_PATIENCE
+from textok.training.parallel import PATIENCE, STEP_PATIENCE
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer
 

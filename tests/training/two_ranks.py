@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from textok.pipeline.text import CachedText
-from textok.training.launch import _patient_group
+from textok.training.parallel import _patient_group
 from textok.training.run_folder import RunFolder
 from textok.training.state import TrainState
 from textok.training.tokenizer import setup

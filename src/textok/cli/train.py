@@ -18,7 +18,7 @@ from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training import rehearsal
 from textok.training.generator import train as generator
 from textok.training.generator.config import GeneratorRun
-from textok.training.heads.quality_predictor import PredictorRun, train_predictor
+from textok.training.quality_predictor import PredictorRun, train_predictor
 from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from textok.checks import check
-from textok.objectives.training_pass import Estimate
+from textok.objectives import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textok.checks import check
+from textok.objectives import Estimate, TrainingPass
 from textok.objectives.flow_loss import FlowLoss, FlowLossConfig
 from textok.objectives.lpips import LPIPS
 from textok.objectives.perceptual import EfficientNetPerceptualLoss, PerceptualLoss
-from textok.objectives.training_pass import Estimate, TrainingPass
 
 
 @dataclass(frozen=True, kw_only=True)

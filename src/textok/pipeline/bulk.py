@@ -11,9 +11,8 @@ import torch
 from textok.data import DataConfig
 from textok.data.caption_files import first_captions
 from textok.data.images import encode_png
-from textok.data.tar_files import write_tar
 from textok.pipeline.generation import Pipeline
-from textok.writing import replacing, strict_json
+from textok.writing import replacing, strict_json, write_tar
 
 SHARD = 1000
 """Pictures of a tar."""

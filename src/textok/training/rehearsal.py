@@ -20,8 +20,8 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.training.generator.config import GeneratorRun
-from textok.training.launch import mixed_precision
 from textok.training.optimizers import build_optimizers
+from textok.training.parallel import mixed_precision
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import total
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from textok.data.images import tensor_to_image
 from textok.data.scenes.source import SceneSource
-from textok.data.tar_files import write_tar
+from textok.writing import write_tar
 
 Format = Literal["png", "webp"]
 SHARD = 1000

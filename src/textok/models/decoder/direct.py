@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from textok.models.attention import KeyMask
 from textok.models.layers import init_linear
-from textok.models.patches import unpatchify
 from textok.models.text import TextCondition
-from textok.models.vit import ViTConfig, join_text
-from textok.objectives.training_pass import Estimate
+from textok.models.vit import ViTConfig, join_text, unpatchify
+from textok.objectives import Estimate
 from textok.sampling.random import Random
 
 

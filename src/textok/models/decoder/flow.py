@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from textok.checks import check
 from textok.models.decoder.direct import DirectDecoder
 from textok.models.layers import TimeEmbedding, init_linear
-from textok.models.patches import patchify, unpatchify
 from textok.models.text import TextCondition
-from textok.models.vit import ViTConfig
-from textok.objectives.training_pass import Estimate
+from textok.models.vit import ViTConfig, patchify, unpatchify
+from textok.objectives import Estimate
 from textok.sampling.flow import Guidance, Predict, TimeMixture, add_noise, sample_adams, time_grid
 from textok.sampling.random import Random, normal
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from textok.models.text import TextCondition
-from textok.objectives.training_pass import Estimate
+from textok.objectives import Estimate
 from textok.sampling.random import Random
 
 

@@ -16,14 +16,12 @@ from textok.locking import writing_alone
 from textok.models.generators import build_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
-from textok.training.generator.config import GeneratorRun
-from textok.training.generator.setup import fitted
+from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import cut_for_step, loss_of
 from textok.training.generator.validation import Validation, export
 from textok.training.input import StepInputs
-from textok.training.launch import start_accelerator
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import compile_blocks, distribute
+from textok.training.parallel import compile_blocks, distribute, start_accelerator
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState

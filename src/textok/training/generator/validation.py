@@ -16,8 +16,7 @@ from textok.models.generators import Generator, build_generator
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.training.draws import step_generator
-from textok.training.generator.config import GeneratorRun
-from textok.training.generator.setup import fitted_condition
+from textok.training.generator.config import GeneratorRun, fitted_condition
 from textok.training.generator.step import MicroRows, condition_of, loss_of
 from textok.training.parallel import Replicated
 from textok.training.run_folder import RunFolder, environment

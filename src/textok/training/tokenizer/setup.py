@@ -14,7 +14,7 @@ from textok.display import note
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.text import CachedText
 from textok.training.input import StepInput, StepInputs
-from textok.training.launch import node_first, wait_long
+from textok.training.parallel import node_first, wait_long
 from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import MicroBatch, micro_batches

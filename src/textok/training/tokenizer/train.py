@@ -17,9 +17,8 @@ from textok.locking import writing_alone
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
-from textok.training.launch import node_first, start_accelerator
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import compile_blocks, distribute
+from textok.training.parallel import compile_blocks, distribute, node_first, start_accelerator
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
