@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training import rehearsal
 from textok.training.generator import train as generator
 from textok.training.generator.config import GeneratorRun
+from textok.training.profiling import profiled
 from textok.training.quality_predictor import PredictorRun, train_predictor
 from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
@@ -43,6 +45,8 @@ class RunOptions:
     """go on with the run in that folder although pictures, captions or latents changed, which is named without it"""
     rehearse: bool = False
     """run a few full-size steps of every phase here, print what the whole would take, and leave nothing"""
+    profile: int | None = None
+    """record this many steps by torch's profiler, as trace and table in OUT/profile"""
     json: bool = False
     """print the result as JSON"""
 
@@ -53,7 +57,8 @@ class RunOptions:
             return
         run, began = _scaled(run, recipe), time.monotonic()
         options = {"hours": self.hours, "extend": self.extend, "accept_changes": self.accept_changes}
-        weights = train(run, self.out, **options)
+        with nullcontext() if self.profile is None else profiled(self.out / "profile", steps=self.profile):
+            weights = train(run, self.out, **options)
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
         _print_weights(weights, steps=run.steps, in_time=in_time, json=self.json)
 
