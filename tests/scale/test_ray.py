@@ -13,6 +13,7 @@ import pytest
 from textok import scale
 from textok.captioning.journal import CAPTIONS, read_rows
 from textok.cli import main
+from textok.evaluation.results import read_result
 from textok.scale import Plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # Ray takes its time to start where other tests run
@@ -93,6 +94,21 @@ def test_captions_are_the_same(cluster: str, drive: Driver, pictures: Path, tmp_
     local, here = (list(read_rows(folder / CAPTIONS)) for folder in (tmp_path / "local", out))
     assert {row["key"]: row["caption"] for row in here} == {row["key"]: row["caption"] for row in local}
     assert len(here) == 24
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_the_same(
+    cluster: str, drive: Driver, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", "reconstruction", "--data", pictures, "--model", model, "--budgets", "1,4"]
+    words += ["--batch-size", 3, "--limit", 16, "--conditions", "right,near,none", "--out"]
+    ray = drive(*words, tmp_path / "ray.json", "--engine", "ray", "--address", cluster, "--workers", 2)
+    finish(drive(*words, tmp_path / "local.json"))
+    finish(ray)
+    local, here = (read_result(tmp_path / f"{name}.json") for name in ("local", "ray"))
+    assert len(local.rows) == 6 and "retrieval_two_tower_r1" in local.rows[0]
+    for name in ("settings", "rows", "per_image", "latents"):
+        assert getattr(here, name) == getattr(local, name)
 
 
 def test_a_job_that_cannot_start_says_so(

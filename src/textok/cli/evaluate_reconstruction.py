@@ -1,21 +1,42 @@
 """``textok evaluate reconstruction``: every metric of a tokenizer on any captioned pictures."""
 
 import json as json_format
-from collections.abc import Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from safetensors.torch import load, save
+from torch import Tensor
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least, check_files, check_folders, check_size
-from textok.cli.distributed import is_first, note, open_device, place, process_group
+from textok.cli.distributed import (
+    check_single_process,
+    is_first,
+    note,
+    open_device,
+    place,
+    process_group,
+)
 from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice
-from textok.cli.options import DEFAULT_DECODER, BadPictures, Data, DecoderOptions, Limit, Size, Splits
-from textok.cli.output import score_table, shown
+from textok.cli.options import (
+    DEFAULT_DECODER,
+    LOCAL,
+    BadPictures,
+    Data,
+    DecoderOptions,
+    EngineOptions,
+    Limit,
+    Size,
+    Splits,
+)
+from textok.cli.reconstruction_table import reconstruction_table
 from textok.data import EvalLoader, Source
-from textok.data.samples import report_bad, write_bad
+from textok.data.samples import BadSample, report_bad, write_bad
 from textok.data.subset import spread
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
@@ -27,34 +48,16 @@ from textok.evaluation.captioned import (
     usable_conditions,
 )
 from textok.evaluation.evaluator import BATCH_SIZE, Evaluator
-from textok.evaluation.reconstruction import Cell, check_budgets, usual_budgets
-from textok.evaluation.results import Result, Row, Scores, write_result
+from textok.evaluation.reconstruction import Cell, Measurements, check_budgets, usual_budgets
+from textok.evaluation.results import Result, Scores, write_result
 from textok.models.tokenizer import TexTok
+from textok.pipeline.precision import torch_device
 from textok.training.run_folder import environment
 
 CONDITIONS_HELP = (
     "what is read beside the picture: right (its own caption), none, wrong (another picture's), or its own made worse: "
     "short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing)"
 )
-
-# Headings in the terminal by how a metric's name begins, and by how it ends.
-_HEADS = {"psnr": "psnr", "ssim": "ssim", "perceptual_": "perceptual", "fd_": "fd", "fid": "fid"}
-_ENDS = {"_unpaired": " unpaired", "_floor": " floor"}
-_PLACE = {"split": "split", "captions": "captions", "budget": "tokens"}
-
-# How well the pictures fit their captions, in a table of its own.
-_MEANING = {
-    "retrieval_two_tower": "retrieval",
-    "alignment_two_tower": "alignment",
-    "retrieval_class_posterior": "retrieval by classes",
-    "alignment_class_posterior": "alignment by classes",
-    "posterior_agreement": "agreement",
-    "top1_agreement": "same class",
-}
-_MEANING_NOTE = """Does the reconstruction still show what its caption says? Value / that of the originals, the best to
-hope for. For drawings read retrieval and alignment (by the two-tower head), for photographs those by classes. Where
-even the originals retrieve few captions, ignore that judge. Agreement and
-same class compare a classifier on the reconstruction with the same on the original."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,29 +130,25 @@ def evaluate_reconstruction(
     options: Annotated[ReconstructionOptions, arg(name="")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
+    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
     json: bool = False,
 ) -> None:
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
 
-    Under torchrun the processes share the pictures, and the first one prints and writes.
+    Under torchrun the processes share the pictures, and the first one prints and writes; or the workers of Ray do.
 
     Args:
         json: print the rows as JSON instead of a table.
     """
+    if engine.is_ray:
+        check_single_process()
     sources, device = options.sources(), open_device(options.device, float64=True)
     tokenizer = TexTok.from_pretrained(options.model).to(device)
-    options = options.fitted(tokenizer)
-    evaluator = Evaluator.load(
-        tokenizer,
-        network.load(device),
-        semantics=not options.no_semantics,
-        batch_size=options.batch_size,
-        autocast=torch.bfloat16 if options.dtype == "bfloat16" else None,
-        decoding=decoder.settings,
-    )
+    evaluation = _Evaluation(options=options.fitted(tokenizer), network=network, decoder=decoder)
+    evaluator = evaluation.evaluator(tokenizer, device)
     with process_group(device):
-        result = _evaluate(evaluator, options, sources)
+        result = _evaluate(evaluator, evaluation, sources, engine)
     if not is_first():
         return
     if options.out is not None:
@@ -157,8 +156,84 @@ def evaluate_reconstruction(
     print(json_format.dumps(result.rows) if json else reconstruction_table(result.rows))
 
 
-def _evaluate(evaluator: Evaluator, options: ReconstructionOptions, sources: dict[str, Source]) -> Result:
+@dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """What is evaluated, and how: all that another process needs to take a part in it."""
+
+    options: ReconstructionOptions
+    network: NetworkChoice
+    decoder: DecoderOptions
+
+    def evaluator(self, tokenizer: TexTok, device: torch.device) -> Evaluator:
+        options = self.options
+        return Evaluator.load(
+            tokenizer,
+            self.network.load(device),
+            semantics=not options.no_semantics,
+            batch_size=options.batch_size,
+            autocast=torch.bfloat16 if options.dtype == "bfloat16" else None,
+            decoding=self.decoder.settings,
+        )
+
+    def read(self, name: str, source: Source) -> tuple[CaptionedPictures, list[BadSample]]:
+        """The pictures of a split, and those that are left out."""
+        options = self.options
+        config = options.config(options.data, size=options.size)
+        loader = EvalLoader(config, batch_size=options.batch_size, source=spread(source, options.limit))
+        title = f"{name}: reading"
+        progress = with_progress(loader, len(loader), unit="batch", title=title, shown=is_first())
+        return CaptionedPictures.collect(name, progress), loader.bad.samples
+
+    def batches(self, pictures: CaptionedPictures) -> Sequence[Tensor]:
+        """Positions of the pictures, a batch at a time."""
+        return torch.arange(len(pictures)).split(self.options.batch_size)
+
+
+class _Measurer:
+    """Measures one batch of a split after another, in a process of Ray."""
+
+    def __init__(self, evaluation: _Evaluation, name: str, conditions: Sequence[CaptionCondition]) -> None:
+        options, device = evaluation.options, torch_device(evaluation.options.device)
+        evaluator = evaluation.evaluator(TexTok.from_pretrained(options.model).to(device), device)
+        pictures, _ = evaluation.read(name, options.sources()[name])
+        pictures = evaluator.with_variants(pictures, conditions)
+        self._batches = evaluation.batches(pictures)
+        self._measure = evaluator.measuring(pictures, budgets=options.budgets, captions=conditions)
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        columns = {
+            json_format.dumps([*where, name]): values.contiguous()
+            for where, part in self._measure(self._batches[number]).items()
+            for name, values in part.items()
+        }
+        return {"values": b64encode(save(columns)).decode()}
+
+
+def _measured(
+    evaluation: _Evaluation,
+    pictures: CaptionedPictures,
+    conditions: Sequence[CaptionCondition],
+    engine: EngineOptions,
+) -> Iterator[tuple[Tensor, Measurements]]:
+    """The batches of a split with what Ray's workers measured, in their order: sums round as in one process."""
+    make = partial(_Measurer, evaluation, pictures.split, conditions)
+    batches, early, following = evaluation.batches(pictures), dict[int, str](), 0
+    for number, known in engine.run(make, range(len(batches)), device=evaluation.options.device):
+        early[number] = known["values"]
+        while following in early:
+            measurements: Measurements = {}
+            for key, values in load(b64decode(early.pop(following))).items():
+                *where, name = json_format.loads(key)
+                measurements.setdefault(tuple(where), {})[name] = values
+            yield batches[following], measurements
+            following += 1
+
+
+def _evaluate(
+    evaluator: Evaluator, evaluation: _Evaluation, sources: dict[str, Source], engine: EngineOptions
+) -> Result:
     """The scores of all splits, the same in every process."""
+    options = evaluation.options
     settings = evaluator.settings | {
         "model_source": options.model,
         "budgets": list(options.budgets),
@@ -172,7 +247,9 @@ def _evaluate(evaluator: Evaluator, options: ReconstructionOptions, sources: dic
     if options.out is not None and is_first():
         write_bad(options.out, [])
     for name, source in sources.items():
-        pictures = _read(options, name, source)
+        pictures, left_out = evaluation.read(name, source)
+        if is_first():
+            report_bad(left_out, options.out)
         settings["splits"][name] = {
             "fingerprint": source.fingerprint,
             "count": len(pictures),
@@ -180,10 +257,11 @@ def _evaluate(evaluator: Evaluator, options: ReconstructionOptions, sources: dic
             "census": source.census.facts(),
         }
         conditions, reason = usable_conditions(pictures, options.conditions)
-        if left_out := [name for name in options.conditions if name not in conditions]:
-            note(f"{pictures.split}: not evaluated: {', '.join(left_out)}: {reason}")
+        if unusable := [name for name in options.conditions if name not in conditions]:
+            note(f"{pictures.split}: not evaluated: {', '.join(unusable)}: {reason}")
         pictures = evaluator.with_variants(pictures, conditions)
-        scores = _score(evaluator, pictures, conditions=conditions, budgets=options.budgets)
+        measured = _measured(evaluation, pictures, conditions, engine) if engine.is_ray else None
+        scores = _score(evaluator, pictures, measured, conditions=conditions, budgets=options.budgets)
         result.rows.extend(scores.rows)
         result.per_image.extend(scores.per_image)
         result.latents.extend(scores.latents)
@@ -193,20 +271,10 @@ def _evaluate(evaluator: Evaluator, options: ReconstructionOptions, sources: dic
     return result
 
 
-def _read(options: ReconstructionOptions, name: str, source: Source) -> CaptionedPictures:
-    """The pictures of a split; those that are left out are reported, and listed beside the result file."""
-    config = options.config(options.data, size=options.size)
-    loader = EvalLoader(config, batch_size=options.batch_size, source=spread(source, options.limit))
-    progress = with_progress(loader, len(loader), unit="batch", title=f"{name}: reading", shown=is_first())
-    pictures = CaptionedPictures.collect(name, progress)
-    if is_first():
-        report_bad(loader.bad.samples, options.out)
-    return pictures
-
-
 def _score(
     evaluator: Evaluator,
     pictures: CaptionedPictures,
+    measured: Iterator[tuple[Tensor, Measurements]] | None,
     *,
     conditions: Sequence[CaptionCondition],
     budgets: Sequence[int],
@@ -215,7 +283,13 @@ def _score(
     share = len(range(rank, len(pictures), count))
     with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
         return evaluator.score(
-            pictures, budgets=budgets, captions=conditions, rank=rank, world_size=count, progress=bar.update
+            pictures,
+            budgets=budgets,
+            captions=conditions,
+            rank=rank,
+            world_size=count,
+            measured=measured,
+            progress=bar.update,
         )
 
 
@@ -228,33 +302,3 @@ def _write_samples(
     for condition, budget in cells:  # one at a time: the pictures of all cells may not fit in memory
         outputs = evaluator.reconstruct(pictures, budgets=[budget], captions=[condition])
         adm.write_samples(folder / f"{stem}-{condition}-{budget}.npz", outputs[condition, budget])
-
-
-def reconstruction_table(rows: Sequence[Row]) -> str:
-    """The main scores of a reconstruction result, one line per split, caption condition and budget."""
-    heads = _PLACE | {"count": "count"} | _headings(rows, _HEADS)
-    legend = [f"{head} = {name}" for name, head in heads.items() if head != name and "_" in name]
-    blocks = [score_table(rows, heads), "\n".join(legend)]
-    meaning = _headings(rows, _MEANING)
-    if any("_agreement" in name for name in meaning):
-        beside = [{name: _beside(row, name) for name in row} for row in rows]
-        blocks += [_MEANING_NOTE, score_table(beside, _PLACE | meaning)]
-    return "\n\n".join(blocks)
-
-
-def _headings(rows: Sequence[Row], starts: Mapping[str, str]) -> dict[str, str]:
-    """A heading for every metric whose name has one of these beginnings, in their order."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    shown_names = [name for name in names if "_pca" not in name and not name.endswith("_original")]
-    return {
-        name: head + next((words for end, words in _ENDS.items() if name.endswith(end)), "")
-        for start, head in starts.items()
-        for name in shown_names
-        if name.startswith(start)
-    }
-
-
-def _beside(row: Row, name: str) -> str | int | float:
-    """A value, with that of the originals where there is one."""
-    ceiling = row.get(f"{name}_original")
-    return row[name] if ceiling is None else f"{shown(row[name])} / {shown(ceiling)}"

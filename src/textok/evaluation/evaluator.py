@@ -5,7 +5,7 @@ them; the decoder gets the same caption as the encoder. Training, the commands, 
 the benchmarks all evaluate here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,9 +22,12 @@ from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.reconstruction import (
     BUDGETS,
     Cell,
+    Measurements,
+    Meter,
     MetricAccumulator,
     Reconstructions,
     check_budgets,
+    encoding_values,
 )
 from textok.evaluation.results import Scores
 from textok.models.text import TextCondition
@@ -121,6 +124,7 @@ class Evaluator:
         captions: Sequence[CaptionCondition] = CONDITIONS,
         rank: int = 0,
         world_size: int = 1,
+        measured: Iterable[tuple[Int[Tensor, "b"], Measurements]] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Scores:
         """Every metric of a picture set, by caption condition and budget.
@@ -131,39 +135,57 @@ class Evaluator:
             captions: caption conditions.
             rank: this process; it takes every ``world_size``-th picture.
             world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
+            measured: the batches with their values, where :meth:`measuring` did them elsewhere.
             progress: is called after every batch with its number of pictures.
 
         Raises:
             ValueError: when a budget is not in 1..K.
         """
-        model, device = self.model, _device(self.model)
+        model = self.model
         check_budgets(budgets, max_tokens=model.config.num_latents)
-        texts = {caption: pictures.captions_under(caption) for caption in captions}
-        judge = None if self.semantics is None else self.semantics.judge(pictures.captions)
+        if measured is None:
+            measure = self.measuring(pictures, budgets=budgets, captions=captions)
+            batches = torch.arange(rank, len(pictures), world_size).split(self.batch_size)
+            measured = ((indices, measure(indices)) for indices in batches)
         metrics = MetricAccumulator(
             self.network,
             count=len(pictures),
             captions=captions,
             budgets=budgets,
-            judge=judge,
             latent_dim=model.config.latent_dim,
             num_codes=model.num_codes,
         )
-        with eval_mode(model):
-            for indices in torch.arange(rank, len(pictures), world_size).split(self.batch_size):
-                originals = metrics.add_originals(pictures.images[indices].to(device), indices)
-                for caption in captions:
-                    text = self._text_for(texts[caption], indices)
-                    encoding = self._encode(originals.images, text)
-                    metrics.add_encoding(caption, encoding, indices)
-                    for k in budgets:
-                        images = self._decode(encoding, text, budget=k, size=originals.images.shape[-2:])
-                        metrics.add((caption, k), originals, images)
-                if progress is not None:
-                    progress(len(indices))
+        for indices, values in measured:
+            metrics.add(indices, values)
+            if progress is not None:
+                progress(len(indices))
         if world_size > 1:
             metrics.gather()
         return metrics.scores(pictures)
+
+    def measuring(
+        self, pictures: CaptionedPictures, *, budgets: Sequence[int], captions: Sequence[CaptionCondition]
+    ) -> Callable[[Int[Tensor, "b"]], Measurements]:
+        """What encodes, decodes and measures the pictures at some positions of a set, in any process."""
+        texts = {caption: pictures.captions_under(caption) for caption in captions}
+        judge = None if self.semantics is None else self.semantics.judge(pictures.captions)
+        meter = Meter(network=self.network, judge=judge)
+
+        @eval_mode(self.model)
+        def measure(indices: Int[Tensor, "b"]) -> Measurements:
+            images = pictures.images[indices].to(_device(self.model))
+            originals, values = meter.originals(images, indices)
+            measurements: Measurements = {(): values}
+            for caption in captions:
+                text = self._text_for(texts[caption], indices)
+                encoding = self._encode(images, text)
+                measurements[caption,] = encoding_values(encoding)
+                for k in budgets:
+                    decoded = self._decode(encoding, text, budget=k, size=images.shape[-2:])
+                    measurements[caption, k] = meter.reconstructions(originals, decoded)
+            return measurements
+
+        return measure
 
     def reconstruct(
         self,

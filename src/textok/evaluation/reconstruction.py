@@ -7,7 +7,7 @@ whatever the row's budget; the codes' statistics are those of its first k, so th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped, UInt8
 from torch import Tensor
 
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
@@ -31,6 +31,12 @@ BUDGETS = (2, 4, 8, 16, 32)
 
 Cell = tuple[CaptionCondition, int]
 """Caption condition and budget."""
+
+Place = tuple[str | int, ...]
+"""What values are of: () the originals, (condition,) its encodings, (condition, budget) its reconstructions."""
+
+Measurements = dict[Place, dict[str, Shaped[Tensor, "b ..."]]]
+"""Columns of values of a batch by what they are of; "vectors" are features, "latents" the tokens."""
 
 Reconstructions = dict[Cell, UInt8[Tensor, "n 3 h w"]]
 """uint8 pictures by caption condition and budget."""
@@ -66,103 +72,39 @@ class Originals:
     meaning: ImageFeatures | None
 
 
-class MetricAccumulator:
-    """All metrics of a set, batch by batch.
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """Measures batches of pictures: what takes time, and can be done anywhere.
 
-    In main memory stay the values and codes of every picture; its feature vectors only in small sets, see
-    :class:`SplitFeatures`.
-
-    Args:
+    Attributes:
         network: feature network of the distances.
-        count: pictures of the set.
-        captions: caption conditions.
-        budgets: numbers of tokens.
         judge: of the set's right captions; None leaves the semantic metrics out.
-        latent_dim: channels of a token.
-        num_codes: size of a discrete tokenizer's vocabulary, else None.
     """
 
-    def __init__(
-        self,
-        network: FeatureNetwork,
-        *,
-        count: int,
-        captions: Sequence[CaptionCondition],
-        budgets: Sequence[int],
-        judge: CaptionJudge | None,
-        latent_dim: int,
-        num_codes: int | None,
-    ) -> None:
-        self.network, self.judge, self.num_codes = network, judge, num_codes
-        cells = [(caption, k) for caption in captions for k in budgets]
-        self._originals, self._values = PictureValues(), {cell: PictureValues() for cell in cells}
-        self._original_features = SplitFeatures(count=count, dim=network.dim)
-        self._features = {cell: SplitFeatures(count=count, dim=network.dim) for cell in cells}
-        self._encodings = {caption: PictureValues() for caption in captions}
-        self._latents = {caption: VectorSums(latent_dim) for caption in captions}
+    network: FeatureNetwork
+    judge: CaptionJudge | None
 
-    def add_originals(self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]) -> Originals:
-        """Count a batch of originals and return their features, which their reconstructions are compared with."""
+    def originals(
+        self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]
+    ) -> tuple[Originals, dict[str, Tensor]]:
+        """A batch of originals with their features, which their reconstructions are compared with, and its values."""
         features = self.network(images)
         meaning = self._meaning(images, features)
-        self._original_features.add(indices, features.pooled)
-        self._originals.add(indices, self._judged(meaning, indices))
-        return Originals(images=images, indices=indices, features=features, meaning=meaning)
+        originals = Originals(images=images, indices=indices, features=features, meaning=meaning)
+        return originals, {"vectors": features.pooled, **self._judged(meaning, indices)}
 
-    def add_encoding(self, caption: CaptionCondition, encoding: Encoding, indices: Int[Tensor, "b"]) -> None:
-        """Count the encodings of a batch, of all K tokens."""
-        columns = {}
-        if encoding.log_variance is not None:
-            columns["kl_nats_per_token"] = nats_per_token(encoding.latents, encoding.log_variance)
-        if encoding.codes is not None:
-            columns["codes"] = encoding.codes.int()
-        self._encodings[caption].add(indices, columns)
-        self._latents[caption].add(encoding.latents.flatten(0, 1))
-
-    def add(self, cell: Cell, originals: Originals, reconstructions: UInt8[Tensor, "b 3 h w"]) -> None:
-        """Count a batch of reconstructions."""
-        features = self.network(reconstructions)
+    def reconstructions(self, originals: Originals, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
+        """The values of the reconstructions of a batch."""
+        features = self.network(images)
         pairs = Pairs(
             originals=originals.images,
-            reconstructions=reconstructions,
+            reconstructions=images,
             original_features=originals.features,
             features=features,
             network=self.network,
         )
-        meaning = self._meaning(reconstructions, features)
-        judged = self._judged(meaning, originals.indices, originals.meaning)
-        self._features[cell].add(originals.indices, features.pooled)
-        self._values[cell].add(originals.indices, measure_pairs(pairs) | judged)
-
-    def gather(self) -> None:
-        """Bring the values of all ranks together, on every rank; a collective call."""
-        by_name = (self._values, self._features, self._encodings, self._latents)
-        for values in (self._originals, self._original_features, *(v for d in by_name for v in d.values())):
-            values.gather()
-
-    def scores(self, pictures: CaptionedPictures) -> Scores:
-        """The metrics of the whole set; to be called once, for the features of a cell go when it is scored."""
-        scores = Scores()
-        ceiling = {f"{name}_original": value for name, value in means(self._originals.in_order()).items()}
-        for caption, values in self._encodings.items():
-            encodings, channels = values.in_order(), channel_statistics(self._latents[caption])
-            codes = encodings.pop("codes", None)
-            scores.latents.append({"split": pictures.split, "captions": caption} | channels)
-            latents = latent_extremes(channels) | means(encodings)
-            for k in (k for name, k in self._values if name == caption):
-                where: Row = {"split": pictures.split, "captions": caption, "budget": k}
-                columns, features = self._values[caption, k].in_order(), self._features.pop((caption, k))
-                row = where | {"count": len(pictures)} | means(columns)
-                row |= set_distances(self._original_features, features, network=self.network) | ceiling
-                if codes is not None and self.num_codes is not None:
-                    row |= code_statistics(codes[:, :k], num_codes=self.num_codes)
-                scores.rows.append(row | latents)
-                singles = zip(*(column.tolist() for column in columns.values()), strict=True)
-                scores.per_image.extend(
-                    where | {"key": key} | dict(zip(columns, single, strict=True))
-                    for key, single in zip(pictures.keys, singles, strict=True)
-                )
-        return scores
+        judged = self._judged(self._meaning(images, features), originals.indices, originals.meaning)
+        return {"vectors": features.pooled, **measure_pairs(pairs), **judged}
 
     def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
         if self.judge is None:
@@ -178,3 +120,90 @@ class MetricAccumulator:
         if self.judge is None or meaning is None:
             return {}
         return self.judge.measure(indices, meaning, originals)
+
+
+def encoding_values(encoding: Encoding) -> dict[str, Tensor]:
+    """The values of the encodings of a batch, of all K tokens."""
+    columns = {"latents": encoding.latents}
+    if encoding.log_variance is not None:
+        columns["kl_nats_per_token"] = nats_per_token(encoding.latents, encoding.log_variance)
+    if encoding.codes is not None:
+        columns["codes"] = encoding.codes.int()
+    return columns
+
+
+class MetricAccumulator:
+    """All metrics of a set, batch by batch.
+
+    In main memory stay the values and codes of every picture; its feature vectors only in small sets, see
+    :class:`SplitFeatures`.
+
+    Args:
+        network: feature network of the distances.
+        count: pictures of the set.
+        captions: caption conditions.
+        budgets: numbers of tokens.
+        latent_dim: channels of a token.
+        num_codes: size of a discrete tokenizer's vocabulary, else None.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        *,
+        count: int,
+        captions: Sequence[CaptionCondition],
+        budgets: Sequence[int],
+        latent_dim: int,
+        num_codes: int | None,
+    ) -> None:
+        self.network, self.num_codes = network, num_codes
+        self._cells: list[Cell] = [(caption, k) for caption in captions for k in budgets]
+        encodings = [(caption,) for caption in captions]
+        self._values: dict[Place, PictureValues] = {
+            place: PictureValues() for place in ((), *encodings, *self._cells)
+        }
+        self._features: dict[Place, SplitFeatures] = {
+            place: SplitFeatures(count=count, dim=network.dim) for place in ((), *self._cells)
+        }
+        self._latents: dict[Place, VectorSums] = {place: VectorSums(latent_dim) for place in encodings}
+
+    def add(self, indices: Int[Tensor, "b"], measurements: Measurements) -> None:
+        """Count the batch at these positions of the set."""
+        for place, columns in measurements.items():
+            rest = dict(columns)
+            if place in self._features:
+                self._features[place].add(indices, rest.pop("vectors"))
+            if place in self._latents:
+                self._latents[place].add(rest.pop("latents").flatten(0, 1))
+            self._values[place].add(indices, rest)
+
+    def gather(self) -> None:
+        """Bring the values of all ranks together, on every rank; a collective call."""
+        for part in (self._values, self._features, self._latents):
+            for values in part.values():
+                values.gather()
+
+    def scores(self, pictures: CaptionedPictures) -> Scores:
+        """The metrics of the whole set; to be called once, for the features of a cell go when it is scored."""
+        scores = Scores()
+        ceiling = {f"{name}_original": value for name, value in means(self._values[()].in_order()).items()}
+        for place, sums in self._latents.items():
+            caption, encodings = str(place[0]), self._values[place].in_order()
+            channels, codes = channel_statistics(sums), encodings.pop("codes", None)
+            scores.latents.append({"split": pictures.split, "captions": caption} | channels)
+            latents = latent_extremes(channels) | means(encodings)
+            for cell in (cell for cell in self._cells if cell[0] == caption):
+                where: Row = {"split": pictures.split, "captions": caption, "budget": cell[1]}
+                columns, features = self._values[cell].in_order(), self._features.pop(cell)
+                row = where | {"count": len(pictures)} | means(columns)
+                row |= set_distances(self._features[()], features, network=self.network) | ceiling
+                if codes is not None and self.num_codes is not None:
+                    row |= code_statistics(codes[:, : cell[1]], num_codes=self.num_codes)
+                scores.rows.append(row | latents)
+                singles = zip(*(column.tolist() for column in columns.values()), strict=True)
+                scores.per_image.extend(
+                    where | {"key": key} | dict(zip(columns, single, strict=True))
+                    for key, single in zip(pictures.keys, singles, strict=True)
+                )
+        return scores
