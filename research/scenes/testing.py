@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from research.scene_changes import ChangedCaption, one_fact_changed
+from research.scenes.foreign import ForeignSource
+from textok.data import DataConfig, EvalLoader
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.opening import ForeignSource
 from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 from textok.data.scenes.stream import Stream
 from textok.evaluation.captioned import CaptionedPictures
@@ -50,10 +51,13 @@ def scene_test(split: str, *, side: int, limit: int) -> SceneTest:
 
 def foreign_test(*, side: int, limit: int) -> SceneTest:
     """Scenes with captions that people wrote; the variant "dense" is the caption of our own grammar."""
-    scenes = [facts for _, _, facts in ForeignSource("").lines[:limit]]
+    source = ForeignSource()
+    scenes = [facts for _, _, facts in source.lines[:limit]]
     grammar = SceneSource("test-drawing", SceneOptions(density="dense"))
     dense = tuple(grammar.caption(number, facts, "dense") for number, facts in enumerate(scenes))
-    pictures = CaptionedPictures.open("scenes-foreign", name="foreign", side=side, limit=limit)
+    config = DataConfig(source="scenes-foreign", size=(side, side))
+    loader = EvalLoader(config, batch_size=min(64, limit), source=source)
+    pictures = CaptionedPictures.collect("foreign", loader, limit=limit)
     return SceneTest(pictures=replace(pictures, variants={"dense": dense}), scenes=scenes)
 
 

@@ -9,7 +9,6 @@ from PIL import Image
 from textok.data import DataConfig
 from textok.data.held_out import hold_out, open_training
 from textok.data.sources import open_source
-from textok.data.subset import keys_of
 
 
 def write(root: Path, names: list[str]) -> Path:
@@ -28,14 +27,14 @@ def opened(
 ) -> tuple[list[str], list[str], str]:
     config = DataConfig(source=str(root), split=split, size=(8, 8))
     pictures = open_training(config, source=source, split="val")
-    return list(keys_of(pictures.train)), list(keys_of(pictures.held_out)), pictures.name
+    return list(pictures.train.keys()), list(pictures.held_out.keys()), pictures.name
 
 
 def test_a_few_are_held_out_by_the_hash_of_their_keys(tmp_path: Path) -> None:
     train, held_out, _ = opened(write(tmp_path / "set", names(40)))
     assert (len(train), len(held_out)) == (32, 8) and not set(train) & set(held_out)
     again = hold_out(open_source(tmp_path / "set"), "set")
-    assert list(keys_of(again.held_out)) == held_out and again.facts["held_out"]["count"] == 8
+    assert list(again.held_out.keys()) == held_out and again.facts["held_out"]["count"] == 8
     assert [again.held_out.read(n).key for n in range(8)] == held_out
     more = set(opened(write(tmp_path / "set", names(44)))[1])
     assert len(more & set(held_out)) >= 5

@@ -7,7 +7,7 @@ import pytest
 
 from textok.data import open_source
 from textok.data.images import ImageError, stored_size
-from textok.data.sources import Source
+from textok.data.samples import Source
 from textok.data.subset import spread
 
 

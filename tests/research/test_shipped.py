@@ -8,6 +8,7 @@ import torch
 
 from research.judge.network import Judge
 from research.judge.vocabulary import concepts_of
+from research.scenes.foreign import ForeignSource
 from research.scenes.scoring import seams
 from research.scenes.testing import foreign_test
 from research.shipped import shipped
@@ -56,3 +57,25 @@ def test_a_tokenizer_is_scored_on_facts(tmp_path: Path, capsys: pytest.CaptureFi
     assert {("test-drawing", "originals", None), ("photos", "right", 1), ("foreign", "dense", 0)} <= kinds
     assert ("test-drawing", "one fact changed", 0) in kinds
     assert all(row["seams"] > 0 for row in rows if row["captions"] in ("right", "originals"))
+
+
+def test_foreign_captions_belong_to_their_scenes():
+    foreign = ForeignSource()
+    assert len(foreign) == 100
+    samples = [foreign.read(index) for index in range(100)]
+    assert len({sample.key for sample in samples}) == 100
+    assert [sample.captions[0] for sample in samples] == list(foreign.captions())
+
+
+def test_a_malformed_line_of_the_foreign_captions_is_named(tmp_path):
+    (tmp_path / "drawings").symlink_to(Path("datasets/drawings-rgba").resolve())
+    with pytest.raises(FileNotFoundError, match="foreign"):
+        ForeignSource(str(tmp_path / "drawings"))
+    record = json.loads(Path("datasets/scenes-foreign.jsonl").read_text().partition("\n")[0])
+    (tmp_path / "scenes-foreign.jsonl").write_text(json.dumps(record) + "\n{}")
+    with pytest.raises(ValueError, match="line 2"):
+        ForeignSource(str(tmp_path / "drawings"))
+    record["facts"]["things"][0]["drawing"] = "noto/none"
+    (tmp_path / "scenes-foreign.jsonl").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="drawing"):
+        ForeignSource(str(tmp_path / "drawings"))

@@ -18,8 +18,7 @@ from textok.captioning.writers import Answer, Request, Writer
 from textok.data.config import BadSampleLedger, DataConfig
 from textok.data.contents import HALF, changes_error, content_of
 from textok.data.images import ImageError
-from textok.data.samples import BadSample, BadSampleError, RawSample, write_bad
-from textok.data.sources import Source
+from textok.data.samples import BadSample, BadSampleError, RawSample, Source, write_bad
 from textok.display import Progress
 from textok.pipeline.stopping import StopRequest
 

@@ -3,8 +3,8 @@
 from textok.data.config import DataConfig, read_sample
 from textok.data.images import decode_image, fit_image, image_to_tensor, tensor_to_image
 from textok.data.loading import EvalLoader, TrainLoader
-from textok.data.samples import BadSample, BadSampleError, Batch, RawSample, Sample
-from textok.data.sources import Source, open_source
+from textok.data.samples import BadSample, BadSampleError, Batch, RawSample, Sample, Source
+from textok.data.sources import open_source
 
 __all__ = [
     "BadSample",

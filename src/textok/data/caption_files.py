@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textok.data.records import RecordError, parse_record, read_captions
-from textok.data.samples import RawSample
-from textok.data.sources import Source
+from textok.data.samples import RawSample, Source
 
 _KEY_AND_CAPTION = ("key", "caption", "captions")
 _FOLDER_FILES = ("captions.parquet", "captions.jsonl")
@@ -53,7 +52,7 @@ def first_captions(file: str | Path) -> dict[str, str]:
     return {key: captions[0] if captions else "" for key, captions in read_caption_file(file).items()}
 
 
-class CaptionedSource:
+class CaptionedSource(Source):
     """A source whose samples have the captions of a file; those of the source itself are not used.
 
     Args:
@@ -67,9 +66,6 @@ class CaptionedSource:
         self.census, self.splits = source.census, source.splits
         content = hashlib.sha256(repr(sorted(captions.items())).encode(errors="replace"))
         self.fingerprint = f"{source.fingerprint}-{content.hexdigest()[:16]}"
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def read(self, index: int) -> RawSample:
         """The sample at ``index`` with its captions; raises :class:`BadSampleError` when it cannot be read."""

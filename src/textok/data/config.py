@@ -11,8 +11,8 @@ from textok.data.census import announce
 from textok.data.contents import content_of
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
-from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample, SplitError
-from textok.data.sources import Source, open_source
+from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample, Source, SplitError
+from textok.data.sources import open_source
 
 
 @dataclass(frozen=True, kw_only=True)

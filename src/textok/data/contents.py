@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textok.data.samples import BadSampleError, Batch, RawSample
-from textok.data.sources import Source
+from textok.data.samples import BadSampleError, Batch, RawSample, Source
 from textok.display import with_progress
 from textok.writing import write_text
 

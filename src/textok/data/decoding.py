@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from textok.data.config import DataConfig, read_sample
-from textok.data.samples import BadSample, BadSampleError, Sample
-from textok.data.sources import Source
+from textok.data.samples import BadSample, BadSampleError, Sample, Source
 
 
 @dataclass(frozen=True, kw_only=True)

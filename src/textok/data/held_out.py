@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from textok.data.config import DataConfig
-from textok.data.samples import SplitError
-from textok.data.sources import Source
-from textok.data.subset import SourceSubset, keys_of
+from textok.data.samples import Source, SplitError
+from textok.data.subset import SourceSubset
 from textok.display import note
 
 _BEST_FIRST = ("val", "validation", "valid", "dev", "eval", "test")
@@ -84,7 +83,8 @@ def hold_out(source: Source, name: str) -> TrainingPictures:
     count = min(max(LEAST, round(SHARE * total)), MOST, total // 2)
     if not count:
         raise ValueError(f"{name}: got {total} pictures, expected at least 2: one to train on, one held out")
-    hashes = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys_of(source)]
+    keys = source.keys()
+    hashes = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys]
     chosen = set(sorted(range(total), key=hashes.__getitem__)[:count])
     rest = [place for place in range(total) if place not in chosen]
     note(f"{name}: {count} of {total:,} pictures are held out for validation, by the hash of their names")

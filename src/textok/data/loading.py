@@ -17,8 +17,7 @@ from textok.data.contents import Content
 from textok.data.decoding import DecodedStore, decode_ahead
 from textok.data.ordering import RotatedOrder, check_position, draw, epoch_order, rank_block
 from textok.data.resident import ResidentStore, decode_split
-from textok.data.samples import BadSample, BadSampleError, Batch, Sample
-from textok.data.sources import Source
+from textok.data.samples import BadSample, BadSampleError, Batch, Sample, Source
 
 SIDED = re.compile(r"\b(left|right|text|words?|letters?|numbers?|written|writing|signs?)\b", re.IGNORECASE)
 """Words of captions that are not true of the mirrored picture."""

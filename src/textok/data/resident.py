@@ -3,12 +3,8 @@
 import fcntl
 import hashlib
 import json
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +12,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.data.config import DataConfig, read_sample
-from textok.data.samples import BadSample, BadSampleError, Sample
-from textok.data.sources import Source
+from textok.data.config import DataConfig
+from textok.data.decoding import decode_ahead
+from textok.data.samples import BadSample, Sample, Source
 from textok.display import with_progress
 from textok.writing import check_target, replacing
 
@@ -95,68 +91,22 @@ def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path
 @contextmanager
 def _turn(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
-        fcntl.flock(
-            file, fcntl.LOCK_EX
-        )  # the system lets go of it when the file is closed, or its process is gone
+        fcntl.flock(file, fcntl.LOCK_EX)  # which ends when the file is closed, or its process is gone
         yield
 
 
 def _decode_into(pixel_file: Path, sample_file: Path, source: Source, config: DataConfig) -> None:
     count = len(source)
     shape = (count, 3, *config.size)
-    np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape).flush()
-    decoder = _Decoder(source, config, pixel_file)
-    jobs = [range(start, min(start + _JOB, count)) for start in range(0, count, _JOB)]
+    pixels = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape)
+    jobs = [list(range(start, min(start + _JOB, count))) for start in range(0, count, _JOB)]
+    decoded = decode_ahead(source, config, iter(jobs))
     title = f"decode {count:,} pictures"
-    with sample_file.open("w") as file, _workers(decoder, config.workers) as decode_all:
-        for lines in with_progress(decode_all(_decode, jobs), len(jobs), unit="job", title=title):
-            file.write(lines)
-
-
-@dataclass(frozen=True)
-class _Decoder:
-    """Decodes rows into the array on disk; returns the lines that describe them."""
-
-    source: Source
-    config: DataConfig
-    pixel_file: Path
-
-    def __call__(self, rows: range) -> str:
-        pixels = np.lib.format.open_memmap(self.pixel_file, mode="r+")
-        return "".join(self._line(pixels, row) for row in rows)
-
-    def _line(self, pixels: np.ndarray, row: int) -> str:
-        try:
-            sample = read_sample(self.source, row, self.config)
-        except BadSampleError as error:
-            return json.dumps(vars(error.bad)) + "\n"
-        pixels[row] = sample.image.numpy()
-        return json.dumps({name: value for name, value in vars(sample).items() if name != "image"}) + "\n"
-
-
-_decoder: _Decoder | None = None  # of this worker: sources are handed on by forking, which needs no pickle
-
-
-def _begin(decoder: _Decoder) -> None:
-    global _decoder
-    _decoder = decoder
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-
-
-def _decode(rows: range) -> str:
-    assert _decoder is not None, "_begin has set it"
-    return _decoder(rows)
-
-
-@contextmanager
-def _workers(decoder: _Decoder, count: int) -> Iterator[Callable[..., Iterator[str]]]:
-    """A function that maps ``_decode`` over jobs, in order, here or in forked processes."""
-    if not count:
-        yield lambda _, jobs: map(decoder, jobs)
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(
-        count, context, _begin, (decoder,)
-    ) as pool:  # which a worker that dies does not hang
-        yield pool.map
+    with sample_file.open("w") as file:
+        for samples in with_progress(decoded, len(jobs), unit="job", title=title):
+            for row, sample in sorted(samples.items()):
+                facts = dict(vars(sample))
+                if isinstance(sample, Sample):
+                    pixels[row] = facts.pop("image").numpy()
+                file.write(json.dumps(facts) + "\n")
+    pixels.flush()

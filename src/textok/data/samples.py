@@ -1,14 +1,17 @@
 """The one sample schema: what every source hands out, what a batch holds, and how a bad sample is told."""
 
 import json
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from textok.data.census import Census
 from textok.display import note
 from textok.writing import write_text
 
@@ -40,6 +43,42 @@ class RawSample:
     captions: tuple[str, ...] = ()
     label: int | None = None
     facts: str = ""
+
+
+class Source(ABC):
+    """Stored samples by number. Reading decodes nothing; the same number always gives the same sample.
+
+    Attributes:
+        shard_lengths: samples in each shard, in order; shuffling keeps windows of shards together.
+        max_window: how many shards it can serve in mixed order cheaply; None = all, 0 = the samples are independent
+            draws that need no other order.
+        fingerprint: hash of file names, sizes and times (of tars: of their members), and the sample count.
+        census: what is read and what is passed over.
+        splits: how many samples each part has; empty when it is one whole.
+    """
+
+    shard_lengths: Sequence[int]
+    max_window: int | None = None
+    fingerprint: str
+    census: Census
+    splits: Mapping[str, int] = MappingProxyType({})
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return sum(self.shard_lengths)
+
+    @abstractmethod
+    def read(self, index: int) -> RawSample:
+        """The sample at ``index``; raises :class:`BadSampleError` when it cannot be read."""
+
+    def keys(self) -> Iterator[str]:
+        """The key of every sample, in order; a source that does not list them reads the samples."""
+        return (self.read(index).key for index in range(len(self)))
+
+    def captions(self) -> Iterator[str]:
+        """Every caption of every sample, in order; of stored samples without touching the pictures."""
+        for index in range(len(self)):
+            yield from self.read(index).captions
 
 
 @dataclass(frozen=True, kw_only=True)

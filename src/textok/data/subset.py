@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from textok.data.samples import RawSample
-from textok.data.sources import Source
+from textok.data.samples import RawSample, Source
 
 
-class SourceSubset:
+class SourceSubset(Source):
     """Chosen samples of a source, as a source.
 
     Args:
@@ -26,28 +25,14 @@ class SourceSubset:
             self.max_window = source.max_window
         self.fingerprint, self.census, self.splits = source.fingerprint, source.census, source.splits
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def read(self, index: int) -> RawSample:
         """The sample at ``index`` of the subset; raises as the source does."""
         return self._source.read(self._places[index])
 
     def keys(self) -> Iterator[str]:
         """The key of every sample of the subset."""
-        every = list(keys_of(self._source))
+        every = list(self._source.keys())
         return (every[place] for place in self._places)
-
-    def captions(self) -> Iterator[str]:
-        """Every caption of every sample of the subset; reads the samples."""
-        for place in self._places:
-            yield from self._source.read(place).captions
-
-
-def keys_of(source: Source) -> Iterator[str]:
-    """The key of every sample in order; reads the samples of a source that does not list them."""
-    listed = getattr(source, "keys", None)
-    return (source.read(index).key for index in range(len(source))) if listed is None else listed()
 
 
 def spread(source: Source, count: int | None) -> Source:

@@ -24,7 +24,6 @@ from textok.data.caption_files import CaptionedSource, first_captions
 from textok.data.census import Census
 from textok.data.files import fingerprint_files
 from textok.data.images import DRAWN_SIZE, ImageError, stored_size
-from textok.data.subset import keys_of
 from textok.evaluation.adm import read_adm
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
@@ -45,7 +44,7 @@ class _Pixels:
         return image_to_tensor(fit_image(tensor_to_image(self.pixels), size))
 
 
-class AdmSource:
+class AdmSource(Source):
     """The pictures of an ADM ``.npz`` as a source; their keys are their numbers, and they have no captions.
 
     Args:
@@ -53,15 +52,10 @@ class AdmSource:
         pictures: what it holds.
     """
 
-    max_window = None
-
     def __init__(self, name: str, pictures: UInt8[Tensor, "n 3 h w"]) -> None:
         self._name, self._pictures = name, pictures
-        self.shard_lengths, self.census, self.splits = [len(pictures)], Census(read=len(pictures)), {}
+        self.shard_lengths, self.census = [len(pictures)], Census(read=len(pictures))
         self.fingerprint = fingerprint_files([Path(name)], len(pictures))
-
-    def __len__(self) -> int:
-        return len(self._pictures)
 
     def read(self, index: int) -> RawSample:
         """The picture at ``index``."""
@@ -114,7 +108,7 @@ def open_pictures(
         source = _config(name, split, (1, 1), **policy).open()
         height, width = size or _first_size(source, stop=policy.get("on_bad") != "skip")
     if captions is not None:
-        source = CaptionedSource(source, _by_key(_read_captions(captions), list(keys_of(source))))
+        source = CaptionedSource(source, _by_key(_read_captions(captions), list(source.keys())))
     config = _config(name, split, size or (height, width), **policy)
     return EvalLoader(config, batch_size=batch_size, source=source)
 

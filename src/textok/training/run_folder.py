@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from textok.data.contents import Content, ContentRecord, changes_error
-from textok.data.sources import Source
+from textok.data.samples import Source
 from textok.display import note
 from textok.models.config_json import encode_config
 from textok.training.snapshots import load_snapshot, save_snapshot, snapshots

@@ -16,7 +16,6 @@ from textok.cli import main
 from textok.data import DataConfig, EvalLoader, TrainLoader, open_source
 from textok.data.scenes.drawings import SPLITS, Drawings
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.opening import ForeignSource
 from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
 
 FOLDER = Path("datasets/drawings-rgba")
@@ -138,28 +137,6 @@ def test_an_unknown_split_is_named():
 def test_a_wrong_size_is_named(size):
     with pytest.raises(ValueError, match="size"):
         next(iter(EvalLoader(config(size=size), batch_size=1)))
-
-
-def test_foreign_captions_belong_to_their_scenes():
-    foreign = open_source("scenes-foreign")
-    assert len(foreign) == 100
-    samples = [foreign.read(index) for index in range(100)]
-    assert len({sample.key for sample in samples}) == 100
-    assert [sample.captions[0] for sample in samples] == list(foreign.captions())
-
-
-def test_a_malformed_line_of_the_foreign_captions_is_named(tmp_path):
-    (tmp_path / "drawings").symlink_to(FOLDER.resolve())
-    with pytest.raises(FileNotFoundError, match="foreign"):
-        ForeignSource(str(tmp_path / "drawings"))
-    record = json.loads(Path("datasets/scenes-foreign.jsonl").read_text().partition("\n")[0])
-    (tmp_path / "scenes-foreign.jsonl").write_text(json.dumps(record) + "\n{}")
-    with pytest.raises(ValueError, match="line 2"):
-        ForeignSource(str(tmp_path / "drawings"))
-    record["facts"]["things"][0]["drawing"] = "noto/none"
-    (tmp_path / "scenes-foreign.jsonl").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match="drawing"):
-        ForeignSource(str(tmp_path / "drawings"))
 
 
 def test_missing_drawings_are_said_where_to_get(tmp_path):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-NAMES = ("scenes", "scenes-foreign", "icons")
+NAMES = ("scenes", "icons")
 TABLES: dict[str, Any] = json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
 """The words, phrasings and colours of scenes."""
 

@@ -1,10 +1,8 @@
-"""Sources of pictures that are drawn: scenes without end, scenes with foreign captions, and icons."""
+"""Sources of pictures that are drawn: scenes without end, and icons."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -13,10 +11,10 @@ from torch import Tensor
 
 from textok.checks import check
 from textok.data.census import Census
-from textok.data.samples import RawSample
+from textok.data.samples import RawSample, Source
 from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
-from textok.data.scenes.drawings import Drawings, drawings_folder
+from textok.data.scenes.drawings import SPLITS, Drawings, drawings_folder
 from textok.data.scenes.facts import Facts
 from textok.data.scenes.picture import draw_icon, draw_scene
 from textok.data.scenes.stream import Stream
@@ -97,36 +95,7 @@ def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
     return Picture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
 
 
-class Drawn(ABC):
-    """What sources of drawn pictures share.
-
-    Args:
-        split: which drawings they show.
-        count: how many samples there are.
-        fingerprint: a hash of all that the samples depend on.
-    """
-
-    max_window: int | None = None
-    splits: Mapping[str, int] = MappingProxyType({})
-
-    def __init__(self, split: str, count: int, fingerprint: str) -> None:
-        self.split, self.shard_lengths, self.census = split, [count], Census(read=count)
-        self.fingerprint = fingerprint
-
-    def __len__(self) -> int:
-        return self.shard_lengths[0]
-
-    @abstractmethod
-    def read(self, index: int) -> RawSample:
-        """The sample at ``index``, not drawn yet."""
-
-    def captions(self) -> Iterator[str]:
-        """The caption of every sample, one by one; ten million in train."""
-        for index in range(len(self)):
-            yield from self.read(index).captions
-
-
-class SceneSource(Drawn):
+class SceneSource(Source):
     """Scenes of one split by number; each is a pure function of the seed, the split, the number and the drawings.
 
     Args:
@@ -140,13 +109,15 @@ class SceneSource(Drawn):
 
     def __init__(self, split: str, options: SceneOptions) -> None:
         self.drawings = Drawings(drawings_folder(options.drawings), split)
+        self.split, self.options, self._density = split, options, as_density(options.density)
         count, settings = (
             options.count or LENGTHS[split],
             (options.density, options.seed, options.max_drawings),
         )
-        fingerprint = "-".join(map(str, ["scenes-2", split, count, *settings, self.drawings.fingerprint]))
-        super().__init__(split, count, fingerprint)
-        self.options, self._density = options, as_density(options.density)
+        self.shard_lengths, self.census = [count], Census(read=count)
+        self.fingerprint = "-".join(
+            map(str, ["scenes-2", split, count, *settings, self.drawings.fingerprint])
+        )
         # Scenes are independent draws: an endless epoch of train needs no other order.
         self.max_window = 0 if split == "train" and not options.count else None
 
@@ -179,7 +150,7 @@ class SceneSource(Drawn):
         )
 
 
-class IconSource(Drawn):
+class IconSource(Source):
     """The samples of icons-128, made from the drawings: the same keys, splits, order and captions.
 
     Args:
@@ -189,7 +160,9 @@ class IconSource(Drawn):
 
     def __init__(self, split: str, folder: str = "") -> None:
         self.drawings = Drawings(drawings_folder(folder), split)
-        super().__init__(split, len(self.drawings.rows), f"icons-1-{self.drawings.fingerprint}")
+        self.split, count = split, len(self.drawings.rows)
+        self.shard_lengths, self.census = [count], Census(read=count)
+        self.fingerprint = f"icons-1-{self.drawings.fingerprint}"
 
     def read(self, index: int) -> RawSample:
         """The icon at ``index``, not drawn yet."""
@@ -200,3 +173,19 @@ class IconSource(Drawn):
             image=Picture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
             captions=(drawing.icon_caption,),
         )
+
+
+def open_drawn(name: str, split: str | None) -> SceneSource | IconSource:
+    """Open ``scenes[:OPTIONS]`` or ``icons``; the latter takes ``:drawings=FOLDER`` only.
+
+    Raises:
+        FileNotFoundError: when the drawings are not there; says where to get them.
+        ValueError: for an unknown split or option, naming it.
+    """
+    kind, _, text = name.partition(":")
+    options = SceneOptions.parse(text)
+    if kind != "scenes" and options != SceneOptions(drawings=options.drawings):
+        raise ValueError(f"{name}: got {text!r}; expected drawings=FOLDER or nothing after {kind}")
+    if split not in SPLITS:
+        raise ValueError(f"{name}: split is {split!r}; expected one of {', '.join(SPLITS)}")
+    return SceneSource(split, options) if kind == "scenes" else IconSource(split, options.drawings)

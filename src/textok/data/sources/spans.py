@@ -13,7 +13,7 @@ import numpy as np
 from textok.data.census import Census
 from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, cache_folder, read_span, shown_name
 from textok.data.records import Fields, RecordError, parse_record, read_captions, stored_sample
-from textok.data.samples import RawSample
+from textok.data.samples import RawSample, Source
 from textok.data.sources.pairing import PARTS, Row, Span, unique_keys
 from textok.data.text import TextError, decode_text
 from textok.writing import replacing
@@ -66,7 +66,7 @@ class Store:
         return data
 
 
-class SpanSource:
+class SpanSource(Source):
     """Samples by the spans of their parts.
 
     Args:
@@ -79,8 +79,6 @@ class SpanSource:
         splits: how many samples each part has.
         fingerprint: of the data.
     """
-
-    max_window = None
 
     def __init__(
         self,

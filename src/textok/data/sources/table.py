@@ -36,7 +36,7 @@ from textok.data.records import (
     read_captions,
     stored_sample,
 )
-from textok.data.samples import RawSample, SplitError
+from textok.data.samples import RawSample, Source, SplitError
 from textok.writing import foreign_content
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _choose(names: Sequence[str], *, fields: Fields, where: str) -> _Columns:
     return _Columns(image, caption, label, _first(KEY_FIELDS, names))
 
 
-class TableSource:
+class TableSource(Source):
     """Rows of tables; a shard is a group of rows, read as a whole and kept while it is in use.
 
     Args:
@@ -118,7 +118,6 @@ class TableSource:
     ) -> None:
         self._columns = [_choose(group.names, fields=fields, where=group.path) for group in groups]
         self._groups, self._fields, self.census = groups, fields, census
-        self.splits: Mapping[str, int] = {}
         self.shard_lengths = [group.rows for group in groups]
         largest = max(group.num_bytes for group in groups)
         self.max_window = max(1, CACHE_BYTES // largest) if largest else None

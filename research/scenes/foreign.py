@@ -1,36 +1,19 @@
-"""Opening drawn pictures by their name; and a hundred test scenes with captions that people wrote."""
+"""A hundred test scenes with captions that people wrote, in no grammar of ours."""
 
 import hashlib
 import json
 
-from textok.data.samples import RawSample
-from textok.data.scenes.drawings import SPLITS, Drawings, drawings_folder
+from textok.data.census import Census
+from textok.data.samples import RawSample, Source
+from textok.data.scenes.drawings import Drawings, drawings_folder
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.source import Drawn, IconSource, SceneOptions, SceneSource, scene_picture
+from textok.data.scenes.source import scene_picture
 
 FOREIGN_FILE = "scenes-foreign.jsonl"
-_FOREIGN_SPLITS = ("test-drawing", "test-concept")
+_SPLITS = ("test-drawing", "test-concept")
 
 
-def open_drawn(name: str, split: str | None) -> Drawn:
-    """Open ``scenes[:OPTIONS]``, ``scenes-foreign`` or ``icons``; the latter two take ``:drawings=FOLDER`` only.
-
-    Raises:
-        FileNotFoundError: when the drawings are not there; says where to get them.
-        ValueError: for an unknown split or option, naming it.
-    """
-    kind, _, text = name.partition(":")
-    options = SceneOptions.parse(text)
-    if kind != "scenes" and options != SceneOptions(drawings=options.drawings):
-        raise ValueError(f"{name}: got {text!r}; expected drawings=FOLDER or nothing after {kind}")
-    if kind == "scenes-foreign":
-        return ForeignSource(options.drawings)
-    if split not in SPLITS:
-        raise ValueError(f"{name}: split is {split!r}; expected one of {', '.join(SPLITS)}")
-    return SceneSource(split, options) if kind == "scenes" else IconSource(split, options.drawings)
-
-
-class ForeignSource(Drawn):
+class ForeignSource(Source):
     """Captions in no grammar of ours with the facts of their scenes, of drawings of both test splits.
 
     Args:
@@ -47,13 +30,14 @@ class ForeignSource(Drawn):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; it lies in datasets/ of the repository")
         lines = path.read_text(encoding="utf-8").splitlines()
-        self._drawings = {split: Drawings(drawings, split) for split in _FOREIGN_SPLITS}
+        self._drawings = {split: Drawings(drawings, split) for split in _SPLITS}
         self.lines = [
             _read(line, f"{path}, line {number}", self._drawings)
             for number, line in enumerate(lines, start=1)
         ]
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        super().__init__("test", len(lines), f"scenes-foreign-2-{digest}")
+        self.shard_lengths, self.census = [len(lines)], Census(read=len(lines))
+        self.fingerprint = f"scenes-foreign-2-{digest}"
 
     def read(self, index: int) -> RawSample:
         """The scene at ``index`` with its foreign caption, not drawn yet."""
