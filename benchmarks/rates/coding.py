@@ -16,11 +16,10 @@ from rates.payload import payload_bytes, plain_jpeg
 from textok.codec import Prior, TtkReader, TtkWriter, header_for
 from textok.data.images import image_to_tensor, tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics import Pairs
+from textok.evaluation.metrics import Pairs, PictureValues, means
 from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
-from textok.evaluation.picture_values import PictureValues, means
 from textok.evaluation.results import Row
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens

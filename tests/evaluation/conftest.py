@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from textok.evaluation.alignment import ClassPosterior, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics import Pairs
+from textok.evaluation.metrics import Pairs, PictureValues, means
 from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import ImageFeatures
-from textok.evaluation.picture_values import PictureValues, means
 from textok.models.bottleneck import KLConfig
 from textok.models.tokenizer import TexTok
 from tiny import LetterEncoder, TinyNetwork, tiny_model

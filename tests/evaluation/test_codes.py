@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from textok.evaluation.metrics.codes import (
+from textok.evaluation.metrics import VectorSums
+from textok.evaluation.reconstruction import (
     channel_statistics,
     code_statistics,
     latent_extremes,
     nats_per_token,
 )
-from textok.evaluation.picture_values import VectorSums
 
 
 def test_all_codes_alike_and_one_code_only():

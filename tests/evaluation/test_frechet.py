@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm, svdvals
 
-from textok.evaluation import picture_values
+from textok.evaluation import metrics
 from textok.evaluation.metrics.frechet import (
     FeatureStatistics,
     SplitFeatures,
@@ -166,7 +166,7 @@ def test_the_sums_of_all_ranks_add_up(monkeypatch):
         part.add(rows[rank::2], features[rank::2])
     others = {half: copy.deepcopy(ranks[1]._sums[half]) for half in (0, 1)}
     calls = iter((0, 1))
-    monkeypatch.setattr(picture_values, "_from_all_ranks", lambda sums: [sums, others[next(calls)]])
+    monkeypatch.setattr(metrics, "_from_all_ranks", lambda sums: [sums, others[next(calls)]])
     ranks[0].gather()
     torch.testing.assert_close(ranks[0].whole.covariance, FeatureStatistics.of(features).covariance)
     assert ranks[0].floor == pytest.approx(SplitFeatures.of(features[:, :8]).floor)

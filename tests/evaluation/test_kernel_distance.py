@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from textok.evaluation.metrics.kernel_distance import kernel_distance
+from textok.evaluation.metrics.feature_sets import kernel_distance
 
 
 def vectors(count, seed, *, shift=0.0, dim=12):
@@ -27,7 +27,7 @@ def test_equals_torchmetrics_on_the_same_subsets(count, size):
     mean, std = reference.compute()
     ours = kernel_distance(a, b, generator=seeded(7), subsets=20, subset_size=size)
     assert ours.value == pytest.approx(mean.item(), rel=1e-12)
-    assert ours.subset_std == pytest.approx(std.item(), rel=1e-9)
+    assert ours.standard_error == pytest.approx(std.item() * (size / (count - size)) ** 0.5, rel=1e-9)
 
 
 def test_subsets_average_to_the_unbiased_estimate_of_all_vectors():
@@ -36,7 +36,7 @@ def test_subsets_average_to_the_unbiased_estimate_of_all_vectors():
     kernel = [(x @ y.T / 12 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
     off = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernel[:2]]
     expected = (sum(off) - 2 * kernel[2].mean()).item()
-    assert ours.value == pytest.approx(expected, abs=4 * ours.subset_std / 4000**0.5)
+    assert ours.value == pytest.approx(expected, abs=4 * ours.standard_error / 4000**0.5)
 
 
 @pytest.mark.parametrize(("shift", "highest"), [(0.0, 2.5), (0.4, 1.3)])

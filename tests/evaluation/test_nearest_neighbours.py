@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from textok.evaluation.metrics import nearest_neighbours as module
-from textok.evaluation.metrics.nearest_neighbours import copying_row, nearest_neighbours
+from textok.evaluation.metrics import feature_sets as module
+from textok.evaluation.metrics.feature_sets import copying_row, nearest_neighbours
 
 
 def vectors(count, seed, *, dim=16):
@@ -13,9 +13,9 @@ def vectors(count, seed, *, dim=16):
 
 def test_directions_by_hand():
     references = torch.tensor([[0.0, 2.0], [3.0, 3.0], [-5.0, 0.0]])
-    found = nearest_neighbours(torch.tensor([[7.0, 0.0]]), references, count=3)
-    assert found.indices.tolist() == [[1, 0, 2]]
-    assert found.distances[0].tolist() == pytest.approx([1 - 0.5**0.5, 1.0, 2.0])
+    nearest = nearest_neighbours(torch.tensor([[7.0, 0.0], [-1.0, 0.0]]), references)
+    assert nearest.indices.tolist() == [1, 2]
+    assert nearest.distances.tolist() == pytest.approx([1 - 0.5**0.5, 0.0])
 
 
 def test_equals_all_distances_at_once(monkeypatch):
@@ -23,25 +23,21 @@ def test_equals_all_distances_at_once(monkeypatch):
     cosine = torch.nn.functional.cosine_similarity(
         queries[:, None].double(), references[None].double(), dim=2
     )
-    values, indices = (1 - cosine).sort(dim=1)
+    values, indices = (1 - cosine).min(dim=1)
     monkeypatch.setattr(module, "_ROWS", 8)
-    found = nearest_neighbours(queries, references, count=4)
-    assert torch.equal(found.indices, indices[:, :4])
-    torch.testing.assert_close(found.distances, values[:, :4])
+    nearest = nearest_neighbours(queries, references)
+    assert torch.equal(nearest.indices, indices)
+    torch.testing.assert_close(nearest.distances, values)
 
 
 def test_copies_are_found_and_honest_pictures_are_not():
     train, held_out, honest = vectors(200, 0), vectors(300, 1), vectors(300, 2)
     copied = honest.clone()
     copied[:60] = 2.5 * train[:60] + 1e-3  # brighter copies
-    row = copying_row(copied, train, held_out)
+    distances = [nearest_neighbours(pictures, train).distances for pictures in (copied, honest, held_out)]
+    row = copying_row(distances[0], distances[2])
     assert 0.2 <= row["copied_share"] < 0.25
-    clean = copying_row(honest, train, held_out)
+    clean = copying_row(distances[1], distances[2])
     assert clean["copied_share"] < 0.04
     assert clean["nearest_train_median"] == pytest.approx(clean["nearest_train_median_held_out"], rel=0.1)
     assert row["nearest_train_median"] < clean["nearest_train_median"]
-
-
-def test_more_neighbours_than_references_are_refused():
-    with pytest.raises(ValueError, match="count 4 of 3"):
-        nearest_neighbours(vectors(2, 0), vectors(3, 1), count=4)

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data.samples import Batch
+from textok.evaluation.metrics import PictureValues
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
-from textok.evaluation.picture_values import PictureValues
 from textok.pixels import UINT8_RULE
 
 CROP = "short side resized to fit, centre crop"

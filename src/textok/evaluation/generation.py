@@ -5,18 +5,23 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
+from textok.evaluation.metrics import means
+from textok.evaluation.metrics.feature_sets import (
+    copying_row,
+    inception_score,
+    kernel_distance,
+    nearest_neighbours,
+    precision_recall,
+)
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
-from textok.evaluation.metrics.kernel_distance import kernel_distance
-from textok.evaluation.metrics.nearest_neighbours import copying_row, nearest_neighbours, precision_recall
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork, metric_name
-from textok.evaluation.picture_values import means
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline
 
@@ -207,11 +212,11 @@ def _copying(
     samples: PictureFeatures, held_out: PictureFeatures, train: PictureFeatures, per_image: list[Row]
 ) -> Row:
     nearest = nearest_neighbours(samples.pooled, train.pooled)
-    pairs = zip(nearest.distances[:, 0].tolist(), nearest.indices[:, 0].tolist(), strict=True)
+    pairs = zip(nearest.distances.tolist(), nearest.indices.tolist(), strict=True)
     for picture, (distance, index) in zip(per_image, pairs, strict=True):
         picture |= {"nearest_train_distance": distance, "nearest_train_key": train.keys[index]}
     row: Row = {"count_train": len(train)}
-    return row | copying_row(samples.pooled, train.pooled, held_out.pooled)
+    return row | copying_row(nearest.distances, nearest_neighbours(held_out.pooled, train.pooled).distances)
 
 
 def _caption_metrics(samples: PictureFeatures, semantics: Semantics, per_image: list[Row]) -> Row:
@@ -224,33 +229,3 @@ def _caption_metrics(samples: PictureFeatures, semantics: Semantics, per_image: 
         picture |= {name: float(column[index]) for name, column in columns.items()}
     row: Row = {"count_captioned": sum(map(bool, samples.captions))}
     return row | means(columns)
-
-
-def inception_score(logits: Float[Tensor, "n c"], *, splits: int = 10) -> tuple[float, float]:
-    """Exp of the mean divergence of p(class | picture) from p(class) (Salimans et al. 2016, section 4).
-
-    The pictures are cut into ``splits`` runs in their order, as published; the marginal p(class) is that of
-    the run. Float64.
-
-    Args:
-        logits: a classifier's output per picture, n pictures and c classes.
-        splits: number of runs.
-
-    Returns:
-        Mean and (population) standard deviation over the runs; the score is from 1 to c.
-
-    Raises:
-        ValueError: when there are fewer pictures than runs.
-    """
-    if not 1 <= splits <= len(logits):
-        raise ValueError(
-            f"Inception score: got {splits} splits of {len(logits)} pictures, expected 1 to as many"
-        )
-    scores = []
-    for part in torch.tensor_split(logits.double().log_softmax(dim=1), splits):
-        marginal = part.logsumexp(dim=0) - torch.tensor(float(len(part)), dtype=torch.float64).log()
-        # Of a class that no picture can have, both logarithms are -inf: it adds nothing.
-        divergence = torch.where(part.isneginf(), 0.0, part.exp() * (part - marginal))
-        scores.append(divergence.sum(dim=1).mean().exp())
-    values = torch.stack(scores)
-    return float(values.mean()), float(values.std(correction=0))

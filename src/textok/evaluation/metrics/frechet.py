@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from textok.evaluation.picture_values import PictureValues, VectorSums
+from textok.evaluation.metrics import PictureValues, VectorSums
 
 
 @dataclass(frozen=True, kw_only=True)

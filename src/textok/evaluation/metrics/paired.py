@@ -10,8 +10,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from textok.evaluation.metrics import Meaning, Pairs, PictureMetric
+from textok.evaluation.metrics.feature_sets import kernel_distance
 from textok.evaluation.metrics.frechet import SplitFeatures, frechet_distance, frechet_distance_pca
-from textok.evaluation.metrics.kernel_distance import kernel_distance
 from textok.evaluation.metrics.structural_similarity import MS_SSIM, SSIM
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
 from textok.objectives.quality import psnr_per_image

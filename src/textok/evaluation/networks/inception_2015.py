@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from textok.evaluation.networks.protocol import ImageFeatures
+from textok.evaluation.networks import FrozenNetwork, ImageFeatures
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
 """Name of the published weights, converted from TensorFlow's graph of 2015-12-05 (95,628,359 bytes)."""
@@ -20,7 +20,7 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of that file; pytorch-fid's pt_inception-2015-12-05-6726825d.pth is the same."""
 
 
-class Inception2015(nn.Module):
+class Inception2015(FrozenNetwork):
     """Inception-v3 of 2015 with TensorFlow's resize to 299 px: 2,048 pooled channels, 1,008 logits.
 
     The logits leave out the classifier's bias, as the published Inception score does. There are no stage maps,
@@ -51,10 +51,6 @@ class Inception2015(nn.Module):
         self.weights, content = str(path), path.read_bytes()
         self.published = hashlib.sha256(content).hexdigest() == SHA256
         self.network = _with_weights(build, content, path=path)
-
-    def train(self, mode: bool = True) -> "Inception2015":  # noqa: FBT001, FBT002 (nn.Module has it so)
-        """Stay in evaluation mode: the network is frozen."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from textok.evaluation.networks.protocol import ImageFeatures
+from textok.evaluation.networks import FrozenNetwork, ImageFeatures
 from textok.models.hub import fetch
 from textok.models.transformers_text import quiet_transformers
 
@@ -48,7 +48,7 @@ FAMILIES = {
 }
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(FrozenNetwork):
     """A vision transformer that reads pictures as its own ``preprocessor_config.json`` says; no stage maps.
 
     Attributes:
@@ -77,10 +77,6 @@ class VisionTransformer(nn.Module):
         self.processor: Any = _load_processor(folder, family)
         self.model: Any = _load(folder, family).requires_grad_(False).eval()
         self.output, self.dim = family.output, int(getattr(self.model.config, family.width))
-
-    def train(self, mode: bool = True) -> "VisionTransformer":  # noqa: FBT001, FBT002 (nn.Module has it so)
-        """Stay in evaluation mode: the network is frozen."""
-        return super().train(False)
 
     @torch.no_grad()
     def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:

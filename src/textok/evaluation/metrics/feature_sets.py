@@ -1,0 +1,199 @@
+"""Metrics of sets of feature vectors: kernel distance, copies, precision and recall, and the Inception score."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+CLOSE_QUANTILE = 0.01
+"""Nearer to a training picture than this share of the held-out real pictures counts as suspiciously close."""
+
+_ROWS = 512  # rows of a distance matrix computed at a time: 50,000 vectors then need 0.2 GB
+
+
+class KernelDistance(NamedTuple):
+    """A kernel distance and how far it can be trusted.
+
+    Attributes:
+        value: mean over subsets of the unbiased squared distance: 0 on average for sets of one kind, so it may
+            come out below 0.
+        standard_error: delete-d jackknife over the subsets (Shao and Wu 1989): their standard deviation times
+            sqrt(m / (n - m)), m the subset size and n the smaller set. For sets of one kind it errs on the
+            large side.
+    """
+
+    value: float
+    standard_error: float
+
+
+def kernel_distance(
+    a: Float[Tensor, "n d"],
+    b: Float[Tensor, "m d"],
+    *,
+    generator: torch.Generator,
+    subsets: int = 100,
+    subset_size: int = 1000,
+) -> KernelDistance:
+    """Unbiased squared maximum mean discrepancy under the kernel (x . y / d + 1)^3, in float64.
+
+    Needs no more vectors than dimensions, unlike the Fréchet distance; both are 0 for equal distributions.
+
+    Args:
+        a: n vectors of one set.
+        b: m vectors of the other.
+        generator: draws the subsets, without replacement within one; on the CPU.
+        subsets: how many.
+        subset_size: vectors of each set in a subset; at most half the smaller set, so that subsets differ.
+
+    Raises:
+        ValueError: for fewer than 4 vectors in a set, or other settings out of range.
+    """
+    smaller = min(len(a), len(b))
+    if smaller < 4 or subsets < 2 or subset_size < 2:
+        raise ValueError(
+            f"kernel distance: got {len(a)} and {len(b)} vectors, {subsets} subsets of {subset_size}, expected "
+            "4 vectors, 2 subsets and a subset size of 2, or more"
+        )
+    size = min(subset_size, smaller // 2)
+    draws = [
+        tuple(torch.randperm(len(x), generator=generator)[:size].to(x.device) for x in (a, b))
+        for _ in range(subsets)
+    ]
+    if max(len(a), len(b)) <= 2 * subset_size:
+        # Small sets share their vectors among the subsets: their kernels are computed once.
+        aa, bb, ab = _kernel(a, a), _kernel(b, b), _kernel(a, b)
+        distances = [_discrepancy(aa[i][:, i], bb[j][:, j], ab[i][:, j]) for i, j in draws]
+    else:
+        pairs = ((a[i], b[j]) for i, j in draws)
+        distances = [_discrepancy(_kernel(x, x), _kernel(y, y), _kernel(x, y)) for x, y in pairs]
+    values = torch.stack(distances)
+    error = float(values.std(correction=0)) * math.sqrt(size / (smaller - size))
+    return KernelDistance(value=float(values.mean()), standard_error=error)
+
+
+def _kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float64[Tensor, "n m"]:
+    return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
+
+
+def _discrepancy(
+    aa: Float64[Tensor, "s s"], bb: Float64[Tensor, "s s"], ab: Float64[Tensor, "s s"]
+) -> Float64[Tensor, ""]:
+    size = len(ab)
+    within = aa.sum() - aa.trace() + bb.sum() - bb.trace()
+    return within / (size * (size - 1)) - 2 * ab.mean()
+
+
+class NearestNeighbours(NamedTuple):
+    """Of every query the nearest reference: its cosine distance (0 to 2), and its row."""
+
+    distances: Float64[Tensor, "n"]
+    indices: Int[Tensor, "n"]
+
+
+def nearest_neighbours(queries: Float[Tensor, "n d"], references: Float[Tensor, "m d"]) -> NearestNeighbours:
+    """The reference with the smallest cosine distance to each query, in float64; there must be one."""
+    units = normalize(references.double(), dim=1)
+    blocks = [(normalize(rows.double(), dim=1) @ units.T).max(dim=1) for rows in queries.split(_ROWS)]
+    similarities = torch.cat([block.values for block in blocks])
+    return NearestNeighbours((1 - similarities).clamp(min=0), torch.cat([block.indices for block in blocks]))
+
+
+def copying_row(distances: Float64[Tensor, "n"], held_out: Float64[Tensor, "o"]) -> dict[str, float]:
+    """Are generated pictures nearer to the training pictures than real pictures are that were never trained on?
+
+    Args:
+        distances: of generated pictures to the nearest training picture.
+        held_out: the same of real pictures outside the training set.
+
+    Returns:
+        ``nearest_train_median`` and ``nearest_train_median_held_out``, the medians of both; ``copied_share``, the
+        share of generated pictures nearer to a training picture than the nearest 1 % of the held-out pictures (about
+        0.01 without copying, for pictures of the same kind).
+    """
+    return {
+        "nearest_train_median": float(distances.median()),
+        "nearest_train_median_held_out": float(held_out.median()),
+        "copied_share": float((distances <= held_out.quantile(CLOSE_QUANTILE)).double().mean()),
+    }
+
+
+class PrecisionRecall(NamedTuple):
+    """Shares from 0 to 1: of generated pictures inside the region of the real ones (quality), and of real pictures
+    inside the region of the generated ones (coverage).
+    """
+
+    precision: float
+    recall: float
+
+
+def precision_recall(
+    real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], *, neighbours: int = 3
+) -> PrecisionRecall:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, section 2).
+
+    The region of a set is the union of balls around its vectors, each reaching to the vector's
+    ``neighbours``-th nearest of the same set. Distances are Euclidean, in float64, a block of rows at a time.
+
+    Raises:
+        ValueError: when a set has no more vectors than ``neighbours``.
+    """
+    if not 1 <= neighbours < min(len(real), len(generated)):
+        raise ValueError(
+            f"precision and recall: got {len(real)} real and {len(generated)} generated vectors with {neighbours} "
+            "neighbours, expected at least 1 neighbour and more vectors than that in either set"
+        )
+    precision = _share_inside(generated, real, neighbours)
+    return PrecisionRecall(precision, _share_inside(real, generated, neighbours))
+
+
+def _share_inside(queries: Float[Tensor, "n d"], centres: Float[Tensor, "m d"], neighbours: int) -> float:
+    queries, centres = queries.double(), centres.double()
+    radii = _squared_radii(centres, neighbours)
+    inside = [(_squared_distances(rows, centres) <= radii).any(dim=1) for rows in queries.split(_ROWS)]
+    return float(torch.cat(inside).double().mean())
+
+
+def _squared_radii(vectors: Float64[Tensor, "n d"], neighbours: int) -> Float64[Tensor, "n"]:
+    radii = []
+    for indices in torch.arange(len(vectors), device=vectors.device).split(_ROWS):
+        distances = _squared_distances(vectors[indices], vectors)
+        distances.scatter_(1, indices[:, None], torch.inf)  # a vector is not its own neighbour
+        radii.append(distances.topk(neighbours, dim=1, largest=False).values[:, -1])
+    return torch.cat(radii)
+
+
+def _squared_distances(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> Float64[Tensor, "n m"]:
+    return x.square().sum(dim=1)[:, None] + y.square().sum(dim=1) - 2 * x @ y.T
+
+
+def inception_score(logits: Float[Tensor, "n c"], *, splits: int = 10) -> tuple[float, float]:
+    """Exp of the mean divergence of p(class | picture) from p(class) (Salimans et al. 2016, section 4).
+
+    The pictures are cut into ``splits`` runs in their order, as published; the marginal p(class) is that of
+    the run. Float64.
+
+    Args:
+        logits: a classifier's output per picture, n pictures and c classes.
+        splits: number of runs.
+
+    Returns:
+        Mean and (population) standard deviation over the runs; the score is from 1 to c.
+
+    Raises:
+        ValueError: when there are fewer pictures than runs.
+    """
+    if not 1 <= splits <= len(logits):
+        raise ValueError(
+            f"Inception score: got {splits} splits of {len(logits)} pictures, expected 1 to as many"
+        )
+    scores = []
+    for part in torch.tensor_split(logits.double().log_softmax(dim=1), splits):
+        marginal = part.logsumexp(dim=0) - torch.tensor(float(len(part)), dtype=torch.float64).log()
+        # Of a class that no picture can have, both logarithms are -inf: it adds nothing.
+        divergence = torch.where(part.isneginf(), 0.0, part.exp() * (part - marginal))
+        scores.append(divergence.sum(dim=1).mean().exp())
+    values = torch.stack(scores)
+    return float(values.mean()), float(values.std(correction=0))
