@@ -6,6 +6,7 @@ from typing import Any, Literal
 from jaxtyping import UInt8
 from torch import Tensor
 
+from textok.checks import check, check_choice
 from textok.data.caption_files import CaptionedSource, read_caption_file
 from textok.data.census import announce
 from textok.data.contents import content_of
@@ -64,16 +65,14 @@ class DataConfig:
     resident: str | None = None
 
     def __post_init__(self) -> None:
-        _check("size", self.size, "two positive integers", len(self.size) == 2 and min(self.size) > 0)
-        _check("resample", self.resample, "'lanczos' or 'bicubic'", self.resample in ("lanczos", "bicubic"))
-        _check("on_bad", self.on_bad, "'stop' or 'skip'", self.on_bad in ("stop", "skip"))
-        _check("max_pixels", self.max_pixels, "a positive integer", self.max_pixels > 0)
-        _check("crop", self.crop, "a share below a half", 0 <= self.crop < 0.5)
-        _check("max_bad_share", self.max_bad_share, "a share from 0 to 1", 0 <= self.max_bad_share <= 1)
-        window = self.shuffle_shards
-        _check("shuffle_shards", window, "None or at least 1", window is None or window > 0)
-        for name in ("bad_grace", "keep_decoded_mb", "workers"):
-            _check(name, getattr(self, name), "0 or more", getattr(self, name) >= 0)
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"DataConfig.size: got {self.size}, expected two positive integers")
+        check_choice(self, "DataConfig", resample=("lanczos", "bicubic"), on_bad=("stop", "skip"))
+        windows = () if self.shuffle_shards is None else ("shuffle_shards",)
+        check(self, "DataConfig", "max_pixels", *windows, at_least=1)
+        check(self, "DataConfig", "crop", at_least=0, below=0.5)
+        check(self, "DataConfig", "max_bad_share", at_least=0, at_most=1)
+        check(self, "DataConfig", "bad_grace", "keep_decoded_mb", "workers", at_least=0)
 
     def open(self, *, all_parts: bool = False) -> Source:
         """Open the source with these field names, and print in one line what is passed over, if anything is.
@@ -97,11 +96,6 @@ class DataConfig:
         if self.captions is None:
             return source
         return CaptionedSource(source, read_caption_file(self.captions))
-
-
-def _check(key: str, got: object, expected: str, ok: bool) -> None:  # noqa: FBT001 (reads as a sentence)
-    if not ok:
-        raise ValueError(f"DataConfig.{key}: got {got!r}; expected {expected}")
 
 
 def read_sample(source: Source, index: int, config: DataConfig) -> Sample:

@@ -1,7 +1,7 @@
 """Decoding ahead of use: jobs of sample numbers go to workers, decoded samples come back in order."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,33 +9,31 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from textok.data.config import DataConfig, read_sample
 from textok.data.samples import BadSample, BadSampleError, Sample, Source
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DecodedJob:
     """What a worker hands back: all pixels in one tensor (one transfer between processes), and the rest.
 
     Attributes:
         pixels: (n, 3, h, w), the pictures of the good samples.
-        heads: for each good sample its number and its other fields, in the order of ``pixels``.
-        bad: the samples that could not be used, by number.
+        others: by number what else there is of each sample, in the order of ``pixels``, or why it is a bad one.
     """
 
     pixels: UInt8[Tensor, "n 3 h w"]
-    heads: list[tuple[int, dict[str, Any]]]
-    bad: dict[int, BadSample]
+    others: dict[int, dict[str, Any] | BadSample]
 
     def samples(self) -> dict[int, Sample | BadSample]:
         """Every sample of the job by its number."""
-        good = {
-            index: Sample(image=image, **head)
-            for (index, head), image in zip(self.heads, self.pixels, strict=True)
+        images = iter(self.pixels)
+        return {
+            index: one if isinstance(one, BadSample) else Sample(image=next(images), **one)
+            for index, one in self.others.items()
         }
-        return {**good, **self.bad}
 
 
 class JobDecoder(Dataset):
@@ -45,32 +43,18 @@ class JobDecoder(Dataset):
         self._source, self._config = source, config
 
     def __getitem__(self, job: list[int]) -> DecodedJob:
-        pixels, heads, bad = [], [], {}
+        pixels, others = [torch.empty(0, 3, *self._config.size, dtype=torch.uint8)], {}
         for index in job:
             try:
-                sample = read_sample(self._source, index, self._config)
+                others[index] = dict(vars(read_sample(self._source, index, self._config)))
+                pixels.append(others[index].pop("image")[None])
             except BadSampleError as error:
-                bad[index] = error.bad
-                continue
-            pixels.append(sample.image)
-            head = {name: value for name, value in vars(sample).items() if name != "image"}
-            heads.append((index, head))
-        empty = torch.empty(0, 3, *self._config.size, dtype=torch.uint8)
-        return DecodedJob(pixels=torch.stack(pixels) if pixels else empty, heads=heads, bad=bad)
-
-
-class _Jobs(Sampler):
-    """Gives jobs to the DataLoader, once."""
-
-    def __init__(self, jobs: Iterator[list[int]]) -> None:
-        self._jobs = jobs
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._jobs
+                others[index] = error.bad
+        return DecodedJob(torch.cat(pixels), others)
 
 
 def decode_ahead(
-    source: Source, config: DataConfig, jobs: Iterator[list[int]]
+    source: Source, config: DataConfig, jobs: Iterable[list[int]]
 ) -> Iterator[dict[int, Sample | BadSample]]:
     """Decode jobs in order, in ``config.workers`` processes (0: here, when asked for).
 
@@ -78,9 +62,8 @@ def decode_ahead(
     """
     loader = DataLoader(
         JobDecoder(source, config),
-        sampler=_Jobs(jobs),
+        sampler=jobs,
         batch_size=None,  # a job is one item: no collation
-        collate_fn=_as_it_is,
         num_workers=config.workers,
         worker_init_fn=_leave_interrupts_to_the_parent,
         generator=torch.Generator(),  # keeps the DataLoader away from the global random state
@@ -91,10 +74,6 @@ def decode_ahead(
 def _leave_interrupts_to_the_parent(_worker: int) -> None:
     # Ctrl-C reaches the whole process group; the parent must still get its batches while it saves and stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
 
 
 class DecodedStore:

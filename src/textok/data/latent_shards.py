@@ -158,11 +158,7 @@ def check_shard(folder: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Tensors, keys and distinct captions of a shard.
-
-    Raises:
-        ValueError: when it is no shard.
-    """
+    """Tensors, keys and distinct captions of a shard; ``ValueError`` when it is no shard."""
     refuse_foreign(path, expected="a shard of a latent cache")
     try:
         with safe_open(path, framework="pt") as file:

@@ -4,7 +4,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from textok.data.latent_shards import Manifest, check_shard, read_manifest, read_shard
-from textok.data.ordering import check_position, epoch_order
+from textok.data.ordering import EndlessLoader, epoch_order
 
 __all__ = ["LatentBatch", "LatentCache", "LatentLoader", "Manifest"]
-
-_STATE_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +139,12 @@ def _noise(seed: int, epoch: int, row: int, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(values).view(*shape)
 
 
-class LatentLoader:
+class LatentLoader(EndlessLoader):
     """Endless training batches in an order that depends on seed and epoch only; resumable at any batch.
 
     Args:
         cache: the rows.
-        batch_size: rows a batch of this rank.
-        seed: of the order and the kl draws.
-        rank: this process's number.
-        world: number of processes.
+        batch_size, seed, rank, world: as of :class:`~textok.data.ordering.EndlessLoader`.
 
     Raises:
         ValueError: when an epoch has no full batch.
@@ -159,44 +153,21 @@ class LatentLoader:
     def __init__(
         self, cache: LatentCache, *, batch_size: int, seed: int, rank: int = 0, world: int = 1
     ) -> None:
-        self.cache, self.batch_size, self.seed, self.rank, self.world = cache, batch_size, seed, rank, world
-        self.epoch = self.place = 0
-        self.batches_per_epoch = len(cache) // (batch_size * world)
-        if batch_size < 1 or self.batches_per_epoch < 1:
-            raise ValueError(
-                f"latent cache: {len(cache)} rows; expected at least batch_size {batch_size} x {world} ranks for "
-                "one step: lower batch_size or cache more pictures"
-            )
-        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        self.cache = cache
+        data = f"latent cache: {len(cache)} rows"
+        super().__init__(len(cache), data=data, batch_size=batch_size, seed=seed, rank=rank, world=world)
 
     def __iter__(self) -> "LatentLoader":
         return self
 
     def __next__(self) -> LatentBatch:
         """The next batch; with a kl tokenizer every epoch draws its latents anew."""
-        first = (self.place * self.world + self.rank) * self.batch_size
-        rows = self._order(self.epoch)[first : first + self.batch_size].tolist()
-        batch = self.cache.batch(rows, draw=(self.seed, self.epoch))
-        self.place += 1
-        if self.place == self.batches_per_epoch:
-            self.epoch, self.place = self.epoch + 1, 0
+        batch = self.cache.batch(self._rows(self.epoch, self.batch), draw=(self.seed, self.epoch))
+        self.epoch, self.batch = self._after(self.epoch, self.batch)
         return batch
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return epoch_order(self.cache.shard_lengths, seed=self.seed, epoch=epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Position after the batches handed out so far, as plain JSON values."""
-        return {"version": _STATE_VERSION, "epoch": self.epoch, "batch": self.place, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on right after the batch at which ``state`` was saved.
-
-        Raises:
-            ValueError: when it was saved with other rows, seed or rows per step.
-        """
-        check_position(state, {"version": _STATE_VERSION, **self._identity()})
-        self.epoch, self.place = state["epoch"], state["batch"]
 
     def _identity(self) -> dict[str, Any]:
         return {

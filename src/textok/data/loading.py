@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.contents import Content
 from textok.data.decoding import DecodedStore, decode_ahead
-from textok.data.ordering import RotatedOrder, check_position, draw, epoch_order, rank_block
+from textok.data.ordering import EndlessLoader, RotatedOrder, checked_rank, draw, epoch_order, rank_block
 from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample, Source
 
@@ -23,24 +22,17 @@ SIDED = re.compile(r"\b(left|right|text|words?|letters?|numbers?|written|writing
 """Words of captions that are not true of the mirrored picture."""
 _REPLACEMENT_TRIES = 100
 _CROPS = 16  # sizes of a crop
-_STATE_VERSION = 1
 
 
-class TrainLoader:
+class TrainLoader(EndlessLoader):
     """Endless training batches of full size; the position can be saved and restored exactly.
 
     Everything is a pure function of (seed, epoch, batch): the order, which caption of several is drawn
     (by key), which pictures are cropped and mirrored, what replaces a bad sample. Worker processes change nothing.
 
-    In every epoch all ranks together see each sample at most once: the ``len(source) % (batch_size * world)``
-    samples at the end of the epoch's order make no full batch and are left out of that epoch.
-
     Args:
         config: the data.
-        batch_size: samples per batch on each rank.
-        seed: seed of every random choice.
-        rank: this process's number.
-        world: number of processes; together they read ``batch_size * world`` samples a step.
+        batch_size, seed, rank, world: as of :class:`~textok.data.ordering.EndlessLoader`.
         source: an open source; None opens the one that ``config`` names.
 
     Raises:
@@ -60,20 +52,15 @@ class TrainLoader:
     ) -> None:
         self.config = config
         self.source = config.open() if source is None else source
-        self.batch_size, self.seed = batch_size, seed
-        self.rank, self.world = _checked_rank(rank, world)
+        data = f"{config.source} (split {config.split}): {len(self.source)} samples"
+        super().__init__(
+            len(self.source), data=data, batch_size=batch_size, seed=seed, rank=rank, world=world
+        )
         self.bad = BadSampleLedger(config=config)
-        self.epoch, self.batch = 0, 0
         height, width = (round(side / (1 - config.crop)) for side in config.size)
         self._decoding = replace(config, size=(height, width))
         self._store: DecodedStore | ResidentStore = DecodedStore(len(self.source), self._decoding)
         self._decoded: Iterator[dict[int, Sample | BadSample]] | None = None
-        self._order = lru_cache(maxsize=2)(self._epoch_order)
-        if batch_size < 1 or self.batches_per_epoch < 1:
-            raise ValueError(
-                f"{config.source} (split {config.split}): {len(self.source)} samples; expected at least "
-                f"batch_size {batch_size} x {world} ranks for one step: lower batch_size or use more data"
-            )
 
     def hold(self, device: torch.device) -> None:
         """Hold the whole split on this device from now on; it is decoded first where ``data.resident`` lacks it."""
@@ -81,20 +68,11 @@ class TrainLoader:
         folder = decode_split(self.source, self._decoding, self.config.resident)
         self._store = ResidentStore(folder, device=device)
 
-    @property
-    def batches_per_epoch(self) -> int:
-        """Full batches that each rank gets in an epoch."""
-        return len(self.source) // (self.batch_size * self.world)
-
     def __iter__(self) -> "TrainLoader":
         return self
 
     def __next__(self) -> Batch:
-        """The next batch.
-
-        Raises:
-            BadSampleError: on a bad sample, by the policy of the config.
-        """
+        """The next batch; ``BadSampleError`` on a bad sample, by the policy of the config."""
         decoded = {} if isinstance(self._store, ResidentStore) else self._next_job()
         rows = self._rows(self.epoch, self.batch)
         samples = [self._usable(row, decoded) for row in rows]
@@ -110,24 +88,11 @@ class TrainLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Position after the batches handed out so far, and the bad samples, as plain JSON values."""
-        return {
-            "version": _STATE_VERSION,
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "bad": self.bad.state_dict(),
-            **self._identity(),
-        }
+        return super().state_dict() | {"bad": self.bad.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on right after the batch at which ``state`` was saved.
-
-        Raises:
-            ValueError: when it was saved with other data, seed or samples per step.
-        """
-        check_position(state, {"version": _STATE_VERSION, **self._identity()})
-        self.epoch, self.batch = state["epoch"], state["batch"]
-        if self.batch >= self.batches_per_epoch:  # the data shrank, which somebody accepted
-            self.epoch, self.batch = self.epoch + 1, 0
+        """Go on right after the batch at which ``state`` was saved; errors as of the base class."""
+        super().load_state_dict(state)
         self.bad.load_state_dict(state["bad"])
         self.close()
 
@@ -152,13 +117,6 @@ class TrainLoader:
         if self._window == 0:
             return RotatedOrder(len(self.source), seed=self.seed, epoch=epoch)
         return epoch_order(self.source.shard_lengths, seed=self.seed, epoch=epoch, window=self._window)
-
-    def _after(self, epoch: int, batch: int) -> tuple[int, int]:
-        return (epoch, batch + 1) if batch + 1 < self.batches_per_epoch else (epoch + 1, 0)
-
-    def _rows(self, epoch: int, batch: int) -> list[int]:
-        first = (batch * self.world + self.rank) * self.batch_size
-        return [int(row) for row in self._order(epoch)[first : first + self.batch_size]]
 
     def _jobs(self, epoch: int, batch: int) -> Iterator[list[int]]:
         while True:
@@ -244,7 +202,7 @@ class EvalLoader:
         self.batch_size = batch_size
         if batch_size < 1:
             raise ValueError(f"EvalLoader: batch_size is {batch_size}; expected at least 1")
-        rank, world = _checked_rank(rank, world)
+        rank, world = checked_rank(rank, world)
         self.rows = rank_block(len(self.source), rank=rank, world=world)
         self._start_anew()
 
@@ -291,9 +249,3 @@ def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: 
         facts=tuple(s.facts for s in samples),
         contents=tuple(s.content for s in samples),
     )
-
-
-def _checked_rank(rank: int, world: int) -> tuple[int, int]:
-    if not 0 <= rank < world:
-        raise ValueError(f"rank is {rank} of {world} ranks; expected 0 <= rank < world")
-    return rank, world

@@ -23,11 +23,7 @@ class Mix:
 
     @classmethod
     def parse(cls, text: str) -> "Mix":
-        """From SOURCE:SHARE, such as "scenes:0.5".
-
-        Raises:
-            ValueError: for anything else.
-        """
+        """From SOURCE:SHARE, such as "scenes:0.5"; ``ValueError`` for anything else."""
         source, _, share = text.rpartition(":")
         try:
             mix = cls(source=source, share=float(share))

@@ -1,10 +1,14 @@
-"""In which order samples are seen: a pure function of (seed, epoch), and each rank's part of it."""
+"""In which order samples are seen: a pure function of (seed, epoch), each rank's part of it, and the place in it."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+_STATE_VERSION = 1
 
 
 def epoch_order(
@@ -67,3 +71,70 @@ def check_position(state: Mapping[str, Any], expected: Mapping[str, Any]) -> Non
                 f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, seed "
                 "and batch that it was saved with"
             )
+
+
+def checked_rank(rank: int, world: int) -> tuple[int, int]:
+    """Both numbers; ``ValueError`` for a rank that is none of so many."""
+    if not 0 <= rank < world:
+        raise ValueError(f"rank is {rank} of {world} ranks; expected 0 <= rank < world")
+    return rank, world
+
+
+class EndlessLoader(ABC):
+    """Rows in batches of full size, epoch after epoch; the position can be saved and restored exactly.
+
+    In every epoch all ranks together see each row at most once: the ``count % (batch_size * world)`` rows at the end
+    of the epoch's order make no full batch and are left out of that epoch.
+
+    Args:
+        count: rows of an epoch.
+        data: what errors call the rows.
+        batch_size: rows of a batch on each rank.
+        seed: of every random choice.
+        rank: this process's number.
+        world: number of processes; together they read ``batch_size * world`` rows a step.
+
+    Raises:
+        ValueError: when an epoch has no full batch.
+    """
+
+    def __init__(self, count: int, *, data: str, batch_size: int, seed: int, rank: int, world: int) -> None:
+        self.batch_size, self.seed = batch_size, seed
+        self.rank, self.world = checked_rank(rank, world)
+        self.epoch = self.batch = 0
+        self.batches_per_epoch = count // (batch_size * world) if batch_size > 0 else 0
+        self._order = lru_cache(maxsize=2)(self._epoch_order)
+        if self.batches_per_epoch < 1:
+            raise ValueError(
+                f"{data}; expected at least batch_size {batch_size} x {world} ranks for one step: lower batch_size or "
+                "use more data"
+            )
+
+    @abstractmethod
+    def _epoch_order(self, epoch: int) -> "np.ndarray | RotatedOrder": ...
+
+    @abstractmethod
+    def _identity(self) -> dict[str, Any]: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position after the batches handed out so far, as plain JSON values."""
+        place = {"version": _STATE_VERSION, "epoch": self.epoch, "batch": self.batch}
+        return place | self._identity()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on right after the batch at which ``state`` was saved.
+
+        Raises:
+            ValueError: when it was saved with other data, another seed or other rows per step.
+        """
+        check_position(state, {"version": _STATE_VERSION, **self._identity()})
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        if self.batch >= self.batches_per_epoch:  # the data shrank, which somebody accepted
+            self.epoch, self.batch = self.epoch + 1, 0
+
+    def _after(self, epoch: int, batch: int) -> tuple[int, int]:
+        return (epoch, batch + 1) if batch + 1 < self.batches_per_epoch else (epoch + 1, 0)
+
+    def _rows(self, epoch: int, batch: int) -> list[int]:
+        first = (batch * self.world + self.rank) * self.batch_size
+        return [int(row) for row in self._order(epoch)[first : first + self.batch_size]]

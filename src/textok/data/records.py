@@ -34,11 +34,7 @@ class Fields:
 
 
 def parse_record(text: bytes) -> dict[str, Any]:
-    """A JSON object from bytes.
-
-    Raises:
-        RecordError: when it is not a JSON object.
-    """
+    """A JSON object from bytes; ``RecordError`` when it is not a JSON object."""
     try:
         record = json.loads(decode_text(text))
     except TextError as error:
@@ -94,11 +90,7 @@ def stored_sample(
     shard: str,
     fields: Fields,
 ) -> RawSample:
-    """A sample by what reads its record and its picture.
-
-    Raises:
-        BadSampleError: when a part cannot be read.
-    """
+    """A sample by what reads its record and its picture; ``BadSampleError`` when a part cannot be read."""
     try:
         content = record()
         return RawSample(

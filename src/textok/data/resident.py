@@ -100,7 +100,7 @@ def _decode_into(pixel_file: Path, sample_file: Path, source: Source, config: Da
     shape = (count, 3, *config.size)
     pixels = np.lib.format.open_memmap(pixel_file, mode="w+", dtype=np.uint8, shape=shape)
     jobs = [list(range(start, min(start + _JOB, count))) for start in range(0, count, _JOB)]
-    decoded = decode_ahead(source, config, iter(jobs))
+    decoded = decode_ahead(source, config, jobs)
     title = f"decode {count:,} pictures"
     with sample_file.open("w") as file:
         for samples in with_progress(decoded, len(jobs), unit="job", title=title):

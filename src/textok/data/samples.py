@@ -82,18 +82,13 @@ class Source(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """A decoded sample: ``image`` is RGB of the asked size, 0..255; the rest as in :class:`RawSample`.
+class Sample(RawSample):
+    """A decoded sample: ``image`` is RGB of the asked size, 0..255.
 
     ``content`` are the hashes of what was read, see ``data.contents``.
     """
 
-    key: str
-    shard: str
     image: UInt8[Tensor, "3 h w"]
-    captions: tuple[str, ...] = ()
-    label: int | None = None
-    facts: str = ""
     content: str = ""
 
 

@@ -74,11 +74,7 @@ def caption_in_form(caption: str, form: CaptionForm) -> str:
 
 
 def checked_forms(names: Sequence[str]) -> tuple[CaptionForm, ...]:
-    """Names of caption forms, each once.
-
-    Raises:
-        ValueError: for an unknown or repeated form, or none.
-    """
+    """Names of caption forms, each once; ``ValueError`` for an unknown or repeated form, or none."""
     if not names or len(set(names)) != len(names) or not set(names) <= set(CAPTION_FORMS):
         raise ValueError(
             f"captions: got {', '.join(names) or 'no form'}; expected some of {', '.join(CAPTION_FORMS)}, each once"

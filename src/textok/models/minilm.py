@@ -80,11 +80,7 @@ def dim_and_limit(_: Path) -> tuple[int, int]:
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> MiniLM:
-    """The encoder with its weights.
-
-    Raises:
-        ValueError: when the file lacks tensors.
-    """
+    """The encoder with its weights; ``ValueError`` when the file lacks tensors."""
     weights = {_renamed(key): value for key, value in load_file(folder / "model.safetensors").items()}
     with torch.device("meta"):  # no random weights that are overwritten at once
         model = MiniLM()

@@ -106,11 +106,7 @@ def load_model(folder: Path, dtype: torch.dtype) -> "StatesModel":
 
 
 def load_tokenizer(folder: Path) -> "CaptionTokenizer":
-    """The tokenizer of the folder.
-
-    Raises:
-        ValueError: when transformers cannot read it.
-    """
+    """The tokenizer of the folder; ``ValueError`` when transformers cannot read it."""
     from transformers import AutoTokenizer
 
     try:

@@ -148,11 +148,7 @@ class Discriminator(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b"]:
-        """One logit per image.
-
-        Raises:
-            ValueError: when height or width is not a multiple of ``config.reduction``.
-        """
+        """One logit per image; ``ValueError`` when height or width is not a multiple of ``config.reduction``."""
         factor = self.config.reduction
         if images.shape[2] % factor or images.shape[3] % factor:
             raise ValueError(

@@ -222,11 +222,7 @@ def sample(
     generator: Random,
     on_step: OnStep | None = None,
 ) -> State:
-    """Sample by name; the generator serves the stochastic sampler only.
-
-    Raises:
-        ValueError: for an unknown sampler.
-    """
+    """Sample by name; the generator serves the stochastic sampler only; ``ValueError`` for an unknown sampler."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
     return SAMPLERS[sampler](predict, noise, times, generator=generator, on_step=on_step)

@@ -38,11 +38,7 @@ class StackedMuon(Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Move every matrix that has a gradient.
-
-        Raises:
-            ValueError: for a closure, which nothing here needs.
-        """
+        """Move every matrix that has a gradient; ``ValueError`` for a closure, which nothing here needs."""
         if closure is not None:
             raise ValueError("closure: got one, expected none")
         for group in self.param_groups:

@@ -182,11 +182,7 @@ def compile_blocks(module: nn.Module, *, backend: str = "inductor") -> None:
 def distribute(
     model: nn.Module, ema: AveragedModel, accelerator: Accelerator, *, sharded: bool
 ) -> Replicated:
-    """Whole weights on every rank, or parts of them.
-
-    Raises:
-        ValueError: for parts on a single rank.
-    """
+    """Whole weights on every rank, or parts of them; ``ValueError`` for parts on a single rank."""
     if not sharded:
         return Replicated(model, accelerator)
     if accelerator.num_processes == 1:

@@ -51,11 +51,7 @@ def snapshots(folder: Path) -> list[Path]:
 
 
 def load_snapshot(path: Path) -> dict[str, Any]:
-    """The state that ``save_snapshot`` wrote.
-
-    Raises:
-        ValueError: when a file is damaged, naming it.
-    """
+    """The state that ``save_snapshot`` wrote; ``ValueError`` when a file is damaged, naming it."""
     try:
         tree = json.loads((path / _STATE).read_text())
         return _unflatten(tree, load_file(path / _TENSORS))

@@ -61,11 +61,7 @@ def write_caption(facts: Facts, stream: Stream, density: Density | None = None) 
 
 
 def as_density(name: str) -> Density | None:
-    """A density by name; "mixed" is None, drawn for each caption.
-
-    Raises:
-        ValueError: for another word.
-    """
+    """A density by name; "mixed" is None, drawn for each caption; ``ValueError`` for another word."""
     if name != "mixed" and name not in DENSITIES:
         raise ValueError(f"density: got {name!r}; expected one of {', '.join(DENSITIES)}, mixed")
     return None if name == "mixed" else cast(Density, name)

@@ -49,11 +49,7 @@ class SceneOptions:
 
     @classmethod
     def parse(cls, text: str) -> "SceneOptions":
-        """Options from "dense,seed=1,max_drawings=2".
-
-        Raises:
-            ValueError: for an unknown key or value.
-        """
+        """Options from "dense,seed=1,max_drawings=2"; ``ValueError`` for an unknown key or value."""
         kinds = {option.name: option.type for option in fields(cls)}
         values: dict[str, str | int] = {}
         for item in filter(None, text.split(",")):
@@ -80,11 +76,7 @@ class Picture:
     pixels: Callable[[int], np.ndarray] = field(repr=False)
 
     def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-        """RGB pixels.
-
-        Raises:
-            ValueError: unless ``size`` is a square; scenes have 64 to 512 pixels a side.
-        """
+        """RGB pixels; ``ValueError`` unless ``size`` is a square, of 64 to 512 pixels a side for scenes."""
         if size[0] != size[1]:
             raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {self.kind}")
         return torch.from_numpy(self.pixels(size[0])).permute(2, 0, 1).contiguous()

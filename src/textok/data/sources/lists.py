@@ -50,11 +50,7 @@ class PictureList:
 
 
 def read_whole(entry: Entry, store: Store) -> bytes:
-    """The bytes of a list.
-
-    Raises:
-        ValueError: when it is over the limit or cannot be read.
-    """
+    """The bytes of a list; ``ValueError`` when it is over the limit or cannot be read."""
     try:
         return store.read(entry.span, limit=MAX_LIST_BYTES)
     except RecordError as error:

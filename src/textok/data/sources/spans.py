@@ -45,11 +45,7 @@ class Store:
         return len(self.memory) - len(data)
 
     def read(self, span: Span, *, limit: int) -> bytes:
-        """The bytes of a span.
-
-        Raises:
-            RecordError: when they are over the limit, or cannot be read.
-        """
+        """The bytes of a span; ``RecordError`` when they are over the limit, or cannot be read."""
         if span.size > limit:
             raise RecordError(f"a part of {span.size:,} bytes, over the limit of {limit:,}")
         if not span.file:
@@ -151,11 +147,7 @@ class SpanSource(Source):
         return len(self._index["keys"])
 
     def read(self, index: int) -> RawSample:
-        """The sample at ``index``, not decoded.
-
-        Raises:
-            BadSampleError: when a part is missing, oversized or malformed.
-        """
+        """The sample at ``index``, not decoded; ``BadSampleError`` when a part is missing, oversized or malformed."""
         key, shard = self._index["keys"][index].decode(), self._shards[self._index["shards"][index]]
         return stored_sample(
             lambda: self._record(index),

@@ -239,11 +239,7 @@ def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> T
 
 
 def count_rows(path: str) -> int:
-    """Rows of a parquet file, 0 when it has no picture column.
-
-    Raises:
-        ValueError: when it is not parquet.
-    """
+    """Rows of a parquet file, 0 when it has no picture column; ``ValueError`` when it is not parquet."""
     return sum(group.rows for group in _row_groups(path)[0] if _first(IMAGE_FIELDS, group.names))
 
 
