@@ -11,7 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from textok.writing import naming
+from textok.writing import is_address, naming
 
 try:
     import fcntl
@@ -25,15 +25,15 @@ _HELD: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 def writing_alone(function: FunctionT) -> FunctionT:
     """The function, during which no other process writes to the ``out`` that it is called with.
 
-    ``out`` is an argument, or a field of one; where it is None, nothing is locked, nor on the ranks above 0 by the
-    argument ``rank`` or by the environment.
+    ``out`` is an argument, or a field of one; where it is None or an address, nothing is locked, nor on the ranks above
+    0 by the argument ``rank`` or by the environment.
     """
 
     @wraps(function)
     def alone(*positional: Any, **options: Any) -> Any:
         values = signature(function).bind(*positional, **options).arguments
         groups = (group.out for group in values.values() if hasattr(group, "out"))
-        if (out := values.get("out") or next(groups, None)) is None:
+        if (out := values.get("out") or next(groups, None)) is None or is_address(out):
             return function(*positional, **options)
         rank = int(values.get("rank", os.environ.get("RANK", 0)))
         with nullcontext() if rank else only_writer(Path(out)), naming(Path(out)):

@@ -128,7 +128,7 @@ def check_target(
         ValueError: for an address, a target in a source, or one that holds what textok did not make.
         OSError: when the place is not writable, is no folder, or has too little room.
     """
-    if _ADDRESS.match(str(target)):
+    if is_address(target):
         raise ValueError(
             f"{option}: got the address {target}, expected a place here; copy it there when it is whole"
         )
@@ -143,6 +143,11 @@ def check_target(
             + (", or replace it by --overwrite" if overwrite is False else "")
         )
     _check_place(target, num_bytes=num_bytes)
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether a path is an address such as s3://, of which Path takes a slash away."""
+    return bool(_ADDRESS.match(str(path)))
 
 
 def is_made_here(path: Path) -> bool:

@@ -14,6 +14,7 @@ from textok.captioning.outputs import write_beside, write_new_tars, write_previe
 from textok.captioning.prompting import load_prompt
 from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
+from textok.cli.addresses import shown_place, to_address
 from textok.cli.checks import check_at_least, check_needs
 from textok.cli.distributed import open_device
 from textok.cli.options import DATA_HELP, LOCAL, STOP_AT_BAD, BadPictures, EngineOptions, Limit, Split
@@ -29,6 +30,7 @@ _PREVIEWED = 20
 _BLOCK = 1000
 
 
+@to_address(fetch=True)
 def caption(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
     config: Annotated[CaptionConfig, arg(name="")] = DEFAULTS,
@@ -52,7 +54,8 @@ def caption(
     The same command goes on where it was stopped or killed, and asks about no picture that has its answer.
 
     Args:
-        out: the folder for captions.jsonl, captions.parquet, rejected.jsonl and bad.jsonl.
+        out: the folder for captions.jsonl, captions.parquet, rejected.jsonl and bad.jsonl, here or at an address such \
+as s3://.
         block_pictures: with ray, the pictures that a worker captions before it takes the next ones.
         split: which part of the data, such as train.
         limit: take at most so many pictures, from the first.
@@ -102,7 +105,7 @@ are kept.
         facts = journal.facts() | {"bad": len(unreadable)}
         facts |= {"text_files": write_beside(source, out)} if beside else {}
         facts |= {"tars": write_new_tars(source, out)} if write_tars else {}
-        return _report({"folder": str(out), **facts}, json=json)
+        return _report({"folder": shown_place(out), **facts}, json=json)
 
 
 def _run(run: CaptionRun, count: int, engine: EngineOptions, *, size: int, device: str) -> list[BadSample]:

@@ -12,6 +12,7 @@ from tyro.conf import arg
 
 from textok.budgets.encoder import SoftEncoder
 from textok.budgets.search import Calibration
+from textok.cli.addresses import is_staged, shown_place, to_address
 from textok.cli.budget import (
     BudgetChoice,
     budget_facts,
@@ -42,6 +43,7 @@ PART_PICTURES = 1024
 """Pictures of a part: what a killed run loses at most."""
 
 
+@to_address()
 def encode(
     pictures: Annotated[PictureOptions, arg(name="")],
     model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
@@ -59,8 +61,8 @@ def encode(
     """Encode pictures with their captions into a token file. The same command goes on after an interruption.
 
     Args:
-        out: the file to write: .safetensors for exact tokens, .ttk for compressed ones of a few dozen bytes each, \
-.parquet for other trainers (key, caption, tokens).
+        out: the file to write, here or at an address such as s3://: .safetensors for exact tokens, .ttk for \
+compressed ones of a few dozen bytes each, .parquet for other trainers (key, caption, tokens).
         shard_pictures: make OUT a folder with a file for each so many pictures (whole batches of them) and an index.
         no_captions: leave the captions out of the file (encoding uses them all the same).
         stored: dtype of continuous tokens in a .safetensors or .parquet file; codes are integers.
@@ -106,9 +108,10 @@ are exact.
         write = partial(save_table, captions=not no_captions, dtype=stored, settings=settings)
     facts = _write(out, parts, write) if shard_pictures is None else _write_shards(out, parts, write)
     captions = "left out" if no_captions else "kept"
-    facts = {"file": str(out)} | facts | {"captions": captions, "settings": settings}
+    facts = {"file": shown_place(out)} | facts | {"captions": captions, "settings": settings}
     facts |= budget_facts(encoder, counts)
-    parts.remove()
+    if not is_staged(out):  # else when it is there
+        parts.remove()
     report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)
 
 
@@ -266,6 +269,8 @@ def _write_shards(out: Path, parts: Iterable[Tokens], write: _Write) -> dict[str
         file = out / f"{number:06d}{out.suffix}"
         shards.append({"file": file.name, "first": tokens.keys[0], "last": tokens.keys[-1]})
         shards[-1] |= _write(file, [tokens], write)
+    for file in set(out.glob(f"{'[0-9]' * 6}{out.suffix}")) - {out / shard["file"] for shard in shards}:
+        file.unlink()  # of an earlier run with more of them
     total = sum(shard["pictures"] for shard in shards)
     means = {
         name: sum(shard[name] * shard["pictures"] for shard in shards) / total
