@@ -9,9 +9,16 @@ goes on from there, on any machine, though not bit for bit: the optimizers gathe
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from textok.training.run_folder import RunFolder
-from textok.training.state import lighten
+
+
+def lighten(state: dict[str, Any]) -> dict[str, Any]:
+    """The averaged weights in 16 bits stand for all weights, and the optimizers start anew."""
+    weights = {name: t.half() if t.is_floating_point() else t for name, t in state["ema"].items()}
+    rest = {name: state[name] for name in ("step", "averaged", "loaders", "skipped", "others")}
+    return rest | {"model": weights, "optimizers": [], "means": []}
 
 
 def write_light(run: Path, out: Path) -> Path:

@@ -152,7 +152,7 @@ def test_a_batch_equals_one_caption_at_a_time(encoder: TextEncoder) -> None:
     together = encoder.encode_ragged(CAPTIONS)
     for caption, states in zip(CAPTIONS, together, strict=True):
         alone = encoder.encode_ragged([caption])[0]
-        assert states.shape == alone.shape == (len(states), encoder.dim)
+        assert states.shape == alone.shape == (len(states), encoder.info.dim)
         torch.testing.assert_close(states, alone, atol=2e-5, rtol=1e-4)
 
 
@@ -170,7 +170,7 @@ def test_blank_captions_have_no_tokens(encoder: TextEncoder) -> None:
     torch.testing.assert_close(
         condition.embeddings[1][condition.mask[1]], encoder.encode_ragged(["a red cat"])[0]
     )
-    assert encoder(["", None]).embeddings.shape == (2, 1, encoder.dim)
+    assert encoder(["", None]).embeddings.shape == (2, 1, encoder.info.dim)
     assert encoder.encode_ragged([]) == []
 
 
@@ -224,7 +224,7 @@ def test_minilm_agrees_with_transformers_own_padding(minilm: TextEncoder) -> Non
         minilm.encode_ragged(CAPTIONS), expected, tokens["attention_mask"], strict=True
     ):
         torch.testing.assert_close(states, row[mask.bool()], atol=2e-5, rtol=1e-4)
-    assert minilm.dim == 384 and minilm.name == "minilm"
+    assert minilm.info.dim == 384 and minilm.name == "minilm"
 
 
 def test_minilm_is_found_without_importing_its_package(minilm: TextEncoder) -> None:

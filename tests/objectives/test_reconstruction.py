@@ -10,9 +10,8 @@ from textok.objectives import Estimate, TrainingPass
 from textok.objectives.flow_loss import FlowLoss, FlowLossConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
 from textok.objectives.reconstruction import (
-    DirectDistance,
     LossConfig,
-    NoisyDistance,
+    PerceptualDistance,
     PixelLoss,
     ReconstructionObjective,
 )
@@ -105,9 +104,10 @@ def test_rows_are_judged_by_their_kind() -> None:
     network = EfficientNetPerceptualLoss()
     config = FlowLossConfig(perceptual=0.5, perceptual_until=0.7)
     expected = 0.5 * network(estimates[1:2], images[1:2])
-    torch.testing.assert_close(NoisyDistance(network, config)(estimate, images), expected)
+    distance = PerceptualDistance(network, weight=config.perceptual, until=config.perceptual_until)
+    torch.testing.assert_close(distance(estimate, images), expected)
     expected = 0.1 * network(estimates[[0, 3]], images[[0, 3]])
-    torch.testing.assert_close(DirectDistance(network, weight=0.1)(estimate, images), expected)
+    torch.testing.assert_close(PerceptualDistance(network, weight=0.1)(estimate, images), expected)
 
 
 def test_a_batch_without_a_kind_of_rows_has_a_loss_of_zero() -> None:

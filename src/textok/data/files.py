@@ -109,9 +109,7 @@ def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
             return _list_remote(str(source))
         except (OSError, ValueError):
             raise
-        except (
-            Exception
-        ) as error:  # a library that is missing, keys that are: each kind of address has its own errors
+        except Exception as error:  # of a missing library or key: each kind of address has its own
             raise OSError(f"{source}: cannot be read: {error}") from error
     if Path(source).is_dir():
         root = str(Path(source))

@@ -131,4 +131,16 @@ def absent_bias(mask: Bool[Tensor, "b s"] | None, *, dtype: torch.dtype) -> Floa
     return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -math.inf)[:, None, None, :]
 
 
+def join_captions(
+    x: Float[Tensor, "b s d"],
+    mask: Bool[Tensor, "b s"] | None,
+    tokens: Float[Tensor, "b t d"],
+    present: Bool[Tensor, "b t"],
+) -> tuple[Float[Tensor, "b r d"], KeyMask]:
+    """Put the caption tokens behind the others; both masks are True where a token is present, None for all."""
+    mask = present.new_ones(x.shape[:2]) if mask is None else mask
+    keys = KeyMask(mask=torch.cat([mask, present], dim=1), num_text=tokens.shape[1])
+    return torch.cat([x, tokens.to(x.dtype)], dim=1), keys
+
+
 Keys = KeyMask | Rows

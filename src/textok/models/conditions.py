@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from textok.checks import check, check_choice
-from textok.models.attention import KeyMask
+from textok.models.attention import KeyMask, join_captions
 from textok.models.text import TextCondition, TextTokens
 
 NO_CLASS = -1
@@ -193,7 +193,4 @@ def join_condition(
         mask = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
     if embedded.tokens is None or embedded.mask is None:
         return x, KeyMask(mask=mask)
-    if mask is None:
-        mask = embedded.mask.new_ones(x.shape[:2])
-    tokens = embedded.tokens.to(x.dtype)
-    return torch.cat([x, tokens], dim=1), KeyMask(mask=torch.cat([mask, embedded.mask], dim=1))
+    return join_captions(x, mask, embedded.tokens, embedded.mask)

@@ -17,11 +17,7 @@ from textok.models.text_encoder_files import PACKAGED, files_fingerprint, resolv
 
 PADDED_TO = 32
 """Lengths of padded captions are multiples of this; softmax is slow over rows of other lengths."""
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,32 +109,22 @@ class TextEncoder:
     ) -> TextEncoderInfo:
         """Name, width and fingerprint, from configuration and file samples: no weights are loaded.
 
-        Raises:
-            FileNotFoundError: as ``from_pretrained``.
-            ValueError: as ``from_pretrained``.
+        Errors are those of ``from_pretrained``.
         """
         name = str(name_or_folder)
-        return _describe(name, resolve(name), max_tokens=max_tokens, dtype=dtype)
+        folder = resolve(name)
+        dim, limit = _home(name).dim_and_limit(folder)
+        if limit is not None and max_tokens > limit:
+            raise ValueError(f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens")
+        fingerprint = files_fingerprint(folder, settings=f"{dtype} {max_tokens}")
+        return TextEncoderInfo(
+            name=name, dim=dim, max_tokens=max_tokens, dtype=dtype, fingerprint=fingerprint
+        )
 
     @property
     def name(self) -> str:
         """The name it was loaded by."""
         return self.info.name
-
-    @property
-    def dim(self) -> int:
-        """Channels of a token state."""
-        return self.info.dim
-
-    @property
-    def max_tokens(self) -> int:
-        """Captions are cut to this many tokens, special tokens included."""
-        return self.info.max_tokens
-
-    @property
-    def fingerprint(self) -> str:
-        """Part of the key of cached features: see ``TextEncoderInfo``."""
-        return self.info.fingerprint
 
     def __call__(self, captions: Sequence[str | None]) -> TextCondition:
         """Encode captions, padded to the longest of them; a blank or None caption is a row without tokens."""
@@ -164,7 +150,7 @@ class TextEncoder:
             raise TypeError("TextEncoder: got one string; expected a list of captions")
         device, dtype = self._device, _DTYPES[self.info.dtype]
         batch_size = batch_size or (8 if device.type == "cpu" else 64)
-        features = [torch.empty(0, self.dim, device=device, dtype=dtype) for _ in captions]
+        features = [torch.empty(0, self.info.dim, device=device, dtype=dtype) for _ in captions]
         tokens = self._tokenize(captions)
         rows = sorted(tokens, key=lambda row: len(tokens[row]))
         for start in range(0, len(rows), batch_size):
@@ -183,7 +169,7 @@ class TextEncoder:
         by_row = self._tokenize(captions)
         tokens = [by_row.get(row, []) for row in range(len(captions))]
         longest = max(map(len, tokens), default=0)
-        length = max(1, min(-(-longest // PADDED_TO) * PADDED_TO, self.max_tokens))
+        length = max(1, min(-(-longest // PADDED_TO) * PADDED_TO, self.info.max_tokens))
         ids, mask = self._pad(tokens, length)
         return TextCondition(
             embeddings=self._run(ids, mask, fast=self._device.type == "cuda"), mask=mask.bool()
@@ -194,8 +180,10 @@ class TextEncoder:
         rows = [row for row, caption in enumerate(captions) if caption and caption.strip()]
         if not rows:
             return {}
-        ids = self._tokenizer.ids([captions[row] for row in rows], max_tokens=self.max_tokens)
-        full = [row for row, token_ids in zip(rows, ids, strict=True) if len(token_ids) == self.max_tokens]
+        ids = self._tokenizer.ids([captions[row] for row in rows], max_tokens=self.info.max_tokens)
+        full = [
+            row for row, token_ids in zip(rows, ids, strict=True) if len(token_ids) == self.info.max_tokens
+        ]
         if full and not self._cut_is_said:
             self._say_what_is_cut([str(captions[row]) for row in full])
         return {row: token_ids for row, token_ids in zip(rows, ids, strict=True) if token_ids}
@@ -203,11 +191,11 @@ class TextEncoder:
     def _say_what_is_cut(self, captions: Sequence[str]) -> None:
         """Once: how much of the first caption that is too long is not read."""
         for caption in captions:
-            over = len(self._tokenizer.ids([caption])[0]) - self.max_tokens
+            over = len(self._tokenizer.ids([caption])[0]) - self.info.max_tokens
             if over > 0:
                 self._cut_is_said = True
                 note(
-                    f"captions are read up to {self.max_tokens} tokens: the last {over} tokens of "
+                    f"captions are read up to {self.info.max_tokens} tokens: the last {over} tokens of "
                     f"{caption[:60] + '...' if len(caption) > 60 else caption!r} are cut; others may be too"
                 )
                 return
@@ -241,16 +229,3 @@ def token_counts(name_or_folder: str | Path, captions: Sequence[str]) -> list[in
 def _home(name: str) -> ModuleType:
     """The module that loads an encoder: the packaged one does without transformers."""
     return minilm if name == PACKAGED else transformers_text
-
-
-def _describe(name: str, folder: Path, *, max_tokens: int, dtype: str) -> TextEncoderInfo:
-    dim, limit = _home(name).dim_and_limit(folder)
-    if limit is not None and max_tokens > limit:
-        raise ValueError(f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens")
-    return TextEncoderInfo(
-        name=name,
-        dim=dim,
-        max_tokens=max_tokens,
-        dtype=dtype,
-        fingerprint=files_fingerprint(folder, settings=f"{dtype} {max_tokens}"),
-    )

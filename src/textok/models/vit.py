@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from textok.checks import check, check_choice
-from textok.models.attention import KeyMask
+from textok.models.attention import KeyMask, join_captions
 from textok.models.layers import Transformer, drawn_apart
 from textok.models.text import PooledTextTokens, TextCondition, TextTokens
 
@@ -136,11 +136,7 @@ def join_text(
     """
     if embed is None:
         return tokens, KeyMask(mask=mask)
-    caption, present = embed(text, batch=len(tokens))
-    if mask is None:
-        mask = present.new_ones(tokens.shape[:2])
-    keys = KeyMask(mask=torch.cat([mask, present], dim=1), num_text=caption.shape[1])
-    return torch.cat([tokens, caption.to(tokens.dtype)], dim=1), keys
+    return join_captions(tokens, mask, *embed(text, batch=len(tokens)))
 
 
 # --- the plane of patches: p patches, i values of a patch -----------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -24,8 +25,7 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConvSpec:
+class ConvSpec(NamedTuple):
     """One convolution followed by ReLU, at position ``index`` of torchvision's ``features``."""
 
     index: int
@@ -49,8 +49,8 @@ class Backbone:
     published_head_sums: tuple[float, ...]
 
 
-def _chain(*specs: tuple[int, int, int]) -> tuple[ConvSpec, ...]:
-    return tuple(ConvSpec(index=index, in_channels=i, out_channels=o) for index, i, o in specs)
+def _chain(*specs: tuple[int, ...]) -> tuple[ConvSpec, ...]:
+    return tuple(ConvSpec(*spec) for spec in specs)
 
 
 VGG16 = Backbone(
@@ -67,8 +67,8 @@ VGG16 = Backbone(
 )
 ALEXNET = Backbone(
     slices=(
-        (ConvSpec(index=0, in_channels=3, out_channels=64, kernel=11, stride=4, padding=2),),
-        (ConvSpec(index=3, in_channels=64, out_channels=192, kernel=5, padding=2),),
+        _chain((0, 3, 64, 11, 4, 2)),
+        _chain((3, 64, 192, 5, 1, 2)),
         _chain((6, 192, 384)),
         _chain((8, 384, 256)),
         _chain((10, 256, 256)),
@@ -84,14 +84,9 @@ def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors that a weights file must hold; heads are named ``lin0`` to ``lin4``."""
     shapes: dict[str, tuple[int, ...]] = {}
     for number, specs in enumerate(backbone.slices):
-        for spec in specs:
-            shapes[f"features.{spec.index}.weight"] = (
-                spec.out_channels,
-                spec.in_channels,
-                spec.kernel,
-                spec.kernel,
-            )
-            shapes[f"features.{spec.index}.bias"] = (spec.out_channels,)
+        for index, inner, outer, kernel, *_ in specs:
+            shapes[f"features.{index}.weight"] = (outer, inner, kernel, kernel)
+            shapes[f"features.{index}.bias"] = (outer,)
         shapes[f"lin{number}"] = (specs[-1].out_channels,)
     return shapes
 

@@ -80,9 +80,8 @@ def distances_in_chunks(
             f"targets: got shape {tuple(targets.shape)}, expected that of the images, {tuple(images.shape)}"
         )
     targets = targets.detach()
-    chunk = (
-        chunk if images.device.type == "cpu" else max(1, len(images))
-    )  # elsewhere launches cost more than memory
+    if images.device.type != "cpu":  # where launches cost more than memory
+        chunk = max(1, len(images))
     if torch.is_grad_enabled() and images.requires_grad:
         return _DistancesWithGradient.apply(images, targets, distances, chunk)
     pairs = zip(images.split(chunk), targets.split(chunk), strict=True)

@@ -52,16 +52,15 @@ class LossConfig:
     def build(self, *, dtype: torch.dtype = torch.float32) -> dict[str, nn.Module]:
         """The losses by the names that logs give them; frozen networks compute in ``dtype``."""
         losses: dict[str, nn.Module] = {"pixels": PixelLoss(l2=self.l2, l1=self.l1)}
-        flow_perceptual = self.flow.perceptual if self.flow else 0.0
-        network = None
-        if self.perceptual or flow_perceptual:
-            network = self.build_perceptual_network(dtype=dtype)
+        of_noisy = self.flow.perceptual if self.flow else 0.0
+        network = self.build_perceptual_network(dtype=dtype) if self.perceptual or of_noisy else None
         if network is not None and self.perceptual:
-            losses["perceptual"] = DirectDistance(network, weight=self.perceptual)
+            losses["perceptual"] = PerceptualDistance(network, weight=self.perceptual)
         if self.flow:
             losses["flow"] = FlowLoss(self.flow)
-        if self.flow and network is not None and flow_perceptual:
-            losses["flow_perceptual"] = NoisyDistance(network, self.flow)
+        if self.flow and network is not None and of_noisy:
+            until = self.flow.perceptual_until
+            losses["flow_perceptual"] = PerceptualDistance(network, weight=of_noisy, until=until)
         return losses
 
     def build_perceptual_network(self, *, dtype: torch.dtype) -> PerceptualLoss:
@@ -106,37 +105,18 @@ class PixelLoss(nn.Module):
         return total
 
 
-class DirectDistance(nn.Module):
-    """A perceptual distance of the rows decoded without noise, times its weight."""
+class PerceptualDistance(nn.Module):
+    """A perceptual distance, times its weight, of the rows decoded without noise, or from noise ``until`` a time."""
 
-    def __init__(self, network: PerceptualLoss, *, weight: float) -> None:
+    def __init__(self, network: PerceptualLoss, *, weight: float, until: float | None = None) -> None:
         super().__init__()
-        self.network, self.weight = network, weight
+        self.network, self.weight, self.until = network, weight, until
 
     def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """The weighted mean over these rows; 0 without such rows."""
-        rows = estimate.direct_rows()
+        rows = estimate.direct_rows() if self.until is None else estimate.noisy_rows(until=self.until)
         if rows is None:
             return self.weight * self.network(estimate.images, images)
-        return _distance(self.network, estimate.images, images, rows, weight=self.weight)
-
-
-class NoisyDistance(nn.Module):
-    """A perceptual distance of the rows decoded from little enough noise, times its weight."""
-
-    def __init__(self, network: PerceptualLoss, config: FlowLossConfig) -> None:
-        super().__init__()
-        self.network, self.config = network, config
-
-    def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
-        """The weighted mean over these rows; 0 without such rows."""
-        rows = estimate.noisy_rows(until=self.config.perceptual_until)
-        return _distance(self.network, estimate.images, images, rows, weight=self.config.perceptual)
-
-
-def _distance(
-    network: PerceptualLoss, estimates: Tensor, images: Tensor, rows: Tensor, *, weight: float
-) -> Float[Tensor, ""]:
-    if not len(rows):
-        return images.new_zeros(())
-    return weight * network(estimates[rows], images[rows])
+        if not len(rows):
+            return images.new_zeros(())
+        return self.weight * self.network(estimate.images[rows], images[rows])

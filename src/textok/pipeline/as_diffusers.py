@@ -10,7 +10,7 @@ Latents are sequences (b, k, c), not maps; they are of unit scale already, so th
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -61,36 +61,22 @@ class LatentDistribution:
         return self.mean + self.std * normal(self.mean.shape, random, device=self.mean.device).to(self.mean)
 
 
-class _Output(tuple):
-    """A result with one value, which has a name too."""
+class EncoderOutput(NamedTuple):
+    """What ``encode`` returns."""
 
-    name: str
-
-    def __new__(cls, value: Any) -> "_Output":
-        return super().__new__(cls, (value,))
-
-    def __getattr__(self, name: str) -> Any:
-        if name != self.name:
-            raise AttributeError(f"{type(self).__name__} has no {name!r}, but {self.name!r}")
-        return self[0]
+    latent_dist: LatentDistribution
 
 
-class EncoderOutput(_Output):
-    """``latent_dist``, a :class:`LatentDistribution`."""
+class DecoderOutput(NamedTuple):
+    """Pictures (b, 3, h, w) on the scale [-1, 1]."""
 
-    name = "latent_dist"
-
-
-class DecoderOutput(_Output):
-    """``sample``, pictures (b, 3, h, w) on the scale [-1, 1]."""
-
-    name = "sample"
+    sample: Float[Tensor, "b 3 h w"]
 
 
-class ImagesOutput(_Output):
-    """``images``, of the type that was asked for."""
+class ImagesOutput(NamedTuple):
+    """Pictures of the type that was asked for."""
 
-    name = "images"
+    images: Any
 
 
 @dataclass(frozen=True, kw_only=True)

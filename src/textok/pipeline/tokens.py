@@ -297,16 +297,9 @@ def load_tokens(path: str | Path) -> Tokens:
     refuse_foreign(path, expected="a token file")
     try:
         values, metadata = _read(path)
-        header = _header(metadata)
-        return Tokens(
-            values=values,
-            model_id=header["model_id"],
-            grid=tuple(header["grid"]),
-            keys=tuple(header["keys"]),
-            lengths=tuple(header.get("lengths", ())),
-            captions=None if header["captions"] is None else tuple(header["captions"]),
-            settings=header["settings"],
-        )
+        header = _header(metadata).items()
+        fields: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in header}
+        return Tokens(values=values, **fields)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: not a good token file: {error}; write it again with textok encode"

@@ -1,7 +1,7 @@
 """Random numbers of sampling: of one generator, or of one for each picture, which then never depends on its batch."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,18 +12,18 @@ Random = torch.Generator | Sequence[torch.Generator]
 
 def normal(shape: Sequence[int], random: Random, *, device: torch.device | str) -> Float[Tensor, "..."]:
     """Standard normal numbers, drawn where the generators live and then moved."""
-    if isinstance(random, torch.Generator):
-        return torch.randn(shape, generator=random, device=random.device).to(device)
-    return torch.stack([torch.randn(shape[1:], generator=one, device=one.device) for one in random]).to(
-        device
-    )
+    return _drawn(torch.randn, shape, random).to(device)
 
 
 def uniform(shape: Sequence[int], random: Random, *, device: torch.device | str) -> Float[Tensor, "..."]:
     """Numbers in [0, 1), drawn likewise."""
+    return _drawn(torch.rand, shape, random).to(device)
+
+
+def _drawn(draw: Callable[..., Tensor], shape: Sequence[int], random: Random) -> Tensor:
     if isinstance(random, torch.Generator):
-        return torch.rand(shape, generator=random, device=random.device).to(device)
-    return torch.stack([torch.rand(shape[1:], generator=one, device=one.device) for one in random]).to(device)
+        return draw(shape, generator=random, device=random.device)
+    return torch.stack([draw(shape[1:], generator=one, device=one.device) for one in random])
 
 
 def picture_generator(start: int, index: int) -> torch.Generator:

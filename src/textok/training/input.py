@@ -16,19 +16,24 @@ _POLL = 0.1  # seconds after which the thread looks whether it is to end
 
 
 @runtime_checkable
-class Loader(Protocol[BatchT]):
+class Stateful(Protocol):
+    """What has a state of plain values and tensors."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
+        """Go on from a saved state."""
+        ...
+
+
+@runtime_checkable
+class Loader(Stateful, Protocol[BatchT]):
     """Endless batches, with a position that can be saved."""
 
     def __next__(self) -> BatchT:
         """The next batch."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Go on from a saved position."""
         ...
 
 

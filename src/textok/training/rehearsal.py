@@ -28,10 +28,8 @@ from textok.training.tokenizer.step import total
 Run = TokenizerRun | GeneratorRun
 Train = Callable[..., Path]
 
-PLAIN, GAN = (
-    2,
-    2,
-)  # steps of each phase: one that warms up, one that is timed; one more follows after the restart
+# Steps of each phase: one that warms up, one that is timed; one more follows after the restart.
+PLAIN = GAN = 2
 VALIDATED = 64  # pictures that the rehearsed validation scores
 HEADROOM = 0.92  # of the memory that a training may take
 DAY, GB = 86_400, 1e9
@@ -94,14 +92,14 @@ def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
         open_train(run.data)  # whose error comes before the minute that follows
         check_memory(run)
     scratch = out.with_name(f".{out.name}.rehearsal")
-    short = shortened(run)
-    begin_peak()
+    short = _shortened(run)
+    _begin_peak()
     try:
         train(short, scratch, stop_at=short.steps - 1)
         began = time.perf_counter()
         train(short, scratch)
         second_half = time.perf_counter() - began
-        made = summary(run, short, scratch, second_half)
+        made = _summary(run, short, scratch, second_half)
     finally:
         if PartialState().is_main_process:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -112,7 +110,7 @@ def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
     return made
 
 
-def shortened(run: Run) -> Run:
+def _shortened(run: Run) -> Run:
     """A run of a few steps, whose discriminator, R1, validation and checkpoint come within them."""
     settings: dict[str, Any] = {"steps": PLAIN + 1, "log_every": 1, "checkpoint_every": 10**9}
     if isinstance(run, TokenizerRun):
@@ -129,7 +127,7 @@ def shortened(run: Run) -> Run:
     return replace(run, **settings)
 
 
-def summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearsed:
+def _summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearsed:
     """The figures of the whole from those of the few steps."""
     log = [json.loads(line) for line in (scratch / "metrics.jsonl").read_text().splitlines()]
     rates = [line.get("images_per_second") or line.get("rows_per_second") for line in log]
@@ -149,17 +147,16 @@ def summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearse
         gan_step=gan,
         r1_step=r1,
         validation=rest * share,
-        memory=peak_bytes(),
+        memory=_peak_bytes(),
         memory_limit=memory_bytes(),
         checkpoint=checkpoint,
         disk=3 * checkpoint + 2 * weights,
         disk_free=shutil.disk_usage(scratch).free,
-        whole=whole_seconds(run, plain, gan, r1) + math.ceil(run.steps / every) * rest * share,
+        whole=_whole_seconds(run, plain, gan, r1) + math.ceil(run.steps / every) * rest * share,
     )
 
 
-def whole_seconds(run: Run, plain: float, gan: float | None, r1: float | None) -> float:
-    """Of all steps."""
+def _whole_seconds(run: Run, plain: float, gan: float | None, r1: float | None) -> float:
     if gan is None or r1 is None or not isinstance(run, TokenizerRun) or run.adversarial is None:
         return run.steps * plain
     late = max(0, run.steps - run.adversarial.start_step)
@@ -197,7 +194,7 @@ def step_bytes(run: TokenizerRun, pictures: int) -> float:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if mixed_precision(run.precision) == "bf16" else torch.float32
-    begin_peak()
+    _begin_peak()
     try:
         model = TexTok(run.model).to(device)
         _averaged = [p.detach().clone() for p in model.parameters()]
@@ -213,7 +210,7 @@ def step_bytes(run: TokenizerRun, pictures: int) -> float:
         total(objective(made, images)).backward()
         for optimizer in optimizers:
             optimizer.step()
-        return peak_bytes()
+        return _peak_bytes()
     except torch.OutOfMemoryError as error:
         raise ValueError(
             f"micro_batch: a step of {pictures} does not fit into {memory_bytes() / GB:.1f} GB; use a smaller "
@@ -228,7 +225,7 @@ def memory_bytes() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-def begin_peak() -> None:
+def _begin_peak() -> None:
     """Forget the peak so far, where the system lets us; elsewhere it is that of the whole process."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -237,8 +234,7 @@ def begin_peak() -> None:
             Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_bytes() -> float:
-    """Since ``begin_peak``."""
+def _peak_bytes() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     with suppress(OSError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from accelerate.utils import gather_object
 from torch import nn
@@ -10,22 +10,10 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from textok.data.samples import BadSample, write_bad
+from textok.training.input import Stateful
 from textok.training.parallel import Replicated
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """What has a state of plain values and tensors."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> object:
-        """Go on from a saved state."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -82,9 +70,8 @@ class TrainState:
         self.ema.n_averaged.fill_(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
             self.parallel.load_optimizer(optimizer, saved)
-        same = {
-            "data": self.loader.state_dict()["data"]
-        }  # what changed was accepted when the run was started
+        # What changed was accepted when the run was started.
+        same = {"data": self.loader.state_dict()["data"]}
         self.loader.load_state_dict(_position(state["loaders"], rank=rank) | same)
         self.guard.skipped = state["skipped"]
         if len(state["means"]) == world:
@@ -92,15 +79,6 @@ class TrainState:
         for name, part in self.others.items():
             part.load_state_dict(state["others"][name])
         return state["step"]
-
-
-def lighten(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint that is small enough to move: the averaged weights in 16 bits stand for all weights, and the
-    optimizers start anew.
-    """
-    weights = {name: t.half() if t.is_floating_point() else t for name, t in state["ema"].items()}
-    rest = {name: state[name] for name in ("step", "averaged", "loaders", "skipped", "others")}
-    return rest | {"model": weights, "optimizers": [], "means": []}
 
 
 def _position(loaders: list[dict[str, Any]], *, rank: int) -> dict[str, Any]:

@@ -69,11 +69,8 @@ def _scan(path: str, size: int) -> Iterator[Member]:
             try:
                 file.seek(start)
                 start = yield from _one_tar(file, size)
-            except (
-                tarfile.TarError,
-                MemoryError,
-                OverflowError,
-            ) as error:  # a name may be said to have exabytes
+            # A name may be said to have exabytes.
+            except (tarfile.TarError, MemoryError, OverflowError) as error:
                 raise ValueError(
                     f"{path}: not a whole tar ({error}); download it again, or pack it anew"
                 ) from error

@@ -38,10 +38,8 @@ class Validation:
         self.held_out = _held_out(self.config.held_out, manifest, run.model.condition)
         self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
         self.tokenizer: ImageTokenizer | None = None
-        if (
-            self.config.tokenizer != "none" and accelerator.is_main_process
-        ):  # now, not after hours of training
-            self.tokenizer = self._decoder()
+        if self.config.tokenizer != "none" and accelerator.is_main_process:
+            self.tokenizer = self._decoder()  # now, not after hours of training
 
     def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
         """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""

@@ -35,9 +35,8 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
             f"init_from: got {name_or_folder} with another configuration, expected that of model "
             f"in all but {', '.join(_STARTS_ANEW)}; set model.* to its values"
         )
-    pools = (
-        model.config.text_pool is not None and trained.config.text_pool is None
-    )  # caption tokens a level deeper
+    # Caption tokens lie a level deeper where they are pooled.
+    pools = model.config.text_pool is not None and trained.config.text_pool is None
     deeper = ".text.tokens." if pools else ".text."
     states = {name.replace(".text.", deeper): tensor for name, tensor in trained.state_dict().items()}
     new = []
