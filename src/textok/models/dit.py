@@ -94,16 +94,13 @@ class DiT(Pretrained):
         *,
         lengths: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b k c"]:
-        """One prediction for each latent.
+        """One prediction for each latent; ``ValueError`` for shapes or conditions that do not fit.
 
         Args:
             latents: noisy; k is the budget, 1 to K.
             time: in [0, 1]; 1 is pure noise.
             condition: one class or caption per row.
             lengths: a budget for each row, at most k; values past it are neither read nor meant.
-
-        Raises:
-            ValueError: for shapes or conditions that do not fit.
         """
         batch, budget = self.check(latents)
         embedded = self.condition(condition, batch=batch)

@@ -90,12 +90,7 @@ class ModulatedBlock(Block):
         self.offsets = nn.Parameter(torch.zeros(6 * dim))
 
     def forward(
-        self,
-        x: Float[Tensor, "*b s d"],
-        keys: Keys,
-        state: Float[Tensor, "b e"],
-        *,
-        keep: int | None = None,
+        self, x: Float[Tensor, "*b s d"], keys: Keys, state: Float[Tensor, "b e"], *, keep: int | None = None
     ) -> Float[Tensor, "*b q d"]:
         """One block; ``state`` (b, 6 d) acts on the positions that ``keys`` calls the front."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (state + self.offsets).to(x.dtype).chunk(6, dim=1)

@@ -104,11 +104,7 @@ class MaskGIT(Pretrained):
         self.transformer.activation_checkpointing = enabled
 
     def forward(
-        self,
-        codes: Int[Tensor, "b k"],
-        condition: Condition,
-        *,
-        lengths: Int[Tensor, "b"] | None = None,
+        self, codes: Int[Tensor, "b k"], condition: Condition, *, lengths: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b k f n"]:
         """Logits of every digit of every code, the most significant digit first.
 

@@ -59,8 +59,7 @@ class TextCondition:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextCondition":
         """Move to a device and, for the embeddings, a dtype."""
         return TextCondition(
-            embeddings=self.embeddings.to(device=device, dtype=dtype),
-            mask=self.mask.to(device),
+            embeddings=self.embeddings.to(device=device, dtype=dtype), mask=self.mask.to(device)
         )
 
     def __len__(self) -> int:

@@ -101,11 +101,7 @@ class TextEncoder:
 
     @classmethod
     def describe(
-        cls,
-        name_or_folder: str | Path = "minilm",
-        *,
-        max_tokens: int = 40,
-        dtype: str = "float32",
+        cls, name_or_folder: str | Path = "minilm", *, max_tokens: int = 40, dtype: str = "float32"
     ) -> TextEncoderInfo:
         """Name, width and fingerprint, from configuration and file samples: no weights are loaded.
 

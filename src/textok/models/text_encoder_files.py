@@ -65,10 +65,7 @@ def files_fingerprint(folder: Path, *, settings: str) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    single, index = (
-        folder / "model.safetensors",
-        folder / "model.safetensors.index.json",
-    )
+    single, index = (folder / "model.safetensors", folder / "model.safetensors.index.json")
     if single.is_file():
         return [single]
     if not index.is_file():

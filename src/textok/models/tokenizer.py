@@ -68,11 +68,7 @@ class TokenEncoder(nn.Module):
         self.text = config.build_text("encoder")
 
     def forward(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextCondition | None,
-        *,
-        grid: tuple[int, int],
+        self, images: Float[Tensor, "b 3 h w"], text: TextCondition | None, *, grid: tuple[int, int]
     ) -> Float[Tensor, "b K i"]:
         """All K latent states of the pictures."""
         images = images.to(self.patch.weight.dtype)
@@ -271,8 +267,7 @@ class TexTok(Pretrained):
 
 
 def cut(
-    states: Float[Tensor, "b K i"],
-    lengths: Int[Tensor, "b"] | None,
+    states: Float[Tensor, "b K i"], lengths: Int[Tensor, "b"] | None
 ) -> tuple[Float[Tensor, "b k i"], Bool[Tensor, "b k"] | None]:
     """Cut the sequence to the longest of ``lengths`` and mask what lies past each row's own.
 

@@ -88,11 +88,7 @@ def load_model(folder: Path, dtype: torch.dtype) -> "StatesModel":
     model_class = getattr(transformers, _TEXT_CLASSES.get(config.model_type, "AutoModel"))
     with quiet_transformers():
         model, report = model_class.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     # transformers fills absent weights with random numbers; only the pooled output, never read here, may lack them.
     missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)

@@ -143,11 +143,7 @@ def join_text(
 
 
 def grid_positions(
-    grid: tuple[int, int],
-    *,
-    dim: int,
-    trained_side: int,
-    device: torch.device | None = None,
+    grid: tuple[int, int], *, dim: int, trained_side: int, device: torch.device | None = None
 ) -> Float[Tensor, "p d"]:
     """2-D sine-cosine positions of unit variance for a (rows, columns) grid of patches, row by row.
 

@@ -148,11 +148,7 @@ class EfficientNetLite0(nn.Module):
     """
 
     def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        *,
-        num_stages: int = len(STRIDES),
-        blocks: Sequence[int] = BLOCKS,
+        self, weights: Mapping[str, Tensor], *, num_stages: int = len(STRIDES), blocks: Sequence[int] = BLOCKS
     ) -> None:
         super().__init__()
         if not 1 <= num_stages <= len(STRIDES):

@@ -151,12 +151,7 @@ class LPIPS(PerceptualLoss):
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        net: str = "vgg16",
-        dtype: torch.dtype = torch.float32,
-        chunk: int = 16,
+        self, path: str | Path, *, net: str = "vgg16", dtype: torch.dtype = torch.float32, chunk: int = 16
     ) -> None:
         super().__init__(dtype=dtype, chunk=chunk)
         if net not in BACKBONES:

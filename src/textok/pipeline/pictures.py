@@ -11,14 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from textok.data.images import (
-    DEFAULT_MAX_PIXELS,
-    check_pixels,
-    fit_image,
-    formats,
-    image_to_tensor,
-    to_rgb,
-)
+from textok.data.images import DEFAULT_MAX_PIXELS, check_pixels, fit_image, formats, image_to_tensor, to_rgb
 from textok.pixels import to_uint8
 
 Picture = Image.Image | np.ndarray | Tensor | str | PathLike[str] | BinaryIO

@@ -39,7 +39,7 @@ def keep_freed_memory() -> None:
 
 
 def inference_dtype(device: torch.device | str, dtype: Precision | torch.dtype = "auto") -> torch.dtype:
-    """bfloat16 where the hardware multiplies it faster than float32, else float32.
+    """bfloat16 where the hardware multiplies it faster than float32, else float32; ``ValueError`` for another dtype.
 
     A processor's flags do not answer that: some virtual machines offer AVX512-BF16 at half the speed of float32.
     So where the flags allow bfloat16, one product in each dtype is timed, once per process (some 30 ms).
@@ -47,9 +47,6 @@ def inference_dtype(device: torch.device | str, dtype: Precision | torch.dtype =
     Args:
         device: where the model will run.
         dtype: "float32" or "bfloat16", or the same of torch, overrides the choice.
-
-    Raises:
-        ValueError: for another dtype.
     """
     if dtype != "auto":
         name = str(dtype).removeprefix("torch.")

@@ -106,16 +106,13 @@ def velocity_target(data: State, noise: State) -> State:
 
 
 def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: float = 1.0) -> list[float]:
-    """``steps + 1`` times from ``start`` to 0.
+    """``steps + 1`` times from ``start`` to 0; ``ValueError`` for less than one step.
 
     Args:
         steps: at least 1.
         shift: above 1 spends more steps near the noise.
         power: above 1 spends more steps near the data, by (1 - i / steps) ** power.
         start: the first time; 1 is pure noise.
-
-    Raises:
-        ValueError: for less than one step.
     """
     if steps < 1:
         raise ValueError(f"steps: got {steps}, expected at least 1")

@@ -39,11 +39,7 @@ def digits_of(codes: Int[Tensor, "m"], *, base: int, factors: int) -> Int[Tensor
 
 
 def mask_codes(
-    codes: Codes,
-    *,
-    mask_code: int,
-    generator: torch.Generator,
-    lengths: Int[Tensor, "b"] | None = None,
+    codes: Codes, *, mask_code: int, generator: torch.Generator, lengths: Int[Tensor, "b"] | None = None
 ) -> tuple[Codes, Bool[Tensor, "b k"]]:
     """Mask at least one code per row: as many as the schedule gives for a random progress, at random positions.
 

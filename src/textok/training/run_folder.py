@@ -108,11 +108,7 @@ class RunFolder:
         self.contents.save()
 
     def _check_same_data(
-        self,
-        before: dict[str, Any],
-        now: dict[str, Any],
-        source: Source | None,
-        held_out: Sequence[Content],
+        self, before: dict[str, Any], now: dict[str, Any], source: Source | None, held_out: Sequence[Content]
     ) -> None:
         changed = self.contents.compare(now.get("data", ""), source, held_out, before=before.get("data", ""))
         if changed and not self._accept_changes:

@@ -76,13 +76,7 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
     files = list_files(source, on_bad=on_bad)
     if not _is_large(files.files):
         return _open_listing(files.sorted_out(), split, source, fields=fields, on_bad=on_bad)
-    options = (
-        _INDEX_VERSION,
-        source if is_remote(source) else Path(source).resolve(),
-        split,
-        fields,
-        on_bad,
-    )
+    options = (_INDEX_VERSION, source if is_remote(source) else Path(source).resolve(), split, fields, on_bad)
     index, identity = cache_folder("index") / fingerprint_of(options), files.fingerprint(files.root, *options)
     opened = SpanSource.load(index, identity, fields=fields)
     if opened is None:

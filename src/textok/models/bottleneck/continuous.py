@@ -103,10 +103,7 @@ class GaussianBottleneck(_Continuous):
             latents = mean + (0.5 * log_variance).exp() * noise
         statistics = {"kl_nats_per_channel": kl.detach()}
         return BottleneckOutput(
-            latents=latents,
-            loss=self.config.weight * kl,
-            log_variance=log_variance,
-            statistics=statistics,
+            latents=latents, loss=self.config.weight * kl, log_variance=log_variance, statistics=statistics
         )
 
 

@@ -10,11 +10,4 @@ from textok.models.decoder.protocol import Decoder
 
 DecoderConfig = DirectConfig | FlowDecoderConfig
 
-__all__ = [
-    "Decoder",
-    "DecoderConfig",
-    "DirectConfig",
-    "DirectDecoder",
-    "FlowDecoder",
-    "FlowDecoderConfig",
-]
+__all__ = ["Decoder", "DecoderConfig", "DirectConfig", "DirectDecoder", "FlowDecoder", "FlowDecoderConfig"]

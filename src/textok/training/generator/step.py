@@ -96,11 +96,7 @@ def loss_of(network: Network, part: MicroRows, run: GeneratorRun, *, draws: torc
 
 
 def denoising_loss(
-    network: Network,
-    part: MicroRows,
-    times: flow.FlowConfig,
-    *,
-    draws: torch.Generator,
+    network: Network, part: MicroRows, times: flow.FlowConfig, *, draws: torch.Generator
 ) -> Float[Tensor, ""]:
     """Squared error of the predicted velocity on a point between data and noise."""
     data = part.tokens

@@ -29,13 +29,7 @@ class MicroBatch:
 
 
 def micro_batches(
-    batch: Batch,
-    run: TokenizerRun,
-    text: CachedText | None,
-    *,
-    step: int,
-    rank: int,
-    device: torch.device,
+    batch: Batch, run: TokenizerRun, text: CachedText | None, *, step: int, rank: int, device: torch.device
 ) -> Iterator[MicroBatch]:
     """Cut a batch to what fits, with captions dropped and budgets drawn by the step."""
     draws = step_generator(run.seed, step=step, stream=f"rank {rank}")

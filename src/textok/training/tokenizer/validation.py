@@ -101,11 +101,7 @@ class Validation:
         if not self.best or sign * value > sign * self.best["value"]:
             self.best = {"step": step, "value": value}
             measure_latents(model, first_batches(self.loader), self.text)
-            model.save_pretrained(
-                folder.path / "best",
-                name=self.name,
-                made_by={"step": step, metric: value},
-            )
+            model.save_pretrained(folder.path / "best", name=self.name, made_by={"step": step, metric: value})
 
 
 def flat(row: Row) -> dict[str, float]:
