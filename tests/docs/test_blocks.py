@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from textok.cli import fit, main
+from textok.evaluation import demo
 from textok.recipes.fit import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     monkeypatch.setattr(fit.recipes, "choose", lambda *_, **__: plan)
     monkeypatch.setattr(fit, "_measured_speed", lambda *_: 1e-6)
+    monkeypatch.setattr(demo, "PROMPTS", dict([next(iter(demo.PROMPTS.items()))]))  # the whole takes a minute
+    monkeypatch.setattr(demo, "PROMPT_BUDGETS", demo.PROMPT_BUDGETS[:1])
+    monkeypatch.setattr(demo, "_TIMED_SECONDS", 0.0)
     return tmp_path
 
 
