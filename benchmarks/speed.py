@@ -222,13 +222,18 @@ def train(turns: Iterator[None], dtype: Any) -> None:
 
 
 def tokenizer(dtype: str) -> Any:
-    """The shipped tokenizer; an older one calls the dtype its precision."""
+    """The shipped tokenizer."""
     import textok
 
+    return shipped(textok.ImageTokenizer, dtype)
+
+
+def shipped(kind: Any, dtype: str) -> Any:
+    """The shipped weights of a kind; an older package calls the dtype its precision."""
     try:
-        return textok.ImageTokenizer.from_pretrained("icons-128", dtype=dtype)
+        return kind.from_pretrained("icons-128", dtype=dtype)
     except TypeError:
-        return textok.ImageTokenizer.from_pretrained("icons-128", precision=dtype)
+        return kind.from_pretrained("icons-128", precision=dtype)
 
 
 def drawings() -> tuple[list[Any], list[str]]:
@@ -263,10 +268,7 @@ def generating(dtype: str) -> Callable[[], object]:
     """One picture of 32 tokens from a prompt."""
     import textok
 
-    try:
-        pipeline = textok.Pipeline.from_pretrained("icons-128", dtype=dtype)
-    except TypeError:
-        pipeline = textok.Pipeline.from_pretrained("icons-128", precision=dtype)
+    pipeline = shipped(textok.Pipeline, dtype)
     return lambda: pipeline(PROMPT, num_images=1, num_tokens=TOKENS)
 
 

@@ -1,26 +1,17 @@
 """Text-conditioned image tokenization and generation.
 
-The public names are loaded when first used, so that importing the package costs nothing.
+The public names are loaded when first used, so that importing the package costs nothing; ``__init__.pyi`` says
+where each lives, to us and to type checkers.
 """
 
+import re
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-_MODULES = {
-    "budgets.encoder": ("SoftBudget", "SoftEncoder"),
-    "codec": ("TtkReader", "TtkWriter"),
-    "models.dit": ("DiT", "DiTConfig"),
-    "models.maskgit": ("MaskGIT", "MaskGITConfig"),
-    "models.text": ("TextCondition",),
-    "models.text_encoder": ("TextEncoder",),
-    "models.tokenizer": ("TexTok", "TexTokConfig"),
-    "pipeline.as_diffusers": ("AutoencoderTexTok", "TexTokPipeline"),
-    "pipeline.generation": ("Pipeline",),
-    "pipeline.image_tokenizer": ("ImageTokenizer",),
-    "pipeline.tokens": ("Tokens", "load_tokens", "save_tokens"),
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+_HOMES = {name: module for module, name in re.findall(r"^from (\S+) import (\w+)", _STUB, re.MULTILINE)}
 
 __all__ = sorted(_HOMES)
 try:
@@ -32,7 +23,7 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'textok' has no attribute {name!r}")
-    value = getattr(import_module(f"textok.{_HOMES[name]}"), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

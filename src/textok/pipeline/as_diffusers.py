@@ -4,7 +4,8 @@
 >>> z = vae.encode(x, captions).latent_dist.sample() * vae.config.scaling_factor  # x (b, 3, h, w) in [-1, 1]
 >>> vae.decode(z / vae.config.scaling_factor, captions).sample
 
-Latents are sequences (b, k, c), not maps; they are of unit scale already, so that ``scaling_factor`` is 1.
+Latents are sequences (b, k, c), not maps; they are of unit scale already, so that ``scaling_factor`` is 1. A result
+is a tuple of one whose value has a name too, for ``return_dict=True`` and for ``return_dict=False``.
 """
 
 from collections.abc import Callable, Sequence
@@ -154,7 +155,7 @@ class AutoencoderTexTok(nn.Module):
         *,
         num_tokens: int | None = None,
         return_dict: bool = True,
-    ) -> Any:
+    ) -> EncoderOutput:
         """Pictures in [-1, 1] to a distribution of latents; the ``Captions`` are one each, one for all, or none."""
         texts = as_captions(captions, len(x))
         parts = [
@@ -163,8 +164,7 @@ class AutoencoderTexTok(nn.Module):
             )
             for rows in self._slices(len(x))
         ]
-        output = EncoderOutput(_distribution(parts))
-        return output if return_dict else tuple(output)
+        return EncoderOutput(_distribution(parts))
 
     def decode(
         self,
@@ -173,15 +173,14 @@ class AutoencoderTexTok(nn.Module):
         *,
         return_dict: bool = True,
         **decoding: Any,
-    ) -> Any:
+    ) -> DecoderOutput:
         """Latents to pictures; ``decoding`` is that of ``TexTok.decode``: grid, steps, guidance, generator."""
         texts = as_captions(captions, len(z))
         parts = [
             self.model.decode(z[rows].to(self.device).float(), self._text(texts[rows]), **decoding)
             for rows in self._slices(len(z))
         ]
-        output = DecoderOutput(torch.cat(parts))
-        return output if return_dict else tuple(output)
+        return DecoderOutput(torch.cat(parts))
 
     def forward(
         self,
@@ -191,11 +190,11 @@ class AutoencoderTexTok(nn.Module):
         sample_posterior: bool = False,
         return_dict: bool = True,
         generator: torch.Generator | None = None,
-    ) -> Any:
+    ) -> DecoderOutput:
         """Encode and decode pictures of the model's size, by the mode of the latents or by a sample of them."""
         distribution = self.encode(sample, captions).latent_dist
         z = distribution.sample(generator) if sample_posterior else distribution.mode()
-        return self.decode(z, captions, return_dict=return_dict)
+        return self.decode(z, captions)
 
     def _slices(self, count: int) -> list[slice]:
         return [slice(row, row + 1) for row in range(count)] if self.use_slicing else [slice(count)]
@@ -252,7 +251,7 @@ class TexTokPipeline:
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         **more: Any,
-    ) -> Any:
+    ) -> ImagesOutput:
         """Pictures for prompts; see ``Pipeline`` for ``more``, such as num_tokens and sampler.
 
         Args:
@@ -262,7 +261,7 @@ class TexTokPipeline:
             num_images_per_prompt: those of the first prompt come first.
             generator: source of all randomness; the same pictures as without one when None, of seed 0.
             output_type: "pil", "np" (b, h, w, 3) or "pt" (b, 3, h, w), both of these in [0, 1].
-            return_dict: False gives the tuple ``(images,)``.
+            return_dict: the result is a tuple of one, with a name, for True and for False.
             callback_on_step_end: is called after each step; latents cannot be changed in it.
             **more: other arguments of ``Pipeline``.
 
@@ -283,8 +282,7 @@ class TexTokPipeline:
             output=output,
             **more,
         )
-        result = ImagesOutput(_converted(images, output_type))
-        return result if return_dict else tuple(result)
+        return ImagesOutput(_converted(images, output_type))
 
     def _on_step(self, callback: StepCallback, steps: int | None, more: dict[str, Any]) -> OnStep:
         """The callback for the steps of all batches, each of which begins with index 0."""
