@@ -20,7 +20,7 @@ from textok.captioning import CaptionConfig
 from textok.captioning.writers import Request, open_writer
 from textok.codec import find_prior
 from textok.data import DataConfig, EvalLoader, Source
-from textok.data.subset import spread
+from textok.data.samples import spread
 from textok.data.text import thing
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.networks import EffNetLite2

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from textok.data import DataConfig, tensor_to_image
 from textok.data.config import read_sample
-from textok.data.subset import spread
+from textok.data.samples import spread
 from textok.training.run_folder import environment
 from textok.writing import write_json
 

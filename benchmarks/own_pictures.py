@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from textok.data import DataConfig, EvalLoader, open_source
-from textok.data.subset import spread
+from textok.data.samples import spread
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.results import Row, write_result
 from textok.objectives.quality import psnr_per_image

@@ -7,8 +7,7 @@ import pytest
 
 from textok.data import open_source
 from textok.data.images import ImageError, stored_size
-from textok.data.samples import Source
-from textok.data.subset import spread
+from textok.data.samples import Source, spread
 
 
 def test_a_subset_is_spread_over_the_whole(make_tars: Callable[..., Path]) -> None:

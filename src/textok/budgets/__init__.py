@@ -18,7 +18,6 @@ def token_range(text: str, num_latents: int) -> tuple[int, int]:
     """Fewest and most tokens of a picture: "16", "8-24", or a name of ``RANGES_256``.
 
     Args:
-        text: what the user wrote.
         num_latents: K of the tokenizer; a name stands for the same shares of it, rounded.
 
     Raises:

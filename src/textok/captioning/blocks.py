@@ -13,8 +13,7 @@ from textok.captioning.prompting import load_prompt
 from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
 from textok.data.config import DataConfig
-from textok.data.samples import BadSample, write_bad
-from textok.data.subset import SourceSubset
+from textok.data.samples import BadSample, SourceSubset, write_bad
 from textok.display import Progress
 from textok.pipeline.precision import torch_device
 from textok.pipeline.stopping import StopRequest

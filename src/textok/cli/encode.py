@@ -30,8 +30,7 @@ from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.entropy import library
 from textok.data import EvalLoader
-from textok.data.samples import BadSample, BadSampleError, write_bad
-from textok.data.subset import SourceSubset
+from textok.data.samples import BadSample, BadSampleError, SourceSubset, write_bad
 from textok.display import Progress
 from textok.pipeline.token_tables import card, save_table
 from textok.pipeline.tokens import StoredDtype, Tokens, save_parts

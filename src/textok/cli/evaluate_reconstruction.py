@@ -36,8 +36,7 @@ from textok.cli.options import (
 )
 from textok.cli.reconstruction_table import reconstruction_table
 from textok.data import EvalLoader, Source
-from textok.data.samples import BadSample, report_bad, write_bad
-from textok.data.subset import spread
+from textok.data.samples import BadSample, report_bad, spread, write_bad
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
 from textok.evaluation.captioned import (

@@ -13,8 +13,7 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_at_least, check_size
 from textok.cli.options import DATA_HELP, BadPictures, Captions, Limit, Size, Split
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
-from textok.data.samples import report_bad, write_bad
-from textok.data.subset import SourceSubset
+from textok.data.samples import SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
 

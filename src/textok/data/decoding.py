@@ -77,12 +77,7 @@ def _leave_interrupts_to_the_parent(_worker: int) -> None:
 
 
 class DecodedStore:
-    """Decoded samples in memory, so that each is decoded once; off when the whole set is over the limit.
-
-    Args:
-        count: samples in the source.
-        config: picture size and memory limit.
-    """
+    """Decoded samples in memory, so that each is decoded once; off when the whole set is over the limit."""
 
     def __init__(self, count: int, config: DataConfig) -> None:
         needed = 3 * count * int(np.prod(config.size))

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from textok.data.config import DataConfig
-from textok.data.samples import Source, SplitError
-from textok.data.subset import SourceSubset
+from textok.data.samples import Source, SourceSubset, SplitError
 from textok.display import note
 
 _BEST_FIRST = ("val", "validation", "valid", "dev", "eval", "test")

@@ -147,14 +147,12 @@ def check_shard(folder: Path, entry: Mapping[str, Any]) -> Path:
     """
     path = folder / str(entry["file"])
     if path.name != entry["file"] or not path.is_file():
-        raise ValueError(
-            f"{path}: the shard is missing; run the same textok cache command again to make it anew"
-        )
-    if file_hash(path) != entry["sha256"]:
-        raise ValueError(
-            f"{path}: cut off or altered (SHA-256 differs); run the same textok cache command again to make it anew"
-        )
-    return path
+        problem = "the shard is missing"
+    elif file_hash(path) != entry["sha256"]:
+        problem = "cut off or altered (SHA-256 differs)"
+    else:
+        return path
+    raise ValueError(f"{path}: {problem}; run the same textok cache command again to make it anew")
 
 
 def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:

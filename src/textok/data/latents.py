@@ -52,12 +52,7 @@ class _Shard:
 
 
 class LatentCache:
-    """Rows of a finished cache, mapped from disk (in 16 bits), so that ranks of one machine share the memory.
-
-    Args:
-        manifest: what it holds.
-        shards: its contents, in order.
-    """
+    """Rows of a finished cache, mapped from disk (in 16 bits), so that ranks of one machine share the memory."""
 
     def __init__(self, manifest: Manifest, shards: Sequence[_Shard]) -> None:
         self.manifest = manifest

@@ -179,9 +179,7 @@ class EvalLoader:
 
     Args:
         config: the data.
-        batch_size: samples per batch.
-        rank: this process's number.
-        world: number of processes.
+        batch_size, rank, world: samples per batch, and which of how many processes this is.
         source: an open source; None opens the one that ``config`` names.
 
     Raises:

@@ -23,13 +23,9 @@ _JOB = 256  # samples that a worker decodes at a time
 
 
 class ResidentStore:
-    """Decoded samples by their number, their pixels in one tensor.
+    """Decoded samples of a folder that ``decode_split`` wrote, by their number; their pixels in one tensor on a device.
 
     The array is memory-mapped: on a CPU only what is read enters memory.
-
-    Args:
-        folder: that ``decode_split`` wrote.
-        device: where the pixels are held.
     """
 
     def __init__(self, folder: Path, *, device: torch.device | str = "cpu") -> None:

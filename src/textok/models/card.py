@@ -40,8 +40,6 @@ def model_card(repo: str, *, model_id: str, model: Any) -> str:
 
     Args:
         repo: where they are published, such as ``someone/icons``.
-        model_id: name and hash of the weights.
-        model: with its ``config`` and ``made_by``.
     """
     return _CARD.format(
         title=repo.split("/")[-1],

@@ -58,10 +58,6 @@ def r1_penalty(discriminator: ImagesToLogits, images: Float[Tensor, "b 3 h w"]) 
     gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied
     here by pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over
     the batch.
-
-    Args:
-        discriminator: images to one logit each.
-        images: real images, [-1, 1].
     """
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         images = images.detach().float().requires_grad_()
@@ -82,12 +78,6 @@ def adaptive_weight(
 
     A ratio: scaling both losses by resolution or batch leaves it as it is. Detached; both graphs are kept for
     backward.
-
-    Args:
-        reconstruction_loss: pixel and perceptual terms.
-        adversarial_loss: the generator's GAN loss.
-        last_layer: the weight that makes the pixels.
-        maximum: upper limit of the ratio.
     """
     norms = [
         torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float().norm()

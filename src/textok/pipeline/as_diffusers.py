@@ -211,11 +211,7 @@ def _distribution(parts: Sequence[Encoding]) -> LatentDistribution:
 
 
 class TexTokPipeline:
-    """A text-to-image pipeline with the arguments of diffusers' pipelines.
-
-    Args:
-        pipeline: what draws.
-    """
+    """A text-to-image pipeline with the arguments of diffusers' pipelines."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline

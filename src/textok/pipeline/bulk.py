@@ -88,8 +88,6 @@ def generate_shards(
     """Draw what is not there yet: ``NUMBER.png``, which holds its settings, and ``NUMBER.txt``, its prompt.
 
     Args:
-        pipeline: a generator conditioned on text.
-        run: what is drawn.
         out: the folder, of this very run or new.
         rank, count: of several processes each draws shards of its own.
 

@@ -21,8 +21,7 @@ from textok.data.latent_shards import (
     write_manifest,
     write_shard,
 )
-from textok.data.samples import BadSample, report_bad, write_bad
-from textok.data.subset import SourceSubset
+from textok.data.samples import BadSample, SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
 from textok.locking import writing_alone
 from textok.models.checkpoint import weights_hash

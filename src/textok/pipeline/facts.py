@@ -14,7 +14,6 @@ def model_facts(config: TexTokConfig, *, arithmetic: bool = True) -> dict[str, A
     """Sizes of a tokenizer, which is not allocated for that.
 
     Args:
-        config: the configuration of the tokenizer.
         arithmetic: count the multiplications too, which takes seconds.
 
     Returns:

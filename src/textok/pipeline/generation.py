@@ -86,8 +86,7 @@ class Pipeline:
         Args:
             name_or_folder: where the generator is.
             tokenizer: where its tokenizer is, when it is not where it was at training.
-            device: as for the class.
-            dtype: as for the class.
+            device, dtype: as for the class.
             **hub: revision (of the generator), token and cache_dir of hub ids.
 
         Raises:

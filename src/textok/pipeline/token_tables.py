@@ -28,10 +28,7 @@ def save_table(
 
     Args:
         parts: at least one, of one model and one grid.
-        path: the file.
         captions: False leaves the column out.
-        dtype: of latents.
-        settings: for the record.
 
     Returns:
         ``model_id``, ``kind``, ``settings``, ``pictures``, ``mean_tokens`` and ``token_bytes_per_image``, not

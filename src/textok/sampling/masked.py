@@ -44,9 +44,7 @@ def mask_codes(
     """Mask at least one code per row: as many as the schedule gives for a random progress, at random positions.
 
     Args:
-        codes: of a tokenizer.
         mask_code: what stands for a masked code.
-        generator: of the draws.
         lengths: how many codes each row has, at least 1; those past it are left as they are.
 
     Returns:
@@ -100,7 +98,6 @@ def decode_masked(
         confidence_temperature: scale of the Gumbel noise on the log probability of a drawn code, by which it
             is kept; falls linearly to 0. Without noise the most common codes come first, and samples lack
             variety.
-        generator: of the draws.
         lengths: how many codes each row has, at least 1; past it codes are 0.
         device: where ``predict`` wants the codes.
         on_step: is called with the number of finished steps.

@@ -58,9 +58,7 @@ class StepInputs(Generic[BatchT, Part]):
     Every input is a pure function of the loader's position and the step, so the thread changes no value.
 
     Args:
-        loader: of the batches.
         cut: makes the parts of a batch for a step.
-        device: of the network.
         ahead: steps; 0 starts no thread.
     """
 

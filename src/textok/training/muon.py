@@ -78,10 +78,6 @@ def orthogonalized(
 
     The norm of the Gram matrix is a closer bound of the largest singular value than the matrix's own.
 
-    Args:
-        matrices: any.
-        eps: least norm to divide by.
-
     Source: K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024).
     """
     tall = matrices.shape[1] > matrices.shape[2]

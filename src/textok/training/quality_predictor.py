@@ -19,8 +19,7 @@ from textok.budgets.encoder import decoded_curves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.checks import check
 from textok.data import DataConfig, EvalLoader, Source
-from textok.data.samples import Batch, report_bad
-from textok.data.subset import SourceSubset
+from textok.data.samples import Batch, SourceSubset, report_bad
 from textok.display import with_progress
 from textok.locking import writing_alone
 from textok.models.config_json import encode_config
@@ -83,11 +82,9 @@ def fit_head(
     """Minimise a loss with AdamW.
 
     Args:
-        run: the settings.
         parameters: parameters or groups of them, as an optimizer takes them.
         loss_of: draws a batch and returns its loss.
         warmup: steps over which the learning rate rises.
-        title: name of the head in the progress bar.
     """
 
     def share_of_lr(step: int) -> float:

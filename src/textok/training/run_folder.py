@@ -55,7 +55,6 @@ class RunFolder:
     """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only.
 
     Args:
-        path: the folder.
         extend: take other values of the settings in ``MAY_EXTEND``.
         accept_changes: go on with pictures, captions or latents that changed.
     """

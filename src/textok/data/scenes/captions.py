@@ -44,15 +44,10 @@ class Caption:
 
 
 def write_caption(facts: Facts, stream: Stream, density: Density | None = None) -> Caption:
-    """A caption of a scene.
+    """A caption of a scene, in a density or one that is drawn, by the draws of this caption alone.
 
     What a denser caption of the same stream tells contains what a sparser one does. Colours, sizes, places,
     relations and the background are left out at random.
-
-    Args:
-        facts: the scene.
-        stream: draws of this caption alone.
-        density: how much it tells; None draws it.
     """
     drawn = stream.weighted(MIXED)
     writer = _Writer(facts, stream, density or drawn)

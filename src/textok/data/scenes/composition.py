@@ -27,13 +27,7 @@ class _Chosen(NamedTuple):
 
 
 def compose(stream: Stream, drawings: Drawings, *, most_things: int = MOST_THINGS) -> Facts:
-    """The facts of one scene; they depend on the stream and the drawings only.
-
-    Args:
-        stream: random draws of this scene alone.
-        drawings: what it may show.
-        most_things: different drawings at most, 1 to 4.
-    """
+    """The facts of one scene of 1 to 4 different drawings; they depend on its own stream and the drawings only."""
     chosen = _choose(stream, drawings, most_things)
     counts = [1] * len(chosen)
     if stream.chance(30):

@@ -104,11 +104,7 @@ class Drawing:
 
 
 class Drawings:
-    """The drawings of one split.
-
-    Args:
-        folder: where ``SPLIT.parquet`` lies.
-        split: one of ``SPLITS``.
+    """The drawings of one of ``SPLITS``, whose ``SPLIT.parquet`` lies in a folder.
 
     Raises:
         FileNotFoundError: when the folder or the file is not there.

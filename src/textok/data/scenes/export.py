@@ -23,9 +23,6 @@ def write_shards(
     """Write the first scenes of a source, a thousand per tar; a shard that is there already is left as it is.
 
     Args:
-        source: the scenes.
-        out: the folder.
-        count: how many scenes.
         size: pixels a side.
         file_format: "webp" is lossless, about half the size of "png".
 

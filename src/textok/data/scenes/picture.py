@@ -14,13 +14,7 @@ _ICON_SIDE = 128
 
 
 def draw_scene(facts: Facts, drawings: Drawings, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture of a scene, RGB; ``ValueError`` for a size out of range.
-
-    Args:
-        facts: what it shows.
-        drawings: where the drawings are.
-        size: pixels a side, 64 to 512.
-    """
+    """The picture of a scene, RGB, of 64 to 512 pixels a side; ``ValueError`` for another size."""
     check_scene_size(size)
     canvas = draw_background(facts.background, size)
     for thing in facts.things:

@@ -219,9 +219,7 @@ def extra_sentences(facts: Facts, names: list[str], stream: Stream) -> list[tupl
     """What else can be said, in random order: facts and their sentences; "style" stands in front of a caption.
 
     Args:
-        facts: the scene.
         names: its things, as in "the cat".
-        stream: draws of this caption.
     """
     total = say(stream, "total", _number(facts.total), number=NUMBERS[facts.total])
     extras = [("style", _style(facts, stream)), ("total", sentence(total))]

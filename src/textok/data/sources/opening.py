@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from textok.data.census import Census
 from textok.data.files import (
@@ -133,13 +134,7 @@ def _open_pictures(files: Listing, split: str | None, *, fields: Fields) -> Span
 
 
 def _span_source(
-    rows: list[Row],
-    store: Store,
-    files: Listing,
-    *,
-    fields: Fields,
-    splits: dict[str, int],
-    fingerprint: str | None = None,
+    rows: list[Row], store: Store, files: Listing, *, fingerprint: str = "", **others: Any
 ) -> SpanSource:
     census = files.census
     if not rows:
@@ -150,9 +145,7 @@ def _span_source(
         census.notes.append(f"{bare:,} of them have no caption")
     census.read += len(rows)
     fingerprint = fingerprint or files.fingerprint(len(rows))
-    return SpanSource.of_rows(
-        rows, store, fields=fields, census=census, splits=splits, fingerprint=fingerprint
-    )
+    return SpanSource.of_rows(rows, store, census=census, fingerprint=fingerprint, **others)
 
 
 def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[PictureList]:

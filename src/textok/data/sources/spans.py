@@ -67,13 +67,7 @@ class SpanSource(Source):
 
     Args:
         index: keys, spans (n, parts, 3) and shard numbers of the samples, see :meth:`of_rows`.
-        store: what the spans point into.
-        fields: names of the caption and label fields.
-        census: of the source.
-        shards: names of the shards.
         problems: why a sample cannot be read, by its number.
-        splits: how many samples each part has.
-        fingerprint: of the data.
     """
 
     def __init__(

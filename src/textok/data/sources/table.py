@@ -102,8 +102,6 @@ class TableSource(Source):
     """Rows of tables; a shard is a group of rows, read as a whole and kept while it is in use.
 
     Args:
-        groups: the rows, in order.
-        fields: names of the picture, caption and label columns.
         census: of the source; the rows are counted there.
         identity: what identifies the content, for the fingerprint.
 

@@ -183,10 +183,7 @@ class FlowDecoder(DirectDecoder):
         """Estimates of the clean pictures in one pass.
 
         Args:
-            latents: as for ``decode``.
-            text: as for ``decode``.
-            grid: as for ``decode``.
-            mask: as for ``decode``.
+            latents, text, grid, mask: as for ``decode``.
             noisy: pictures with the share ``times`` of noise; None to decode all rows directly.
             times: of each row.
             is_direct: rows that do not see their noisy picture; None for no such row.

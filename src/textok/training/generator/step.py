@@ -27,6 +27,7 @@ class MicroRows:
         tokens: latents (b, k, c) or codes (b, k), cut to the longest budget.
         condition: of each row, some without.
         lengths: a budget per row; None when all have k.
+        draws: from which the parts of a step draw, in their order.
         share: of the rank's batch.
         last: whether gradients are complete after it.
     """
@@ -34,6 +35,7 @@ class MicroRows:
     tokens: Tensor
     condition: Condition
     lengths: Int[Tensor, "b"] | None
+    draws: torch.Generator
     share: float
     last: bool
 
@@ -47,19 +49,11 @@ def condition_of(batch: LatentBatch, *, kind: str) -> Condition:
     return Condition(labels=batch.labels)
 
 
-def cut_for_step(
-    batch: LatentBatch, step: int, *, run: GeneratorRun, rank: int, device: torch.device
-) -> Iterator[tuple[MicroRows, torch.Generator]]:
-    """The parts of a step, each with the generator that all of them draw from in their order."""
-    draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
-    for part in micro_rows(batch, run, draws=draws, device=device):
-        yield part, draws
-
-
 def micro_rows(
-    batch: LatentBatch, run: GeneratorRun, *, draws: torch.Generator, device: torch.device
+    batch: LatentBatch, step: int, *, run: GeneratorRun, rank: int, device: torch.device
 ) -> Iterator[MicroRows]:
     """Cut a batch to what fits, with conditions dropped and budgets drawn by the step."""
+    draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
     tokens = batch.latents if batch.codes is None else batch.codes
     assert tokens is not None  # a batch has one of them
     count = len(tokens)
@@ -75,6 +69,7 @@ def micro_rows(
             tokens=cut.to(device),
             condition=condition[rows].to(device),
             lengths=None if budgets is None else budgets.to(device),
+            draws=draws,
             share=len(rows) / count,
             last=bool(rows[-1] == order[-1]),
         )
@@ -88,20 +83,18 @@ def cut_tokens(tokens: Tensor, lengths: Int[Tensor, "b"] | None) -> tuple[Tensor
     return tokens[:, :longest], None if int(lengths.min()) == longest else lengths
 
 
-def loss_of(network: Network, part: MicroRows, run: GeneratorRun, *, draws: torch.Generator) -> Tensor:
+def loss_of(network: Network, part: MicroRows, run: GeneratorRun) -> Tensor:
     """The loss of one part: a mean over its tokens."""
     if isinstance(run.model, MaskGITConfig):
-        return _masked_loss(network, part, run.model, draws=draws)
-    return denoising_loss(network, part, run.flow, draws=draws)
+        return _masked_loss(network, part, run.model)
+    return denoising_loss(network, part, run.flow)
 
 
-def denoising_loss(
-    network: Network, part: MicroRows, times: flow.FlowConfig, *, draws: torch.Generator
-) -> Float[Tensor, ""]:
+def denoising_loss(network: Network, part: MicroRows, times: flow.FlowConfig) -> Float[Tensor, ""]:
     """Squared error of the predicted velocity on a point between data and noise."""
     data = part.tokens
-    noise = torch.randn(data.shape, generator=draws).to(data)
-    time = flow.draw_times(times, len(data), generator=draws).to(data.device)
+    noise = torch.randn(data.shape, generator=part.draws).to(data)
+    time = flow.draw_times(times, len(data), generator=part.draws).to(data.device)
     noisy, target = flow.add_noise(data, noise, time), flow.velocity_target(data, noise)
     velocity = network(noisy, time, part.condition, lengths=part.lengths)
     error = (velocity - target).square().mean(dim=2)  # (b k)
@@ -114,11 +107,9 @@ def masked_mean(values: Float[Tensor, "b k"], lengths: Int[Tensor, "b"]) -> Floa
     return ((values * present).sum(dim=1) / lengths).mean()
 
 
-def _masked_loss(
-    network: Network, part: MicroRows, model: MaskGITConfig, *, draws: torch.Generator
-) -> Float[Tensor, ""]:
+def _masked_loss(network: Network, part: MicroRows, model: MaskGITConfig) -> Float[Tensor, ""]:
     masked, is_masked = mask_codes(
-        part.tokens, mask_code=model.num_codes, generator=draws, lengths=part.lengths
+        part.tokens, mask_code=model.num_codes, generator=part.draws, lengths=part.lengths
     )
     logits = network(masked, part.condition, lengths=part.lengths)
     return masked_loss(logits, part.tokens, is_masked)

@@ -17,7 +17,7 @@ from textok.models.generators import build_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
 from textok.training.generator.config import GeneratorRun, fitted
-from textok.training.generator.step import cut_for_step, loss_of
+from textok.training.generator.step import loss_of, micro_rows
 from textok.training.generator.validation import Validation, export
 from textok.training.input import StepInputs
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
@@ -82,7 +82,7 @@ def train_generator(
         folder.start(run, facts=facts)
     accelerator.wait_for_everyone()
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
-    cut = partial(cut_for_step, run=run, rank=rank, device=device)
+    cut = partial(micro_rows, run=run, rank=rank, device=device)
     inputs = StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))
     state = TrainState(model, ema, parallel, optimizers, inputs, guard, means)
     step = state.resume(folder, rank=rank, world=world)
@@ -103,9 +103,9 @@ def train_generator(
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
             health = torch.zeros((), device=device)
-            for part, draws in read.parts:
+            for part in read.parts:
                 with nullcontext() if part.last else parallel.no_sync():
-                    loss = loss_of(parallel.network, part, run, draws=draws) * part.share
+                    loss = loss_of(parallel.network, part, run) * part.share
                     accelerator.backward(loss)
                 health = health + loss.detach()
             norm = parallel.clip_gradients(run.optimizer.clip_norm)

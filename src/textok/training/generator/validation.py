@@ -63,13 +63,13 @@ class Validation:
             total = 0.0
             for start in range(0, rows, HELD_OUT_BATCH):
                 batch = self.held_out.batch(range(start, min(start + HELD_OUT_BATCH, rows)))
-                part = self._part(batch, budget=budget)
+                part = self._part(batch, budget=budget, draws=draws)
                 with self.accelerator.autocast():
-                    total += float(loss_of(model, part, self.run_config, draws=draws)) * len(batch.keys)
+                    total += float(loss_of(model, part, self.run_config)) * len(batch.keys)
             losses[f"val/loss_k{budget}"] = total / rows
         return losses
 
-    def _part(self, batch: LatentBatch, *, budget: int) -> MicroRows:
+    def _part(self, batch: LatentBatch, *, budget: int, draws: torch.Generator) -> MicroRows:
         tokens = batch.latents if batch.codes is None else batch.codes
         assert tokens is not None
         device = self.accelerator.device
@@ -78,6 +78,7 @@ class Validation:
             tokens=tokens[:, :budget].to(device),
             condition=condition.to(device),
             lengths=None,
+            draws=draws,
             share=1.0,
             last=True,
         )
