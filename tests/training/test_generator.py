@@ -204,7 +204,7 @@ def test_too_many_bad_steps_stop_the_run(
     run: GeneratorRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "textok.training.generator.train.loss_of", lambda network, part, run, draws: network(
+        "textok.training.generator.train.loss_of", lambda network, part, run: network(
             part.tokens, torch.zeros(len(part.tokens)), part.condition, lengths=part.lengths
         ).sum() * torch.nan
     )  # fmt: skip
