@@ -122,3 +122,9 @@ def jpeg_bytes(image: Image.Image, *, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def chat_content(prompt: str, picture: str | None) -> list[dict[str, Any]]:
+    """A picture (JPEG in base64) and the prompt as the content of a chat message of the OpenAI protocol."""
+    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}}
+    return [*([image] if picture else []), {"type": "text", "text": prompt}]

@@ -13,7 +13,7 @@ import openai
 from PIL import Image
 
 from textok.captioning import CaptionConfig
-from textok.captioning.writers import Answer, Request, Writer, jpeg_bytes, open_picture
+from textok.captioning.writers import Answer, Request, Writer, chat_content, jpeg_bytes, open_picture
 from textok.data.samples import RawSample
 
 KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
@@ -71,8 +71,10 @@ class OpenAIWriter(Writer):
         if self._config.no_probe:
             return
         red = jpeg_bytes(Image.new("RGB", (64, 64), "red"), quality=90)
-        seeing = await self._probe(_content(_PROBE, base64.b64encode(red).decode()), "does it take pictures?")
-        blind = await self._probe(_content(_PROBE, None), "is it a chat model?")
+        seeing = await self._probe(
+            chat_content(_PROBE, base64.b64encode(red).decode()), "does it take pictures?"
+        )
+        blind = await self._probe(chat_content(_PROBE, None), "is it a chat model?")
         if seeing.tokens_in and seeing.tokens_in == blind.tokens_in:
             raise ValueError(
                 f"model: {self.model} at {self._host} reads as many tokens with a picture as without, expected more: "
@@ -99,7 +101,7 @@ class OpenAIWriter(Writer):
             await client.close()
 
     async def _write(self, request: Request) -> Answer:
-        content = _content(request.prompt, request.picture)
+        content = chat_content(request.prompt, request.picture)
         options = {"seed": request.seed, "temperature": request.temperature}
         try:
             answer = await self._ask(content, self._config.retries, self._config.max_tokens, options)
@@ -219,8 +221,3 @@ class Gate:
         """The server has too much to do. The requests of one second meet the same overload, and count once."""
         if time.monotonic() - self._halved > 1:
             self._limit, self._halved = max(1.0, self._limit / 2), time.monotonic()
-
-
-def _content(prompt: str, picture: str | None) -> list[dict[str, Any]]:
-    image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{picture}"}}
-    return [*([image] if picture else []), {"type": "text", "text": prompt}]
