@@ -38,7 +38,7 @@ SETS = {
     "photographs": DataConfig(source=str(ROOT / "datasets/photos-256"), caption_field="description"),
 }
 """Their captions are what people wrote; those of scenes say exactly what was composed."""
-BUDGETS = (2, 8, 32)
+BUDGETS, SHOWN = (2, 8, 32), "8 tokens"
 LADDER = {
     "JPEG": ((32, 20), (64, 30), (128, 25)),
     "WebP": ((32, 40), (64, 20), (128, 15)),
@@ -121,6 +121,19 @@ def plot(rows: Sequence[Row], name: str, metric: str) -> str:
     return str(chart).replace("<svg ", head, 1).replace(">", f"><style>\n{style}\n</style>", 1)
 
 
+def table(rows: Sequence[Row]) -> str:
+    """PSNR, feature distance and bytes of captions at ``SHOWN``, a line for each writer, as docs/captions.md has it."""
+    sets = [name for name in SETS if any(row["split"] == name for row in rows)]
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["setting"] == SHOWN:
+            values = f"{row['psnr']:.2f} dB, {row['perceptual_effnet_lite2']:.3f}, {row['bytes_caption']:.0f}"
+            cells.setdefault(str(row["writer"]), {})[str(row["split"])] = values
+    lines = [["captions by", *sets], ["---"] * (len(sets) + 1)]
+    lines += [[writer, *(values[name] for name in sets)] for writer, values in cells.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def main() -> None:
     """Measure, write, draw."""
     parser = argparse.ArgumentParser(
@@ -139,6 +152,7 @@ def main() -> None:
     for name in options.sets:
         rows += scored(name, SETS[name], tokenizer, options.limit)
         write_result(options.out, settings=settings, rows=rows, made_by=environment())
+    print(table(rows))
     for name in options.sets if options.plots else ():
         write_text(options.plots / f"caption-worth-{name}.svg", plot(rows, name, "psnr"))
 
