@@ -111,12 +111,7 @@ def plot(rows: Sequence[Row], name: str, metric: str) -> str:
         lines, title=f"{name}: {METRICS[metric]}", unit=METRICS[metric], across="bytes"
     )
     pages = Path(curves.__file__).parent
-    rules = [line for line in (pages / "report.css").read_text().splitlines() if line.startswith(".chart ")]
-    style = (
-        (pages / "look.css").read_text()
-        + "\n".join(rules)
-        + "\n.chart { font: 13px var(--text); background: var(--paper); }"
-    )
+    style = (pages / "look.css").read_text() + ".chart { font: 13px var(--text); background: var(--paper); }"
     head = '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="280" '
     return str(chart).replace("<svg ", head, 1).replace(">", f"><style>\n{style}\n</style>", 1)
 

@@ -145,9 +145,7 @@ def _rows(name: str) -> list[Mapping[str, Any]]:
 
 def _alone(chart: str) -> str:
     """A chart of the report as a file of its own, with the colours and the font of the pages."""
-    rules = [line for line in (PAGES / "report.css").read_text().splitlines() if line.startswith(".chart ")]
-    style = (PAGES / "look.css").read_text() + "\n".join(rules)
-    style += "\n.chart { font: 13px var(--text); background: var(--paper); }"
+    style = (PAGES / "look.css").read_text() + ".chart { font: 13px var(--text); background: var(--paper); }"
     head = '<svg xmlns="http://www.w3.org/2000/svg" width="480" height="280" '
     return str(chart).replace("<svg ", head, 1).replace(">", f"><style>\n{style}\n</style>", 1)
 

@@ -4,6 +4,7 @@ A machine without chromium skips these tests, and says so; one with it runs them
 """
 
 import io
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from PIL import Image
 
 from textok.app.serve import opened
 from textok.app.studio import Studio, packaged_pictures
+from textok.evaluation import pages
 from textok.pipeline.generation import Pipeline
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -23,6 +25,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"),
     pytest.mark.filterwarnings("ignore"),  # Gradio's own
 ]
+LOOK = (Path(pages.__file__).parent / "look.css").read_text()
 PHONE, DESK = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
 
 
@@ -51,14 +54,16 @@ def page(browser, site) -> Iterator[object]:
     context = browser.new_context(viewport=DESK)
     context.set_default_timeout(15_000)
     tab = context.new_page()
-    outside, failures = [], []
+    outside, failures, refused = [], [], []
     tab.on(
         "request",
         lambda one: None if one.url.startswith((site, "data:", "blob:")) else outside.append(one.url),
     )
+    tab.on("response", lambda one: refused.append(one.url) if one.status >= 400 else None)
     tab.on("pageerror", lambda error: failures.append(str(error)))
     tab.goto(site)
     tab.get_by_label("Its caption").wait_for()
+    assert not refused
     yield tab
     context.close()
     assert not outside and not failures
@@ -82,6 +87,16 @@ def violations(page) -> list[str]:
     results = Axe().run(page).response["violations"]
     serious = [one for one in results if one["impact"] in ("serious", "critical")]
     return [f"{one['id']}: {node['html']}" for one in serious for node in one["nodes"]]
+
+
+def colours(name: str) -> list[str]:
+    """A colour of the report and the site, in light and in dark, as a browser names it."""
+    found = re.findall(rf"--{name}: #(\w\w)(\w\w)(\w\w)", LOOK)
+    return [f"rgb({', '.join(str(int(part, 16)) for part in parts)})" for parts in found]
+
+
+def style(page, selector: str, name: str) -> str:
+    return page.locator(selector).first.evaluate(f"one => getComputedStyle(one).{name}")
 
 
 def sentence(page, words: str) -> None:
@@ -122,6 +137,7 @@ def test_a_point_of_the_curve_shows_its_picture(page) -> None:
     page.get_by_role("button", name="Draw the curve").click()
     chart = page.locator("svg.chart")
     chart.wait_for()
+    assert style(page, ".chart .right polyline", "stroke") == colours("right")[0]
     last = page.locator(".buttons button[data-choice='32']")
     box = chart.bounding_box()
     chart.click(position={"x": box["width"] * 0.7, "y": box["height"] / 2})
@@ -183,6 +199,8 @@ def test_two_tabs_do_not_see_each_other_and_leave_nothing(browser, site, page, p
     assert page.get_by_text("With its caption:").count() == 0
     assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert not violations(tab)
+    papers = [style(one, "body", "backgroundColor") for one in (page, tab)]
+    assert papers == colours("paper") and style(tab, "h1", "color") == colours("ink")[1]
     address = tab.locator("img[src*='/gradio_api/file=']").first.get_attribute("src")
     status = "url => fetch(url).then(answer => answer.status)"
     assert (tab.evaluate(status, address), page.evaluate(status, address)) == (200, 403)

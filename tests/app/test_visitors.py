@@ -97,6 +97,15 @@ def test_a_name_that_a_visitor_makes_up_opens_no_file(page: Visitors) -> None:
     asyncio.run(visit())
 
 
+def test_the_version_of_the_style_is_no_file(page: Visitors) -> None:
+    async def visit() -> None:
+        async with client(page) as visitor:
+            assert (await visitor.get(f"/theme.css?v={HASH}")).status_code == 404  # the page here has none
+            assert (await visitor.get(f"/file={HASH}/theme.css?v={HASH}")).status_code == 403
+
+    asyncio.run(visit())
+
+
 def test_addresses_and_giant_requests_are_refused(page: Visitors) -> None:
     async def visit() -> None:
         async with client(page) as one:

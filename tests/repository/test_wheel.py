@@ -39,6 +39,7 @@ def test_what_an_installation_needs_is_in_it(wheel: Path) -> None:
         "textok/evaluation/pages/look.css",
         "textok/evaluation/pages/report.css",
         "textok/__init__.pyi",
+        "textok/app/theme.css",
         "textok/py.typed",
     } <= set(names)
     licences = {path.name for path in (ROOT / "datasets/licences").iterdir()}

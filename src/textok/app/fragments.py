@@ -9,12 +9,13 @@ from PIL import Image
 
 from textok.app.studio import Sketch, View
 from textok.data.images import image_to_tensor
-from textok.evaluation.pages import data_uri
+from textok.evaluation.pages import data_uri, render
 from textok.evaluation.pages.curves import curve_chart
 
 LABELS = {"right": "With its caption", "none": "Without a caption", "changed": "With the other caption"}
 
 _FOLDER = Path(__file__).parent
+LOOK = render("look.css") + (_FOLDER / "theme.css").read_text()
 STYLE = (_FOLDER / "page.css").read_text()
 CHOOSE = (_FOLDER / "choose.js").read_text()
 

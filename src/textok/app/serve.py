@@ -70,10 +70,6 @@ def _launched(studio: Studio, folder: Path, *, host: str, port: int) -> Any:
 
     page = build_page(studio)
     page.queue(max_size=VISITORS_AT_ONCE, api_open=False, default_concurrency_limit=2)
-    fonts = {
-        "font": ["system-ui", "sans-serif"],
-        "font_mono": ["ui-monospace", "monospace"],
-    }  # of the machine
     page.launch(
         server_name=host,
         server_port=port,
@@ -84,9 +80,8 @@ def _launched(studio: Studio, folder: Path, *, host: str, port: int) -> Any:
         footer_links=[],
         max_file_size=MAX_UPLOAD,
         state_session_capacity=VISITORS_AT_ONCE,
-        theme=gr.themes.Default(primary_hue="blue", **fonts).set(
-            button_primary_background_fill="*primary_600"
-        ),
+        theme=gr.themes.Default(font=["system-ui"], font_mono=["ui-monospace"]),  # none from outside
+        head=f"<style>{fragments.LOOK}</style>",
         css=fragments.STYLE,
         app_kwargs={"middleware": [Middleware(Visitors, folder=folder)]},
     )
