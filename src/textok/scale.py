@@ -15,6 +15,8 @@ from typing import Any
 
 Work = Callable[[int], Mapping[str, Any]]
 """Does the block of a number, writes what comes of it, and returns what is to be known of it, as JSON values."""
+Engine = Callable[[Callable[[], Work], Sequence[int]], Iterator[tuple[int, dict[str, Any]]]]
+"""Does blocks elsewhere: takes what makes a worker there, and the numbers of the blocks."""
 MISTAKES = (ValueError, OSError, FloatingPointError)
 _PATIENCE = 45  # seconds that a cluster may be full before the first block
 _RETRIES = 3  # of a block whose worker died

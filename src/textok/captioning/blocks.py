@@ -1,7 +1,7 @@
 """Captions by many processes: each block of pictures has a journal of its own, which that of the folder takes in."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,7 @@ from textok.data.samples import BadSample, SourceSubset, write_bad
 from textok.display import Progress
 from textok.pipeline.precision import torch_device
 from textok.pipeline.stopping import StopRequest
-from textok.scale import Work
-
-Engine = Callable[[Callable[[], Work], Sequence[int]], Iterator[tuple[int, dict[str, Any]]]]
+from textok.scale import Engine
 
 
 class BlockCaptioner:

@@ -1,7 +1,7 @@
 """Run a tokenizer over captioned pictures once and keep its latents, so that generators train without it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,11 +29,8 @@ from textok.models.tokenizer import TexTok
 from textok.pipeline.cache_rows import NO_LABEL, CachingRun, RowEncoder
 from textok.pipeline.precision import inference_dtype, torch_device
 from textok.pipeline.stopping import StopRequest, polite_stop
-from textok.scale import Work
+from textok.scale import Engine
 from textok.writing import check_target, write_json
-
-Engine = Callable[[Callable[[], Work], Sequence[int]], Iterator[tuple[int, Mapping[str, Any]]]]
-"""Does blocks elsewhere: takes what makes a worker there, and the numbers of the blocks."""
 
 
 @writing_alone
