@@ -26,7 +26,7 @@ def run(*words: object) -> int:
 
 def finish(process: subprocess.Popen) -> str:
     """Its last words, when it has ended well."""
-    out, errors = process.communicate(timeout=100)
+    out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     return out
 
@@ -102,9 +102,8 @@ def test_an_evaluation_is_the_same(
 ) -> None:
     words = ["evaluate", "reconstruction", "--data", pictures, "--model", model, "--budgets", "1,4"]
     words += ["--batch-size", 3, "--limit", 16, "--conditions", "right,near,none", "--out"]
-    ray = drive(*words, tmp_path / "ray.json", "--engine", "ray", "--address", cluster, "--workers", 2)
-    finish(drive(*words, tmp_path / "local.json"))
-    finish(ray)
+    assert run(*words, tmp_path / "local.json") == 0
+    finish(drive(*words, tmp_path / "ray.json", "--engine", "ray", "--address", cluster, "--workers", 2))
     local, here = (read_result(tmp_path / f"{name}.json") for name in ("local", "ray"))
     assert len(local.rows) == 6 and "retrieval_two_tower_r1" in local.rows[0]
     for name in ("settings", "rows", "per_image", "latents"):
