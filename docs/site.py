@@ -16,8 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from textok.cli.recipes import summary
-from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, RECORDS = ROOT / "docs", ROOT / "benchmarks/results"

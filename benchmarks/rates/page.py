@@ -7,7 +7,7 @@ from html import escape
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.evaluation.pages import data_uri, html_page, plain_table
+from textok.evaluation.pages import data_uri, html_page, macro
 from textok.evaluation.pages.curves import curve_chart
 from textok.evaluation.results import Row, meaning
 
@@ -55,7 +55,7 @@ def _split(
     )
     pictures = "\n".join(_strip(words, images) for words, images in shown.items())
     names = ["codec", "setting", "bytes", "bytes_payload", *metrics]
-    table = plain_table([[_told(row.get(name, "")) for name in names] for row in rows], heads=names)
+    table = macro("table", [[_told(row.get(name, "")) for name in names] for row in rows], names)
     return f"""<section><h2>{escape(split)}</h2><p class="note">{rows[0]["count"]} pictures.</p>
 <div class="charts">{charts}</div>{pictures}<details><summary>All numbers</summary>{table}</details></section>"""
 

@@ -11,11 +11,10 @@ from research.captions.study import publish as publish_tables
 from research.captions.study import study_captions
 from research.command import ArmNames, check_documents, run
 from textok.cli.checks import check_at_least, check_folders, check_seed
-from textok.cli.recipes import find_recipe
 from textok.data import open_source
 from textok.models.checkpoint import resolve
 from textok.models.tokenizer import TexTok
-from textok.recipes import RECIPES
+from textok.recipes import RECIPES, find_recipe
 
 Table = Literal["placement", "explanation", "bottleneck", "quality", "encoder", "budgets"]
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from research import command
 from research.diffusion_comparison.diffusion import STEPS, add_noise, sample
 from textok.cli.checks import check_at_least, check_files, check_seed
-from textok.cli.recipes import find_recipe
 from textok.data.latents import LatentBatch, LatentCache, LatentLoader
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.models.dit import DiT, DiTConfig
-from textok.recipes import GENERATOR_RECIPES
+from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
 from textok.training.draws import drop_rows, step_generator

@@ -41,8 +41,7 @@ def check(
 def check_choice(config: Any, prefix: str, **choices: Sequence[Any]) -> None:
     """Check that each named attribute is one of the values given for it.
 
-    Raises:
-        ValueError: for the first value that is not.
+    ``ValueError`` for the first value that is not.
     """
     for name, values in choices.items():
         value = getattr(config, name)

@@ -97,8 +97,7 @@ def open_encoder(
 ) -> SoftEncoder:
     """The encoder of the options; ``sizes`` counts coded tokens, for a mean of bytes.
 
-    Raises:
-        ValueError: when the budget does not fit the tokenizer.
+    ``ValueError`` when the budget does not fit the tokenizer.
     """
     budget, chooser = choice.budget(tokenizer.model.config.num_latents), choice.load_chooser(tokenizer)
     return SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)

@@ -1,7 +1,7 @@
 """``textok check``: what a source holds and what would go wrong with it, without training or encoding anything."""
 
 import base64
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
 from textok.cli.output import report
 from textok.data import BadSampleError, DataConfig, Source
-from textok.evaluation.pages import html_page, plain_table
+from textok.evaluation.pages import render
 from textok.evaluation.source_check import check_source
 from textok.models.checkpoint import SHIPPED, read_config, resolve
 from textok.writing import check_target, write_text
@@ -86,34 +86,21 @@ def _problems(facts: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _page(data: str, facts: dict[str, Any], source: Source) -> str:
-    suspects = [
-        *facts["repeats"],
-        *facts["near_repeats"],
-        *([key] for key in facts["smaller_than_model"]["first"]),
-    ]
-    shown = [key for group in suspects for key in group][:_SHOWN]
-    parts = [f"<h1>{escape(data)}</h1>", "<pre>" + escape("\n".join(_lines(data, facts))) + "</pre>"]
-    rows = [[bad["key"], bad["shard"], bad["reason"]] for bad in facts["bad"]]
-    if rows:
-        parts += ["<h2>Bad samples</h2>", plain_table(rows, heads=["key", "where", "why"])]
-    if shown:
-        parts += ["<h2>Repeated, alike or small</h2>", *_pictures(source, set(shown))]
-    if facts["captions_cut"]["first"]:
-        cut = [[text] for text in facts["captions_cut"]["first"]]
-        parts += ["<h2>Captions that are cut</h2>", plain_table(cut, heads=["caption"])]
-    return html_page("\n".join(parts), title=f"textok check {data}")
+    small = ([key] for key in facts["smaller_than_model"]["first"])
+    suspects = [key for group in (*facts["repeats"], *facts["near_repeats"], *small) for key in group]
+    pictures = list(_pictures(source, set(suspects[:_SHOWN]))) if suspects else []
+    lines = "\n".join(_lines(data, facts))
+    return render(
+        "check.html", title=f"textok check {data}", data=data, lines=lines, facts=facts, pictures=pictures
+    )
 
 
-def _pictures(source: Source, keys: set[str]) -> list[str]:
-    figures = []
+def _pictures(source: Source, keys: set[str]) -> Iterator[tuple[str, str]]:
+    """The pictures of these keys: in base64, and their key with the first caption."""
     for index in range(len(source)):
         try:
             raw = source.read(index)
         except BadSampleError:
             continue
         if raw.key in keys and isinstance(raw.image, bytes):
-            coded = base64.b64encode(raw.image).decode()
-            label = escape(f"{raw.key} {raw.captions[0] if raw.captions else ''}")
-            image = f'<img src="data:image;base64,{coded}" height="128" alt="">'
-            figures.append(f"<figure>{image}<figcaption>{label}</figcaption></figure>")
-    return figures
+            yield base64.b64encode(raw.image).decode(), f"{raw.key} {raw.captions[0] if raw.captions else ''}"

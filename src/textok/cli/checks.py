@@ -12,8 +12,7 @@ MAX_SEED = 2**63 - 1
 def check_at_least(least: int, **values: int | None) -> None:
     """Check that every given number is so large; None stands for an option that is not given.
 
-    Raises:
-        ValueError: names the first one that is not.
+    ``ValueError`` names the first one that is not.
     """
     for name, value in values.items():
         if value is not None and value < least:
@@ -21,11 +20,7 @@ def check_at_least(least: int, **values: int | None) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Check that torch takes a seed.
-
-    Raises:
-        ValueError: when it does not.
-    """
+    """Check that torch takes a seed; ``ValueError`` when it does not."""
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed: got {seed}, expected 0 to {MAX_SEED}")
 
@@ -33,8 +28,7 @@ def check_seed(seed: int) -> None:
 def check_size(size: tuple[int, int] | None, *, patch: int = 1) -> None:
     """Check that a height and width are those of a picture, and multiples of a model's patch.
 
-    Raises:
-        ValueError: when they are not.
+    ``ValueError`` when they are not.
     """
     if size is None:
         return

@@ -186,29 +186,21 @@ def _encode_parts(
 ) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
     work = _PartEncoder(job, encoder)
+    numbers, sizes = range(len(work.places)), [len(place) for place in work.places]
     with parts.open({**job.settings(encoder), **settings}, work.source, work.places):
-        notes = _notes(job, work, encoder, parts, engine)
+        notes = {number: record for number in numbers if (record := parts.note(number))}
+        missing = [number for number in numbers if number not in notes]
+        with Progress(sum(sizes), unit="image") as progress:
+            progress.update(sum(sizes[number] for number in notes))
+            for number, record in _encoded(job, work, encoder, engine, missing, notes):
+                notes[number] = record
+                progress.update(sizes[number])
     counts = _counts(notes.values())
-    left_out = [BadSample(**bad) for number in sorted(notes) for bad in notes[number]["left_out"]]
+    left_out = [BadSample(**bad) for number in numbers for bad in notes[number]["left_out"]]
     job.pictures.report(
         left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=job.out
     )
     return counts
-
-
-def _notes(
-    job: _Job, work: _PartEncoder, encoder: SoftEncoder, parts: Parts, engine: EngineOptions
-) -> dict[int, dict[str, Any]]:
-    """What is noted of each part, after those that were missing are encoded."""
-    notes = {number: record for number in range(len(work.places)) if (record := parts.note(number))}
-    missing = [number for number in range(len(work.places)) if number not in notes]
-    with Progress(sum(map(len, work.places)), unit="image") as progress:
-        for number in notes:
-            progress.update(len(work.places[number]))
-        for number, note in _encoded(job, work, encoder, engine, missing, notes):
-            notes[number] = note
-            progress.update(len(work.places[number]))
-    return notes
 
 
 def _encoded(

@@ -1,4 +1,4 @@
-"""``textok evaluate generation``: how good generated pictures are."""
+"""``textok evaluate generation`` and ``textok evaluate generator``: how good generated pictures are."""
 
 import json as json_format
 from dataclasses import dataclass
@@ -10,23 +10,30 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import check_single_process, note, open_device
-from textok.cli.options import BadPictures
-from textok.cli.output import shown, text_table
+from textok.cli.options import STOP_AT_BAD, BadPictures, ModelOptions
+from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
 from textok.display import Progress
 from textok.evaluation import adm, generation, networks
+from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
+from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
 from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,
     Reference,
     open_pictures,
+    open_reference,
     picture_settings,
 )
+from textok.evaluation.reconstruction import check_budgets
 from textok.evaluation.results import Row, meaning, write_result
+from textok.pipeline.generation import Pipeline
+from textok.sampling.flow import Guidance
 from textok.training.run_folder import environment
 
 
@@ -122,12 +129,12 @@ def evaluate_generation(
     write_bad(out, [])
     generated = open_pictures(options.samples, size=options.size, captions=options.captions, **reading)
     reading["size"] = generated.config.size
-    real = Reference.open(options.reference, split=options.reference_split, train=options.train, **reading)
+    real = open_reference(options.reference, split=options.reference_split, **reading)
     trained_on = open_pictures(options.train, split=options.train_split, **reading) if options.train else None
     generation.check_count(len(generated.source))
     judged = any(generated.source.captions()) and not options.no_semantics
     reader = network.reader(open_device(options.device, float64=True), semantics=judged)
-    statistics = _stored_statistics(real, reader.network)
+    statistics = _stored_statistics(real, reader.network, options)
     features = read_pictures(reader, generated, judged=judged, out=out)
     _write_adm(generated, features, samples=options.write_samples, statistics=options.write_statistics)
     scores = generation.evaluate_generation(
@@ -181,14 +188,142 @@ def generation_table(row: Row) -> str:
     return text_table(cells, heads=["score", "value", "what it is"])
 
 
-def _stored_statistics(reference: Reference, network: FeatureNetwork) -> FeatureStatistics | None:
-    """The file's own mean and covariance, where they are of this network's features; says what is left out."""
+def _stored_statistics(
+    reference: Reference, network: FeatureNetwork, options: GenerationOptions
+) -> FeatureStatistics | None:
+    """The file's own mean and covariance, where they are of this network's features; says what is left out.
+
+    ``ValueError`` when they are all that there is, and of another network, or not enough for a copying check.
+    """
+    name, statistics = options.reference, reference.statistics
     if reference.pictures is None:
-        note(f"{reference.name}: holds mean and covariance only; left out: {NEED_PICTURES}")
-    statistics = reference.statistics_for(network)
-    if statistics is None and reference.statistics is not None:
-        note(
-            f"{reference.name}, mu: got {reference.statistics.dim} channels, and {network.name} has {network.dim}: "
-            "the Fréchet distance is taken to the pictures of the file"
+        if options.train is not None:
+            raise ValueError(
+                f"train: got {options.train}, but {name} holds mean and covariance only, and the copying check "
+                "compares with real pictures; give a reference with pictures, or leave train out"
+            )
+        note(f"{name}: holds mean and covariance only; left out: {NEED_PICTURES}")
+    if statistics is None or statistics.dim == network.dim:
+        return statistics
+    if reference.pictures is None:
+        raise ValueError(
+            f"{name}, mu: got {statistics.dim} channels, expected the {network.dim} of {network.name}; "
+            "choose the network that the statistics are of by the option network"
         )
-    return statistics
+    note(
+        f"{name}, mu: got {statistics.dim} channels, and {network.name} has {network.dim}: "
+        "the Fréchet distance is taken to the pictures of the file"
+    )
+    return None
+
+
+_MODEL = ModelOptions(batch_size=16)
+HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
+
+
+def evaluate_generator(
+    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
+    model: Annotated[ModelOptions, arg(name="")] = _MODEL,
+    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
+    *,
+    data: Annotated[str, arg(metavar="SOURCE")],
+    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,
+    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
+    tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
+    budgets: Annotated[
+        tuple[int, ...], arg(help_behavior_hint="(default: a quarter, half and all of the model's)")
+    ] = (),
+    guidance: tuple[float, ...] = (1.0, 3.0),
+    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the model's)")] = None,
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
+
+    Args:
+        data: captioned pictures that it was not trained on.
+        split: the part of them.
+        train: the training pictures, to find copies of them.
+        train_split: the part of them.
+        tokenizer: the generator's tokenizer, when it is not where it was at training.
+        budgets: tokens per picture.
+        guidance: scales of classifier-free guidance.
+        steps: of the sampler.
+        limit: take only so many captions, spread over the split.
+        out: result file: settings, rows, and the values of every picture.
+        seed: of the noise.
+        json: print the rows as JSON instead of a table.
+    """
+    check_at_least(1, steps=steps)
+    check_at_least(MIN_FRECHET, limit=limit)
+    check_seed(seed)
+    check_needs(absent=train is None, by="train", train_split=train_split)
+    check_files(out=out)
+    check_single_process()
+    scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
+    device = open_device(model.device, float64=True)
+    pipeline = _open_pipeline(model, tokenizer=tokenizer, device=device, steps=steps)
+    chosen = _budgets(budgets, pipeline.generator.config.num_latents)
+    cells = [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
+    side = pipeline.tokenizer.model.config.image_size
+    write_bad(out, [])
+    reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **bad.policy}
+    held_out = open_pictures(data, split=split, **reading)
+    if not any(held_out.source.captions()):
+        raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
+    trained_on = open_pictures(train, split=train_split, **reading) if train else None
+    reader = network.reader(device, semantics=True)
+    evaluator = GeneratorEvaluator(
+        pipeline=pipeline,
+        reader=reader,
+        reference=read_pictures(reader, held_out, out=out),
+        train=read_pictures(reader, trained_on, out=out) if trained_on else None,
+        batch_size=model.batch_size,
+        seed=seed,
+    )
+    prompts = CaptionedPictures.collect(split or Path(data).name, held_out)
+    prompts = prompts if limit is None else prompts.spread(limit)
+    with Progress(len(prompts) * len(cells), unit="image", title="samples") as bar:
+        scores = evaluator.score(prompts, cells, progress=bar.update)
+    if out is not None:
+        settings = reader.settings | _settings(pipeline) | {"budgets": chosen, "guidance": sorted(scales)}
+        settings |= {"reference": picture_settings(held_out), "seed": seed, "limit": limit}
+        settings |= {"train": trained_on and picture_settings(trained_on)}
+        write_result(out, settings=settings, made_by=environment(), **vars(scores))
+    heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
+    print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
+
+
+def _budgets(budgets: tuple[int, ...], max_tokens: int) -> list[int]:
+    """The budgets, or a quarter, half and all of the model's tokens."""
+    usual = (max(1, max_tokens // 4), max(1, max_tokens // 2), max_tokens)
+    return check_budgets(budgets or usual, max_tokens=max_tokens)
+
+
+def _open_pipeline(
+    options: ModelOptions, *, tokenizer: str | None, device: torch.device, steps: int | None
+) -> Pipeline:
+    """A text-conditional generator, with so many steps of its sampler."""
+    pipeline = Pipeline.from_pretrained(
+        options.model, tokenizer=tokenizer, device=device, dtype=options.dtype
+    )
+    if pipeline.generator.config.condition.kind != "text":
+        raise ValueError(
+            f"model: got {options.model}, which is conditioned on classes, expected a generator of pictures from "
+            "captions"
+        )
+    if steps is not None:
+        pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
+    return pipeline
+
+
+def _settings(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "model": pipeline.model_id,
+        "precision": str(pipeline.dtype),
+        "tokenizer": pipeline.tokenizer.model_id,
+        "sampling": pipeline.defaults.record(pipeline.generator),
+    }

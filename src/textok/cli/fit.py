@@ -124,8 +124,7 @@ def _run(words: list[str]) -> None:
 def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     """What an earlier start of the same command chose; None where there is none.
 
-    Raises:
-        ValueError: when the folder holds something else.
+    ``ValueError`` when the folder holds something else.
     """
     if not (out / FIT_FILE).is_file():
         if out.exists() and not holds_nothing(out):
@@ -198,8 +197,7 @@ def _config(asked: dict[str, Any], recipe: str = "icons-128") -> DataConfig:
 def _checked(config: DataConfig) -> dict[str, Any]:
     """Counts of the first pictures, and whether all of them may be mirrored.
 
-    Raises:
-        ValueError: when there are too few good ones.
+    ``ValueError`` when there are too few good ones.
     """
     result, source = check_source(config, limit=_LOOKED_AT)
     good, bad, repeats = len(result.looks), len(result.bad), sum(len(group) - 1 for group in result.repeats())

@@ -1,8 +1,6 @@
 """The report and the model card of ``textok fit``: what came out, beside what it started from."""
 
 import shlex
-from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch import Tensor
 from textok.data import DataConfig, EvalLoader
 from textok.data.held_out import open_training
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.pages import data_uri, html_page, plain_table
+from textok.evaluation.pages import render
 from textok.models.card import CARD_FILE
 from textok.models.checkpoint import CONFIG_FILE, model_folder, read_config
 from textok.objectives.quality import psnr_per_image
@@ -53,7 +51,17 @@ def write_report(out: Path, record: dict[str, Any], data: DataConfig) -> Path:
     write_json(out / "report.json", {**record, **results})
     usage = _LINES.format(model=str(out), prompt=prompts[0], tokens=tokens)
     write_text(out / CARD_FILE, _card(out, record, results, usage))
-    write_text(out / "report.html", _page(out, record, results, usage, shown, samples))
+    page = render(
+        "fit.html",
+        title=out.name,
+        lead=f"{_verdict(results)} {_limits(record)}",
+        rows={_TITLES[name]: images[:_SHOWN] for name, images in shown.items()},
+        samples=zip(samples, (prompt or "no caption" for prompt in prompts), strict=True),
+        facts=record["facts"],
+        reasons=record["plan"]["reasons"],
+        usage=usage,
+    )
+    write_text(out / "report.html", page)
     return out / "report.html"
 
 
@@ -100,38 +108,3 @@ def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str
         f"{_verdict(results)} {_limits(record)}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n"
         f"{reasons}\n\n```bash\n{lines}\n```\n"
     )
-
-
-def _page(
-    out: Path,
-    record: dict[str, Any],
-    results: dict[str, Any],
-    usage: str,
-    shown: dict[str, Tensor],
-    samples: UInt8[Tensor, "n 3 h w"],
-) -> str:
-    parts = [
-        f"<h1>{escape(out.name)}</h1>",
-        f"<p>{escape(_verdict(results))} {escape(_limits(record))}</p>",
-        *(_row(escape(_TITLES[name]), images[:_SHOWN], width=120) for name, images in shown.items()),
-        "<h2>Generated from held-out captions</h2>",
-        _row("", samples, width=200, captions=[prompt or "no caption" for prompt in results["prompts"]]),
-        "<h2>The pictures</h2>",
-        plain_table([[name, f"{value}"] for name, value in record["facts"].items()]),
-        "<h2>What was chosen</h2>",
-        plain_table([[reason] for reason in record["plan"]["reasons"]]),
-        "<h2>To use it</h2>",
-        f'<pre style="white-space:pre-wrap">{escape(usage)}</pre>',
-    ]
-    return html_page("\n".join(parts), title=out.name)
-
-
-def _row(
-    title: str, images: UInt8[Tensor, "n 3 h w"], *, width: int, captions: Sequence[str] | None = None
-) -> str:
-    texts = [escape(text) for text in captions or [""] * len(images)]
-    cells = "".join(
-        f'<div style="width:{width}px"><img src="{data_uri(image)}" width="{width}" alt=""><br>{text}</div>'
-        for image, text in zip(images, texts, strict=True)
-    )
-    return f'<p>{title}</p><div style="display:flex;flex-wrap:wrap;gap:8px">{cells}</div>'

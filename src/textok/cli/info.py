@@ -1,4 +1,4 @@
-"""``textok info``: what a recipe, a model, a latent cache, a token file or a .ttk file is."""
+"""``textok info`` and ``textok recipes``: what a recipe, a model, a latent cache or a file of tokens is."""
 
 import dataclasses
 import math
@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from tyro.conf import Positional, arg
 
 from textok.cli.output import report
-from textok.cli.recipes import nearest, summary
 from textok.codec import TtkReader, is_ttk
 from textok.data.latent_shards import MANIFEST, read_manifest
 from textok.models.checkpoint import (
@@ -29,10 +28,25 @@ from textok.models.generators import build_generator, kind_of
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.facts import model_facts
 from textok.pipeline.tokens import load_tokens
-from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES, nearest, summary
 from textok.writing import refuse_foreign
 
 TOKEN_SUFFIX = ".safetensors"
+
+
+def recipes(*, json: bool = False) -> None:
+    """List the recipes: named configurations to train by.
+
+    Args:
+        json: print them as JSON.
+    """
+    kinds = {"tokenizer": RECIPES, "generator": GENERATOR_RECIPES}
+    about = {kind: {name: summary(recipe) for name, recipe in named.items()} for kind, named in kinds.items()}
+    lines = list[str]()
+    for kind, named in about.items():
+        width = max(map(len, named))
+        lines += ["", f"textok train {kind} RECIPE", *(f"  {x:<{width}}  {named[x]}" for x in named)]
+    report(about, *lines[1:], json=json)
 
 
 def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:

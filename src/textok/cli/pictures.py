@@ -95,8 +95,7 @@ class PictureOptions(BadPictures):
     ) -> None:
         """Report pictures that were left out, list them beside ``out``, and report how many have no caption.
 
-        Raises:
-            ValueError: when no picture is left.
+        ``ValueError`` when no picture is left.
         """
         if out is not None:
             write_bad(out, [])

@@ -43,7 +43,7 @@ COMMANDS = {
         "encode", "encode", "The same as encode: .ttk files take a few dozen bytes a picture."
     ),
     "decompress": Command("decode", "decode", "The same as decode."),
-    "prior": Command("prior", "prior", "Measure how likely each token is, for textok compress."),
+    "prior": Command("cache", "prior", "Measure how likely each token is, for textok compress."),
     "reconstruct": Command("reconstruct", "reconstruct", "Lay pictures beside what their tokens give back."),
     "generate": Command("generate", "generate", "Make pictures from prompts or classes."),
     "scenes": Command("scenes", "scenes", "Compose captioned pictures from drawings, as tars."),
@@ -59,11 +59,11 @@ COMMANDS = {
         "evaluate_generation", "evaluate_generation", "Score generated pictures against real ones."
     ),
     "evaluate generator": Command(
-        "evaluate_generator", "evaluate_generator", "Let a generator draw pictures, and score them."
+        "evaluate_generation", "evaluate_generator", "Let a generator draw pictures, and score them."
     ),
     "evaluate compare": Command("evaluate_compare", "evaluate_compare", "Lay two result files side by side."),
     "info": Command("info", "info", "Describe a recipe, a model, a latent cache or a file of tokens."),
-    "recipes": Command("recipes", "recipes", "List the recipes: named configurations to train by."),
+    "recipes": Command("info", "recipes", "List the recipes: named configurations to train by."),
     "completion": Command("parsing", "completion", "Print the completion script of a shell."),
 }
 
@@ -71,8 +71,7 @@ COMMANDS = {
 def find(words: list[str]) -> tuple[str, list[str]]:
     """The name of the command that the words begin with, and the other words.
 
-    Raises:
-        ValueError: when there is no such command; suggests the nearest.
+    ``ValueError`` when there is no such command; suggests the nearest.
     """
     for count in (1, 2):
         if (name := " ".join(words[:count])) in COMMANDS:

@@ -13,9 +13,8 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_folders, check_seed
 from textok.cli.distributed import is_first
 from textok.cli.output import report
-from textok.cli.recipes import find_recipe
 from textok.display import note
-from textok.recipes import GENERATOR_RECIPES, RECIPES
+from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe
 from textok.training import rehearsal
 from textok.training.generator import train as generator
 from textok.training.generator.config import GeneratorRun

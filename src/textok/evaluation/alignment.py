@@ -81,8 +81,7 @@ class ClassPosterior:
     def embed_images(self, logits: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """Classifier outputs to unit vectors: the mean class feature under the posterior, normalised.
 
-        Raises:
-            ValueError: for another number of classes.
+        ``ValueError`` for another number of classes.
         """
         if logits.shape[1] != len(self.classes):
             raise ValueError(

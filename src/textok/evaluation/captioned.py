@@ -51,8 +51,7 @@ class CaptionedPictures:
     ) -> "CaptionedPictures":
         """Read whole batches into memory until there are ``limit`` pictures (all of them by default).
 
-        Raises:
-            ValueError: when there is no picture.
+        ``ValueError`` when there is no picture.
         """
         parts: list[Batch] = []
         for batch in batches:
@@ -130,8 +129,7 @@ class CaptionedPictures:
     def captions_under(self, condition: CaptionCondition) -> tuple[str, ...]:
         """The n captions that the model gets under a condition.
 
-        Raises:
-            ValueError: for a condition that is neither a usual one nor a variant of this set.
+        ``ValueError`` for a condition that is neither a usual one nor a variant of this set.
         """
         if condition in self.variants:
             return self.variants[condition]
@@ -218,8 +216,7 @@ def shuffled(caption: str, *, generator: torch.Generator) -> str:
 def near_misses(states: Float[Tensor, "n d"], captions: Sequence[str]) -> list[int]:
     """For each caption the index of the most similar one that is about another thing; never a blank one.
 
-    Raises:
-        ValueError: when all captions are about one thing.
+    ``ValueError`` when all captions are about one thing.
     """
     things = [thing(caption) for caption in captions]
     if not _names_things(captions):
@@ -241,11 +238,7 @@ def _names_things(captions: Sequence[str]) -> bool:
 
 
 def check_conditions(conditions: Sequence[CaptionCondition]) -> None:
-    """Check the names of caption conditions.
-
-    Raises:
-        ValueError: when there is none, or an unknown one.
-    """
+    """Check the names of caption conditions; ``ValueError`` when there is none, or an unknown one."""
     expected = (*CONDITIONS, *VARIANTS)
     if not conditions or not set(conditions) <= set(expected):
         raise ValueError(f"conditions: got {','.join(conditions)!r}, expected some of {','.join(expected)}")

@@ -150,11 +150,7 @@ def evaluate_generation(
 
 
 def check_count(count: int) -> None:
-    """Check that so many generated pictures can be scored as a set.
-
-    Raises:
-        ValueError: for fewer than ``MIN_FRECHET``.
-    """
+    """Check that so many generated pictures can be scored as a set; ``ValueError`` for fewer than ``MIN_FRECHET``."""
     if count < MIN_FRECHET:
         raise ValueError(f"generation: got {count} pictures, expected at least {MIN_FRECHET}")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -26,7 +26,6 @@ from textok.data.files import fingerprint_files
 from textok.data.images import DRAWN_SIZE, ImageError, stored_size
 from textok.evaluation.adm import read_adm
 from textok.evaluation.metrics.frechet import FeatureStatistics
-from textok.evaluation.networks import FeatureNetwork
 
 Captions = Mapping[str, str] | Sequence[str]
 """By key, or one per picture in order."""
@@ -105,11 +104,11 @@ def open_pictures(
             raise ValueError(f"{name}: got mean and covariance only, expected pictures (arr_0)")
         source, (height, width) = AdmSource(name, pictures), pictures.shape[2:]
     else:
-        source = _config(name, split, (1, 1), **policy).open()
+        source = DataConfig(source=name, split=split, **policy).open()
         height, width = size or _first_size(source, stop=policy.get("on_bad") != "skip")
     if captions is not None:
         source = CaptionedSource(source, _by_key(_read_captions(captions), list(source.keys())))
-    config = _config(name, split, size or (height, width), **policy)
+    config = DataConfig(source=name, split=split, size=size or (height, width), **policy)
     return EvalLoader(config, batch_size=batch_size, source=source)
 
 
@@ -131,9 +130,8 @@ NEED_PICTURES = (
 """Metrics that mean and covariance alone do not give."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """The real pictures that generated ones are compared with; at least one of ``pictures`` and ``statistics``.
+class Reference(NamedTuple):
+    """The real pictures that generated ones are compared with: pictures, statistics or both.
 
     Attributes:
         name: the source, or the file.
@@ -145,62 +143,26 @@ class Reference:
     pictures: EvalLoader | None
     statistics: FeatureStatistics | None = None
 
-    @classmethod
-    def open(
-        cls,
-        name: str,
-        *,
-        split: str | None,
-        size: tuple[int, int],
-        batch_size: int,
-        train: str | None = None,
-        **policy: Any,
-    ) -> "Reference":
-        """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both; raises as ``open_pictures``.
-
-        ``train`` names the training pictures of the copying check, which needs a reference with pictures.
-        """
-        if not name.endswith(".npz") or split is not None:
-            pictures = open_pictures(name, batch_size=batch_size, split=split, size=size, **policy)
-            return cls(name=name, pictures=pictures)
-        file = read_adm(name)
-        if file.pictures is not None:
-            source, config = AdmSource(name, file.pictures), _config(name, None, size)
-            pictures = EvalLoader(config, batch_size=batch_size, source=source)
-            return cls(name=name, pictures=pictures, statistics=file.statistics)
-        if train is not None:
-            raise ValueError(
-                f"train: got {train}, but {name} holds mean and covariance only, and the copying check compares with "
-                "real pictures; give a reference with pictures, or leave train out"
-            )
-        return cls(name=name, pictures=None, statistics=file.statistics)
-
     @property
     def settings(self) -> dict[str, Any]:
-        """Which pictures these are, for a result file."""
+        """Which pictures these are, for a result file; once they are read."""
         if self.pictures is not None:
             return picture_settings(self.pictures)
-        return {
-            "data": self.name,
-            "fingerprint": fingerprint_files([Path(self.name)], 0),
-            "holds": "mean and covariance only",
-            "left_out": NEED_PICTURES,
-        }
+        facts = {"data": self.name, "fingerprint": fingerprint_files([Path(self.name)], 0)}
+        return facts | {"holds": "mean and covariance only", "left_out": NEED_PICTURES}
 
-    def statistics_for(self, network: FeatureNetwork) -> FeatureStatistics | None:
-        """The file's own mean and covariance; None where they are not of this network's features.
 
-        Raises:
-            ValueError: when they are not and there are no pictures either.
-        """
-        if self.statistics is None or self.statistics.dim == network.dim:
-            return self.statistics
-        if self.pictures is None:
-            raise ValueError(
-                f"{self.name}, mu: got {self.statistics.dim} channels, expected the {network.dim} of {network.name}; "
-                "choose the network that the statistics are of by the option network"
-            )
-        return None
+def open_reference(
+    name: str, *, split: str | None, size: tuple[int, int], batch_size: int, **policy: Any
+) -> Reference:
+    """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both; raises as ``open_pictures``."""
+    if not name.endswith(".npz") or split is not None:
+        return Reference(name, open_pictures(name, batch_size=batch_size, split=split, size=size, **policy))
+    file = read_adm(name)
+    if file.pictures is None:
+        return Reference(name, None, file.statistics)
+    config, source = DataConfig(source=name, size=size), AdmSource(name, file.pictures)
+    return Reference(name, EvalLoader(config, batch_size=batch_size, source=source), file.statistics)
 
 
 def _read_captions(file: Path) -> Captions:
@@ -223,7 +185,3 @@ def _by_key(captions: Captions, keys: Sequence[str]) -> dict[str, tuple[str, ...
     if missing := [key for key in keys if key not in captions]:
         raise ValueError(f"captions: got none for the picture {missing[0]!r}, expected one for every key")
     return {key: (captions[key],) for key in keys}
-
-
-def _config(name: str, split: str | None, size: tuple[int, int], **policy: Any) -> DataConfig:
-    return DataConfig(source=name, split=split, size=size, **policy)

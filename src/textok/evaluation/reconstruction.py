@@ -45,8 +45,7 @@ def usual_budgets(max_tokens: int) -> list[int]:
 def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
     """The budgets in rising order, each once.
 
-    Raises:
-        ValueError: when there are none, or for a number of tokens that the model does not have.
+    ``ValueError`` when there are none, or for a number of tokens that the model does not have.
     """
     if not budgets or not all(1 <= k <= max_tokens for k in budgets):
         listed = ", ".join(map(str, budgets)) or "none"

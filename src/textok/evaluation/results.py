@@ -175,8 +175,7 @@ def _short(value: Any) -> Any:
 def checked_row(row: Mapping[str, Any]) -> Row:
     """A row of words and numbers, in which null is NaN.
 
-    Raises:
-        TypeError: for anything else, a score that is a word, or a count that is no integer.
+    ``TypeError`` for anything else, a score that is a word, or a count that is no integer.
     """
     for name, value in row.items():
         if not isinstance(value, str | int | float | None) or (

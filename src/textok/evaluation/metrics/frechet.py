@@ -28,11 +28,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: Float[Tensor, "n d"]) -> "FeatureStatistics":
-        """Statistics of some vectors (n, d).
-
-        Raises:
-            ValueError: with fewer than two vectors.
-        """
+        """Statistics of some vectors (n, d); ``ValueError`` with fewer than two vectors."""
         count, dim = features.shape
         if count < 2:
             raise ValueError(f"Fréchet distance: got {count} pictures on one side, expected at least 2")
@@ -84,8 +80,7 @@ class FeatureStatistics:
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """Fréchet distance of two Gaussians: |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)) (Heusel et al. 2017).
 
-    Raises:
-        ValueError: for vectors of different lengths.
+    ``ValueError`` for vectors of different lengths.
     """
     if a.dim != b.dim:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from html import escape
 
@@ -24,11 +24,6 @@ def cards_page(cards: Iterable[str], *, title: str, lead: str = "") -> str:
     body = "\n".join(f"<div>{card}</div>" for card in cards)
     head = f"<h1>{escape(title)}</h1>" + (f"\n<p>{escape(lead)}</p>" if lead else "")
     return html_page(f'{head}\n<div style="{style}">\n{body}\n</div>', title=title)
-
-
-def plain_table(rows: Iterable[Iterable[str]], *, heads: Sequence[str] = ()) -> str:
-    """A table of texts that scrolls sideways where it is wider than the page."""
-    return macro("table", list(map(list, rows)), heads)
 
 
 def data_uri(pixels: UInt8[Tensor, "3 h w"], *, lossless: bool = False) -> str:
