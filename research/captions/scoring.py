@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from research import scoring
+from research.captions.variants import VARIANTS, with_variants
 from research.scoring import SCORES_FILE, scores_in
-from textok.evaluation.captioned import VARIANTS, CaptionedPictures
+from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.results import Result, Scores
 from textok.models.text_encoder import TextEncoder
@@ -106,7 +107,8 @@ def _score(evaluator: Evaluator, test_set: TestSet, *, limit: int | None, varian
     )
     conditions = ["right"]
     if variants:
-        pictures = evaluator.with_variants(pictures, VARIANTS)
+        assert evaluator.semantics is not None, "_evaluator gives it"
+        pictures = with_variants(pictures, text=evaluator.semantics.text)
         conditions = ["right", *VARIANTS, "wrong", "none"]
     if config.placement == "none":
         conditions = ["none"]

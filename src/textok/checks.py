@@ -13,16 +13,13 @@ def check(
     at_most: int | float | None = None,
     below: int | float | None = None,
 ) -> None:
-    """Check that numbers lie within bounds.
+    """Check that numbers lie within bounds; ``ValueError`` for the first value outside, or that is not a number.
 
     Args:
         config: the object whose attributes are checked.
         prefix: what users write before the name, such as "model"; may be empty.
         names: of the attributes.
         at_least, above, at_most, below: the bounds.
-
-    Raises:
-        ValueError: for the first value outside, or that is not a number.
     """
     for name in names:
         value = getattr(config, name)

@@ -49,20 +49,16 @@ class Progress:
         total: how much there is to do; None when that is not known.
         unit: of what, such as "image".
         title: shown before the bar.
-        done: how much of it an earlier process has done.
         shown: whether to show anything; the environment variable TQDM_DISABLE and a stderr that is closed also
             turn it off.
     """
 
-    def __init__(
-        self, total: int | None, *, unit: str, title: str = "", done: int = 0, shown: bool = True
-    ) -> None:
+    def __init__(self, total: int | None, *, unit: str, title: str = "", shown: bool = True) -> None:
         hidden = not shown or _silenced()  # tqdm reads the variable by default only
         self._bar = tqdm(
             total=total,
             unit=unit,
             desc=printable(title) or None,
-            initial=done,
             disable=hidden,
             position=0,  # a bar that an error left open would make tqdm move the cursor
         )

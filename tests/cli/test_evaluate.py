@@ -16,7 +16,6 @@ from textok.evaluation.alignment import TwoTower, TwoTowerConfig
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.results import read_result
-from textok.models.text_encoder import TextEncoder
 from tiny import TinyNetwork, tiny_model, write_pictures
 
 COUNT = 20
@@ -205,36 +204,6 @@ def test_pictures_without_captions(
     assert "bare: not evaluated: right, wrong: the pictures have no captions" in captured.err
 
 
-def test_captions_made_worse(
-    data: Path,
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    read: list[str] = []
-    encode = TextEncoder.encode_ragged
-
-    def noted(self: TextEncoder, captions: list[str]) -> object:
-        read.extend(captions)
-        return encode(self, captions)
-
-    monkeypatch.setattr(TextEncoder, "encode_ragged", noted)
-    words = ["--data", data / "test-a", "--budgets", 4, "--conditions", "right,short,thing,shuffled,near"]
-    assert run("evaluate", "reconstruction", "--model", model_folder, *words, "--json", NOTHING_ELSE) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["captions"] for row in rows] == ["right", "short", "thing", "shuffled", "near"]
-    psnr = {row["captions"]: row["psnr"] for row in rows}
-    assert psnr["right"] == psnr["short"] != psnr["near"], "these captions have one phrase"
-    assert "thing a" in read, "shuffled"
-    folder = captioned(tmp_path / "alike", seed=3, count=1)
-    words = ["--data", folder, "--budgets", 4, "--conditions", "short,near", "--json", NOTHING_ELSE]
-    assert run("evaluate", "reconstruction", "--model", model_folder, *words) == 0
-    captured = capsys.readouterr()
-    assert [row["captions"] for row in json.loads(captured.out)] == ["short"]
-    assert "alike: not evaluated: near: all captions name the same thing" in captured.err
-
-
 def test_a_folder_a_class_spreads_its_limit(
     model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,7 +241,7 @@ def test_a_comparison_as_json(a_json: Path, b_json: Path, capsys: pytest.Capture
 
 
 def test_the_comparison_as_a_table(a_json: Path, b_json: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("evaluate", "compare", a_json, b_json, "--draws", 200) == 0
+    assert run("evaluate", "compare", a_json, b_json) == 0
     text = capsys.readouterr().out
     assert "psnr (PSNR: higher is better)" in text and "95 % interval" in text
     assert "fd_tiny (Fréchet distance: lower is better)" in text
@@ -282,9 +251,9 @@ def test_the_comparison_as_a_table(a_json: Path, b_json: Path, capsys: pytest.Ca
 
 
 def test_a_comparison_can_be_kept(a_json: Path, b_json: Path, tmp_path: Path) -> None:
-    assert run("evaluate", "compare", a_json, b_json, "--out", tmp_path / "c.json", "--seed", 3) == 0
+    assert run("evaluate", "compare", a_json, b_json, "--out", tmp_path / "c.json") == 0
     report = json.loads((tmp_path / "c.json").read_text())
-    assert report["seed"] == 3 and report["rows"]
+    assert report["seed"] == 0 and report["draws"] == 2000 and report["rows"]
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +399,7 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
         ),
         (
             ["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--conditions", "left"],
-            "conditions: got 'left'",
+            "--conditions",
         ),
         (["reconstruction", "--model", "{model}", "--data", "{data}/test-a", "--limit", "0"], "limit: got 0"),
         (
@@ -445,7 +414,6 @@ def test_a_reference_with_pictures_and_statistics_gives_all_scores(
         (["compare", "{a}"], "B.json"),
         (["compare", "{a}", "gone.json"], "gone.json: no such result file"),
         (["compare", "{a}", "{data}/test-a/metadata.jsonl"], "not a result file"),
-        (["compare", "{a}", "{a}", "--draws", "3"], "draws: got 3"),
         (["generation", "{data}/test-a", "--reference", "{data}/metadata.jsonl"], "no such file"),
         (["generation", "{data}/test-a", "--reference", "gone.npz"], "gone.npz: no such file"),
         (["generation", "{data}/test-a", "--reference", "{data}/test-b", "--captions", "{a}"], "captions"),

@@ -42,7 +42,7 @@ def words(model_folder: Path, tmp_path: Path) -> list[str]:
         str(folder),
         "--no-semantics",
     ]
-    return [*command, "--budgets", "1,4", "--conditions", "right,none,near", "--batch-size", "3"]
+    return [*command, "--budgets", "1,4", "--conditions", "right,none,wrong", "--batch-size", "3"]
 
 
 def evaluate(words: list[str], folder: Path) -> int:

@@ -11,7 +11,6 @@ from textok.evaluation import demo
 from textok.evaluation.demo import PROMPTS, generate_prompts
 from textok.evaluation.pages import render
 from textok.evaluation.pages.grids import fitted_words, sample_grid
-from textok.evaluation.pages.report import PromptCard, PromptSection
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiT, DiTConfig
 from textok.pipeline.generation import Pipeline
@@ -44,31 +43,31 @@ def test_every_prompt_is_drawn_at_every_budget_from_the_same_noise(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "TIMED_ROUNDS", 1)
-    found = generate_prompts(pipeline, seed=3)
-    assert found.budgets == [8] and [card.prompt for card in found.cards] == list(PROMPTS)
-    assert set(found.seconds) == {8} and found.seconds[8] > 0 and "2 steps" in found.settings
-    card = found.cards[4]
-    assert card.pictures.shape == (1, 4, 3, 32, 32) and card.note == PROMPTS[card.prompt]
+    prompts = generate_prompts(pipeline, seed=3)
+    assert prompts["budgets"] == [8] and [card["prompt"] for card in prompts["cards"]] == list(PROMPTS)
+    assert set(prompts["seconds"]) == {8} and prompts["seconds"][8] > 0 and "2 steps" in prompts["settings"]
+    card = prompts["cards"][4]
+    assert card["pictures"].shape == (1, 4, 3, 32, 32) and card["note"] == PROMPTS[card["prompt"]]
     generator = torch.Generator().manual_seed(3)
-    alone = pipeline(card.prompt, num_images=4, num_tokens=8, generator=generator, output="uint8")
-    assert torch.equal(card.pictures[0], alone)
-    assert len({one.pictures.numpy().tobytes() for one in found.cards}) == len(PROMPTS)
+    alone = pipeline(card["prompt"], num_images=4, num_tokens=8, generator=generator, output="uint8")
+    assert torch.equal(card["pictures"][0], alone)
+    assert len({one["pictures"].numpy().tobytes() for one in prompts["cards"]}) == len(PROMPTS)
 
 
 def test_the_section_tells_times_and_escapes_prompts() -> None:
     pictures = torch.randint(0, 256, (2, 3, 3, 16, 16), dtype=torch.uint8)
-    card = PromptCard(prompt="a <cat> & a hat", note="Never shown.", pictures=pictures)
+    card = {"prompt": "a <cat> & a hat", "note": "Never shown.", "pictures": pictures}
     html = render(
         "prompts.html",
-        prompts=PromptSection(
-            model_id="toy-12345678",
-            cards=[card],
-            budgets=[4, 8],
-            seconds={4: 0.012, 8: 0.034},
-            batch=3,
-            settings="euler, 2 steps, guidance 3",
-            parameters=2_000_000,
-        ),
+        prompts={
+            "model_id": "toy-12345678",
+            "cards": [card],
+            "budgets": [4, 8],
+            "seconds": {4: 0.012, 8: 0.034},
+            "batch": 3,
+            "settings": "euler, 2 steps, guidance 3",
+            "parameters": 2_000_000,
+        },
     )
     assert html.count("<img ") == 6 and re.findall(r'<th scope="row">(\d+)', html) == ["4", "8"]
     assert "12 ms with 4 tokens, 34 ms with 8 tokens" in html and "2 M parameters" in html

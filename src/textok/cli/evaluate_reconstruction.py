@@ -40,10 +40,8 @@ from textok.data.samples import BadSample, report_bad, spread, write_bad
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
 from textok.evaluation.captioned import (
-    CONDITIONS,
     CaptionCondition,
     CaptionedPictures,
-    check_conditions,
     usable_conditions,
 )
 from textok.evaluation.evaluator import BATCH_SIZE, Evaluator
@@ -52,11 +50,6 @@ from textok.evaluation.results import Result, Scores, write_result
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import torch_device
 from textok.training.run_folder import environment
-
-CONDITIONS_HELP = (
-    "what is read beside the picture: right (its own caption), none, wrong (another picture's), or its own made worse: "
-    "short (first phrase), thing (noun phrase), shuffled (words), near (of a similar thing)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +69,8 @@ class ReconstructionOptions(BadPictures):
         tuple[int, ...], arg(help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
     ] = ()
     """tokens per picture, such as 2,4,8"""
-    conditions: Annotated[tuple[str, ...], arg(help=CONDITIONS_HELP)] = CONDITIONS
+    conditions: tuple[Literal["right", "none", "wrong"], ...] = ("right", "none", "wrong")
+    """what is read beside the picture: its own caption, none, or another picture's"""
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
     """result file: settings, rows, and the values of every picture"""
     write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
@@ -96,7 +90,6 @@ class ReconstructionOptions(BadPictures):
         check_size(self.size)
         check_files(out=self.out)
         check_folders(write_samples=self.write_samples)
-        check_conditions(self.conditions)
 
     def sources(self) -> dict[str, Source]:
         """The source of every split, by the split's name, or the source's own where it has no splits.
@@ -195,7 +188,6 @@ class _Measurer:
         options, device = evaluation.options, torch_device(evaluation.options.device)
         evaluator = evaluation.evaluator(TexTok.from_pretrained(options.model).to(device), device)
         pictures, _ = evaluation.read(name, options.sources()[name])
-        pictures = evaluator.with_variants(pictures, conditions)
         self._batches = evaluation.batches(pictures)
         self._measure = evaluator.measuring(pictures, budgets=options.budgets, captions=conditions)
 
@@ -258,7 +250,6 @@ def _evaluate(
         conditions, reason = usable_conditions(pictures, options.conditions)
         if unusable := [name for name in options.conditions if name not in conditions]:
             note(f"{pictures.split}: not evaluated: {', '.join(unusable)}: {reason}")
-        pictures = evaluator.with_variants(pictures, conditions)
         measured = _measured(evaluation, pictures, conditions, engine) if engine.is_ray else None
         scores = _score(evaluator, pictures, measured, conditions=conditions, budgets=options.budgets)
         result.rows.extend(scores.rows)

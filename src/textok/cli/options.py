@@ -76,9 +76,11 @@ STOP_AT_BAD = BadPictures()
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
-    """Where a model runs, and how."""
+class ModelOptions:
+    """Which tokenizer or generator, where it runs and how."""
 
+    model: str = "icons-128"
+    """a shipped name, a folder with config.json and model.safetensors, or a hub id"""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes cuda where there is one"""
     dtype: Precision = "auto"
@@ -92,14 +94,6 @@ class DeviceOptions:
     def open(self) -> torch.device:
         """The device. Raises as :func:`textok.cli.distributed.open_device`."""
         return open_device(self.device)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions(DeviceOptions):
-    """Which tokenizer or generator, and how it runs."""
-
-    model: str = "icons-128"
-    """a shipped name, a folder with config.json and model.safetensors, or a hub id"""
 
     def load(self) -> ImageTokenizer:
         """The tokenizer, ready to use."""

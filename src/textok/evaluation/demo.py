@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics import Pairs
 from textok.evaluation.metrics.paired import measure_pairs
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
-from textok.evaluation.pages.report import PromptCard, PromptSection, Report, Scores, Section, render_report
+from textok.evaluation.pages.report import Report, Scores, Section, render_report
 from textok.evaluation.reconstruction import Reconstructions, usual_budgets
 from textok.models.checkpoint import shipped_folder
 from textok.objectives.quality import psnr_per_image
@@ -286,31 +287,29 @@ def _machine(tokenizer: ImageTokenizer) -> str:
     return f"{place}; {dtype}, batches of 32, torch {torch.__version__}; captions already encoded"
 
 
-def generate_prompts(pipeline: Pipeline, *, seed: int = 0) -> PromptSection:
-    """All prompts at all budgets from the noise of one seed, and the time that a picture of the generator takes."""
-    most = pipeline.generator.config.num_latents
+def generate_prompts(pipeline: Pipeline, *, seed: int = 0) -> dict[str, Any]:
+    """What prompts.html shows: all prompts at all budgets from the noise of one seed, and the time of a picture."""
+    most, settings = pipeline.generator.config.num_latents, pipeline.defaults
     budgets = [k for k in PROMPT_BUDGETS if k <= most] or [most]
-    cards = [
-        PromptCard(prompt=prompt, note=note, pictures=_pictures(pipeline, prompt, budgets, seed=seed))
-        for prompt, note in PROMPTS.items()
-    ]
-    settings, first = pipeline.defaults, next(iter(PROMPTS))
 
     def seconds(k: int) -> float:
-        whole = _seconds(
-            lambda: pipeline(first, num_images=PICTURES_PER_PROMPT, num_tokens=k, output="uint8"), least=0.0
+        draw = partial(
+            pipeline, next(iter(PROMPTS)), num_images=PICTURES_PER_PROMPT, num_tokens=k, output="uint8"
         )
-        return whole / PICTURES_PER_PROMPT
+        return _seconds(draw, least=0.0) / PICTURES_PER_PROMPT
 
-    return PromptSection(
-        model_id=pipeline.model_id,
-        cards=cards,
-        budgets=budgets,
-        seconds={k: seconds(k) for k in budgets},
-        batch=PICTURES_PER_PROMPT,
-        settings=f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance:g}",
-        parameters=sum(parameter.numel() for parameter in pipeline.generator.parameters()),
-    )
+    return {
+        "model_id": pipeline.model_id,
+        "cards": [
+            {"prompt": prompt, "note": note, "pictures": _pictures(pipeline, prompt, budgets, seed=seed)}
+            for prompt, note in PROMPTS.items()
+        ],
+        "budgets": budgets,
+        "seconds": {k: seconds(k) for k in budgets},
+        "batch": PICTURES_PER_PROMPT,
+        "settings": f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance:g}",
+        "parameters": sum(parameter.numel() for parameter in pipeline.generator.parameters()),
+    }
 
 
 def _pictures(

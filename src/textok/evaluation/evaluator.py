@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from textok.evaluation.alignment import TextSource
-from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, with_variants
+from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.features import WRONG_CAPTION, protocol
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
@@ -31,7 +31,6 @@ from textok.evaluation.reconstruction import (
 )
 from textok.evaluation.results import Scores
 from textok.models.text import TextCondition
-from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.passes import decode_values, encode_pixels
 from textok.pipeline.text import RememberedText
@@ -127,7 +126,7 @@ class Evaluator:
         measured: Iterable[tuple[Int[Tensor, "b"], Measurements]] | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> Scores:
-        """Every metric of a picture set, by caption condition and budget.
+        """Every metric of a picture set, by caption condition and budget; ``ValueError`` when a budget is not in 1..K.
 
         Args:
             pictures: the whole set, the same on every rank.
@@ -137,9 +136,6 @@ class Evaluator:
             world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
             measured: the batches with their values, where :meth:`measuring` did them elsewhere.
             progress: is called after every batch with its number of pictures.
-
-        Raises:
-            ValueError: when a budget is not in 1..K.
         """
         model = self.model
         check_budgets(budgets, max_tokens=model.config.num_latents)
@@ -218,18 +214,6 @@ class Evaluator:
                         )
                     progress(len(indices))
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
-
-    def with_variants(
-        self, pictures: CaptionedPictures, conditions: Sequence[CaptionCondition]
-    ) -> CaptionedPictures:
-        """The pictures with those of the conditions that are made of their right captions.
-
-        "near" is judged by the text encoder of the judges, whatever the tokenizer reads.
-        """
-        text = None if self.semantics is None else self.semantics.text
-        if "near" in conditions and text is None:
-            text = TextEncoder.from_pretrained(device=_device(self.model))
-        return with_variants(pictures, conditions, text=text)
 
     def _text_for(self, captions: Sequence[str], indices: Int[Tensor, "b"]) -> TextCondition | None:
         """The text of the pictures at ``indices``; None, without calling the encoder, when none has a caption."""

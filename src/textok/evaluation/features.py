@@ -74,15 +74,12 @@ class FeatureReader:
         judged: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> PictureFeatures:
-        """Run the networks over pictures.
+        """Run the networks over pictures; ``ValueError`` when there is no picture.
 
         Args:
             batches: the pictures; a batch has one size, and all should have the same.
             judged: whether captions are judged, by a network that runs too when it is another one.
             progress: is called after every batch with its number of pictures.
-
-        Raises:
-            ValueError: when there is no picture.
         """
         keys: list[str] = []
         captions: list[str] = []

@@ -71,15 +71,15 @@ class SourceCheck:
             groups.setdefault(one.digest, []).append(one.key)
         return [keys for keys in groups.values() if len(keys) > 1]
 
-    def near_repeats(self, *, distance: int = 3) -> list[tuple[str, str]]:
-        """Pairs that look alike but are not the same bytes: outlines differ in at most ``distance`` of 64 bits."""
+    def near_repeats(self) -> list[tuple[str, str]]:
+        """Pairs that look alike but are not the same bytes: outlines differ in at most 3 of 64 bits."""
         bands: dict[tuple[Any, ...], list[_Looks]] = {}
         pairs: dict[tuple[str, str], None] = {}
         for one in self.looks:
             for band in range(_BANDS):  # outlines that differ in fewer bits than there are bands share one
                 place = (band, (one.bits >> (16 * band)) & 0xFFFF, one.colour)
                 for other in bands.get(place, ())[:100]:
-                    close = (one.bits ^ other.bits).bit_count() <= distance and one.bits
+                    close = (one.bits ^ other.bits).bit_count() < _BANDS and one.bits
                     if close and one.digest != other.digest:
                         pairs[other.key, one.key] = None
                 bands.setdefault(place, []).append(one)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import SIZES, DiTConfig
@@ -118,9 +119,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "XL") -> Generato
 
 
 def _imagenet_recipe(resolution: int, num_latents: int, size: str) -> Callable[[], GeneratorRun]:
-    def recipe() -> GeneratorRun:
-        return imagenet(resolution, num_latents, size=size)
-
+    recipe = partial(imagenet, resolution, num_latents, size=size)
     recipe.__doc__ = f"DiT-{size} on {num_latents} TexTok tokens of {resolution} px, by class; needs GPUs."
     return recipe
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from textok.data import DataConfig
 from textok.models.bottleneck import AEConfig, FSQConfig, KLConfig, NormConfig, VQConfig
@@ -262,9 +263,7 @@ def imagenet(resolution: int, num_latents: int, *, size: str = "B") -> Tokenizer
 
 
 def _imagenet_recipe(resolution: int, num_latents: int, size: str) -> Callable[[], TokenizerRun]:
-    def recipe() -> TokenizerRun:
-        return imagenet(resolution, num_latents, size=size)
-
+    recipe = partial(imagenet, resolution, num_latents, size=size)
     text = "T5-XL" if resolution == 256 else "T5-XXL"
     where = f"{resolution} px, patch {resolution // 32}, {text}"
     recipe.__doc__ = f"TexTok-{size}, {num_latents} tokens, {where}; needs GPUs."

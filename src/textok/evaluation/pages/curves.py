@@ -18,7 +18,6 @@ def curve_chart(
     *,
     title: str,
     unit: str,
-    level: tuple[str, float] | None = None,
     across: str = "tokens",
 ) -> str:
     """An SVG of one metric: budgets on a log axis, one marked line per condition, named at its end.
@@ -30,12 +29,11 @@ def curve_chart(
         lines: condition -> budget -> value; finite values.
         title: what is drawn, for readers of the page without pictures.
         unit: written at the top of the value axis.
-        level: what to compare with, as its name and value: a dotted line across.
         across: what budgets are; other than tokens, only powers of two are written under the axis.
     """
     budgets = sorted({k for line in lines.values() for k in line})
     values = [value for line in lines.values() for value in line.values()]
-    ticks = value_ticks(values if level is None else [*values, level[1]])
+    ticks = value_ticks(values)
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     points = {c: [(_x(k, budgets), _y(line[k], ticks)) for k in sorted(line)] for c, line in lines.items()}
     label_y = _label_heights({c: ends[-1][1] for c, ends in points.items()})
@@ -50,7 +48,6 @@ def curve_chart(
         "title": title,
         "unit": unit,
         "x_label": across,
-        "level": level and (level[0], _y(level[1], ticks)),
         "x_ticks": [(k, _x(k, budgets)) for k in (budgets if across == "tokens" else _powers(budgets))],
         "y_ticks": [(f"{tick:.{decimals}f}", _y(tick, ticks)) for tick in ticks],
         "lines": [
@@ -61,15 +58,15 @@ def curve_chart(
     return macro("chart", chart)
 
 
-def value_ticks(values: Sequence[float], *, most: int = 8) -> list[float]:
-    """Round numbers at even steps (1, 2 or 5 times a power of ten) whose range holds all values."""
+def value_ticks(values: Sequence[float]) -> list[float]:
+    """At most eight round numbers at even steps (1, 2 or 5 times a power of ten) whose range holds all values."""
     low, high = min(values), max(values)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    power = 10.0 ** math.floor(math.log10((high - low) / (most - 1)))
+    power = 10.0 ** math.floor(math.log10((high - low) / 7))
     for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first < most:
+        if last - first < 8:
             break
     return [round(i * step, 10) for i in range(first, last + 1)]
 

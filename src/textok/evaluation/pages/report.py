@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-from jaxtyping import UInt8
-from torch import Tensor
+from typing import Any
 
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.pages import render
@@ -82,38 +80,6 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptCard:
-    """Pictures (budgets, n, 3, h, w) of one prompt, with a note on what it tests, if any."""
-
-    prompt: str
-    note: str
-    pictures: UInt8[Tensor, "r n 3 h w"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptSection:
-    """What the report shows of a generator.
-
-    Attributes:
-        model_id: the generator.
-        cards: one per prompt.
-        budgets: tokens of the rows of every card.
-        seconds: per picture, by budget, in batches of ``batch``: text encoder, sampler and decoder.
-        batch: number of pictures in a timed batch.
-        settings: sampler, steps and guidance, in words.
-        parameters: of the generator.
-    """
-
-    model_id: str
-    cards: Sequence[PromptCard]
-    budgets: Sequence[int]
-    seconds: dict[int, float]
-    batch: int
-    settings: str
-    parameters: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     """The content of the page.
 
@@ -128,7 +94,7 @@ class Report:
         facts: about the model and the machine, in order.
         details: what trained the weights, as JSON; may be empty.
         credit: whose pictures these are; "" when not known.
-        prompts: pictures by a generator over these tokens; None without one.
+        prompts: what prompts.html shows of a generator over these tokens; None without one.
     """
 
     model_id: str
@@ -141,7 +107,7 @@ class Report:
     facts: Mapping[str, str]
     details: str
     credit: str = ""
-    prompts: PromptSection | None = None
+    prompts: Mapping[str, Any] | None = None
 
 
 def render_report(report: Report) -> str:

@@ -1,14 +1,12 @@
 """Captions that fail, each in its own way."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 
+from research.captions.variants import VARIANTS, near_misses, shuffled, with_variants
 from textok.data.text import short, thing
-from textok.evaluation.alignment import TextSource
-from textok.evaluation.captioned import VARIANTS, CaptionedPictures, near_misses, shuffled, with_variants
-from textok.models.text import TextCondition
+from textok.evaluation.captioned import CaptionedPictures
+from tiny import LetterEncoder
 
 CAPTION = "a flat icon of a red apple, on a teal background; food, fruit"
 
@@ -38,11 +36,11 @@ def test_a_near_miss_is_the_most_similar_other_thing() -> None:
 def test_many_captions_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     states, things = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), list("abcabcabc")
     whole = near_misses(states, things)
-    monkeypatch.setattr("textok.evaluation.captioned._ROWS", 2)
+    monkeypatch.setattr("research.captions.variants._ROWS", 2)
     assert near_misses(states, things) == whole
 
 
-def test_pictures_with_variants(text: TextSource) -> None:
+def test_pictures_with_variants() -> None:
     captions = (CAPTION, "a flat icon of a blue car", "a drawing of a cat; animal")
     pictures = CaptionedPictures(
         split="s",
@@ -50,14 +48,11 @@ def test_pictures_with_variants(text: TextSource) -> None:
         captions=captions,
         keys=("a", "b", "c"),
     )
-    found = with_variants(pictures, ("right", *VARIANTS), text=text)
-    assert set(found.variants) == set(VARIANTS)
-    assert found.captions_under("thing") == ("a red apple", "a blue car", "a cat")
-    assert set(found.captions_under("near")) <= set(captions)
-    assert all(near != own for near, own in zip(found.captions_under("near"), captions, strict=True))
-    assert with_variants(pictures, VARIANTS, text=text).variants == found.variants, "the same words each time"
-
-    def no_text(captions: Sequence[str]) -> TextCondition:
-        raise AssertionError("the text encoder was called")
-
-    assert set(with_variants(pictures, ("short", "none"), text=no_text).variants) == {"short"}
+    variants = with_variants(pictures, text=LetterEncoder())
+    assert set(variants.variants) == set(VARIANTS)
+    assert variants.captions_under("thing") == ("a red apple", "a blue car", "a cat")
+    assert set(variants.captions_under("near")) <= set(captions)
+    assert all(near != own for near, own in zip(variants.captions_under("near"), captions, strict=True))
+    assert with_variants(pictures, text=LetterEncoder()).variants == variants.variants, (
+        "the same words each time"
+    )
