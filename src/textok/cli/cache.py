@@ -16,6 +16,7 @@ from textok.cli.options import (
     Captions,
     Data,
     EngineOptions,
+    Json,
     Limit,
     ModelOptions,
     Split,
@@ -51,7 +52,7 @@ def cache(
     limit: Limit = None,
     shard_pictures: int = 2048,
     text_cache: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Encode captioned pictures once: latents, text features, labels and keys for textok train generator.
 
@@ -59,19 +60,15 @@ def cache(
 
     Args:
         out: the folder for the shards and manifest.json.
-        split: which part of the data, such as train.
         part: the pictures that textok train tokenizer learns from on the same data, or those it holds out.
         caption_forms: forms of each caption, one row for each: given, scene (no style and keywords), short (first
             phrase), thing (noun phrase).
-        captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
         flip: also every picture mirrored.
         no_text: leave the text features out, which take most of the space: for generators of classes.
         accept_changes: where pictures or captions changed since the cache was begun, make those anew instead of naming
             them and stopping.
-        limit: take at most so many pictures, from the first.
         shard_pictures: pictures per file, and the most that a killed run loses.
         text_cache: folder of caption features; default the user's cache.
-        json: print the manifest as JSON.
     """
     if engine.is_ray:
         check_single_process()
@@ -113,7 +110,7 @@ def prior(
     *,
     model: str = "icons-128",
     out: Annotated[Path | None, arg(help_behavior_hint="(default: the model's folder)")] = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Measure how likely each token is, for .ttk files: fewer bytes for each picture.
 
@@ -121,7 +118,6 @@ def prior(
         cache: a latent cache of training pictures, which textok cache wrote with this very model.
         model: a shipped name or a folder.
         out: the folder for codec.safetensors.
-        json: print the result as JSON.
     """
     tokenizer = TexTok.from_pretrained(model)
     fitted = _fit(cache, tokenizer)

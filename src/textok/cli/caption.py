@@ -17,7 +17,7 @@ from textok.captioning.writers import open_writer
 from textok.cli.addresses import shown_place, to_address
 from textok.cli.checks import check_at_least, check_needs
 from textok.cli.distributed import open_device
-from textok.cli.options import DATA_HELP, LOCAL, STOP_AT_BAD, BadPictures, EngineOptions, Limit, Split
+from textok.cli.options import DATA_HELP, LOCAL, STOP_AT_BAD, BadPictures, EngineOptions, Json, Limit, Split
 from textok.cli.output import report
 from textok.data.samples import BadSample, report_bad
 from textok.display import note
@@ -47,7 +47,7 @@ def caption(
     estimate: bool = False,
     beside: bool = False,
     write_tars: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Write captions of pictures into a folder that encode, cache and training read.
 
@@ -57,8 +57,6 @@ def caption(
         out: the folder for captions.jsonl, captions.parquet, rejected.jsonl and bad.jsonl, here or at an address such \
 as s3://.
         block_pictures: with ray, the pictures that a worker captions before it takes the next ones.
-        split: which part of the data, such as train.
-        limit: take at most so many pictures, from the first.
         ask_rejected: ask about the rejected pictures again.
         accept_changes: keep the captions of pictures that changed since, instead of naming the first and stopping.
         preview: also an HTML page of the first pictures with their captions.
@@ -66,7 +64,6 @@ as s3://.
         beside: also a .txt file beside each picture, one caption per line; files that a person wrote or corrected \
 are kept.
         write_tars: also new tars of the captioned pictures, in the folder tars.
-        json: print the result as JSON.
     """
     check_at_least(1, limit=limit, block_pictures=block_pictures)
     check_needs(absent=not engine.is_ray, by="engine ray", block_pictures=block_pictures)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.cli.options import DATA_HELP, Limit, OnBad, Size, Split
+from textok.cli.options import DATA_HELP, Json, Limit, OnBad, Size, Split
 from textok.cli.output import report
 from textok.data import BadSampleError, DataConfig, Source
 from textok.evaluation.pages import render
@@ -27,18 +27,15 @@ def check(
     size: Size = None,
     on_bad: OnBad = "skip",
     page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Read captioned pictures and report what is in them: counts, sizes, captions, bad samples, repeats.
 
     Args:
-        split: which part of the data; all of it without.
-        limit: take at most so many pictures, from the first.
         model: for whose picture size and text encoder it is judged what would be cut.
         size: height and width, instead of the model's.
         on_bad: what to do with a file that cannot be opened: stop, or count it. Bad samples are listed either way.
         page: write a page with the worst samples here.
-        json: print everything as JSON.
     """
     if page is not None:
         check_target(page, option="page", sources=[data])

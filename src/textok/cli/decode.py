@@ -16,6 +16,7 @@ from textok.cli.options import (
     DEFAULT_MODEL,
     Captions,
     DecoderOptions,
+    Json,
     ModelOptions,
     NumTokens,
 )
@@ -49,7 +50,7 @@ def decode(
     seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     recover: bool = False,
     overwrite: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Decode a token file to PNG pictures, named by their keys. The same command goes on after an interruption.
 
@@ -58,12 +59,10 @@ def decode(
         out: the folder for the pictures.
         num_tokens: decode from the first tokens of each picture only, this many.
         key: decode only the pictures of these names.
-        captions: captions by key (what textok caption wrote, or a JSON file), instead of those in the token file.
         no_captions: decode without captions.
         seed: of a decoder that samples.
         recover: read what is left of a damaged .ttk file, and report what is not.
         overwrite: write into a folder that textok did not make.
-        json: print the result as JSON.
     """
     if captions is not None and no_captions:
         raise ValueError("captions: got both --captions and --no-captions, expected one of them")

@@ -13,6 +13,7 @@ from textok.cli.options import (
     STOP_AT_BAD,
     BadPictures,
     DecoderOptions,
+    Json,
     ModelOptions,
     Split,
 )
@@ -36,7 +37,7 @@ def demo(
     ] = None,
     split: Split = None,
     limit: int = 24,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Write a report that shows the tokenizer at work, on the pictures of the package or on your own.
 
@@ -45,9 +46,7 @@ def demo(
 
     Args:
         out: the folder for the report.
-        split: which part of the data, such as test-drawing; not needed when it has only one.
         limit: take at most so many pictures of the data, from the first.
-        json: print the path of the report as JSON.
     """
     check_at_least(1, limit=limit)
     check_folders(out=out)

@@ -24,7 +24,7 @@ from textok.cli.budget import (
 )
 from textok.cli.checks import check_at_least
 from textok.cli.encoded_parts import Parts
-from textok.cli.options import DEFAULT_MODEL, LOCAL, EngineOptions, ModelOptions, Precision
+from textok.cli.options import DEFAULT_MODEL, LOCAL, EngineOptions, Json, ModelOptions, Precision
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
@@ -55,7 +55,7 @@ def encode(
     stored: StoredDtype = "float16",
     quantization: float = 1.0,
     overwrite: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Encode pictures with their captions into a token file. The same command goes on after an interruption.
 
@@ -68,7 +68,6 @@ compressed ones of a few dozen bytes each, .parquet for other trainers (key, cap
         quantization: how coarsely a .ttk file rounds continuous tokens; 1 costs icons-128 less than 0.1 dB. Codes \
 are exact.
         overwrite: replace a file that textok did not write.
-        json: print the result as JSON.
     """
     if out.suffix not in SUFFIXES:
         raise ValueError(f"out: got {out}, expected a name that ends in {', '.join(SUFFIXES)}")

@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_files
+from textok.cli.options import Json
 from textok.cli.output import shown, text_table
 from textok.evaluation.comparison import DRAWS, Compared, compare, differing_settings
 from textok.evaluation.results import meaning, read_result
@@ -23,7 +24,7 @@ def evaluate_compare(
     b: Annotated[Positional[Path], arg(metavar="B.json")],
     *,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Lay two result files side by side: relative gains, and 95 % intervals over the pictures.
 
@@ -34,7 +35,6 @@ def evaluate_compare(
         a: the result that gains are relative to.
         b: the result to compare with it, of the same pictures.
         out: write the comparison there as JSON.
-        json: print it as JSON instead of a table.
     """
     check_files(out=out)
     first, second = read_result(a), read_result(b)

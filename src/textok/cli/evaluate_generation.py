@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import check_single_process, note, open_device
-from textok.cli.options import STOP_AT_BAD, BadPictures, ModelOptions
+from textok.cli.options import STOP_AT_BAD, BadPictures, Json, ModelOptions
 from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
@@ -116,13 +116,9 @@ def evaluate_generation(
     options: Annotated[GenerationOptions, arg(name="")],
     network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
     *,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
-    """Score generated pictures: distance to real ones, quality, coverage, captions, and copying.
-
-    Args:
-        json: print the row as JSON instead of a table.
-    """
+    """Score generated pictures: distance to real ones, quality, coverage, captions, and copying."""
     check_single_process()
     out = options.out
     reading: dict[str, Any] = {"batch_size": options.batch_size, **options.policy}
@@ -239,7 +235,7 @@ def evaluate_generator(
     limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
     out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
     seed: int = 0,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
 
@@ -255,7 +251,6 @@ def evaluate_generator(
         limit: take only so many captions, spread over the split.
         out: result file: settings, rows, and the values of every picture.
         seed: of the noise.
-        json: print the rows as JSON instead of a table.
     """
     check_at_least(1, steps=steps)
     check_at_least(MIN_FRECHET, limit=limit)

@@ -30,7 +30,7 @@ from textok.cli.options import (
     Data,
     DecoderOptions,
     EngineOptions,
-    Limit,
+    Json,
     Size,
     Splits,
 )
@@ -59,7 +59,7 @@ class ReconstructionOptions(BadPictures):
     data: Data
     split: Splits = ()
     """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
-    limit: Limit = None
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
     """number of pictures of each split, spread over it"""
     size: Size = None
     """height and width to resize and crop to"""
@@ -124,14 +124,11 @@ def evaluate_reconstruction(
     decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
 
     Under torchrun the processes share the pictures, and the first one prints and writes; or the workers of Ray do.
-
-    Args:
-        json: print the rows as JSON instead of a table.
     """
     if engine.is_ray:
         check_single_process()

@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 from textok.cli.checks import check_seed
 from textok.cli.distributed import check_single_process
 from textok.cli.fit_report import keeps_start, write_report
-from textok.cli.options import DATA_HELP, Captions
+from textok.cli.options import DATA_HELP, Captions, Json
 from textok.cli.output import report
 from textok.cli.table import find, load
 from textok.data import DataConfig, open_source
@@ -45,7 +45,7 @@ def fit(
     ] = None,
     captions: Captions = None,
     seed: int = 0,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Train a tokenizer and a generator on your own pictures, with everything chosen for you.
 
@@ -54,9 +54,7 @@ def fit(
     Args:
         out: the folder of the model, which --model of the other commands takes; report.html is in it.
         hours: most hours for all of it; the speed of this machine is measured first.
-        captions: captions by key (what textok caption wrote, or a JSON file), instead of those of the data.
         seed: of every random choice.
-        json: print the path of the report as JSON.
     """
     check_single_process()
     check_seed(seed)

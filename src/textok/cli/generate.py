@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_at_least, check_needs, check_seed
 from textok.cli.distributed import is_first, place
-from textok.cli.options import DEFAULT_DECODER, DecoderOptions, Limit, ModelOptions, Split
+from textok.cli.options import DEFAULT_DECODER, DecoderOptions, Json, Limit, ModelOptions, Split
 from textok.cli.output import report
 from textok.data.images import save_png
 from textok.display import Progress
@@ -58,9 +58,7 @@ class BulkOptions:
     prompts_from: Annotated[str | None, arg(name="prompts", metavar="FILE", help_behavior_hint="")] = None
     """prompts of a .txt file (one in each line), of a .json or .jsonl file by key, or the captions of any data set"""
     split: Split = None
-    """which part of that data set"""
     limit: Limit = None
-    """take at most so many prompts, from the first"""
     tars: bool = False
     """pack a thousand pictures and their prompts into each tar, instead of a file for each"""
 
@@ -88,7 +86,7 @@ def generate(
     seed: int = 0,
     tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
     overwrite: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Make pictures from prompts or classes: PNG files that hold their settings, and a grid of all.
 
@@ -105,7 +103,6 @@ def generate(
         tokenizer: the tokenizer of the generator, when it is not where it was at training.
         overwrite: replace pictures of the same names, also in a folder that textok did not make; without it new
             ones take free names.
-        json: print the files and the seconds as JSON.
     """
     check_at_least(1, num_images=num_images)
     check_seed(seed)

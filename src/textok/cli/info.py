@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tyro.conf import Positional, arg
 
+from textok.cli.options import Json
 from textok.cli.output import report
 from textok.codec import TtkReader, is_ttk
 from textok.data.latent_shards import MANIFEST, read_manifest
@@ -34,12 +35,8 @@ from textok.writing import refuse_foreign
 TOKEN_SUFFIX = ".safetensors"
 
 
-def recipes(*, json: bool = False) -> None:
-    """List the recipes: named configurations to train by.
-
-    Args:
-        json: print them as JSON.
-    """
+def recipes(*, json: Json = False) -> None:
+    """List the recipes: named configurations to train by."""
     kinds = {"tokenizer": RECIPES, "generator": GENERATOR_RECIPES}
     about = {kind: {name: summary(recipe) for name, recipe in named.items()} for kind, named in kinds.items()}
     lines = list[str]()
@@ -49,14 +46,13 @@ def recipes(*, json: bool = False) -> None:
     report(about, *lines[1:], json=json)
 
 
-def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: bool = False) -> None:
+def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: Json = False) -> None:
     """Describe a recipe, a model, a latent cache or a file of tokens: parameters, sizes, settings, what made it.
 
     Of a model only the configuration and the header of the weights are read.
 
     Args:
         name: a recipe, a shipped model, a model folder, a latent cache, a token file (.safetensors) or a .ttk file.
-        json: print it as JSON.
     """
     sections = describe(name)
     report(sections, *_lines(sections), json=json)

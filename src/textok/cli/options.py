@@ -39,12 +39,26 @@ DATA_HELP = (
 )
 
 Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
-Split = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")]
+Split = Annotated[
+    str | None,
+    arg(metavar="NAME", help="which part of the data, such as test-drawing", help_behavior_hint=""),
+]
 Splits = Annotated[tuple[str, ...], arg(help_behavior_hint="")]
-Limit = Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")]
+Limit = Annotated[
+    int | None,
+    arg(metavar="INT", help="take at most so many, from the first", help_behavior_hint="(default: all)"),
+]
 Size = Annotated[tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")]
 NumTokens = Annotated[int | None, arg(metavar="K", help_behavior_hint="(default: all)")]
-Captions = Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")]
+Captions = Annotated[
+    Path | None,
+    arg(
+        metavar="FILE",
+        help="captions by key (what textok caption wrote, or a JSON file), instead of those that are there",
+        help_behavior_hint="",
+    ),
+]
+Json = Annotated[bool, arg(help="print the result as JSON")]
 OnBad = Literal["stop", "skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
 

@@ -28,11 +28,8 @@ class PictureOptions(BadPictures):
     caption: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None
     """one caption for every picture, instead of those of the data"""
     captions: Captions = None
-    """captions by key (what textok caption wrote, or a JSON file), instead of those of the data"""
     split: Split = None
-    """which part of the data, such as test-drawing; not needed when it has only one"""
     limit: Limit = None
-    """take at most so many pictures, from the first"""
     size: Size = None
     """height and width to resize and crop to, divisible by the patch size"""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from textok.cli.options import DEFAULT_DECODER, DEFAULT_MODEL, DecoderOptions, ModelOptions
+from textok.cli.options import DEFAULT_DECODER, DEFAULT_MODEL, DecoderOptions, Json, ModelOptions
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames, PictureOptions
 from textok.data import Batch
@@ -32,7 +32,7 @@ def reconstruct(
         arg(metavar="K,K", help_behavior_hint="(default: 1/16, 1/4 and all of them)"),
     ] = None,
     overwrite: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Lay pictures beside what their tokens give back, at several budgets, with the caption and without.
 
@@ -40,7 +40,6 @@ def reconstruct(
         out: the folder for the grids: one PNG for each picture, its budgets side by side.
         budgets: tokens of each picture, such as 2,8,32.
         overwrite: write into a folder that textok did not make.
-        json: print the mean PSNR of each condition and budget as JSON.
     """
     check_target(out, sources=[pictures.data], overwrite=overwrite)
     tokenizer = model.load()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from textok.cli.checks import check_at_least
+from textok.cli.options import Json
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import CARD, Format, write_shards
@@ -29,7 +30,7 @@ def scenes(
     size: int = 128,
     file_format: Format = "webp",
     page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="(default: no page)")] = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Compose captioned pictures from drawings: tars with pictures, captions and the facts behind them.
 
@@ -42,7 +43,6 @@ def scenes(
         size: pixels a side, 64 to 512.
         file_format: the format of the pictures, lossless both.
         page: HTML file for a page with the first 48 scenes and all three captions of each.
-        json: print the result as JSON.
     """
     count = options.count
     check_at_least(1, count=count)

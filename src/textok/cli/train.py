@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from textok.cli.checks import check_folders, check_seed
 from textok.cli.distributed import is_first
+from textok.cli.options import Json
 from textok.cli.output import report
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe
@@ -46,8 +47,7 @@ class RunOptions:
     """run a few full-size steps of every phase here, print what the whole would take, and leave nothing"""
     profile: int | None = None
     """record this many steps by torch's profiler, as trace and table in OUT/profile"""
-    json: bool = False
-    """print the result as JSON"""
+    json: Json = False
 
     def train(self, run: RunT, recipe: RunT, train: Callable[..., Path]) -> None:
         """Train a run that was made from a recipe."""
@@ -95,13 +95,12 @@ def _train_generator(
 
 
 def train_budget_head(
-    run: Annotated[PredictorRun, arg(name="")] = _PREDICTOR, *, out: Path, json: bool = False
+    run: Annotated[PredictorRun, arg(name="")] = _PREDICTOR, *, out: Path, json: Json = False
 ) -> None:
     """Train the head that chooses soft budgets without decoding; minutes on a CPU.
 
     Args:
         out: the folder for the head.
-        json: print the scores as JSON.
     """
     check_seed(run.seed)
     check_folders(out=out)
