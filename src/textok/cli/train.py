@@ -26,7 +26,13 @@ from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun
 
 Hours = Annotated[float | None, arg(metavar="H", help_behavior_hint="")]
-Recipe = Annotated[Positional[str], arg(metavar="RECIPE")]
+Recipe = Annotated[
+    Positional[str],
+    arg(
+        metavar="RECIPE",
+        help="its name comes first; textok recipes lists them. Its values are the defaults of the options",
+    ),
+]
 RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
 _PREDICTOR = PredictorRun()
 
@@ -52,45 +58,33 @@ class RunOptions:
     def train(self, run: RunT, recipe: RunT, train: Callable[..., Path]) -> None:
         """Train a run that was made from a recipe."""
         if self.rehearse:
-            _print_rehearsal(run, self.out, train, json=self.json)
+            made = rehearsal.rehearse(run, self.out, train)
+            if is_first():
+                report(vars(made), *made.lines(run), json=self.json)
             return
         run, began = _scaled(run, recipe), time.monotonic()
         options = {"hours": self.hours, "extend": self.extend, "accept_changes": self.accept_changes}
         with nullcontext() if self.profile is None else profiled(self.out / "profile", steps=self.profile):
             weights = train(run, self.out, **options)
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
-        _print_weights(weights, steps=run.steps, in_time=in_time, json=self.json)
-
-
-def train_tokenizer(words: list[str]) -> Callable[..., None]:
-    """The command, with the values of the recipe that the first of the words names."""
-    return _with_recipe(_train_tokenizer, words, RECIPES)
-
-
-def train_generator(words: list[str]) -> Callable[..., None]:
-    """The command, with the values of the recipe that the first of the words names."""
-    return _with_recipe(_train_generator, words, GENERATOR_RECIPES)
+        if (
+            in_time and steps_of(weights) < run.steps
+        ):  # a script must not go on with those of a run that was stopped
+            raise KeyboardInterrupt
+        report({"weights": str(weights)}, str(weights), json=self.json)
 
 
 def _train_tokenizer(
     recipe: Recipe, run: Annotated[TokenizerRun, arg(name="")], options: Annotated[RunOptions, arg(name="")]
 ) -> None:
-    """Train a tokenizer by a recipe; the same command resumes a run that was stopped.
-
-    Args:
-        recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
-    """
+    """Train a tokenizer by a recipe; the same command resumes a run that was stopped."""
     options.train(run, RECIPES[recipe](), tokenizer.train_tokenizer)
 
 
 def _train_generator(
     recipe: Recipe, run: Annotated[GeneratorRun, arg(name="")], options: Annotated[RunOptions, arg(name="")]
 ) -> None:
-    """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped.
-
-    Args:
-        recipe: its name comes first; textok recipes lists them. Its values are the defaults of the options.
-    """
+    """Train a generator on cached latents by a recipe; the same command resumes a run that was stopped."""
     options.train(run, GENERATOR_RECIPES[recipe](), generator.train_generator)
 
 
@@ -110,7 +104,7 @@ def train_budget_head(
 
 
 def _with_recipe(
-    command: Callable[..., None], words: list[str], recipes: Mapping[str, Callable[[], object]]
+    command: Callable[..., None], recipes: Mapping[str, Callable[[], object]], words: list[str]
 ) -> Callable[..., None]:
     """A command whose argument ``run`` is by default the recipe that the first word names.
 
@@ -120,12 +114,8 @@ def _with_recipe(
     return partial(command, run=find_recipe(name, recipes)())
 
 
-def _print_rehearsal(
-    run: TokenizerRun | GeneratorRun, out: Path, train: Callable[..., Path], *, json: bool
-) -> None:
-    made = rehearsal.rehearse(run, out, train)
-    if is_first():
-        report(vars(made), *made.lines(run), json=json)
+train_tokenizer = partial(_with_recipe, _train_tokenizer, RECIPES)
+train_generator = partial(_with_recipe, _train_generator, GENERATOR_RECIPES)
 
 
 def _scaled(run: RunT, recipe: RunT) -> RunT:
@@ -149,18 +139,6 @@ def _scaled(run: RunT, recipe: RunT) -> RunT:
         f"{judge} comes every {getattr(run, judge).every}"
     )
     return run
-
-
-def _print_weights(weights: Path, *, steps: int, in_time: bool, json: bool) -> None:
-    """Print where the weights are.
-
-    Raises:
-        KeyboardInterrupt: when they have fewer steps, and time was left for more: a script must not go on with those
-            of a run that somebody stopped.
-    """
-    if in_time and steps_of(weights) < steps:
-        raise KeyboardInterrupt
-    report({"weights": str(weights)}, str(weights), json=json)
 
 
 def _predictor_line(scores: dict[str, Any], run: PredictorRun) -> str:

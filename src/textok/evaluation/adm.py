@@ -8,8 +8,7 @@ published evaluators. Nothing is unpickled, and the header of an array is checke
 import math
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +66,19 @@ def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected an .npz file of the ADM evaluation suite")
-    with _opened(path) as archive:
-        arrays = _Arrays(archive=archive, path=path, max_bytes=max_bytes)
-        names = arrays.names
-        pictures = _pictures(arrays) if "arr_0" in names else None
-        statistics = _statistics(arrays) if {"mu", "sigma"} <= set(names) else None
+    try:
+        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about files of Python 2, and old names of dtypes
+            arrays = _Arrays(archive=archive, path=path, max_bytes=max_bytes)
+            names = arrays.names
+            pictures = _pictures(arrays) if "arr_0" in names else None
+            statistics = _statistics(arrays) if {"mu", "sigma"} <= set(names) else None
+    except UnfitFileError:
+        raise
+    except Exception as error:  # zipfile and numpy raise nearly anything on damaged bytes
+        raise UnfitFileError(
+            f"{path}: not a readable .npz file ({error}), expected one of the ADM suite"
+        ) from error
     if pictures is None and statistics is None:
         listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
         raise UnfitFileError(
@@ -177,17 +184,3 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
     shape, _, dtype = _HEADERS[version](file)
     return shape, dtype
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about files of Python 2, and old names of dtypes
-            yield archive
-    except UnfitFileError:
-        raise
-    except Exception as error:  # zipfile and numpy raise nearly anything on damaged bytes
-        raise UnfitFileError(
-            f"{path}: not a readable .npz file ({error}), expected one of the ADM suite"
-        ) from error

@@ -19,11 +19,9 @@ from textok.data.samples import write_bad
 from textok.display import Progress
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.metrics import Pairs
-from textok.evaluation.metrics.paired import measure_pairs
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
 from textok.evaluation.pages.report import Report, Scores, Section, render_report
-from textok.evaluation.reconstruction import Reconstructions, usual_budgets
+from textok.evaluation.reconstruction import Meter, Reconstructions, usual_budgets
 from textok.models.checkpoint import shipped_folder
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.facts import bytes_per_image, model_facts
@@ -192,20 +190,14 @@ def through_webp(images: UInt8[Tensor, "n 3 h w"]) -> dict[int, float]:
     return points
 
 
-@torch.no_grad()
 def score(pictures: CaptionedPictures, outputs: Reconstructions, network: FeatureNetwork) -> Scores:
     """The metrics of every single reconstruction."""
-    features = network(pictures.images)
+    meter = Meter(network=network, judge=None)
+    originals, _ = meter.originals(pictures.images, torch.arange(len(pictures)))
     scores = {}
     for cell, images in outputs.items():
-        pairs = Pairs(
-            originals=pictures.images,
-            reconstructions=images,
-            original_features=features,
-            features=network(images),
-            network=network,
-        )
-        scores[cell] = {name: column.tolist() for name, column in measure_pairs(pairs).items()}
+        columns = meter.reconstructions(originals, images)
+        scores[cell] = {name: column.tolist() for name, column in columns.items() if name != "vectors"}
     return scores
 
 
