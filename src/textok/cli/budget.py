@@ -10,7 +10,7 @@ import torch
 from tyro.conf import arg
 
 from textok.budgets import RANGES_256, SoftBudget, token_range
-from textok.budgets.encoder import Chooser, SoftEncoder
+from textok.budgets.encoder import SoftEncoder
 from textok.budgets.predictor import QualityPredictor
 from textok.budgets.search import Sizes
 from textok.data import Batch
@@ -74,33 +74,24 @@ quality; a mean is then met by one quality for all"""
         return changed if named else changed | {"chooser": "predictor"}
 
     def _changed(self) -> dict[str, Any]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            field.name: values[field.name] for field in fields(self) if values[field.name] != field.default
-        }
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
 
     def budget(self, num_latents: int) -> SoftBudget:
         """The budget, for a tokenizer of ``num_latents`` tokens."""
         own = {field.name: getattr(self, field.name) for field in fields(SoftBudget)[2:]}
         return SoftBudget(*token_range(self.num_tokens or str(num_latents), num_latents), **own)
 
-    def load_chooser(self, tokenizer: ImageTokenizer) -> Chooser:
-        """The name of the chooser, or the predictor."""
-        if self.chooser == "oracle" or self.chooser == "bisection":
-            return self.chooser
-        own = tokenizer.model_id.rpartition("-")[0]
-        return QualityPredictor.from_pretrained(own if self.chooser == "predictor" else self.chooser)
+    def encoder(self, tokenizer: ImageTokenizer, *, sizes: Sizes | None, batch_size: int) -> SoftEncoder:
+        """The encoder of these options; ``sizes`` counts coded tokens, for a mean of bytes.
 
-
-def open_encoder(
-    choice: BudgetChoice, tokenizer: ImageTokenizer, *, sizes: Sizes | None, batch_size: int
-) -> SoftEncoder:
-    """The encoder of the options; ``sizes`` counts coded tokens, for a mean of bytes.
-
-    ``ValueError`` when the budget does not fit the tokenizer.
-    """
-    budget, chooser = choice.budget(tokenizer.model.config.num_latents), choice.load_chooser(tokenizer)
-    return SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
+        ``ValueError`` when the budget does not fit the tokenizer.
+        """
+        chooser = self.chooser
+        if chooser not in ("oracle", "bisection"):
+            own = tokenizer.model_id.rpartition("-")[0]
+            chooser = QualityPredictor.from_pretrained(own if chooser == "predictor" else chooser)
+        budget = self.budget(tokenizer.model.config.num_latents)
+        return SoftEncoder(tokenizer, budget, chooser=chooser, sizes=sizes, batch_size=batch_size)
 
 
 def calibrate_on_sample(encoder: SoftEncoder, batches: Generator[Batch, None, None]) -> None:

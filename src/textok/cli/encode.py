@@ -19,7 +19,6 @@ from textok.cli.budget import (
     budget_lines,
     calibrate_on_sample,
     encode_batch,
-    open_encoder,
     threshold_facts,
 )
 from textok.cli.checks import check_at_least
@@ -130,7 +129,7 @@ class _Job:
         tokenizer, is_ttk = self.model.load(), self.out.suffix == ".ttk"
         prior = find_prior(self.model.model, model_id=tokenizer.model_id) if is_ttk else None
         sizes = coded_sizes(tokenizer.model, prior=prior, quantization=self.quantization)
-        return open_encoder(self.budget, tokenizer, sizes=sizes, batch_size=self.model.batch_size), prior
+        return self.budget.encoder(tokenizer, sizes=sizes, batch_size=self.model.batch_size), prior
 
     def settings(self, encoder: SoftEncoder) -> dict[str, Any]:
         """What must be the same for a finished part to be used."""
