@@ -17,7 +17,7 @@ from tyro.conf import arg
 
 from research.command import run as run_command
 from textok.checks import check
-from textok.cli.checks import check_folders, check_seed
+from textok.cli.options import check_folders, check_seed
 from textok.cli.output import report
 from textok.data import DataConfig, EvalLoader
 from textok.data.samples import report_bad

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from tyro.conf import UseAppendAction, arg
 
 from textok.cli import parsing
-from textok.cli.checks import check_files
+from textok.cli.options import check_files
 
 ArmNames = Annotated[
     UseAppendAction[tuple[tuple[str, ...], ...]],

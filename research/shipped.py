@@ -17,7 +17,7 @@ from research.judge.reading import accuracy, confirm
 from research.scenes.scoring import ArmScorer, Testing, seams
 from research.scenes.testing import SceneTest, foreign_test, photo_test, scene_test
 from research.scoring import judges
-from textok.cli.checks import check_at_least, check_files
+from textok.cli.options import check_at_least, check_files
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import set_distances

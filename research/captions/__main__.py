@@ -10,7 +10,7 @@ from tyro.conf import arg
 from research.captions.study import publish as publish_tables
 from research.captions.study import study_captions
 from research.command import ArmNames, check_documents, run
-from textok.cli.checks import check_at_least, check_folders, check_seed
+from textok.cli.options import check_at_least, check_folders, check_seed
 from textok.data import open_source
 from textok.models.checkpoint import resolve
 from textok.models.tokenizer import TexTok

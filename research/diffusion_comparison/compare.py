@@ -11,7 +11,7 @@ from torch import Tensor
 
 from research import command
 from research.diffusion_comparison.diffusion import STEPS, add_noise, sample
-from textok.cli.checks import check_at_least, check_files, check_seed
+from textok.cli.options import check_at_least, check_files, check_seed
 from textok.data.latents import LatentBatch, LatentCache, LatentLoader
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.models.dit import DiT, DiTConfig

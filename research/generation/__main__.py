@@ -9,7 +9,7 @@ from tyro.conf import arg
 from research.command import ArmNames, check_documents, run
 from research.generation.study import RESULTS, GenerationSetting, study_generation
 from research.tables import fill
-from textok.cli.checks import check_at_least, check_folders
+from textok.cli.options import check_at_least, check_folders
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.writing import write_text

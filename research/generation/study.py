@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from research import scoring
@@ -17,7 +18,7 @@ from research.tables import curve, markdown, mean_curve, relative_gain
 from textok.data import DataConfig
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader
-from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
+from textok.evaluation.generation import FEATURE_BATCH, score_generator
 from textok.evaluation.results import Result, Scores
 from textok.models.bottleneck import FSQConfig, VQConfig
 from textok.models.dit import DiTConfig
@@ -228,9 +229,8 @@ def _score(
     side = pipeline.tokenizer.model.config.image_size
     pictures = CaptionedPictures.open(setting.data, split=setting.test, side=side, limit=setting.limit)
     reference = reader.read(pictures.batches(FEATURE_BATCH), judged=True)
-    cells = [SampledCell(num_tokens=k, guidance=scale) for k in arm.budgets for scale in GUIDANCE]
-    evaluator = GeneratorEvaluator(pipeline=pipeline, reader=reader, reference=reference, batch_size=50)
-    return evaluator.score(pictures, cells)
+    cells = product(arm.budgets, GUIDANCE)
+    return score_generator(pipeline, pictures, cells, reader=reader, reference=reference, batch_size=50)
 
 
 # --- tables ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from research.command import run
 from research.judge.network import Judge
 from research.judge.reading import accuracy, confirm
 from research.judge.train import JudgeRun, train_judge
-from textok.cli.checks import check_at_least, check_files
+from textok.cli.options import check_at_least, check_files
 from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 from textok.training.run_folder import environment
 from textok.writing import write_json

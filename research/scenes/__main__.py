@@ -14,7 +14,7 @@ from research.scenes.scoring import Testing, scores_of
 from research.scenes.tables import tables
 from research.scenes.testing import photo_test, scene_test
 from research.scoring import is_finished
-from textok.cli.checks import check_at_least, check_files, check_folders, check_seed
+from textok.cli.options import check_at_least, check_files, check_folders, check_seed
 from textok.evaluation.results import Row
 from textok.training.run_folder import environment
 from textok.training.tokenizer.train import train_tokenizer

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from textok.cli import main
-from textok.cli.reconstruction_table import reconstruction_table
+from textok.cli.output import reconstruction_table
 from textok.evaluation.alignment import TwoTower, TwoTowerConfig
 from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import EffNetLite2

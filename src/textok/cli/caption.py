@@ -15,9 +15,19 @@ from textok.captioning.prompting import load_prompt
 from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
 from textok.cli.addresses import shown_place, to_address
-from textok.cli.checks import check_at_least, check_needs
 from textok.cli.distributed import open_device
-from textok.cli.options import DATA_HELP, LOCAL, STOP_AT_BAD, BadPictures, EngineOptions, Json, Limit, Split
+from textok.cli.options import (
+    DATA_HELP,
+    LOCAL,
+    STOP_AT_BAD,
+    BadPictures,
+    EngineOptions,
+    Json,
+    Limit,
+    Split,
+    check_at_least,
+    check_needs,
+)
 from textok.cli.output import report
 from textok.data.samples import BadSample, report_bad
 from textok.display import note

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from textok.cli.checks import check_at_least, check_folders
 from textok.cli.options import (
     DATA_HELP,
     DEFAULT_DECODER,
@@ -16,6 +15,8 @@ from textok.cli.options import (
     Json,
     ModelOptions,
     Split,
+    check_at_least,
+    check_folders,
 )
 from textok.cli.output import report
 from textok.display import note

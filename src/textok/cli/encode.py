@@ -21,9 +21,16 @@ from textok.cli.budget import (
     encode_batch,
     threshold_facts,
 )
-from textok.cli.checks import check_at_least
 from textok.cli.encoded_parts import Parts
-from textok.cli.options import DEFAULT_MODEL, LOCAL, EngineOptions, Json, ModelOptions, Precision
+from textok.cli.options import (
+    DEFAULT_MODEL,
+    LOCAL,
+    EngineOptions,
+    Json,
+    ModelOptions,
+    Precision,
+    check_at_least,
+)
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for

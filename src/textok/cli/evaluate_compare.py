@@ -8,8 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_files
-from textok.cli.options import Json
+from textok.cli.options import Json, check_files
 from textok.cli.output import shown, text_table
 from textok.evaluation.comparison import DRAWS, Compared, compare, differing_settings
 from textok.evaluation.results import meaning, read_result

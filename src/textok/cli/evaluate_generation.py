@@ -2,15 +2,25 @@
 
 import json as json_format
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_files, check_needs, check_seed, check_size
 from textok.cli.distributed import check_single_process, note, open_device
-from textok.cli.options import STOP_AT_BAD, BadPictures, Json, ModelOptions
+from textok.cli.options import (
+    STOP_AT_BAD,
+    BadPictures,
+    Json,
+    ModelOptions,
+    check_at_least,
+    check_files,
+    check_needs,
+    check_seed,
+    check_size,
+)
 from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
@@ -18,7 +28,7 @@ from textok.display import Progress
 from textok.evaluation import adm, generation, networks
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.generation import FEATURE_BATCH, GeneratorEvaluator, SampledCell
+from textok.evaluation.generation import FEATURE_BATCH
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.metrics.semantics import Semantics
@@ -262,7 +272,7 @@ def evaluate_generator(
     device = open_device(model.device, float64=True)
     pipeline = _open_pipeline(model, tokenizer=tokenizer, device=device, steps=steps)
     chosen = _budgets(budgets, pipeline.generator.config.num_latents)
-    cells = [SampledCell(num_tokens=k, guidance=scale) for k in chosen for scale in scales]
+    cells = list(product(chosen, scales))
     side = pipeline.tokenizer.model.config.image_size
     write_bad(out, [])
     reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **bad.policy}
@@ -271,18 +281,22 @@ def evaluate_generator(
         raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
     trained_on = open_pictures(train, split=train_split, **reading) if train else None
     reader = network.reader(device, semantics=True)
-    evaluator = GeneratorEvaluator(
-        pipeline=pipeline,
-        reader=reader,
-        reference=read_pictures(reader, held_out, out=out),
-        train=read_pictures(reader, trained_on, out=out) if trained_on else None,
-        batch_size=model.batch_size,
-        seed=seed,
-    )
+    reference = read_pictures(reader, held_out, out=out)
+    train_features = read_pictures(reader, trained_on, out=out) if trained_on else None
     prompts = CaptionedPictures.collect(split or Path(data).name, held_out)
     prompts = prompts if limit is None else prompts.spread(limit)
     with Progress(len(prompts) * len(cells), unit="image", title="samples") as bar:
-        scores = evaluator.score(prompts, cells, progress=bar.update)
+        scores = generation.score_generator(
+            pipeline,
+            prompts,
+            cells,
+            reader=reader,
+            reference=reference,
+            train=train_features,
+            batch_size=model.batch_size,
+            seed=seed,
+            progress=bar.update,
+        )
     if out is not None:
         settings = reader.settings | _settings(pipeline) | {"budgets": chosen, "guidance": sorted(scales)}
         settings |= {"reference": picture_settings(held_out), "seed": seed, "limit": limit}

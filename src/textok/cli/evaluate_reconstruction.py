@@ -13,7 +13,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tyro.conf import arg
 
-from textok.cli.checks import check_at_least, check_files, check_folders, check_size
 from textok.cli.distributed import (
     check_single_process,
     is_first,
@@ -33,8 +32,12 @@ from textok.cli.options import (
     Json,
     Size,
     Splits,
+    check_at_least,
+    check_files,
+    check_folders,
+    check_size,
 )
-from textok.cli.reconstruction_table import reconstruction_table
+from textok.cli.output import reconstruction_table
 from textok.data import EvalLoader, Source
 from textok.data.samples import BadSample, report_bad, spread, write_bad
 from textok.display import Progress, with_progress

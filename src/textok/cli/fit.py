@@ -13,10 +13,9 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_seed
 from textok.cli.distributed import check_single_process
 from textok.cli.fit_report import keeps_start, write_report
-from textok.cli.options import DATA_HELP, Captions, Json
+from textok.cli.options import DATA_HELP, Captions, Json, check_seed
 from textok.cli.output import report
 from textok.cli.table import find, load
 from textok.data import DataConfig, open_source

@@ -13,9 +13,18 @@ import torch
 from PIL import Image
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_needs, check_seed
 from textok.cli.distributed import is_first, place
-from textok.cli.options import DEFAULT_DECODER, DecoderOptions, Json, Limit, ModelOptions, Split
+from textok.cli.options import (
+    DEFAULT_DECODER,
+    DecoderOptions,
+    Json,
+    Limit,
+    ModelOptions,
+    Split,
+    check_at_least,
+    check_needs,
+    check_seed,
+)
 from textok.cli.output import report
 from textok.data.images import save_png
 from textok.display import Progress

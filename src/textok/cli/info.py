@@ -30,6 +30,7 @@ from textok.models.tokenizer import count_parameters
 from textok.pipeline.facts import model_facts
 from textok.pipeline.tokens import load_tokens
 from textok.recipes import GENERATOR_RECIPES, RECIPES, nearest, summary
+from textok.training.tokenizer.config import TokenizerRun
 from textok.writing import refuse_foreign
 
 TOKEN_SUFFIX = ".safetensors"
@@ -85,10 +86,8 @@ def _named(name: str) -> dict[str, Any]:
         if name in shipped:
             with suppress(FileNotFoundError):  # weights that do not travel with this installation
                 sections[title] = _weights(shipped_folder(shipped[name]))
-    if name in RECIPES:
-        sections["recipe"] = _tokenizer_recipe(name)
-    elif name in GENERATOR_RECIPES:
-        sections["recipe"] = _generator_recipe(name)
+    if name in RECIPES | GENERATOR_RECIPES:
+        sections["recipe"] = _recipe(name)
     if not sections:
         hint = nearest(name, [*RECIPES, *GENERATOR_RECIPES, *SHIPPED])
         raise ValueError(
@@ -147,18 +146,14 @@ def _latents(folder: Path) -> dict[str, Any]:
     return facts | {"bytes": size, "fingerprint": manifest.fingerprint}
 
 
-def _tokenizer_recipe(name: str) -> dict[str, Any]:
-    run = RECIPES[name]()
-    facts = model_facts(run.model, arithmetic=False)
-    return {"name": name, "about": summary(RECIPES[name])} | facts | {"settings": encode_config(run)}
-
-
-def _generator_recipe(name: str) -> dict[str, Any]:
-    run = GENERATOR_RECIPES[name]()
+def _recipe(name: str) -> dict[str, Any]:
+    recipe = (RECIPES | GENERATOR_RECIPES)[name]
+    run, about = recipe(), {"name": name, "about": summary(recipe)}
+    if isinstance(run, TokenizerRun):
+        return about | model_facts(run.model, arithmetic=False) | {"settings": encode_config(run)}
     with torch.device("meta"):
         parameters = count_parameters(build_generator(run.model))
-    about = summary(GENERATOR_RECIPES[name])
-    return {"name": name, "about": about, "parameters": parameters, "settings": encode_config(run)}
+    return about | {"parameters": parameters, "settings": encode_config(run)}
 
 
 def _tokens(path: Path) -> dict[str, Any]:

@@ -10,8 +10,16 @@ from typing import Annotated
 import numpy as np
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_at_least, check_size
-from textok.cli.options import DATA_HELP, BadPictures, Captions, Limit, Size, Split
+from textok.cli.options import (
+    DATA_HELP,
+    BadPictures,
+    Captions,
+    Limit,
+    Size,
+    Split,
+    check_at_least,
+    check_size,
+)
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.samples import SourceSubset, report_bad, write_bad
 from textok.display import Progress, note

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from textok.cli.checks import check_at_least
-from textok.cli.options import Json
+from textok.cli.options import Json, check_at_least
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import CARD, Format, write_shards

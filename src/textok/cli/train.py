@@ -10,9 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 from tyro.conf import Positional, arg
 
-from textok.cli.checks import check_folders, check_seed
 from textok.cli.distributed import is_first
-from textok.cli.options import Json
+from textok.cli.options import Json, check_folders, check_seed
 from textok.cli.output import report
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe

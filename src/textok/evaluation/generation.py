@@ -1,12 +1,10 @@
 """How good generated pictures are: distances to real ones, quality and coverage, captions, and copying."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
@@ -34,74 +32,49 @@ INCEPTION_SPLITS = 10
 FEATURE_BATCH = 32
 
 
-class SampledCell(NamedTuple):
-    """One way to sample: a number of tokens and a scale of classifier-free guidance."""
+def score_generator(
+    pipeline: Pipeline,
+    pictures: CaptionedPictures,
+    cells: Iterable[tuple[int, float]],
+    *,
+    reader: FeatureReader,
+    reference: PictureFeatures,
+    train: PictureFeatures | None = None,
+    batch_size: int = 16,
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Scores:
+    """One row per cell: one picture for each caption, from the same noise.
 
-    num_tokens: int
-    guidance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorEvaluator:
-    """A generator with everything that scores its samples.
-
-    Attributes:
+    Args:
         pipeline: a text-conditional generator.
+        pictures: held-out pictures; their captions are the prompts.
+        cells: ways to sample: numbers of tokens with scales of classifier-free guidance.
         reader: the networks that read the samples.
         reference: features of the held-out pictures, among them those whose captions are drawn.
         train: features of the training pictures, for the copying check, or None.
         batch_size: number of pictures in a batch of samples.
         seed: of the noise and of what the scores draw.
+        progress: is called after every cell with its number of pictures.
     """
-
-    pipeline: Pipeline
-    reader: FeatureReader
-    reference: PictureFeatures
-    train: PictureFeatures | None = None
-    batch_size: int = 16
-    seed: int = 0
-
-    def score(
-        self,
-        pictures: CaptionedPictures,
-        cells: Sequence[SampledCell],
-        *,
-        progress: Callable[[int], object] | None = None,
-    ) -> Scores:
-        """One row per budget and guidance scale: one picture for each caption, from the same noise.
-
-        Args:
-            pictures: held-out pictures; their captions are the prompts.
-            cells: ways to sample.
-            progress: is called after every cell with its number of pictures.
-        """
-        total = Scores()
-        for cell in cells:
-            batches = replace(pictures, images=self._sample(pictures, cell)).batches(FEATURE_BATCH)
-            scores = evaluate_generation(
-                self.reader.read(batches, judged=True),
-                self.reference,
-                split=pictures.split,
-                reader=self.reader,
-                train=self.train,
-                seed=self.seed,
-            )
-            where: Row = {"split": pictures.split, "budget": cell.num_tokens, "guidance": cell.guidance}
-            total.rows.extend(where | row for row in scores.rows)
-            total.per_image.extend(where | row for row in scores.per_image)
-            if progress is not None:
-                progress(len(pictures))
-        return total
-
-    def _sample(self, pictures: CaptionedPictures, cell: SampledCell) -> UInt8[Tensor, "n 3 h w"]:
-        return self.pipeline(
+    total = Scores()
+    for num_tokens, guidance in cells:
+        samples = pipeline(
             list(pictures.captions),
-            num_tokens=cell.num_tokens,
-            guidance=cell.guidance,
-            generator=torch.Generator().manual_seed(self.seed),
-            batch_size=self.batch_size,
+            num_tokens=num_tokens,
+            guidance=guidance,
+            generator=torch.Generator().manual_seed(seed),
+            batch_size=batch_size,
             output="uint8",
         )
+        features = reader.read(replace(pictures, images=samples).batches(FEATURE_BATCH), judged=True)
+        options: dict[str, Any] = {"split": pictures.split, "reader": reader, "train": train, "seed": seed}
+        scores = evaluate_generation(features, reference, **options)
+        where: Row = {"split": pictures.split, "budget": num_tokens, "guidance": guidance}
+        total.rows.extend(where | row for row in scores.rows)
+        total.per_image.extend(where | row for row in scores.per_image)
+        progress(len(pictures))
+    return total
 
 
 def evaluate_generation(

@@ -120,7 +120,7 @@ def render_report(report: Report) -> str:
         report=report,
         budgets=f"{', '.join(most)} or {last}" if most else last,
         tiles=_tiles(report),
-        sizes=_sizes(report),
+        smallest=min(report.file_bytes.values()),
         heads=list(rows[0]),
         numbers=[[f"{v:.4f}" if isinstance(v, float) else v for v in row.values()] for row in rows],
         label=caption_label,
@@ -148,15 +148,3 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
         gain = section.mean("right", least, "psnr") - section.mean("none", least, "psnr")
         tiles.append((f"{gain:+.1f} dB", f"from the caption at {least} tokens ({section.title.lower()})"))
     return tiles + [(f"{rate:,.0f}", f"pictures a second to {name}") for name, rate in report.speed.items()]
-
-
-def _sizes(report: Report) -> list[tuple[str, str, str]]:
-    smallest = min(report.file_bytes.values())
-    tokens = [
-        (f"{k} tokens", f"{size:,} B", f"1/{smallest / size:.0f}") for k, size in report.token_bytes.items()
-    ]
-    files = [
-        (f"the original as {name}", f"{size:,.0f} B", f"{size / smallest:.1f}")
-        for name, size in report.file_bytes.items()
-    ]
-    return [*tokens, *files, ("its caption, as text", f"{report.caption_bytes:,.0f} B", "")]
