@@ -11,19 +11,26 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from jaxtyping import UInt8
+from torch import Tensor
 from tyro.conf import Positional, arg
 
 from textok.cli.distributed import check_single_process
-from textok.cli.fit_report import keeps_start, write_report
 from textok.cli.options import DATA_HELP, Captions, Json, check_seed
 from textok.cli.output import report
 from textok.cli.table import find, load
-from textok.data import DataConfig, open_source
+from textok.data import DataConfig, EvalLoader, open_source
 from textok.data.held_out import open_training
 from textok.data.loading import SIDED
 from textok.display import note
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.pages import render
 from textok.evaluation.source_check import check_source
-from textok.models.checkpoint import FIT_FILE
+from textok.models.card import CARD_FILE
+from textok.models.checkpoint import CONFIG_FILE, FIT_FILE, model_folder, read_config
+from textok.objectives.quality import psnr_per_image
+from textok.pipeline.generation import Pipeline
+from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.recipes import fit as recipes
 from textok.training.generator.train import train_generator
@@ -33,6 +40,11 @@ from textok.writing import check_target, holds_nothing, write_json, write_text
 
 _LOOKED_AT = recipes.MANY
 _MEASURED = 6
+_JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
+_TITLES = {"original": "held-out pictures", "start": "before: the start", "tuned": "after: this model"}
+_LINES = """import textok
+pipeline = textok.Pipeline.from_pretrained({model!r})
+pipeline({prompt!r}, num_tokens={tokens})[0].save("made.png")"""
 
 
 def fit(
@@ -68,7 +80,7 @@ def fit(
     for stage in record["commands"]:
         if stage not in record["done"]:
             clock = _go_on(stage, record, out, clock)
-    page = write_report(out, record, _config(asked, record["plan"]["tokenizer"]))
+    page = _write_report(out, record, _config(asked, record["plan"]["tokenizer"]))
     report({"report": str(page)}, str(page), json=json)
 
 
@@ -87,7 +99,7 @@ def _go_on(stage: str, record: dict[str, Any], out: Path, clock: float) -> float
     finally:
         record["spent"] += time.monotonic() - clock
         _write(out, record)
-    if stage == "tokenizer" and keeps_start(out):
+    if stage == "tokenizer" and _keeps_start(out):
         note("no tuned weights were better on the held-out pictures: those that it started from are kept")
     return time.monotonic()
 
@@ -224,3 +236,87 @@ def _measured_speed(train: Callable[..., Path], run: Any) -> float:
             raise KeyboardInterrupt
         values = json_format.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
     return float(next(value for name, value in values.items() if name.endswith("_per_second")))
+
+
+def _write_report(out: Path, record: dict[str, Any], data: DataConfig) -> Path:
+    """Score and draw held-out pictures, write report.json, report.html and README.md; returns the page."""
+    held_out = open_training(data, source=None, split="val").held_out
+    loader = EvalLoader(data, batch_size=32, source=held_out)
+    pictures = CaptionedPictures.collect("held out", loader, limit=_JUDGED)
+    pipeline = Pipeline.from_pretrained(out)
+    tokens = min(_TOKENS, pipeline.tokenizer.model.config.num_latents)
+    names = {"start": record["plan"]["init_from"], "tuned": str(out)}
+    shown = {"original": pictures.images}
+    shown |= {name: _reconstructed(model, pictures, tokens) for name, model in names.items() if model}
+    scores = {
+        name: float(psnr_per_image(pictures.images, shown[name]).mean()) for name in names if name in shown
+    }
+    prompts = [text for text in dict.fromkeys(pictures.captions) if text][:_PROMPTS] or [""]
+    samples = pipeline(prompts, num_tokens=tokens, output="uint8")
+    results = {
+        "keeps_start": _keeps_start(out),
+        "psnr_db": scores,
+        "num_tokens": tokens,
+        "held_out": len(pictures),
+        "prompts": prompts,
+    }
+    write_json(out / "report.json", {**record, **results})
+    usage = _LINES.format(model=str(out), prompt=prompts[0], tokens=tokens)
+    write_text(out / CARD_FILE, _card(out, record, results, usage))
+    page = render(
+        "fit.html",
+        title=out.name,
+        lead=f"{_verdict(results)} {_limits(record)}",
+        rows={_TITLES[name]: images[:_SHOWN] for name, images in shown.items()},
+        samples=zip(samples, (prompt or "no caption" for prompt in prompts), strict=True),
+        facts=record["facts"],
+        reasons=record["plan"]["reasons"],
+        usage=usage,
+    )
+    write_text(out / "report.html", page)
+    return out / "report.html"
+
+
+def _keeps_start(out: Path) -> bool:
+    """Whether no tuned weights were better on the held-out pictures than those that the tokenizer started from."""
+    made_by = read_config(model_folder(out) / CONFIG_FILE).get("made_by", {})
+    return made_by.get("step") == 0
+
+
+def _reconstructed(model: str, pictures: CaptionedPictures, tokens: int) -> UInt8[Tensor, "n 3 h w"]:
+    tokenizer = ImageTokenizer.from_pretrained(model)
+    made = tokenizer.encode(list(pictures.images), list(pictures.captions), num_tokens=tokens)
+    return tokenizer.decode(made, output="uint8")
+
+
+def _verdict(results: dict[str, Any]) -> str:
+    scores, count = results["psnr_db"], results["held_out"]
+    line = f"{count} held-out pictures at {results['num_tokens']} tokens: PSNR {scores['tuned']:.2f} dB"
+    if "start" not in scores:
+        return f"{line}."
+    if results["keeps_start"]:
+        return f"{line}, by the weights it started from: no tuned ones were better. More pictures or hours may help."
+    gain = scores["tuned"] - scores["start"]
+    return f"{line}; {scores['start']:.2f} dB with the weights it started from ({gain:+.2f})."
+
+
+def _limits(record: dict[str, Any]) -> str:
+    facts, steps = record["facts"], record["plan"]["generator_steps"]
+    few = "; a generator of so few repeats what it has seen" if facts["train"] < recipes.MANY else ""
+    texts = "" if facts["captioned"] else " There were no captions, so that a prompt means nothing to it."
+    short = (
+        f" {steps} steps are too few for a generator; give it more hours."
+        if steps < recipes.LEAST_WORTH["generator"]
+        else ""
+    )
+    return f"It learned from {facts['train']:,} pictures{few}.{texts}{short}"
+
+
+def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str) -> str:
+    reasons = "\n".join(f"- {reason}" for reason in record["plan"]["reasons"])
+    lines = "\n".join(f"textok {shlex.join(words)}" for words in record["commands"].values())
+    return (
+        f"---\nlibrary_name: open-textok\n---\n\n# {out.name}\n\nA tokenizer and a generator, made by textok fit.\n\n"
+        f"{_verdict(results)} {_limits(record)}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n"
+        f"{reasons}\n\n```bash\n{lines}\n```\n"
+    )
