@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
+from research.captions.arms import icons_64_small
 from research.captions.study import publish as publish_tables
 from research.captions.study import study_captions
 from research.command import ArmNames, check_documents, run
@@ -62,7 +63,7 @@ def captions(
     if shipped is not None:
         resolve(shipped, shipped=TexTok.shipped)
     open_source(photos)
-    base = find_recipe(recipe, RECIPES)()
+    base = find_recipe(recipe, RECIPES | {"icons-64-small": icons_64_small})()
     base = base if steps is None else replace(base, steps=steps)
     study_captions(
         base,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.vit import Placement
+from textok.recipes import RECIPES
 from textok.training.draws import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun
 
@@ -159,3 +160,16 @@ def budget_arms(base: TokenizerRun) -> list[Arm]:
         label = f"{length} tokens, fixed length"
         arms.append(Arm(name=f"budgets-fixed-{length}", table="budgets", label=label, run=fixed))
     return arms
+
+
+def icons_64_small() -> TokenizerRun:
+    """icons-64 at a third of its cost, in float32 on every machine: for studies of many arms on any two cores."""
+    run = RECIPES["icons-64"]()
+    return replace(
+        run,
+        name="icons-64-small",
+        model=replace(run.model, dim=128, num_heads=2, encoder_depth=3, decoder_depth=3),
+        steps=1200,
+        precision="float32",  # so that arms trained on different processors may stand in one table
+        validation=replace(run.validation, every=1200),
+    )

@@ -76,10 +76,7 @@ def cache(
     run = CachingRun(
         tokenizer=model.model,
         data=bad.config(
-            data,
-            split=split,
-            captions=None if captions is None else str(captions),
-            size=(side, side),
+            data, split=split, captions=None if captions is None else str(captions), size=(side, side)
         ),
         captions=checked_forms(list(caption_forms)),
         flip=flip,

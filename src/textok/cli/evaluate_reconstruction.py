@@ -13,14 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tyro.conf import arg
 
-from textok.cli.distributed import (
-    check_single_process,
-    is_first,
-    note,
-    open_device,
-    place,
-    process_group,
-)
+from textok.cli.distributed import check_single_process, is_first, note, open_device, place, process_group
 from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice
 from textok.cli.options import (
     DEFAULT_DECODER,
@@ -42,11 +35,7 @@ from textok.data import EvalLoader, Source
 from textok.data.samples import BadSample, report_bad, spread, write_bad
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
-from textok.evaluation.captioned import (
-    CaptionCondition,
-    CaptionedPictures,
-    usable_conditions,
-)
+from textok.evaluation.captioned import CaptionCondition, CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import BATCH_SIZE, Evaluator
 from textok.evaluation.reconstruction import Cell, Measurements, check_budgets, usual_budgets
 from textok.evaluation.results import Result, Scores, write_result

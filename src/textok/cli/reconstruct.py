@@ -28,8 +28,7 @@ def reconstruct(
     *,
     out: Path,
     budgets: Annotated[
-        tuple[int, ...] | None,
-        arg(metavar="K,K", help_behavior_hint="(default: 1/16, 1/4 and all of them)"),
+        tuple[int, ...] | None, arg(metavar="K,K", help_behavior_hint="(default: 1/16, 1/4 and all of them)")
     ] = None,
     overwrite: bool = False,
     json: Json = False,

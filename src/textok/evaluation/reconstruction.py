@@ -106,10 +106,7 @@ class Meter:
         return self.judge.semantics.features(images, features=features, network=self.network)
 
     def _judged(
-        self,
-        meaning: ImageFeatures | None,
-        indices: Int[Tensor, "b"],
-        originals: ImageFeatures | None = None,
+        self, meaning: ImageFeatures | None, indices: Int[Tensor, "b"], originals: ImageFeatures | None = None
     ) -> dict[str, Tensor]:
         if self.judge is None or meaning is None:
             return {}

@@ -86,13 +86,7 @@ def icons_64() -> TokenizerRun:
         run,
         name="icons-64",
         model=replace(
-            run.model,
-            image_size=64,
-            patch_size=8,
-            dim=192,
-            num_heads=3,
-            encoder_depth=4,
-            decoder_depth=4,
+            run.model, image_size=64, patch_size=8, dim=192, num_heads=3, encoder_depth=4, decoder_depth=4
         ),
         data=replace(run.data, size=(64, 64)),
         steps=2000,
@@ -103,31 +97,12 @@ def icons_64() -> TokenizerRun:
     )
 
 
-def icons_64_small() -> TokenizerRun:
-    """icons-64 at a third of its cost, in float32 on every machine: for studies of many arms on any two cores."""
-    run = icons_64()
-    return replace(
-        run,
-        name="icons-64-small",
-        model=replace(run.model, dim=128, num_heads=2, encoder_depth=3, decoder_depth=3),
-        steps=1200,
-        precision="float32",  # so that arms trained on different processors may stand in one table
-        validation=replace(run.validation, every=1200),
-    )
-
-
 def toy() -> TokenizerRun:
     """A few seconds on any machine: 32 px, two blocks a side; shows that the chain works, no more."""
     return TokenizerRun(
         name="toy",
         model=TexTokConfig(
-            image_size=32,
-            patch_size=8,
-            dim=64,
-            encoder_depth=2,
-            decoder_depth=2,
-            num_heads=2,
-            num_latents=8,
+            image_size=32, patch_size=8, dim=64, encoder_depth=2, decoder_depth=2, num_heads=2, num_latents=8
         ),
         data=replace(ICONS, split="val", size=(32, 32)),
         loss=LossConfig(perceptual=0.0),
@@ -277,7 +252,6 @@ RECIPES: dict[str, Callable[[], TokenizerRun]] = {
     "icons-128-fsq": icons_128_fsq,
     "icons-128-vq": icons_128_vq,
     "icons-64": icons_64,
-    "icons-64-small": icons_64_small,
     "scenes-64-direct": scenes_64_direct,
     "scenes-64-flow": scenes_64_flow,
     "scenes-128": scenes_128,

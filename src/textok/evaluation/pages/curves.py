@@ -14,11 +14,7 @@ _VARIANTS = 5  # colours of conditions that are not right, none or wrong, in loo
 
 
 def curve_chart(
-    lines: Mapping[CaptionCondition, Mapping[int, float]],
-    *,
-    title: str,
-    unit: str,
-    across: str = "tokens",
+    lines: Mapping[CaptionCondition, Mapping[int, float]], *, title: str, unit: str, across: str = "tokens"
 ) -> str:
     """An SVG of one metric: budgets on a log axis, one marked line per condition, named at its end.
 
