@@ -275,8 +275,8 @@ def generating(dtype: str) -> Callable[[], object]:
 def evaluating(dtype: str) -> Callable[[], object]:
     """Every score of the test drawings, in one command's work after its networks are loaded; always float32."""
     from textok.data import DataConfig, EvalLoader
+    from textok.evaluation.alignment import Semantics
     from textok.evaluation.captioned import CaptionedPictures
-    from textok.evaluation.metrics.semantics import Semantics
     from textok.evaluation.networks import EffNetLite2
     from textok.models.text_encoder import TextEncoder
     from textok.models.tokenizer import TexTok

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from textok.evaluation.metrics.semantics import Semantics
+from textok.evaluation.alignment import Semantics
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
 from textok.evaluation.results import Result, Scores, read_result, write_result
 from textok.training.run_folder import environment, steps_of

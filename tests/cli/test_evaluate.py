@@ -12,8 +12,7 @@ from PIL import Image
 
 from textok.cli import main
 from textok.cli.output import reconstruction_table
-from textok.evaluation.alignment import TwoTower, TwoTowerConfig
-from textok.evaluation.metrics.semantics import Semantics
+from textok.evaluation.alignment import Semantics, TwoTower, TwoTowerConfig
 from textok.evaluation.networks import EffNetLite2
 from textok.evaluation.results import read_result
 from tiny import TinyNetwork, tiny_model, write_pictures

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from textok.evaluation.alignment import ClassPosterior, TwoTower, TwoTowerConfig
+from textok.evaluation.alignment import ClassPosterior, Semantics, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics import Pairs, PictureValues, means
 from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
-from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import ImageFeatures
 from textok.models.bottleneck import KLConfig
 from textok.models.tokenizer import TexTok

@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textok.evaluation.alignment import ClassPosterior
+from textok.evaluation.alignment import ClassPosterior, Semantics, posterior_agreement, top1_agreement
 from textok.evaluation.metrics import means
-from textok.evaluation.metrics.semantics import Semantics, posterior_agreement, top1_agreement
 from textok.evaluation.networks import ImageFeatures
 from textok.pipeline.text import RememberedText
 

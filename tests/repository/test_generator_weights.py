@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from textok.evaluation.alignment import caption_features
-from textok.evaluation.metrics.semantics import Semantics
+from textok.evaluation.alignment import Semantics, caption_features
 from textok.models.checkpoint import shipped_folder
 from textok.models.tokenizer import TexTok
 from textok.pipeline.generation import Pipeline

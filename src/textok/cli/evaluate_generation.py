@@ -26,12 +26,12 @@ from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
 from textok.display import Progress
 from textok.evaluation import adm, generation, networks
+from textok.evaluation.alignment import Semantics
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.generation import FEATURE_BATCH
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.paired import MIN_FRECHET
-from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,

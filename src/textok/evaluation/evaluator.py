@@ -14,10 +14,9 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from textok.evaluation.alignment import TextSource
+from textok.evaluation.alignment import Semantics, TextSource
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
 from textok.evaluation.features import WRONG_CAPTION, protocol
-from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.reconstruction import (
     BUDGETS,

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from textok.data.samples import Batch
+from textok.evaluation.alignment import Semantics
 from textok.evaluation.metrics import PictureValues
 from textok.evaluation.metrics.frechet import FeatureStatistics
-from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.pixels import UINT8_RULE
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from textok.evaluation.alignment import Semantics
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.features import FeatureReader, PictureFeatures
 from textok.evaluation.metrics import means
@@ -18,7 +19,6 @@ from textok.evaluation.metrics.feature_sets import (
 )
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
-from textok.evaluation.metrics.semantics import Semantics
 from textok.evaluation.networks import FeatureNetwork, metric_name
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline
