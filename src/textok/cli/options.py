@@ -35,7 +35,7 @@ from textok.writing import check_target
 
 DATA_HELP = (
     "captioned pictures: scenes or icons, which are drawn; a folder (pictures alone or with .txt, .caption or .json "
-    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Places365, Hugging Face datasets), "
+    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Hugging Face datasets), "
     "webdataset tars, parquet files, a glob, or an "
     "address such as hf:// or s3://"
 )

@@ -1,4 +1,4 @@
-"""Random access to stored samples, whatever the form: folders, tars, parquet, HF datasets, COCO, Places."""
+"""Random access to stored samples, whatever the form: folders, tars, parquet, HF datasets, COCO."""
 
 from pathlib import Path
 

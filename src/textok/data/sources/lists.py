@@ -1,10 +1,10 @@
-"""Lists that say what pictures show: metadata tables, COCO captions, Places365 lists, names of class folders."""
+"""Lists that say what pictures show: metadata tables, COCO captions, names of class folders."""
 
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,9 @@ SPLIT_FOLDERS = ("train", "val", "valid", "validation", "test", "dev")
 """Names that folders of a class tree have when they are splits, not classes."""
 NAME_FIELDS = ("file_name", "filename", "file", "image", "image_path", "path")
 COCO_FILE = re.compile(r"(?:.*/)?captions[^/]*\.json")
-CATEGORIES = "categories_places365.txt"
 
 METADATA_FILE = re.compile(r"(?:.*/)?metadata\.(?:jsonl|csv|tsv)")
 _TABLE = re.compile(r".*\.(?:jsonl|csv|tsv)")
-_PLACES = {
-    "val": ("places365_val.txt", ("val_256/", "val_large/")),
-    "train": ("places365_train_standard.txt", ("data_256/", "data_large/")),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,52 +217,6 @@ def _outside(name: str) -> str:
     return "" if inside(name) else f"the picture is named {name!r:.80}; expected a file inside the folder"
 
 
-# --- Places365 --------------------------------------------------------------------------------------------
-
-
-def places_lists(entries: Sequence[Entry], names: set[str], store: Store) -> list[PictureList]:
-    """The lists of Places365 as it is distributed; the caption of a picture is the name of its class.
-
-    Raises:
-        FileNotFoundError: when the pictures are not there.
-        ValueError: when a list is malformed.
-    """
-    files = {entry.name: entry for entry in entries}
-    classes = {label: class_caption(name) for name, label in _numbered(files[CATEGORIES], store)}
-    records = {
-        label: store.add_record({"captions": [caption], "label": label}) for label, caption in classes.items()
-    }
-    lists = []
-    for split, (file, scopes) in _PLACES.items():
-        if file not in files:
-            continue
-        listed = _numbered(files[file], store)
-        unknown = sorted({label for _, label in listed} - classes.keys())
-        path = store.paths[files[file].span.file]
-        if unknown or not listed:
-            raise ValueError(
-                f"{path}: found {len(listed)} pictures, classes {unknown[:5]} not in {CATEGORIES}"
-            )
-        scope = next((place for place in scopes if any(name.startswith(place) for name in names)), None)
-        if scope is None:
-            raise FileNotFoundError(f"{path}: expected its pictures in {' or '.join(scopes)}")
-        rows = [_row(name, records[label], _outside(name)) for name, label in listed]
-        lists.append(PictureList(file=file, path=path, scope=scope, rows=rows, split=split))
-    return lists
-
-
-def _numbered(entry: Entry, store: Store) -> list[tuple[str, int]]:
-    lines = []
-    for number, line in enumerate(decode_text(read_whole(entry, store)).splitlines(), start=1):
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
-            raise ValueError(
-                f"{entry.name}, line {number}: got {line.strip()!r:.80}; expected a name and a number"
-            )
-        lines.append((name.lstrip("/"), int(label)))
-    return lines
-
-
 # --- classes ----------------------------------------------------------------------------------------------
 
 
@@ -338,8 +287,3 @@ def listed_rows(
     unlisted = [row.name for row in left if row.name.startswith(scopes)]
     census.pass_over("pictures that no list names", map(shown_name, unlisted))
     return [*ordered, *(row for row in left if not row.name.startswith(scopes))]
-
-
-def is_list(name: str, files: Iterable[str]) -> bool:
-    """Whether a name is that of a list of Places365 in these files."""
-    return CATEGORIES in files and name in (CATEGORIES, *(file for file, _ in _PLACES.values()))

@@ -24,16 +24,13 @@ from textok.data.records import Fields
 from textok.data.samples import SplitError
 from textok.data.sources.forms import choose_form, counted, of_split
 from textok.data.sources.lists import (
-    CATEGORIES,
     COCO_FILE,
     SPLIT_FOLDERS,
     PictureList,
     class_captions,
     coco_lists,
-    is_list,
     listed_rows,
     metadata_lists,
-    places_lists,
     read_whole,
 )
 from textok.data.sources.pairing import Entry, Row, Span, is_picture, pair
@@ -46,7 +43,7 @@ _COCO_WORDS = ".json:"
 
 EXPECTED = (
     "pictures, alone or with .txt, .caption or .json files, metadata.jsonl or metadata.csv, in folders of classes, "
-    "with COCO captions or Places365 lists; webdataset tars; parquet files; or a Hugging Face datasets folder"
+    "with COCO captions; webdataset tars; parquet files; or a Hugging Face datasets folder"
 )
 
 MANY_FILES, LARGE_TAR = 10_000, 64 << 20
@@ -114,7 +111,7 @@ def _open_listing(
 
 
 def _has_lists(names: set[str]) -> bool:
-    lists = {"metadata.jsonl", "metadata.csv", "metadata.tsv", CATEGORIES}
+    lists = {"metadata.jsonl", "metadata.csv", "metadata.tsv"}
     return bool(names & lists) or any(COCO_FILE.fullmatch(name) and name.count("/") < 2 for name in names)
 
 
@@ -150,9 +147,6 @@ def _span_source(
 
 def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[PictureList]:
     names = {entry.name for entry in entries if is_picture(entry.name)}
-    if any(entry.name == CATEGORIES for entry in entries):
-        check_no_fields(fields, "Places365 lists")
-        return places_lists(entries, names, store)
     stems = {name.rpartition(".")[0] for name in names}
     coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
     coco = [e for e in coco if b'"annotations"' in read_whole(e, store)]  # other captions may have such names
@@ -172,8 +166,7 @@ def _rows(
 ) -> list[Row]:
     census = files.census
     used = {one.file for one in lists}
-    names = {entry.name for entry in entries}
-    rest = [entry for entry in entries if entry.name not in used and not is_list(entry.name, names)]
+    rest = [entry for entry in entries if entry.name not in used]
     census.beside += len(entries) - len(rest)
     rows = pair(rest, census, image_suffix=None if lists else fields.image)
     for row in rows:
