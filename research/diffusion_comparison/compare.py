@@ -18,7 +18,8 @@ from textok.models.dit import DiT, DiTConfig
 from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
-from textok.training.draws import drop_rows, step_generator
+from textok.sampling.random import seeded
+from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import condition_of
 from textok.training.optimizers import build_optimizers, learning_rate, set_learning_rate
@@ -81,7 +82,7 @@ def train(arm: str, run: GeneratorRun, cache: LatentCache) -> DiT:
     loader = LatentLoader(cache, batch_size=run.batch_size, seed=run.seed)
     for step in range(run.steps):
         set_learning_rate(optimizers, learning_rate(run.optimizer, step=step, steps=run.steps))
-        draws = step_generator(run.seed, step=step, stream="rank 0")
+        draws = seeded(run.seed, step, "rank 0")
         loss = LOSSES[arm](model, next(loader), draws, run.condition_dropout)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip_norm)

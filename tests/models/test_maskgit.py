@@ -10,7 +10,8 @@ from textok.models.conditions import Condition, ConditionConfig
 from textok.models.generators import load_generator
 from textok.models.maskgit import CodeEmbedding, MaskGIT, MaskGITConfig
 from textok.models.text import TextCondition
-from textok.sampling.masked import decode_masked, digits_of, guided_logits, mask_codes, masked_loss
+from textok.sampling.flow import Guidance
+from textok.sampling.masked import decode_masked, digits_of, mask_codes, masked_loss
 
 SMALL = {"dim": 32, "depth": 2, "num_heads": 2, "num_latents": 8, "num_codes": 60, "factors": 2}
 TEXT = ConditionConfig(text_dim=16, max_text_tokens=6)
@@ -218,7 +219,7 @@ def test_it_learns_four_sequences_and_decodes_them(kind: str) -> None:
 
     def predict(now: Tensor, progress: float) -> Tensor:
         conditional, unconditional = model(now.repeat(2, 1), both).chunk(2)
-        return guided_logits(conditional, unconditional, 1 + progress)
+        return Guidance(scale=1 + progress).combine(conditional, unconditional)
 
     with torch.inference_mode():
         made = decode_masked(

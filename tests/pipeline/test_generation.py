@@ -19,7 +19,7 @@ from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.requests import read_class_captions
 from textok.pipeline.sampling import Sampling
-from textok.sampling.random import picture_generator
+from textok.sampling.random import seeded as seeded_by
 
 SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}
 LATENTS = SHAPE | {"latent_dim": 4}
@@ -176,7 +176,7 @@ def test_a_picture_says_how_it_was_made(pipeline: Pipeline, tmp_path: Path) -> N
 
 
 def test_a_class_draws_one_of_its_captions(by_class: Pipeline) -> None:
-    randoms = [picture_generator(0, index) for index in range(24)]
+    randoms = [seeded_by(0, index) for index in range(24)]
     labels = [label for label in range(3) for _ in range(8)]
     found = list(map(by_class._request_of_class, labels, randoms))
     assert [request.label for request in found] == [0] * 8 + [1] * 8 + [2] * 8

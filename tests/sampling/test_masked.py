@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from textok.sampling.flow import Guidance
 from textok.sampling.masked import (
     decode_masked,
     digits_of,
-    guided_logits,
     mask_codes,
     mask_share,
     masked_loss,
@@ -248,9 +248,9 @@ def test_kept_positions_are_masked_ones_of_high_confidence() -> None:
 
 def test_guidance_moves_away_from_the_unconditional() -> None:
     with_text, without = torch.full((1, 1, 1, 2), 3.0), torch.full((1, 1, 1, 2), 1.0)
-    assert torch.equal(guided_logits(with_text, without, 1.0), with_text)
-    assert torch.equal(guided_logits(with_text, without, 0.0), without)
-    assert float(guided_logits(with_text, without, 2.0).max()) == 5.0
+    assert torch.equal(Guidance(scale=1.0).combine(with_text, without), with_text)
+    assert torch.equal(Guidance(scale=0.0).combine(with_text, without), without)
+    assert float(Guidance(scale=2.0).combine(with_text, without).max()) == 5.0
 
 
 @pytest.mark.parametrize(

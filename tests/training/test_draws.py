@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textok.training.draws import BudgetDraw, drop_rows, step_generator, swap_rows
+from textok.sampling.random import seeded
+from textok.training.draws import BudgetDraw, drop_rows, swap_rows
 
 KINDS = ("uniform", "log_uniform", "powers")
 
@@ -76,7 +77,7 @@ def test_fixed_budgets_draw_nothing() -> None:
 
 def test_step_seed_and_stream_decide() -> None:
     def number(seed: int, step: int, stream: str) -> float:
-        return torch.rand((), generator=step_generator(seed, step=step, stream=stream)).item()
+        return torch.rand((), generator=seeded(seed, step, stream)).item()
 
     numbers = [
         number(*key) for key in ((0, 0, "rank 0"), (1, 0, "rank 0"), (0, 1, "rank 0"), (0, 0, "rank 1"))

@@ -106,8 +106,9 @@ class CaptionCache:
         if not captions:
             return
         rows = [self._stored(caption, states) for caption, states in zip(captions, features, strict=True)]
+        keys = b"".join(_key(caption) for caption in captions)
         tensors = {
-            "keys": _as_bytes_tensor(b"".join(_key(caption) for caption in captions)).view(-1, 32),
+            "keys": torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, 32),
             "offsets": torch.tensor([0, *(len(row) for row in rows)]).cumsum(0),
             "checksums": torch.tensor([_checksum(row) for row in rows]),
             "features": torch.cat(rows),
@@ -263,10 +264,6 @@ def _key(caption: str) -> bytes:
 
 def _checksum(states: Float[Tensor, "_ d"]) -> int:
     return zlib.crc32(states.view(torch.uint8).numpy().data)
-
-
-def _as_bytes_tensor(content: bytes) -> UInt8[Tensor, " n"]:
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def _index_digest(

@@ -3,16 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jaxtyping import UInt8
-from torch import Tensor
-
 from textok.checks import check, check_choice
 from textok.data.caption_files import CaptionedSource, read_caption_file
 from textok.data.census import announce
 from textok.data.contents import content_of
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
 from textok.data.records import Fields
-from textok.data.samples import BadSample, BadSampleError, DrawnPicture, Sample, Source, SplitError
+from textok.data.samples import BadSample, BadSampleError, Sample, Source, SplitError
 from textok.data.sources import open_source
 
 
@@ -109,17 +106,16 @@ def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
     try:
         if config.require_captions and not raw.captions:
             raise ImageError("no caption (require_captions)")
-        image = _pixels(raw.image, config)
+        if isinstance(raw.image, bytes):
+            image = decode_image(
+                raw.image, config.size, max_pixels=config.max_pixels, resample=config.resample
+            )
+        else:
+            image = raw.image.draw(config.size)
     except ImageError as error:
         bad = BadSample(key=raw.key, shard=raw.shard, reason=str(error), content=content)
         raise BadSampleError(bad) from error
     return Sample(**vars(raw) | {"image": image, "content": content})
-
-
-def _pixels(image: bytes | DrawnPicture, config: DataConfig) -> UInt8[Tensor, "3 h w"]:
-    if isinstance(image, bytes):
-        return decode_image(image, config.size, max_pixels=config.max_pixels, resample=config.resample)
-    return image.draw(config.size)
 
 
 @dataclass(kw_only=True)

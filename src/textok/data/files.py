@@ -90,8 +90,8 @@ class Listing:
             return "written by textok"
         if is_left_by_systems(name):
             return "left by systems"
-        page = _PAGES.search(name) and is_page(read_span(self.path(name), 0, _HEAD_BYTES))
-        return "written by textok" if page else ""
+        head = read_span(self.path(name), 0, _HEAD_BYTES) if _PAGES.search(name) else b""
+        return "written by textok" if head.startswith(b"\x89PNG") and PAGE_MARK.encode() in head else ""
 
 
 def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
@@ -277,11 +277,6 @@ def _own_folders(root: str, files: list[File]) -> tuple[str, ...]:
         if folder and known and (base == MARKER or is_made_here(Path(root, file.name))):
             folders.append(f"{folder}/")
     return tuple(folders)
-
-
-def is_page(head: bytes) -> bool:
-    """Whether the first bytes are those of a grid or report that textok drew."""
-    return head.startswith(b"\x89PNG") and PAGE_MARK.encode() in head
 
 
 def inside(name: object) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,8 +99,9 @@ def open_train(config: DataConfig) -> Source:
     try:
         return _open_part(config)
     except SplitError as error:
-        part = _training_part(error.splits) if config.split in (None, "train") else None
-        if part is None:
+        others = [part for part in error.splits if not _JUDGES.match(part)]
+        parts = [part for part in others if part.startswith("train")] or others
+        if config.split not in (None, "train") or len(parts) != 1:
             raise
     except FileNotFoundError as error:
         relative = (
@@ -111,14 +111,8 @@ def open_train(config: DataConfig) -> Source:
             f"{error} (data.source is {config.source}{relative}); run from the folder that holds the data, or "
             "set data.source (--data.source PATH)"
         ) from error
-    note(f"{config.source}: the part {part} is trained on")
-    return replace(config, split=part).open()
-
-
-def _training_part(parts: Sequence[str]) -> str | None:
-    others = [part for part in parts if not _JUDGES.match(part)]
-    train = [part for part in others if part.startswith("train")] or others
-    return train[0] if len(train) == 1 else None
+    note(f"{config.source}: the part {parts[0]} is trained on")
+    return replace(config, split=parts[0]).open()
 
 
 def _open_part(config: DataConfig) -> Source:

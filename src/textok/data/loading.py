@@ -73,18 +73,17 @@ class TrainLoader(EndlessLoader):
 
     def __next__(self) -> Batch:
         """The next batch; ``BadSampleError`` on a bad sample, by the policy of the config."""
-        decoded = {} if isinstance(self._store, ResidentStore) else self._next_job()
+        decoded: dict[int, Sample | BadSample] = {}
+        if not isinstance(self._store, ResidentStore):
+            if self._decoded is None:
+                self._decoded = decode_ahead(self.source, self._decoding, self._jobs(self.epoch, self.batch))
+            decoded = next(self._decoded)
         rows = self._rows(self.epoch, self.batch)
         samples = [self._usable(row, decoded) for row in rows]
         captions = [self._caption(sample) for sample in samples]
         images = [self._varied(*pair) for pair in zip(samples, captions, strict=True)]
         self.epoch, self.batch = self._after(self.epoch, self.batch)
         return _batch(samples, images, captions)
-
-    def _next_job(self) -> dict[int, Sample | BadSample]:
-        if self._decoded is None:
-            self._decoded = decode_ahead(self.source, self._decoding, self._jobs(self.epoch, self.batch))
-        return next(self._decoded)
 
     def state_dict(self) -> dict[str, Any]:
         """Position after the batches handed out so far, and the bad samples, as plain JSON values."""

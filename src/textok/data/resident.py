@@ -3,8 +3,6 @@
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -75,20 +73,14 @@ def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path
     name = hashlib.blake2b(f"{source.fingerprint}/{read_by}".encode(), digest_size=8).hexdigest()
     final = Path(folder) / f"{len(source)}-{config.size[0]}px-{name}"
     final.mkdir(parents=True, exist_ok=True)
-    with _turn(final / ".lock"):
+    with (final / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # which ends when the file is closed, or its process is gone
         if not (final / _SAMPLES).is_file():  # which gets its name last
             size = 3 * len(source) * config.size[0] * config.size[1]
             check_target(final, option="data.resident", overwrite=True, num_bytes=size)
             with replacing(final / _SAMPLES) as samples, replacing(final / _PIXELS) as pixels:
                 _decode_into(pixels, samples, source, config)
     return final
-
-
-@contextmanager
-def _turn(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # which ends when the file is closed, or its process is gone
-        yield
 
 
 def _decode_into(pixel_file: Path, sample_file: Path, source: Source, config: DataConfig) -> None:

@@ -17,6 +17,7 @@ from textok.checks import check
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
 from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
 from textok.models.layers import Transformer, init_linear
+from textok.sampling.masked import digits_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,21 +145,17 @@ class MaskGIT(Pretrained):
 class CodeEmbedding(nn.Module):
     """A code is the sum of a learned vector for each of its digits; a masked one has a vector of its own."""
 
-    places: Tensor
-
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__()
         self.mask_code, self.base = config.num_codes, config.digit_values
         self.digits = nn.ModuleList(nn.Embedding(self.base, config.dim) for _ in range(config.factors))
         self.mask = nn.Parameter(torch.randn(config.dim) * 0.5)
-        places = self.base ** torch.arange(config.factors - 1, -1, -1)  # what a one in each digit is worth
-        self.register_buffer("places", places, persistent=False)
         for weight in self.digits.parameters():
             nn.init.normal_(weight, std=0.5 * config.factors**-0.5)
 
     def forward(self, codes: Int[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """Codes, some of them masked, to vectors."""
-        digits = codes[..., None] // self.places % self.base  # (b k f)
+        digits = digits_of(codes, base=self.base, factors=len(self.digits))  # (b k f)
         vectors = [table(digit) for table, digit in zip(self.digits, digits.unbind(-1), strict=True)]
         is_masked = (codes == self.mask_code)[..., None]  # (b k 1)
         return torch.where(is_masked, self.mask, sum(vectors[1:], vectors[0]))

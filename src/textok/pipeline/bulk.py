@@ -104,7 +104,9 @@ def generate_shards(
             if run.tars:
                 write_tar(tar, members)
             else:
-                _write_files(out, members)
+                for name, data in members:
+                    with replacing(out / name) as temporary:
+                        temporary.write_bytes(data)
         yield end - start
 
 
@@ -123,9 +125,3 @@ def _draw(pipeline: Pipeline, run: BulkRun, start: int, end: int) -> Iterator[tu
         for number, prompt, image in zip(numbers, prompts, images, strict=True):
             yield f"{number:08d}.txt", prompt.encode()
             yield f"{number:08d}.png", encode_png(image)
-
-
-def _write_files(out: Path, members: Iterator[tuple[str, bytes]]) -> None:
-    for name, data in members:
-        with replacing(out / name) as temporary:
-            temporary.write_bytes(data)

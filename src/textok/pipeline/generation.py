@@ -28,7 +28,7 @@ from textok.pipeline.sampling import Sampling, draw_tokens
 from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
-from textok.sampling.random import normal, picture_generator
+from textok.sampling.random import normal, seeded
 
 
 class Pipeline:
@@ -198,7 +198,7 @@ class Pipeline:
         negatives = checked_negatives(negative_prompt, texts=prompts, guidance=settings.guidance)
         start = int(torch.randint(2**62, (), generator=random, device=random.device))
         count = num_images * len(prompts or labels)
-        randoms = [picture_generator(start, first_index + index) for index in range(count)]
+        randoms = [seeded(start, first_index + index) for index in range(count)]
         texts = list(zip(prompts, negatives, strict=True))
         requests = [Request(text, negative=other) for text, other in texts for _ in range(num_images)]
         classes = [label for label in labels for _ in range(num_images)]

@@ -57,13 +57,9 @@ def inference_dtype(device: torch.device | str, dtype: Precision | torch.dtype =
     if kind == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = kind == "cpu" and _has_bfloat16() and bfloat16_gain() >= MIN_GAIN
+        flags = torch.cpu.get_capabilities() if kind == "cpu" else {}
+        fast = (flags.get("avx512_bf16") or flags.get("amx_bf16")) and bfloat16_gain() >= MIN_GAIN
     return torch.bfloat16 if fast else torch.float32
-
-
-def _has_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @cache

@@ -16,7 +16,7 @@ from textok.models.dit import DiT
 from textok.models.generators import Generator
 from textok.models.maskgit import MaskGIT
 from textok.sampling.flow import Guidance, OnStep, Predict, sample, time_grid
-from textok.sampling.masked import decode_masked, guided_logits
+from textok.sampling.masked import decode_masked
 from textok.sampling.random import Random
 
 
@@ -161,7 +161,7 @@ def _draw_codes(
             return network(codes, condition)
         conditional, unconditional = network(codes.repeat(2, 1), both).chunk(2)
         scale = 1 + (settings.guidance - 1) * progress
-        return guided_logits(conditional, unconditional, scale)
+        return Guidance(scale=scale).combine(conditional, unconditional)
 
     return decode_masked(
         predict,

@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from textok.sampling.flow import OnStep
 from textok.sampling.random import Random, uniform
 
 Codes = Int[Tensor, "b k"]
 Logits = Float[Tensor, "b k f n"]
 Predict = Callable[[Codes, float], Logits]
 """(codes, some masked; how far decoding has come after this step, in (0, 1]) -> logits."""
-OnStep = Callable[[int], object]
 
 
 def mask_share(progress: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
@@ -29,10 +29,10 @@ def mask_share(progress: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     return torch.cos(math.pi / 2 * progress).clamp(min=0)
 
 
-def digits_of(codes: Int[Tensor, "m"], *, base: int, factors: int) -> Int[Tensor, "m f"]:
+def digits_of(codes: Int[Tensor, "*m"], *, base: int, factors: int) -> Int[Tensor, "*m f"]:
     """Digits of codes, the most significant first."""
     places = base ** torch.arange(factors - 1, -1, -1, device=codes.device)
-    return codes[:, None] // places % base
+    return codes[..., None] // places % base
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -67,11 +67,6 @@ def masked_loss(logits: Logits, codes: Codes, is_masked: Bool[Tensor, "b k"]) ->
 
 
 # --- decoding -------------------------------------------------------------------------------------------
-
-
-def guided_logits(conditional: Logits, unconditional: Logits, scale: float) -> Logits:
-    """Classifier-free guidance (Ho & Salimans 2022): 1 is the plain conditional prediction."""
-    return unconditional + scale * (conditional - unconditional)
 
 
 def decode_masked(

@@ -26,7 +26,7 @@ def _drawn(draw: Callable[..., Tensor], shape: Sequence[int], random: Random) ->
     return torch.stack([draw(shape[1:], generator=one, device=one.device) for one in random])
 
 
-def picture_generator(start: int, index: int) -> torch.Generator:
-    """The random numbers of one picture."""
-    digest = hashlib.sha256(f"{start}/{index}".encode()).digest()
+def seeded(*parts: object) -> torch.Generator:
+    """A CPU generator that depends on these parts only, such as a seed and the number of a picture."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

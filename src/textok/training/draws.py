@@ -1,6 +1,5 @@
 """The random numbers of a training step: a pure function of seed, step and rank, with no state to save."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,12 +8,6 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from textok.checks import check, check_choice
-
-
-def step_generator(seed: int, *, step: int, stream: str) -> torch.Generator:
-    """A CPU generator for one stream of random numbers of one step."""
-    digest = hashlib.sha256(f"{seed}/{step}/{stream}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,7 +191,14 @@ def train_predictor(
     measured = {
         name: measure_pictures(run, tokenizer, part, name=name or run.data) for name, part in parts.items()
     }
-    head = fit(run, measured[run.split], config=head_config(run, tokenizer))
+    model = tokenizer.model
+    config = QualityPredictorConfig(
+        tokenizer=tokenizer.model_id,
+        measure=run.measure,
+        num_latents=model.config.num_latents,
+        latent_dim=model.config.latent_dim,
+    )
+    head = fit(run, measured[run.split], config=config)
     before = {} if run.scored is None else score(head, measured[run.scored])
     if run.held_out is not None:
         correct(head, measured[run.held_out])
@@ -200,17 +207,6 @@ def train_predictor(
     head.save_pretrained(out, name=NAME, made_by=made_by)
     report_bad((bad for part in parts.values() for bad in part.bad.samples), out)
     return scores
-
-
-def head_config(run: PredictorRun, tokenizer: ImageTokenizer) -> QualityPredictorConfig:
-    """The head for this tokenizer."""
-    sizes = tokenizer.model.config
-    return QualityPredictorConfig(
-        tokenizer=tokenizer.model_id,
-        measure=run.measure,
-        num_latents=sizes.num_latents,
-        latent_dim=sizes.latent_dim,
-    )
 
 
 def measure_pictures(

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -229,17 +230,11 @@ def code_version() -> str:
     """Version of the package, with the git commit when it runs from a checkout."""
     here = Path(__file__).resolve().parent
     command = ["git", "describe", "--always", "--dirty"]
-    result = (
-        subprocess.run(command, cwd=here, capture_output=True, text=True, check=False) if _has_git() else None
-    )
+    result = None
+    if shutil.which("git"):
+        result = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     commit = f" ({result.stdout.strip()})" if result is not None and result.returncode == 0 else ""
     return _version("open-textok") + commit
-
-
-def _has_git() -> bool:
-    import shutil
-
-    return shutil.which("git") is not None
 
 
 def _version(name: str) -> str:

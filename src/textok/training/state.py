@@ -55,7 +55,9 @@ class TrainState:
         }
         if rank == 0:
             folder.save(step, state)
-            _list_bad_samples(folder, loaders)
+            if "bad" in loaders[0]:  # latents have no bad samples
+                bad = [BadSample(**record) for one in loaders for record in one["bad"]["samples"]]
+                write_bad(folder.path, bad, add=True)
 
     def resume(self, folder: RunFolder, *, rank: int, world: int) -> int:
         """Load the newest checkpoint, if there is one; returns the step to go on from.
@@ -87,10 +89,3 @@ def _position(loaders: list[dict[str, Any]], *, rank: int) -> dict[str, Any]:
         return loaders[rank]
     nothing = {"bad": {"seen": 0, "count": 0, "samples": []}} if "bad" in loaders[0] else {}
     return loaders[0] | nothing
-
-
-def _list_bad_samples(folder: RunFolder, loaders: list[dict[str, Any]]) -> None:
-    """Latents have no bad samples, so their loader reports none."""
-    if "bad" in loaders[0]:
-        bad = [BadSample(**record) for one in loaders for record in one["bad"]["samples"]]
-        write_bad(folder.path, bad, add=True)

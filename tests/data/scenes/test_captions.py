@@ -4,10 +4,9 @@ import re
 
 import pytest
 
-from textok.data.scenes.captions import DENSITIES, as_density, write_caption
+from textok.data.scenes.captions import DENSITIES, as_density, named, place_phrase, write_caption
 from textok.data.scenes.facts import Facts
 from textok.data.scenes.stream import Stream
-from textok.data.scenes.words import named, place_phrase
 
 VOWEL = re.compile(r"\b[Aa] (?!uni|use|eu|one|ufo|ukulele|ut|ura)[aeiou]")
 CONSONANT = re.compile(r"\b[Aa]n (?!hour|honest|heir)[bcdfghjklmnpqrstvwxyz]")

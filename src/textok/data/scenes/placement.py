@@ -140,7 +140,10 @@ def _overlapped(stream: Stream, spots: list[Spot]) -> list[Spot]:
         box, covered = square(center, one.side), square(two.centers[0], two.side)
         rest = [square(c, s.side) for s in spots if s not in (one, two) for c in s.centers]
         fits = 12 <= overlap(box, covered) <= 40 and not any(overlap(box, part) for part in rest)
-        if fits and is_within(center, one.side) and is_clear(center):
+        least = one.side // 2 - one.side // 24  # so that nearly all of it lies within the picture
+        within = all(least <= value <= GRID - least for value in center)
+        clear = all(abs(value - border) >= _CLEAR for value in center for border in BORDERS)
+        if fits and within and clear:
             spots[moved] = replace(one, centers=(center,))
             break
     return spots
@@ -154,14 +157,3 @@ def _beside(stream: Stream, side: int, other: Spot) -> Point:
     slide = abs(side - other.side) // 2 + smaller // 8
     apart, slide = apart if stream.chance(50) else -apart, stream.between(-slide, slide)
     return (x + apart, y + slide) if stream.chance(50) else (x + slide, y + apart)
-
-
-def is_within(center: Point, side: int) -> bool:
-    """Whether nearly all of a drawing lies within the picture."""
-    least = side // 2 - side // 24
-    return all(least <= value <= GRID - least for value in center)
-
-
-def is_clear(center: Point) -> bool:
-    """Whether a center is not near a border between two places."""
-    return all(abs(value - border) >= _CLEAR for value in center for border in BORDERS)

@@ -72,7 +72,8 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
     if colon or words.endswith(".json"):
         return _open_coco(words + ".json" * bool(colon), folder or None, split, fields=fields)
     files = list_files(source, on_bad=on_bad)
-    if not _is_large(files.files):
+    tars = [file.size for file in files.files if file.name.lower().endswith(TAR_SUFFIXES)]
+    if len(files.files) < MANY_FILES and max(tars, default=0) < LARGE_TAR:
         return _open_listing(files.sorted_out(), split, source, fields=fields, on_bad=on_bad)
     options = (_INDEX_VERSION, source if is_remote(source) else Path(source).resolve(), split, fields, on_bad)
     index, identity = cache_folder("index") / fingerprint_of(options), files.fingerprint(files.root, *options)
@@ -82,11 +83,6 @@ def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad
         if isinstance(opened, SpanSource):
             opened.save(index, identity)
     return opened
-
-
-def _is_large(files: Sequence[File]) -> bool:
-    tars = (file.size for file in files if file.name.lower().endswith(TAR_SUFFIXES))
-    return len(files) >= MANY_FILES or max(tars, default=0) >= LARGE_TAR
 
 
 def _open_listing(

@@ -13,7 +13,8 @@ from textok.models.maskgit import MaskGITConfig
 from textok.models.text import TextCondition
 from textok.sampling import flow
 from textok.sampling.masked import mask_codes, masked_loss
-from textok.training.draws import drop_rows, step_generator
+from textok.sampling.random import seeded
+from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun
 
 Network = Callable[..., Tensor]
@@ -53,7 +54,7 @@ def micro_rows(
     batch: LatentBatch, step: int, *, run: GeneratorRun, rank: int, device: torch.device
 ) -> Iterator[MicroRows]:
     """Cut a batch to what fits, with conditions dropped and budgets drawn by the step."""
-    draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
+    draws = seeded(run.seed, step, f"rank {rank}")
     tokens = batch.latents if batch.codes is None else batch.codes
     assert tokens is not None  # a batch has one of them
     count = len(tokens)

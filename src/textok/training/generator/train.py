@@ -40,13 +40,7 @@ def train_generator(
 ) -> Path:
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
-    Args:
-        run: what to train.
-        out: the run folder; must be new, or hold the same run.
-        stop_at: leave after this step as an interrupt would (to split a run over sittings).
-        hours: leave after so many hours of steps, likewise.
-        extend: go on with a run for other steps, or by another optimizer or preview.
-        accept_changes: go on with a run although the latents changed.
+    The arguments are those of ``train_tokenizer``; ``extend`` takes another preview in the place of a validation.
 
     Raises:
         ValueError: for settings that do not fit, a damaged cache, or a folder with another run.

@@ -15,7 +15,7 @@ from textok.models.config_json import encode_config
 from textok.models.generators import Generator, build_generator
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.training.draws import step_generator
+from textok.sampling.random import seeded
 from textok.training.generator.config import GeneratorRun, fitted_condition
 from textok.training.generator.step import MicroRows, condition_of, loss_of
 from textok.training.parallel import Replicated
@@ -59,7 +59,7 @@ class Validation:
         rows = min(len(self.held_out), self.config.count)
         losses = {}
         for budget in self.budgets:
-            draws = step_generator(self.run_config.seed, step=0, stream=f"held out {budget}")
+            draws = seeded(self.run_config.seed, 0, f"held out {budget}")
             total = 0.0
             for start in range(0, rows, HELD_OUT_BATCH):
                 batch = self.held_out.batch(range(start, min(start + HELD_OUT_BATCH, rows)))

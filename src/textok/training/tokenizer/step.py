@@ -11,7 +11,8 @@ from textok.data.samples import Batch
 from textok.models.text import TextCondition
 from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
-from textok.training.draws import drop_rows, step_generator, swap_rows
+from textok.sampling.random import seeded
+from textok.training.draws import drop_rows, swap_rows
 from textok.training.tokenizer.config import TokenizerRun
 
 
@@ -32,8 +33,8 @@ def micro_batches(
     batch: Batch, run: TokenizerRun, text: CachedText | None, *, step: int, rank: int, device: torch.device
 ) -> Iterator[MicroBatch]:
     """Cut a batch to what fits, with captions dropped and budgets drawn by the step."""
-    draws = step_generator(run.seed, step=step, stream=f"rank {rank}")
-    noise_seed = step_generator(run.seed, step=step, stream=f"noise of rank {rank}").initial_seed()
+    draws = seeded(run.seed, step, f"rank {rank}")
+    noise_seed = seeded(run.seed, step, f"noise of rank {rank}").initial_seed()
     noise = torch.Generator(device).manual_seed(noise_seed)
     lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
     dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
