@@ -2,10 +2,9 @@
 
 import signal
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -74,24 +73,3 @@ def decode_ahead(
 def _leave_interrupts_to_the_parent(_worker: int) -> None:
     # Ctrl-C reaches the whole process group; the parent must still get its batches while it saves and stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class DecodedStore:
-    """Decoded samples in memory, so that each is decoded once; off when the whole set is over the limit."""
-
-    def __init__(self, count: int, config: DataConfig) -> None:
-        needed = 3 * count * int(np.prod(config.size))
-        self._enabled = needed <= config.keep_decoded_mb << 20
-        self._samples: dict[int, Sample] = {}
-
-    def __contains__(self, index: int) -> bool:
-        return index in self._samples
-
-    def __getitem__(self, index: int) -> Sample:
-        return self._samples[index]
-
-    def put(self, index: int, sample: Sample) -> None:
-        """Keep a sample, if the store is on."""
-        if self._enabled and index not in self._samples:
-            # a copy of its own: a view would keep the whole job's memory (and its shared file) alive
-            self._samples[index] = replace(sample, image=sample.image.clone())

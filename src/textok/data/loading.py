@@ -13,7 +13,7 @@ from torch import Tensor
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.contents import Content
-from textok.data.decoding import DecodedStore, decode_ahead
+from textok.data.decoding import decode_ahead
 from textok.data.ordering import EndlessLoader, RotatedOrder, checked_rank, draw, epoch_order, rank_block
 from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample, Source
@@ -59,7 +59,8 @@ class TrainLoader(EndlessLoader):
         self.bad = BadSampleLedger(config=config)
         height, width = (round(side / (1 - config.crop)) for side in config.size)
         self._decoding = replace(config, size=(height, width))
-        self._store: DecodedStore | ResidentStore = DecodedStore(len(self.source), self._decoding)
+        self._store: dict[int, Sample] | ResidentStore = {}
+        self._keeps = 3 * len(self.source) * height * width <= config.keep_decoded_mb << 20
         self._decoded: Iterator[dict[int, Sample | BadSample]] | None = None
 
     def hold(self, device: torch.device) -> None:
@@ -129,7 +130,9 @@ class TrainLoader(EndlessLoader):
             sample = self._get(index, decoded)
             self.bad.seen += 1
             if isinstance(sample, Sample):
-                self._store.put(index, sample)
+                if self._keeps and isinstance(self._store, dict) and index not in self._store:
+                    # A copy of its own: a view would keep the whole job's memory (and its shared file) alive.
+                    self._store[index] = replace(sample, image=sample.image.clone())
                 return sample
             self.bad.add(sample)
         reason = f"{sample.reason}; and {_REPLACEMENT_TRIES - 1} replacements in a row were bad too"

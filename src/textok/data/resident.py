@@ -44,9 +44,6 @@ class ResidentStore:
             return BadSample(**head)
         return Sample(image=self.pixels[index], **head | {"captions": tuple(head["captions"])})
 
-    def put(self, index: int, sample: Sample) -> None:
-        """Everything is held already."""
-
 
 def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path:
     """Decode a split with ``config.workers`` processes into a folder of its own, unless it is there already.
