@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textok.data.ordering import draw, epoch_order, rank_block
+from textok.data.ordering import draw, epoch_order
 
 lengths = st.lists(st.integers(0, 12), min_size=1, max_size=9)
 windows = st.one_of(st.none(), st.integers(1, 12))
@@ -29,14 +29,6 @@ def test_a_window_mixes_its_shards_only(window, epoch):
     order = epoch_order([10] * 10, seed=0, epoch=epoch, window=window)
     for first in range(0, 100, 10 * window):
         assert len(set((order[first : first + 10 * window] // 10).tolist())) == min(window, 10 - first // 10)
-
-
-@settings(deadline=None)
-@given(count=st.integers(0, 200), world=st.integers(1, 9))
-def test_rank_blocks_cover_everything_in_order(count, world):
-    blocks = [rank_block(count, rank=rank, world=world) for rank in range(world)]
-    assert [i for block in blocks for i in block] == list(range(count))
-    assert max(map(len, blocks)) - min(map(len, blocks)) <= 1
 
 
 def test_draws_are_even_and_depend_on_every_part():

@@ -64,7 +64,8 @@ def straightforward_lpips(images, targets, tensors, features, ends):
 def test_equals_a_straightforward_computation(net, tmp_path, pictures):
     tensors, features, ends = random_weights(net)
     save_file(tensors, tmp_path / "weights.safetensors")
-    loss = LPIPS(tmp_path / "weights.safetensors", net=net, chunk=3)
+    loss = LPIPS(tmp_path / "weights.safetensors", net=net)
+    loss.chunk = 3
     pictures = pictures[:, :, :40, :40]
     images = (pictures + 0.2 * torch.randn_like(pictures)).requires_grad_()
     values = loss.distances(images, pictures)

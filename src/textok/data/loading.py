@@ -14,7 +14,7 @@ from torch import Tensor
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.contents import Content
 from textok.data.decoding import decode_ahead
-from textok.data.ordering import EndlessLoader, RotatedOrder, checked_rank, draw, epoch_order, rank_block
+from textok.data.ordering import EndlessLoader, RotatedOrder, draw, epoch_order
 from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample, Source
 
@@ -175,40 +175,28 @@ def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) 
 class EvalLoader:
     """Every sample once, in order, with its first caption; the last batch may be smaller.
 
-    Rank r of w reads the r-th of w contiguous parts: the ranks' batches one after another are the whole
-    split, with nothing dropped or repeated. With ``on_bad="skip"`` bad samples are left out and listed in ``bad``;
-    ``contents`` lists what was read, good or bad.
+    With ``on_bad="skip"`` bad samples are left out and listed in ``bad``; ``contents`` lists what was read.
 
     Args:
         config: the data.
-        batch_size, rank, world: samples per batch, and which of how many processes this is.
+        batch_size: samples per batch.
         source: an open source; None opens the one that ``config`` names.
 
     Raises:
-        ValueError: when the batch size or the rank is out of range.
+        ValueError: when the batch size is out of range.
     """
 
-    def __init__(
-        self,
-        config: DataConfig,
-        *,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        source: Source | None = None,
-    ) -> None:
+    def __init__(self, config: DataConfig, *, batch_size: int, source: Source | None = None) -> None:
         self.config = config
         self.source = config.open() if source is None else source
         self.batch_size = batch_size
         if batch_size < 1:
             raise ValueError(f"EvalLoader: batch_size is {batch_size}; expected at least 1")
-        rank, world = checked_rank(rank, world)
-        self.rows = rank_block(len(self.source), rank=rank, world=world)
         self._start_anew()
 
     def __len__(self) -> int:
-        """Batches on this rank."""
-        return math.ceil(len(self.rows) / self.batch_size)
+        """How many batches there are."""
+        return math.ceil(len(self.source) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches from the first; the lists of bad samples and of contents start anew.
@@ -217,8 +205,8 @@ class EvalLoader:
             BadSampleError: on a bad sample, by the policy of the config.
         """
         self._start_anew()
-        starts = range(0, len(self.rows), self.batch_size)
-        jobs = (list(self.rows[start : start + self.batch_size]) for start in starts)
+        rows = range(len(self.source))
+        jobs = (list(rows[start : start + self.batch_size]) for start in rows[:: self.batch_size])
         for decoded in decode_ahead(self.source, self.config, jobs):
             samples = self._good(decoded)
             if samples:

@@ -48,11 +48,6 @@ class RotatedOrder:
         return (np.asarray(range(self._count)[place], dtype=np.int64) + self._start) % self._count
 
 
-def rank_block(count: int, *, rank: int, world: int) -> range:
-    """The contiguous part of ``range(count)`` that belongs to ``rank``; the parts cover it all."""
-    return range(count * rank // world, count * (rank + 1) // world)
-
-
 def draw(count: int, *parts: object) -> int:
     """A number in ``range(count)`` that depends on ``parts`` only (seed, epoch, key, ...)."""
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
@@ -71,13 +66,6 @@ def check_position(state: Mapping[str, Any], expected: Mapping[str, Any]) -> Non
                 f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, seed "
                 "and batch that it was saved with"
             )
-
-
-def checked_rank(rank: int, world: int) -> tuple[int, int]:
-    """Both numbers; ``ValueError`` for a rank that is none of so many."""
-    if not 0 <= rank < world:
-        raise ValueError(f"rank is {rank} of {world} ranks; expected 0 <= rank < world")
-    return rank, world
 
 
 class EndlessLoader(ABC):
@@ -99,8 +87,9 @@ class EndlessLoader(ABC):
     """
 
     def __init__(self, count: int, *, data: str, batch_size: int, seed: int, rank: int, world: int) -> None:
-        self.batch_size, self.seed = batch_size, seed
-        self.rank, self.world = checked_rank(rank, world)
+        if not 0 <= rank < world:
+            raise ValueError(f"rank is {rank} of {world} ranks; expected 0 <= rank < world")
+        self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.epoch = self.batch = 0
         self.batches_per_epoch = count // (batch_size * world) if batch_size > 0 else 0
         self._order = lru_cache(maxsize=2)(self._epoch_order)

