@@ -203,7 +203,8 @@ def test_demo_of_a_small_model_on_the_shipped_pictures(tmp_path, monkeypatch, ne
     monkeypatch.setattr(demo, "EffNetLite2", lambda: network)
     monkeypatch.setattr(demo, "_TIMED_SECONDS", 0.0)
     tiny_model(num_latents=8).save_pretrained(tmp_path / "model", name="toy", made_by={"run": {"steps": 3}})
-    path = demo.write_demo(tmp_path / "out", ImageTokenizer.from_pretrained(tmp_path / "model"))
+    kinds = demo.load_pictures(None, split=None, limit=24, side=32, out=tmp_path / "out")
+    path = demo.write_demo(tmp_path / "out", ImageTokenizer.from_pretrained(tmp_path / "model"), kinds)
     page = Page(path.read_text())
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     assert len(page.images) == 32 * (1 + 3 * 3) + 2 * 3 * (1 + 3)  # ... and two strips of each kind

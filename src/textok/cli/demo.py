@@ -20,7 +20,7 @@ from textok.cli.options import (
 )
 from textok.cli.output import report
 from textok.display import note
-from textok.evaluation.demo import write_demo
+from textok.evaluation.demo import CREDIT, load_pictures, write_demo
 from textok.models.checkpoint import SHIPPED_GENERATORS, shipped_folder
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -53,17 +53,15 @@ def demo(
     check_folders(out=out)
     tokenizer = model.load()
     note(f"writing {out / 'report.html'}; without a GPU that takes minutes")
+    side = tokenizer.model.config.image_size
     page = write_demo(
         out,
         tokenizer,
-        source=data,
-        split=split,
-        limit=limit,
-        policy=bad.policy,
+        load_pictures(data, split=split, limit=limit, side=side, out=out, **bad.policy),
         batch_size=model.batch_size,
         decoding=decoder.settings,
         pipeline=shipped_pipeline(model, tokenizer),
-        report_progress=note,
+        credit=CREDIT if data is None else "",
     )
     report({"report": str(page)}, str(page), json=json)
 

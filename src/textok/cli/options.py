@@ -1,19 +1,7 @@
-"""Options that several commands share. One thing has one name in every command.
+"""Options that several commands share, and the checks of their values. One thing has one name in every command.
 
 A command that turns one thing into another takes it as its first words (pictures, tokens, prompts); everything else
-is an option with a name:
-
-    --model        a tokenizer or generator: a shipped name, a folder or a hub id
-    --data         pictures, where they are not the first word; --split and --limit choose among them
-    --latents      a folder that textok cache wrote
-    --captions     captions by key: what textok caption wrote, or a JSON file
-    --conditions   which captions a tokenizer is given: right, none, wrong and others
-    --num-tokens   the budget of every picture; --budgets 2,8,32 are several
-    --decoder-steps, --decoder-guidance   of a tokenizer whose decoder samples
-    --out          the file or folder to write
-    --device, --dtype, --batch-size, --seed, --size, --json
-
-Lists are written with commas (see :mod:`textok.cli.parsing`).
+is an option with a name. Lists are written with commas (see :mod:`textok.cli.parsing`).
 """
 
 import os

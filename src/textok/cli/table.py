@@ -20,51 +20,47 @@ class Command(NamedTuple):
 
     Attributes:
         module: a module of ``textok.cli``.
-        function: its function, whose arguments are the options.
         help: one line.
+        function: its function, whose arguments are the options; of the module's name where there is none.
         by_recipe: whether ``function`` makes the command, given the words of the command line: its options are
             the values of the recipe that the first of them names.
     """
 
     module: str
-    function: str
     help: str
+    function: str = ""
     by_recipe: bool = False
 
 
 COMMANDS = {
-    "demo": Command("demo", "demo", "Write a report that shows the tokenizer at work."),
-    "app": Command("app", "app", "Open a page to play with."),
-    "check": Command("check", "check", "Report what is in captioned pictures."),
-    "caption": Command("caption", "caption", "Write captions of pictures that have none."),
-    "encode": Command("encode", "encode", "Encode pictures with their captions into a token file."),
-    "decode": Command("decode", "decode", "Decode a token file to PNG pictures."),
-    "compress": Command(
-        "encode", "encode", "The same as encode: .ttk files take a few dozen bytes a picture."
-    ),
-    "decompress": Command("decode", "decode", "The same as decode."),
-    "prior": Command("cache", "prior", "Measure how likely each token is, for textok compress."),
-    "reconstruct": Command("reconstruct", "reconstruct", "Lay pictures beside what their tokens give back."),
-    "generate": Command("generate", "generate", "Make pictures from prompts or classes."),
-    "scenes": Command("scenes", "scenes", "Compose captioned pictures from drawings, as tars."),
-    "cache": Command("cache", "cache", "Encode captioned pictures once, for textok train generator."),
-    "fit": Command("fit", "fit", "Train on your own pictures, with everything chosen for you."),
-    "train tokenizer": Command("train", "train_tokenizer", "Train a tokenizer by a recipe.", True),
-    "train generator": Command("train", "train_generator", "Train a generator by a recipe.", True),
-    "train predictor": Command("train", "train_budget_head", "Train the head that chooses budgets."),
+    "demo": Command("demo", "Write a report that shows the tokenizer at work."),
+    "app": Command("app", "Open a page to play with."),
+    "check": Command("check", "Report what is in captioned pictures."),
+    "caption": Command("caption", "Write captions of pictures that have none."),
+    "encode": Command("encode", "Encode pictures with their captions into a token file."),
+    "decode": Command("decode", "Decode a token file to PNG pictures."),
+    "compress": Command("encode", "The same as encode: .ttk files take a few dozen bytes a picture."),
+    "decompress": Command("decode", "The same as decode."),
+    "prior": Command("cache", "Measure how likely each token is, for textok compress.", "prior"),
+    "reconstruct": Command("reconstruct", "Lay pictures beside what their tokens give back."),
+    "generate": Command("generate", "Make pictures from prompts or classes."),
+    "scenes": Command("scenes", "Compose captioned pictures from drawings, as tars."),
+    "cache": Command("cache", "Encode captioned pictures once, for textok train generator."),
+    "fit": Command("fit", "Train on your own pictures, with everything chosen for you."),
+    "train tokenizer": Command("train", "Train a tokenizer by a recipe.", "train_tokenizer", by_recipe=True),
+    "train generator": Command("train", "Train a generator by a recipe.", "train_generator", by_recipe=True),
+    "train predictor": Command("train", "Train the head that chooses budgets.", "train_budget_head"),
     "evaluate reconstruction": Command(
-        "evaluate_reconstruction", "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
+        "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
     ),
-    "evaluate generation": Command(
-        "evaluate_generation", "evaluate_generation", "Score generated pictures against real ones."
-    ),
+    "evaluate generation": Command("evaluate_generation", "Score generated pictures against real ones."),
     "evaluate generator": Command(
-        "evaluate_generation", "evaluate_generator", "Let a generator draw pictures, and score them."
+        "evaluate_generation", "Let a generator draw pictures, and score them.", "evaluate_generator"
     ),
-    "evaluate compare": Command("evaluate_compare", "evaluate_compare", "Lay two result files side by side."),
-    "info": Command("info", "info", "Describe a recipe, a model, a latent cache or a file of tokens."),
-    "recipes": Command("info", "recipes", "List the recipes: named configurations to train by."),
-    "completion": Command("parsing", "completion", "Print the completion script of a shell."),
+    "evaluate compare": Command("evaluate_compare", "Lay two result files side by side."),
+    "info": Command("info", "Describe a recipe, a model, a latent cache or a file of tokens."),
+    "recipes": Command("info", "List the recipes: named configurations to train by.", "recipes"),
+    "completion": Command("parsing", "Print the completion script of a shell.", "completion"),
 }
 
 
@@ -86,7 +82,7 @@ def find(words: list[str]) -> tuple[str, list[str]]:
 def load(name: str, words: list[str]) -> Callable[..., Any]:
     """The function of a command; imports its module."""
     command = COMMANDS[name]
-    function = getattr(import_module(f"textok.cli.{command.module}"), command.function)
+    function = getattr(import_module(f"textok.cli.{command.module}"), command.function or command.module)
     return function(words) if command.by_recipe else function
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from textok.data.images import decode_image, tensor_to_image
 from textok.data.samples import write_bad
-from textok.display import Progress
+from textok.display import Progress, note
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork
@@ -74,44 +74,32 @@ _TIMED_SECONDS = 2.0
 def write_demo(
     out_dir: str | Path,
     tokenizer: ImageTokenizer,
+    kinds: Sequence[CaptionedPictures],
     *,
-    source: str | Path | None = None,
-    split: str | None = None,
-    limit: int = 24,
-    policy: Mapping[str, Any] | None = None,
     batch_size: int = 32,
     decoding: Mapping[str, Any] | None = None,
     pipeline: Pipeline | None = None,
-    report_progress: Callable[[str], object] | None = None,
+    credit: str = "",
 ) -> Path:
     """Reconstruct test pictures at every budget and caption condition, and write it all into one HTML file.
 
     Args:
         out_dir: folder for ``report.html``; made if missing.
         tokenizer: what the report is about.
-        source: any source of captioned pictures; None takes the test pictures that travel with the package.
-        split: part of ``source``.
-        limit: number of pictures of ``source``, at most.
-        policy: about its bad pictures: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
+        kinds: what :func:`load_pictures` gives.
         batch_size: pictures at a time.
         decoding: steps and guidance of a decoder that samples, where they are not the model's own.
         pipeline: a generator over the tokenizer's tokens, whose pictures the report shows too.
-        report_progress: is called with a line about each step.
+        credit: whose pictures these are.
 
     Returns:
         The file.
-
-    Raises:
-        ValueError: for a ``split`` without a ``source``, and for pictures without captions.
     """
-    side = tokenizer.model.config.image_size
-    kinds = load_pictures(source, split=split, limit=limit, side=side, out=Path(out_dir), **policy or {})
-    network = EffNetLite2().to(tokenizer.device)
-    report_progress, sections = report_progress or (lambda _text: None), []
+    network, sections = EffNetLite2().to(tokenizer.device), []
     for pictures in kinds:
-        report_progress(f"{pictures.split}: {len(pictures)} pictures, at every budget and caption condition")
+        note(f"{pictures.split}: {len(pictures)} pictures, at every budget and caption condition")
         sections.append(make_section(tokenizer, pictures, network, batch_size=batch_size, decoding=decoding))
-    report_progress("speed" if pipeline is None else "speed, and pictures from captions")
+    note("speed" if pipeline is None else "speed, and pictures from captions")
     report = Report(
         model_id=tokenizer.model_id,
         perceptual=f"perceptual_{network.name}",
@@ -122,7 +110,7 @@ def write_demo(
         speed=measure_speed(tokenizer, kinds[0]),
         facts=_facts(tokenizer),
         details=json.dumps(tokenizer.model.made_by, indent=1) if tokenizer.model.made_by else "",
-        credit=CREDIT if source is None else "",
+        credit=credit,
         prompts=None if pipeline is None else generate_prompts(pipeline),
     )
     path = Path(out_dir) / "report.html"
@@ -133,7 +121,10 @@ def write_demo(
 def load_pictures(
     source: str | Path | None, *, split: str | None, limit: int, side: int, out: Path, **policy: Any
 ) -> list[CaptionedPictures]:
-    """The pictures by kind: those that travel with the package, or one kind from ``source``."""
+    """The pictures by kind: those that travel with the package, or at most ``limit`` of one kind from ``source``.
+
+    ``policy`` is about bad ones, which are listed beside ``out``; ``ValueError`` for a split without a source.
+    """
     if source is None and split is not None:
         raise ValueError(f"split: got {split!r} without a source, expected a source of pictures beside it")
     if source is None:
@@ -169,10 +160,10 @@ def make_section(
     budgets = usual_budgets(config.num_latents)
     with Progress(len(pictures) * len(conditions), unit="image", title=pictures.split) as bar:
         outputs = evaluator.reconstruct(pictures, budgets=budgets, captions=conditions, progress=bar.update)
-    title, note = KINDS.get(pictures.split, (pictures.split, ""))
+    title, about = KINDS.get(pictures.split, (pictures.split, ""))
     return Section(
         title=title,
-        note=note,
+        note=about,
         pictures=pictures,
         outputs=outputs,
         scores=score(pictures, outputs, network),
