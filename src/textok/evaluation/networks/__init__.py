@@ -133,9 +133,8 @@ def load_network(name: str = "effnet_lite2", *, weights: str | Path | None = Non
         FileNotFoundError: when the weights are not there and cannot be fetched.
         ValueError: for an unknown name, or weights that do not fit.
     """
-    # Both modules import the classes above.
-    from textok.evaluation.networks.inception_2015 import Inception2015
-    from textok.evaluation.networks.vision_transformers import FAMILIES, VisionTransformer
+    # Not at the top: it imports the classes above.
+    from textok.evaluation.networks.published import FAMILIES, Inception2015, VisionTransformer
 
     if name == EffNetLite2.name and weights is not None:
         raise ValueError(
