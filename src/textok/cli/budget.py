@@ -13,6 +13,7 @@ from textok.budgets import RANGES_256, SoftBudget, token_range
 from textok.budgets.encoder import SoftEncoder
 from textok.budgets.predictor import QualityPredictor
 from textok.budgets.search import Sizes
+from textok.cli.options import optional
 from textok.data import Batch
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
@@ -24,24 +25,20 @@ _SAMPLE = 256
 class BudgetChoice:
     """A fixed number of tokens, or a range with what decides within it."""
 
-    num_tokens: Annotated[
-        str | None, arg(metavar="K|LOW-HIGH|short|middle|long", help_behavior_hint="(default: all)")
-    ] = None
+    num_tokens: Annotated[str | None, optional("K|LOW-HIGH|short|middle|long", "all")] = None
     """tokens of each picture: a number for all alike, or a range within which each gets as few as it needs; short, \
 middle and long are 80-150, 120-220 and 150-250 of 256 tokens, and the same shares of a model that has others"""
-    mean_tokens: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
+    mean_tokens: Annotated[float | None, optional("N")] = None
     """with a range: this many tokens on average, calibrated on a sample of the pictures"""
-    bytes: Annotated[float | None, arg(metavar="N", help_behavior_hint="")] = None
+    bytes: Annotated[float | None, optional("N")] = None
     """with a range: this many bytes of tokens on average in a .ttk file; names and captions come on top"""
-    quality: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    quality: Annotated[float | None, optional("FLOAT")] = None
     """with a range: the PSNR in dB (or --measure) that each picture is to reach"""
-    max_drop: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")] = None
+    max_drop: Annotated[float | None, optional("FLOAT")] = None
     """with a range: how much worse than itself at the most tokens each picture may be"""
     measure: Literal["psnr", "perceptual"] = "psnr"
     """what quality is: PSNR in dB, or a perceptual distance, less of which is better"""
-    target: Annotated[
-        Literal["quality", "drop"] | None, arg(metavar="{quality,drop}", help_behavior_hint="(default: drop)")
-    ] = None
+    target: Annotated[Literal["quality", "drop"] | None, optional("{quality,drop}", "drop")] = None
     """with --mean-tokens or --bytes: whether one drop or one quality for all meets that mean; a drop gives the \
 better pictures"""
     overflow_share: Annotated[float, arg(metavar="SHARE")] = 0.0

@@ -20,6 +20,7 @@ from textok.cli.options import (
     Limit,
     ModelOptions,
     Split,
+    optional,
 )
 from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
@@ -51,7 +52,7 @@ def cache(
     accept_changes: bool = False,
     limit: Limit = None,
     shard_pictures: int = 2048,
-    text_cache: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="")] = None,
+    text_cache: Annotated[str | None, optional("FOLDER")] = None,
     json: Json = False,
 ) -> None:
     """Encode captioned pictures once: latents, text features, labels and keys for textok train generator.
@@ -106,7 +107,7 @@ def prior(
     cache: Annotated[Positional[Path], arg(metavar="CACHE")],
     *,
     model: str = "icons-128",
-    out: Annotated[Path | None, arg(help_behavior_hint="(default: the model's folder)")] = None,
+    out: Annotated[Path | None, optional(default="the model's folder")] = None,
     json: Json = False,
 ) -> None:
     """Measure how likely each token is, for .ttk files: fewer bytes for each picture.

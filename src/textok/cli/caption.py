@@ -27,6 +27,7 @@ from textok.cli.options import (
     Split,
     check_at_least,
     check_needs,
+    optional,
 )
 from textok.cli.output import report
 from textok.data.samples import BadSample, report_bad
@@ -48,12 +49,12 @@ def caption(
     engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
     out: Path,
-    block_pictures: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 1000)")] = None,
+    block_pictures: Annotated[int | None, optional("N", "1000")] = None,
     split: Split = None,
     limit: Limit = None,
     ask_rejected: bool = False,
     accept_changes: bool = False,
-    preview: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+    preview: Annotated[Path | None, optional("FILE")] = None,
     estimate: bool = False,
     beside: bool = False,
     write_tars: bool = False,

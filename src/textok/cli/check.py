@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.cli.options import DATA_HELP, Json, Limit, OnBad, Size, Split
+from textok.cli.options import DATA_HELP, Json, Limit, OnBad, Size, Split, optional
 from textok.cli.output import report
 from textok.data import BadSampleError, DataConfig, Source
 from textok.evaluation.pages import render
@@ -26,7 +26,7 @@ def check(
     model: str = "icons-128",
     size: Size = None,
     on_bad: OnBad = "skip",
-    page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None,
+    page: Annotated[Path | None, optional("FILE.html")] = None,
     json: Json = False,
 ) -> None:
     """Read captioned pictures and report what is in them: counts, sizes, captions, bad samples, repeats.

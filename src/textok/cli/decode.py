@@ -19,6 +19,7 @@ from textok.cli.options import (
     Json,
     ModelOptions,
     NumTokens,
+    optional,
 )
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames
@@ -41,13 +42,10 @@ def decode(
     *,
     out: Path,
     num_tokens: NumTokens = None,
-    key: Annotated[
-        UseAppendAction[tuple[tuple[str, ...], ...]],
-        arg(metavar="KEY [KEY ...]", help_behavior_hint="(default: all)"),
-    ] = (),
+    key: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], optional("KEY [KEY ...]", "all")] = (),
     captions: Captions = None,
     no_captions: bool = False,
-    seed: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    seed: Annotated[int | None, optional("INT")] = None,
     recover: bool = False,
     overwrite: bool = False,
     json: Json = False,

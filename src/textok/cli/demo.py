@@ -17,6 +17,7 @@ from textok.cli.options import (
     Split,
     check_at_least,
     check_folders,
+    optional,
 )
 from textok.cli.output import report
 from textok.display import note
@@ -32,10 +33,7 @@ def demo(
     bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     out: Path = Path("textok-demo"),
-    data: Annotated[
-        str | None,
-        arg(metavar="DATA", help=DATA_HELP, help_behavior_hint="(default: pictures of the package)"),
-    ] = None,
+    data: Annotated[str | None, optional("DATA", "pictures of the package", about=DATA_HELP)] = None,
     split: Split = None,
     limit: int = 24,
     json: Json = False,

@@ -30,6 +30,7 @@ from textok.cli.options import (
     ModelOptions,
     Precision,
     check_at_least,
+    optional,
 )
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
@@ -56,7 +57,7 @@ def encode(
     engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
     *,
     out: Path,
-    shard_pictures: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one file)")] = None,
+    shard_pictures: Annotated[int | None, optional("N", "one file")] = None,
     no_captions: bool = False,
     stored: StoredDtype = "float16",
     quantization: float = 1.0,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.options import Json, check_files
+from textok.cli.options import Json, check_files, optional
 from textok.cli.output import shown, text_table
 from textok.evaluation.comparison import DRAWS, Compared, compare, differing_settings
 from textok.evaluation.results import meaning, read_result
@@ -22,7 +22,7 @@ def evaluate_compare(
     a: Annotated[Positional[Path], arg(metavar="A.json")],
     b: Annotated[Positional[Path], arg(metavar="B.json")],
     *,
-    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    out: Annotated[Path | None, optional("FILE.json")] = None,
     json: Json = False,
 ) -> None:
     """Lay two result files side by side: relative gains, and 95 % intervals over the pictures.

@@ -20,6 +20,7 @@ from textok.cli.options import (
     check_needs,
     check_seed,
     check_size,
+    optional,
 )
 from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
@@ -53,7 +54,7 @@ class NetworkChoice:
 
     network: Literal["effnet_lite2", "inception_2015", "dinov2", "clip"] = "effnet_lite2"
     """its name is part of the metrics' names; effnet_lite2 comes with the package"""
-    network_weights: Annotated[str | None, arg(metavar="PATH", help_behavior_hint="")] = None
+    network_weights: Annotated[str | None, optional("PATH")] = None
     """weights of the others: a file (inception_2015), a folder or a hub id (dinov2, clip)"""
 
     def load(self, device: torch.device) -> FeatureNetwork:
@@ -82,23 +83,21 @@ class GenerationOptions(BadPictures):
     """a folder of pictures (with metadata.jsonl or .txt captions), another source, or an ADM .npz"""
     reference: Annotated[str, arg(metavar="SOURCE")]
     """real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both"""
-    reference_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    reference_split: Annotated[str | None, optional("NAME")] = None
     """which part of the reference, such as test-drawing"""
-    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None
+    train: Annotated[str | None, optional("SOURCE")] = None
     """the training pictures, to find copies of them; the reference must be others"""
-    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    train_split: Annotated[str | None, optional("NAME")] = None
     """which part of them"""
-    captions: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    captions: Annotated[Path | None, optional("FILE.json")] = None
     """the samples' captions, a JSON object {key: caption} or a list in their order"""
-    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    out: Annotated[Path | None, optional("FILE.json")] = None
     """result file: settings, the row, and the values of every picture"""
-    write_samples: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    write_samples: Annotated[Path | None, optional("FILE.npz")] = None
     """write the samples as an ADM .npz for published evaluators"""
-    write_statistics: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    write_statistics: Annotated[Path | None, optional("FILE.npz")] = None
     """write mean and covariance of their features as an ADM .npz"""
-    size: Annotated[
-        tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: that of the first sample)")
-    ] = None
+    size: Annotated[tuple[int, int] | None, optional("H W", "that of the first sample")] = None
     """height and width that all pictures are resized and cropped to"""
     no_semantics: bool = False
     """leave out whether the samples show what their captions say"""
@@ -233,17 +232,15 @@ def evaluate_generator(
     bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
     *,
     data: Annotated[str, arg(metavar="SOURCE")],
-    split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    train: Annotated[str | None, arg(metavar="SOURCE", help_behavior_hint="")] = None,
-    train_split: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None,
-    tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
-    budgets: Annotated[
-        tuple[int, ...], arg(help_behavior_hint="(default: a quarter, half and all of the model's)")
-    ] = (),
+    split: Annotated[str | None, optional("NAME")] = None,
+    train: Annotated[str | None, optional("SOURCE")] = None,
+    train_split: Annotated[str | None, optional("NAME")] = None,
+    tokenizer: Annotated[str | None, optional("MODEL")] = None,
+    budgets: Annotated[tuple[int, ...], optional(default="a quarter, half and all of the model's")] = (),
     guidance: tuple[float, ...] = (1.0, 3.0),
-    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: the model's)")] = None,
-    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None,
-    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None,
+    steps: Annotated[int | None, optional("INT", "the model's")] = None,
+    limit: Annotated[int | None, optional("INT", "all")] = None,
+    out: Annotated[Path | None, optional("FILE.json")] = None,
     seed: int = 0,
     json: Json = False,
 ) -> None:

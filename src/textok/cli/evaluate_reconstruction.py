@@ -29,6 +29,7 @@ from textok.cli.options import (
     check_files,
     check_folders,
     check_size,
+    optional,
 )
 from textok.cli.output import reconstruction_table
 from textok.data import EvalLoader, Source
@@ -51,21 +52,19 @@ class ReconstructionOptions(BadPictures):
     data: Data
     split: Splits = ()
     """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
-    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    limit: Annotated[int | None, optional("INT", "all")] = None
     """number of pictures of each split, spread over it"""
     size: Size = None
     """height and width to resize and crop to"""
     model: str = "icons-128"
     """a shipped name, a folder with config.json and model.safetensors, or a hub id"""
-    budgets: Annotated[
-        tuple[int, ...], arg(help_behavior_hint="(default: 2,4,8,16,32, up to the model's)")
-    ] = ()
+    budgets: Annotated[tuple[int, ...], optional(default="2,4,8,16,32, up to the model's")] = ()
     """tokens per picture, such as 2,4,8"""
     conditions: tuple[Literal["right", "none", "wrong"], ...] = ("right", "none", "wrong")
     """what is read beside the picture: its own caption, none, or another picture's"""
-    out: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    out: Annotated[Path | None, optional("FILE.json")] = None
     """result file: settings, rows, and the values of every picture"""
-    write_samples: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="")] = None
+    write_samples: Annotated[Path | None, optional("FOLDER")] = None
     """write originals and reconstructions there as .npz for published evaluators"""
     no_semantics: bool = False
     """leave out whether the reconstruction still says what its caption says"""

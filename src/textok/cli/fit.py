@@ -16,7 +16,7 @@ from torch import Tensor
 from tyro.conf import Positional, arg
 
 from textok.cli.distributed import check_single_process
-from textok.cli.options import DATA_HELP, Captions, Json, check_seed
+from textok.cli.options import DATA_HELP, Captions, Json, check_seed, optional
 from textok.cli.output import report
 from textok.cli.table import find, load
 from textok.data import DataConfig, EvalLoader, open_source
@@ -51,9 +51,7 @@ def fit(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
     *,
     out: Path,
-    hours: Annotated[
-        float | None, arg(metavar="H", help_behavior_hint="(default: as long as they are worth)")
-    ] = None,
+    hours: Annotated[float | None, optional("H", "as long as they are worth")] = None,
     captions: Captions = None,
     seed: int = 0,
     json: Json = False,

@@ -24,6 +24,7 @@ from textok.cli.options import (
     check_at_least,
     check_needs,
     check_seed,
+    optional,
 )
 from textok.cli.output import report
 from textok.data.images import save_png
@@ -34,29 +35,26 @@ from textok.pipeline.generation import Pipeline
 from textok.sampling.flow import SAMPLERS
 from textok.writing import check_target, mark_folder, mark_folder_for
 
-_BY_MODEL = "(default: the model's)"
-_BY_SOURCE = "(default: 4, with --prompts 1)"
+_BY_MODEL = "the model's"
+_BY_SOURCE = "4, with --prompts 1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """How the generator is sampled. What is not given comes with the weights."""
 
-    num_tokens: Annotated[int | None, arg(metavar="K", help_behavior_hint=_BY_MODEL)] = None
+    num_tokens: Annotated[int | None, optional("K", _BY_MODEL)] = None
     """the budget of every picture: fewer tokens are faster and coarser"""
-    steps: Annotated[int | None, arg(metavar="INT", help_behavior_hint=_BY_MODEL)] = None
+    steps: Annotated[int | None, optional("INT", _BY_MODEL)] = None
     """steps of the sampler"""
-    guidance: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=_BY_MODEL)] = None
+    guidance: Annotated[float | None, optional("FLOAT", _BY_MODEL)] = None
     """how strongly the prompt is followed; 1 is none"""
-    guidance_interval: Annotated[
-        tuple[float, float] | None, arg(metavar="LOW HIGH", help_behavior_hint=_BY_MODEL)
-    ] = None
+    guidance_interval: Annotated[tuple[float, float] | None, optional("LOW HIGH", _BY_MODEL)] = None
     """times within which guidance acts: 1 is pure noise, 0 the picture"""
-    sampler: Annotated[
-        str | None,
-        arg(metavar="NAME", help=f"of a flow: {', '.join(SAMPLERS)}", help_behavior_hint=_BY_MODEL),
-    ] = None
-    temperature: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint=_BY_MODEL)] = None
+    sampler: Annotated[str | None, optional("NAME", _BY_MODEL, about=f"of a flow: {', '.join(SAMPLERS)}")] = (
+        None
+    )
+    temperature: Annotated[float | None, optional("FLOAT", _BY_MODEL)] = None
     """of the codes of a MaskGIT"""
 
 
@@ -89,11 +87,11 @@ def generate(
     bulk: Annotated[BulkOptions, arg(name="")] = _NO_BULK,
     *,
     out: Path,
-    labels: Annotated[tuple[int, ...], arg(help_behavior_hint="")] = (),
-    negative: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None,
-    num_images: Annotated[int | None, arg(metavar="INT", help_behavior_hint=_BY_SOURCE)] = None,
+    labels: Annotated[tuple[int, ...], optional()] = (),
+    negative: Annotated[str | None, optional("TEXT")] = None,
+    num_images: Annotated[int | None, optional("INT", _BY_SOURCE)] = None,
     seed: int = 0,
-    tokenizer: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint="")] = None,
+    tokenizer: Annotated[str | None, optional("MODEL")] = None,
     overwrite: bool = False,
     json: Json = False,
 ) -> None:

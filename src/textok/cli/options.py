@@ -21,6 +21,13 @@ from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.scale import Work, run_blocks
 from textok.writing import check_target
 
+
+def optional(metavar: str | None = None, default: str = "", *, about: str | None = None) -> Any:
+    """What the help says of an option that may be left out: its value, what it is then, and what it is about."""
+    hint = f"(default: {default})" if default else ""
+    return arg(metavar=metavar, help=about, help_behavior_hint=hint)
+
+
 DATA_HELP = (
     "captioned pictures: scenes or icons, which are drawn; a folder (pictures alone or with .txt, .caption or .json "
     "files, metadata.jsonl or .csv, one folder per class, COCO captions, Hugging Face datasets), "
@@ -29,23 +36,16 @@ DATA_HELP = (
 )
 
 Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
-Split = Annotated[
-    str | None,
-    arg(metavar="NAME", help="which part of the data, such as test-drawing", help_behavior_hint=""),
-]
-Splits = Annotated[tuple[str, ...], arg(help_behavior_hint="")]
-Limit = Annotated[
-    int | None,
-    arg(metavar="INT", help="take at most so many, from the first", help_behavior_hint="(default: all)"),
-]
-Size = Annotated[tuple[int, int] | None, arg(metavar="H W", help_behavior_hint="(default: the model's)")]
-NumTokens = Annotated[int | None, arg(metavar="K", help_behavior_hint="(default: all)")]
+Split = Annotated[str | None, optional("NAME", about="which part of the data, such as test-drawing")]
+Splits = Annotated[tuple[str, ...], optional()]
+Limit = Annotated[int | None, optional("INT", "all", about="take at most so many, from the first")]
+Size = Annotated[tuple[int, int] | None, optional("H W", "the model's")]
+NumTokens = Annotated[int | None, optional("K", "all")]
 Captions = Annotated[
     Path | None,
-    arg(
-        metavar="FILE",
-        help="captions by key (what textok caption wrote, or a JSON file), instead of those that are there",
-        help_behavior_hint="",
+    optional(
+        "FILE",
+        about="captions by key (what textok caption wrote, or a JSON file), instead of those that are there",
     ),
 ]
 Json = Annotated[bool, arg(help="print the result as JSON")]
@@ -194,11 +194,9 @@ class EngineOptions:
 
     engine: Literal["local", "ray"] = "local"
     """local: this process; ray: workers of Ray Data, on this machine or a cluster that has the same folders"""
-    address: Annotated[str | None, arg(metavar="auto|HOST:PORT", help_behavior_hint="")] = None
+    address: Annotated[str | None, optional("auto|HOST:PORT")] = None
     """with ray: the cluster; without it one is started on this machine for the time"""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: a GPU or core each)")] = (
-        None
-    )
+    workers: Annotated[int | None, optional("N", "a GPU or core each")] = None
     """with ray: processes that hold a model"""
 
     def __post_init__(self) -> None:
@@ -225,11 +223,9 @@ LOCAL = EngineOptions()
 class DecoderOptions:
     """How a tokenizer decodes whose decoder samples; another one takes 0 steps only."""
 
-    decoder_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the model's)")] = None
+    decoder_steps: Annotated[int | None, optional("N", "the model's")] = None
     """of a decoder that samples; 0 decodes in one pass"""
-    decoder_guidance: Annotated[
-        float | None, arg(metavar="FLOAT", help_behavior_hint="(default: the model's)")
-    ] = None
+    decoder_guidance: Annotated[float | None, optional("FLOAT", "the model's")] = None
     """how strongly a decoder that samples follows the caption; 1 is plain"""
 
     @property

@@ -19,6 +19,7 @@ from textok.cli.options import (
     Split,
     check_at_least,
     check_size,
+    optional,
 )
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.samples import SourceSubset, report_bad, write_bad
@@ -33,7 +34,7 @@ class PictureOptions(BadPictures):
     """Which pictures, at which size."""
 
     data: Annotated[Positional[str], arg(metavar="DATA", help=f"a picture file, or {DATA_HELP}")]
-    caption: Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")] = None
+    caption: Annotated[str | None, optional("TEXT")] = None
     """one caption for every picture, instead of those of the data"""
     captions: Captions = None
     split: Split = None

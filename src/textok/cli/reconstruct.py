@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from textok.cli.options import DEFAULT_DECODER, DEFAULT_MODEL, DecoderOptions, Json, ModelOptions
+from textok.cli.options import DEFAULT_DECODER, DEFAULT_MODEL, DecoderOptions, Json, ModelOptions, optional
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames, PictureOptions
 from textok.data import Batch
@@ -27,9 +27,7 @@ def reconstruct(
     decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
     *,
     out: Path,
-    budgets: Annotated[
-        tuple[int, ...] | None, arg(metavar="K,K", help_behavior_hint="(default: 1/16, 1/4 and all of them)")
-    ] = None,
+    budgets: Annotated[tuple[int, ...] | None, optional("K,K", "1/16, 1/4 and all of them")] = None,
     overwrite: bool = False,
     json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from textok.cli.options import Json, check_at_least
+from textok.cli.options import Json, check_at_least, optional
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import CARD, Format, write_shards
@@ -28,7 +28,7 @@ def scenes(
     split: Literal["train", "val", "test-drawing", "test-concept"] = "train",
     size: int = 128,
     file_format: Format = "webp",
-    page: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="(default: no page)")] = None,
+    page: Annotated[Path | None, optional("FILE.html", "no page")] = None,
     json: Json = False,
 ) -> None:
     """Compose captioned pictures from drawings: tars with pictures, captions and the facts behind them.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from tyro.conf import Positional, arg
 
 from textok.cli.distributed import is_first
-from textok.cli.options import Json, check_folders, check_seed
+from textok.cli.options import Json, check_folders, check_seed, optional
 from textok.cli.output import report
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe
@@ -24,7 +24,7 @@ from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun
 
-Hours = Annotated[float | None, arg(metavar="H", help_behavior_hint="")]
+Hours = Annotated[float | None, optional("H")]
 Recipe = Annotated[
     Positional[str],
     arg(
