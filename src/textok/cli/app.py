@@ -7,12 +7,12 @@ from tyro.conf import arg
 from textok.app.serve import free_port, serve
 from textok.app.studio import Studio
 from textok.cli.demo import shipped_pipeline
-from textok.cli.options import DEFAULT_MODEL, ModelOptions
+from textok.cli.options import Model
 from textok.pipeline.generation import Pipeline
 
 
 def app(
-    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
+    model: Model,
     *,
     generator: Annotated[
         str | None, arg(metavar="MODEL", help_behavior_hint="(default: that of the model)")

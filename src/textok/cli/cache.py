@@ -9,19 +9,7 @@ import torch
 from tyro.conf import Positional, arg
 
 from textok.cli.distributed import check_single_process, place, process_group
-from textok.cli.options import (
-    LOCAL,
-    STOP_AT_BAD,
-    BadPictures,
-    Captions,
-    Data,
-    EngineOptions,
-    Json,
-    Limit,
-    ModelOptions,
-    Split,
-    optional,
-)
+from textok.cli.options import Bad, Captions, Data, Engine, Json, Limit, Model, ModelOptions, Split, optional
 from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
 from textok.codec.header import levels_of
@@ -37,9 +25,9 @@ _MODEL = ModelOptions(batch_size=64)
 
 
 def cache(
-    model: Annotated[ModelOptions, arg(name="")] = _MODEL,
-    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
-    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
+    bad: Bad,
+    engine: Engine,
+    model: Model = _MODEL,
     *,
     data: Data,
     out: Path,

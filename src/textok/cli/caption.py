@@ -18,9 +18,8 @@ from textok.cli.addresses import shown_place, to_address
 from textok.cli.distributed import open_device
 from textok.cli.options import (
     DATA_HELP,
-    LOCAL,
-    STOP_AT_BAD,
-    BadPictures,
+    Bad,
+    Engine,
     EngineOptions,
     Json,
     Limit,
@@ -35,7 +34,6 @@ from textok.display import note
 from textok.pipeline.stopping import polite_stop
 from textok.writing import check_target
 
-DEFAULTS = CaptionConfig()
 _ROW_BYTES = 1500  # of a caption in the journal and in the table
 _PREVIEWED = 20
 _BLOCK = 1000
@@ -44,9 +42,9 @@ _BLOCK = 1000
 @to_address(fetch=True)
 def caption(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
-    config: Annotated[CaptionConfig, arg(name="")] = DEFAULTS,
-    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
-    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
+    config: Annotated[CaptionConfig, arg(name="")],
+    bad: Bad,
+    engine: Engine,
     *,
     out: Path,
     block_pictures: Annotated[int | None, optional("N", "1000")] = None,

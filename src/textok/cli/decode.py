@@ -11,16 +11,7 @@ from typing import Annotated, Any
 import torch
 from tyro.conf import Positional, UseAppendAction, arg
 
-from textok.cli.options import (
-    DEFAULT_DECODER,
-    DEFAULT_MODEL,
-    Captions,
-    DecoderOptions,
-    Json,
-    ModelOptions,
-    NumTokens,
-    optional,
-)
+from textok.cli.options import Captions, Decoder, Json, Model, ModelOptions, NumTokens, optional
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
@@ -37,8 +28,8 @@ _SORTED = 8  # batches of pictures that wait, so that those of like lengths are 
 
 def decode(
     tokens: Annotated[Positional[Path], arg(metavar="TOKENS")],
-    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
-    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
+    model: Model,
+    decoder: Decoder,
     *,
     out: Path,
     num_tokens: NumTokens = None,

@@ -3,16 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
-
 from textok.cli.options import (
     DATA_HELP,
-    DEFAULT_DECODER,
-    DEFAULT_MODEL,
-    STOP_AT_BAD,
-    BadPictures,
-    DecoderOptions,
+    Bad,
+    Decoder,
     Json,
+    Model,
     ModelOptions,
     Split,
     check_at_least,
@@ -28,9 +24,9 @@ from textok.pipeline.image_tokenizer import ImageTokenizer
 
 
 def demo(
-    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
-    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
-    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
+    model: Model,
+    decoder: Decoder,
+    bad: Bad,
     *,
     out: Path = Path("textok-demo"),
     data: Annotated[str | None, optional("DATA", "pictures of the package", about=DATA_HELP)] = None,

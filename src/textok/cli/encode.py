@@ -23,10 +23,10 @@ from textok.cli.budget import (
 )
 from textok.cli.encoded_parts import Parts
 from textok.cli.options import (
-    DEFAULT_MODEL,
-    LOCAL,
+    Engine,
     EngineOptions,
     Json,
+    Model,
     ModelOptions,
     Precision,
     check_at_least,
@@ -43,7 +43,6 @@ from textok.pipeline.token_tables import card, save_table
 from textok.pipeline.tokens import StoredDtype, Tokens, save_parts
 from textok.writing import check_target, mark_folder, replacing, write_json, write_text
 
-DEFAULT_BUDGET = BudgetChoice()
 SUFFIXES = (".safetensors", ".ttk", ".parquet")
 PART_PICTURES = 1024
 """Pictures of a part: what a killed run loses at most."""
@@ -52,9 +51,9 @@ PART_PICTURES = 1024
 @to_address()
 def encode(
     pictures: Annotated[PictureOptions, arg(name="")],
-    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
-    budget: Annotated[BudgetChoice, arg(name="")] = DEFAULT_BUDGET,
-    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
+    model: Model,
+    budget: Annotated[BudgetChoice, arg(name="")],
+    engine: Engine,
     *,
     out: Path,
     shard_pictures: Annotated[int | None, optional("N", "one file")] = None,

@@ -11,9 +11,10 @@ from tyro.conf import Positional, arg
 
 from textok.cli.distributed import check_single_process, note, open_device
 from textok.cli.options import (
-    STOP_AT_BAD,
+    Bad,
     BadPictures,
     Json,
+    Model,
     ModelOptions,
     check_at_least,
     check_files,
@@ -72,7 +73,7 @@ class NetworkChoice:
         return FeatureReader(network=network, semantics=judges, device=device)
 
 
-DEFAULT_NETWORK = NetworkChoice()
+Network = Annotated[NetworkChoice, arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +123,7 @@ class GenerationOptions(BadPictures):
 
 
 def evaluate_generation(
-    options: Annotated[GenerationOptions, arg(name="")],
-    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
-    *,
-    json: Json = False,
+    options: Annotated[GenerationOptions, arg(name="")], network: Network, *, json: Json = False
 ) -> None:
     """Score generated pictures: distance to real ones, quality, coverage, captions, and copying."""
     check_single_process()
@@ -227,9 +225,9 @@ HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": 
 
 
 def evaluate_generator(
-    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
-    model: Annotated[ModelOptions, arg(name="")] = _MODEL,
-    bad: Annotated[BadPictures, arg(name="")] = STOP_AT_BAD,
+    network: Network,
+    bad: Bad,
+    model: Model = _MODEL,
     *,
     data: Annotated[str, arg(metavar="SOURCE")],
     split: Annotated[str | None, optional("NAME")] = None,

@@ -14,13 +14,13 @@ from torch import Tensor
 from tyro.conf import arg
 
 from textok.cli.distributed import check_single_process, is_first, note, open_device, place, process_group
-from textok.cli.evaluate_generation import DEFAULT_NETWORK, NetworkChoice
+from textok.cli.evaluate_generation import Network, NetworkChoice
 from textok.cli.options import (
-    DEFAULT_DECODER,
-    LOCAL,
     BadPictures,
     Data,
+    Decoder,
     DecoderOptions,
+    Engine,
     EngineOptions,
     Json,
     Size,
@@ -111,9 +111,9 @@ class ReconstructionOptions(BadPictures):
 
 def evaluate_reconstruction(
     options: Annotated[ReconstructionOptions, arg(name="")],
-    network: Annotated[NetworkChoice, arg(name="")] = DEFAULT_NETWORK,
-    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
-    engine: Annotated[EngineOptions, arg(name="")] = LOCAL,
+    network: Network,
+    decoder: Decoder,
+    engine: Engine,
     *,
     json: Json = False,
 ) -> None:

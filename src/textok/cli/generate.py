@@ -15,10 +15,10 @@ from tyro.conf import Positional, arg
 
 from textok.cli.distributed import is_first, place
 from textok.cli.options import (
-    DEFAULT_DECODER,
-    DecoderOptions,
+    Decoder,
     Json,
     Limit,
+    Model,
     ModelOptions,
     Split,
     check_at_least,
@@ -75,16 +75,15 @@ class BulkOptions:
         check_needs(absent=absent, by="prompts", split=self.split, limit=self.limit, tars=self.tars)
 
 
-_SAMPLING, _NO_BULK = SamplingOptions(), BulkOptions()
 _MODEL = ModelOptions(batch_size=16)
 
 
 def generate(
+    sampling: Annotated[SamplingOptions, arg(name="")],
+    decoder: Decoder,
+    bulk: Annotated[BulkOptions, arg(name="")],
     words: Annotated[Positional[tuple[str, ...]], arg(metavar="PROMPT [PROMPT ...]")] = (),
-    sampling: Annotated[SamplingOptions, arg(name="")] = _SAMPLING,
-    model: Annotated[ModelOptions, arg(name="")] = _MODEL,
-    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
-    bulk: Annotated[BulkOptions, arg(name="")] = _NO_BULK,
+    model: Model = _MODEL,
     *,
     out: Path,
     labels: Annotated[tuple[int, ...], optional()] = (),

@@ -156,7 +156,7 @@ class BadPictures:
         return DataConfig(source=source, **self.policy, **settings)
 
 
-STOP_AT_BAD = BadPictures()
+Bad = Annotated[BadPictures, arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ class ModelOptions:
             return ImageTokenizer.from_pretrained(self.model, device=self.open(), dtype=self.dtype)
 
 
-DEFAULT_MODEL = ModelOptions()
+Model = Annotated[ModelOptions, arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +216,7 @@ class EngineOptions:
         return run_blocks(make, numbers, address=self.address, workers=self.workers, cuda=cuda)
 
 
-LOCAL = EngineOptions()
+Engine = Annotated[EngineOptions, arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,4 +235,4 @@ class DecoderOptions:
         return {name: value for name, value in given.items() if value is not None}
 
 
-DEFAULT_DECODER = DecoderOptions()
+Decoder = Annotated[DecoderOptions, arg(name="")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from textok.cli.options import DEFAULT_DECODER, DEFAULT_MODEL, DecoderOptions, Json, ModelOptions, optional
+from textok.cli.options import Decoder, Json, Model, optional
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames, PictureOptions
 from textok.data import Batch
@@ -23,8 +23,8 @@ _WORDS = {"right": "with caption", "none": "without"}
 
 def reconstruct(
     pictures: Annotated[PictureOptions, arg(name="")],
-    model: Annotated[ModelOptions, arg(name="")] = DEFAULT_MODEL,
-    decoder: Annotated[DecoderOptions, arg(name="")] = DEFAULT_DECODER,
+    model: Model,
+    decoder: Decoder,
     *,
     out: Path,
     budgets: Annotated[tuple[int, ...] | None, optional("K,K", "1/16, 1/4 and all of them")] = None,

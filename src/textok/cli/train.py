@@ -33,7 +33,6 @@ Recipe = Annotated[
     ),
 ]
 RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
-_PREDICTOR = PredictorRun()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +86,7 @@ def _train_generator(
     options.train(run, GENERATOR_RECIPES[recipe](), generator.train_generator)
 
 
-def train_budget_head(
-    run: Annotated[PredictorRun, arg(name="")] = _PREDICTOR, *, out: Path, json: Json = False
-) -> None:
+def train_budget_head(run: Annotated[PredictorRun, arg(name="")], *, out: Path, json: Json = False) -> None:
     """Train the head that chooses soft budgets without decoding; minutes on a CPU.
 
     Args:
