@@ -1,15 +1,17 @@
 """Draw the figures of README and site from the shipped weights and the recorded results: python docs/figures.py.
 
     python docs/figures.py --model scenes-128     # other weights, whose records are in benchmarks/results
+    python docs/figures.py --model FOLDER --only flow seeds     # of any tokenizer with a flow decoder
 
 Everything is drawn anew with fixed seeds; pictures are the ones that travel with the package, by their keys below.
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from jaxtyping import UInt8
@@ -19,6 +21,7 @@ from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.pages.curves import curve_chart
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.models.checkpoint import shipped_folder
+from textok.models.decoder import FlowDecoder
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pixels import to_uint8, to_unit
@@ -43,6 +46,7 @@ PROMPTS = (
 )
 CODECS, MOST_BYTES = ("JPEG", "WebP", "AVIF"), 1100
 TIMES = (0.0, 0.25, 0.5, 0.75, 1.0)
+FLOW_TOKENS, FLOW_STEPS = 4, 6
 
 
 def main() -> None:
@@ -50,18 +54,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="icons-128", help="a shipped name with its records")
+    parser.add_argument("--model", default="icons-128", help="a shipped name with its records, or a folder")
+    parser.add_argument("--only", nargs="+", help="figures by name, such as flow; all when not given")
     parser.add_argument("--out", type=Path, default=FIGURES)
     options = parser.parse_args()
-    tokenizer = ImageTokenizer.from_pretrained(options.model, dtype="float32")
-    picture, caption = chosen(tokenizer)
     options.out.mkdir(parents=True, exist_ok=True)
-    save_picture(tokens_grid(tokenizer, picture, caption), options.out / "tokens.png")
-    save_picture(captions_grid(tokenizer, picture, caption), options.out / "captions.png")
-    save_picture(noise_grid(picture), options.out / "noise.png")
-    save_picture(prompts_grid(options.model, tokenizer), options.out / "prompts.png")
-    write_text(options.out / "quality.svg", quality_chart(options.model))
-    write_text(options.out / "bytes.svg", bytes_chart())
+    figures = figures_of(options.model)
+    for name in options.only or [name.partition(".")[0] for name in figures]:
+        file = next((file for file in figures if file.startswith(f"{name}.")), None)
+        if file is None:
+            raise SystemExit(f"--only: got {name!r}, expected some of {', '.join(figures)}")
+        write = write_text if file.endswith(".svg") else save_figure
+        write(options.out / file, figures[file]())
+
+
+def save_figure(path: Path, figure: Any) -> None:
+    """A grid of pictures as a file."""
+    save_picture(figure, path)
+
+
+def figures_of(model: str) -> dict[str, Callable[[], Any]]:
+    """File of each figure -> what draws it; a decoder that generates has two more."""
+    tokenizer = ImageTokenizer.from_pretrained(model, dtype="float32")
+    shown = tokenizer, *chosen(tokenizer)
+    figures: dict[str, Callable[[], Any]] = {
+        "tokens.png": lambda: tokens_grid(*shown),
+        "captions.png": lambda: captions_grid(*shown),
+        "noise.png": lambda: noise_grid(shown[1]),
+        "prompts.png": lambda: prompts_grid(model, tokenizer),
+        "quality.svg": lambda: quality_chart(model),
+        "bytes.svg": bytes_chart,
+    }
+    if isinstance(tokenizer.model.decoder, FlowDecoder):
+        figures |= {"flow.png": lambda: flow_grid(*shown), "seeds.png": lambda: seeds_grid(*shown)}
+    return figures
 
 
 def chosen(tokenizer: ImageTokenizer) -> tuple[UInt8[Tensor, "3 h w"], str]:
@@ -75,7 +101,7 @@ def chosen(tokenizer: ImageTokenizer) -> tuple[UInt8[Tensor, "3 h w"], str]:
 def tokens_grid(tokenizer: ImageTokenizer, picture: UInt8[Tensor, "3 h w"], caption: str) -> Any:
     """The picture at several numbers of tokens, with its caption and without."""
     rows = [torch.stack([picture, *_at(tokenizer, picture, text)]) for text in (caption, "")]
-    heads = ["original", *(f"{k} token{'s' * (k > 1)}" for k in BUDGETS)]
+    heads = ["original", *map(_tokens, BUDGETS)]
     return sample_grid(
         torch.stack(rows), rows=[f"with its caption: {caption}", "without a caption"], columns=heads
     )
@@ -105,6 +131,48 @@ def noise_grid(picture: UInt8[Tensor, "3 h w"]) -> Any:
     clean = to_unit(picture)
     seen = torch.stack([to_uint8((1 - t) * clean + t * noise) for t in TIMES])
     return sample_grid(seen[None], rows=["share of noise"], columns=[f"{t:g}" for t in TIMES])
+
+
+def flow_grid(tokenizer: ImageTokenizer, picture: UInt8[Tensor, "3 h w"], caption: str) -> Any:
+    """A flow decoder at work: the noisy picture it sees at each step, and the clean one that it expects there."""
+    steps: list[tuple[float, Tensor, Tensor]] = []
+    decoder = tokenizer.model.decoder
+    denoise = decoder.denoise
+
+    def watched(
+        *values: Any, times: Tensor | None = None, noisy: Tensor | None = None, **named: Any
+    ) -> Tensor:
+        estimate = denoise(*values, times=times, noisy=noisy, **named)
+        if times is not None and noisy is not None:
+            steps.append((times[0].item(), to_uint8(noisy[0]), to_uint8(estimate[0])))
+        return estimate
+
+    tokens = tokenizer.encode([picture], caption, num_tokens=FLOW_TOKENS)
+    with patch.object(decoder, "denoise", watched):
+        tokenizer.decode(tokens, steps=FLOW_STEPS, guidance=1.0, start=1.0)
+    times, noisy, expected = zip(*steps, strict=True)
+    return sample_grid(
+        torch.stack([torch.stack(noisy), torch.stack(expected)]),
+        rows=[f"what it sees, from {_tokens(FLOW_TOKENS)}: {caption}", "what it expects"],
+        columns=[f"{time:.0%} noise" for time in times],
+    )
+
+
+def seeds_grid(tokenizer: ImageTokenizer, picture: UInt8[Tensor, "3 h w"], caption: str) -> Any:
+    """The same few tokens in one pass, and sampled from several seeds: what the tokens leave open."""
+    rows, budgets = [], (1, FLOW_TOKENS)
+    for budget in budgets:
+        tokens = tokenizer.encode([picture], caption, num_tokens=budget)
+        seeds = [torch.Generator().manual_seed(seed) for seed in range(4)]
+        drawn = [tokenizer.decode(tokens, output="uint8", generator=seed) for seed in seeds]
+        rows.append(torch.cat([picture[None], tokenizer.decode(tokens, output="uint8", steps=0), *drawn]))
+    heads = ["original", "one pass", *(f"seed {seed}" for seed in range(4))]
+    words = [f"{_tokens(budget)}: {caption}" for budget in budgets]
+    return sample_grid(torch.stack(rows), rows=words, columns=heads)
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'s' * (count > 1)}"
 
 
 def prompts_grid(model: str, tokenizer: ImageTokenizer) -> Any:
