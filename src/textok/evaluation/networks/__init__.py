@@ -18,7 +18,6 @@ __all__ = [
     "NETWORKS",
     "EffNetLite2",
     "FeatureNetwork",
-    "FrozenNetwork",
     "ImageFeatures",
     "load_network",
     "metric_name",
