@@ -11,7 +11,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 CPU_INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
-# Python compiles what it imports, when it imports it: compiling all 14,500 files now takes 40 seconds of a core.
+# Python compiles what it imports, when it imports it; nobody has to wait until everything is compiled.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile \
 	$(if $(filter cpu,$(TORCH)),$(CPU_INDEX)) $(PIP_FLAGS) -c constraints.txt
 # What stands on the disk afterwards, measured on Linux; the tools for development are the last half.

@@ -9,10 +9,10 @@ own.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
 import torch
@@ -53,7 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     work = build_work(options.batch)
-    rounds = [{key: seconds(call) for key, call in work.items()} for _ in range(options.rounds + 1)][1:]
+    times = [{key: timeit(call, number=1) for key, call in work.items()} for _ in range(options.rounds + 1)]
+    rounds = times[1:]
     rows = [{"arm": arm, "work": name, "seconds": min(r[arm, name] for r in rounds)} for arm, name in work]
     settings = {"batch": options.batch, "rounds": options.rounds, "threads": 1, "seed": 0}
     write_result(options.out, settings=settings, rows=rows, made_by=environment())
@@ -113,13 +114,6 @@ def training_step(run: TokenizerRun, part: MicroBatch) -> Callable[[], None]:
         model.zero_grad(set_to_none=True)
 
     return step
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -122,6 +122,12 @@ def test_the_rows_of_the_paper(resolution: int, patch: int, text_dim: int, encod
     )
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_pooled_captions_do_not_start_behind_a_bias(name: str) -> None:
+    model = RECIPES[name]().model
+    assert model.text_pool is None or model.text_bias is None  # benchmarks/caption_reading.py says why
+
+
 def test_the_default_is_about_ten_million() -> None:
     assert count_parameters(meta(RECIPES["icons-128"]())) == pytest.approx(10e6, rel=0.15)
 

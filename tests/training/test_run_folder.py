@@ -142,7 +142,7 @@ def test_another_decoder_starts_as_the_trained_one(
 
 def test_pooled_captions_keep_the_caption_tokens(finished: Path) -> None:
     trained = TexTok.from_pretrained(finished / "weights")
-    model = TexTok(replace(trained.config, text_pool=4, bottleneck=AEConfig(latent_dim=3)))
+    model = TexTok(replace(trained.config, text_pool=4, text_bias=None, bottleneck=AEConfig(latent_dim=3)))
     start_from(model, str(finished / "weights"))
     weights = trained.encoder.text.project.weight
     assert torch.equal(model.encoder.text.tokens.project.weight, weights)

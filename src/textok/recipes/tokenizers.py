@@ -132,6 +132,7 @@ def scenes_64_direct() -> TokenizerRun:
             bottleneck=NormConfig(latent_dim=8),
             max_text_tokens=96,
             text_pool=16,
+            text_bias=None,  # behind a bias, pooled captions are not read
         ),
         data=DataConfig(source="scenes", split="train", size=(64, 64)),
         loss=LossConfig(l2=1.0, perceptual=0.1),
@@ -165,6 +166,7 @@ def scenes_128() -> TokenizerRun:
             decoder=run.model.decoder,
             max_text_tokens=96,
             text_pool=16,
+            text_bias=None,
         ),
         data=replace(run.data, size=(128, 128)),
         optimizer=replace(run.optimizer, warmup_steps=200),

@@ -54,7 +54,7 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
         note(f"init_from: {name_or_folder} lacks {len(new)} tensors of the model, and these start at random")
 
 
-_STARTS_ANEW = ("decoder", "bottleneck", "text_pool", "max_text_tokens")
+_STARTS_ANEW = ("decoder", "bottleneck", "text_pool", "text_bias", "max_text_tokens")
 
 
 def _transformers_of(trained: TexTokConfig, config: TexTokConfig) -> TexTokConfig:
