@@ -10,10 +10,10 @@ equal step counts, at equal batches and with each system at its fastest batch fo
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
 import torch
@@ -198,9 +198,9 @@ def timed(system: System, *, batch: int, steps: int) -> dict[str, float]:
     """Seconds a picture: an evaluation, the decoder, a whole picture, and one of many steps from the first two."""
     with torch.inference_mode():
         found = {
-            "evaluation": seconds(lambda: system.evaluate(batch)) / batch,
-            "decoder": seconds(lambda: system.decode(batch)) / batch,
-            "image": seconds(lambda: system.picture(batch, steps)) / batch,
+            "evaluation": timeit(lambda: system.evaluate(batch), number=1) / batch,
+            "decoder": timeit(lambda: system.decode(batch), number=1) / batch,
+            "image": timeit(lambda: system.picture(batch, steps), number=1) / batch,
         }
     return found | {FULL: PAPER_STEPS * found["evaluation"] + found["decoder"]}
 
@@ -227,13 +227,6 @@ def count(call: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

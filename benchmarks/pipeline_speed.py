@@ -11,9 +11,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from timeit import timeit
 
 import torch
 
@@ -38,12 +38,14 @@ def main() -> None:
     options = parser.parse_args()
     pipeline = Pipeline.from_pretrained(options.model)
     cells = [(tokens, batch) for tokens in options.tokens for batch in options.batches]
-    rounds = [[seconds(drawn(pipeline, *cell)) for cell in cells] for _ in range(options.rounds + 1)][1:]
+    rounds = [
+        [timeit(drawn(pipeline, *cell), number=1) for cell in cells] for _ in range(options.rounds + 1)
+    ][1:]
     rows: list[Row] = [
         {"tokens": tokens, "batch": batch, "seconds_per_image": statistics.median(times) / batch}
         for (tokens, batch), times in zip(cells, zip(*rounds, strict=True), strict=True)
     ]
-    whole = statistics.median(seconds(lambda: command(options.model)) for _ in range(options.rounds))
+    whole = statistics.median(timeit(lambda: command(options.model), number=1) for _ in range(options.rounds))
     rows.append({"tokens": 32, "batch": 4, "command_seconds": whole})
     settings = {
         "model": pipeline.model_id,
@@ -72,13 +74,6 @@ def command(model: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = ["generate", PROMPT, "--model", model, "--num-images", "4", "--seed", "1", "--out", folder]
         subprocess.run([sys.executable, "-m", "textok.cli", *words], check=True, capture_output=True)
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

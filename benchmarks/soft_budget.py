@@ -26,11 +26,11 @@ the model's K, and all of 1 to K. Rows, by "table":
 import argparse
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from timeit import timeit
 
 import torch
 from torch import Tensor
@@ -404,7 +404,9 @@ def time_rows(
         for name, by in choosers.items()
     }
     work[alone] = lambda: tokenizer.encode(pictures.images, pictures.captions, batch_size=options.batch)
-    rounds = [{name: seconds(call) for name, call in work.items()} for _ in range(options.rounds + 1)][1:]
+    rounds = [
+        {name: timeit(call, number=1) for name, call in work.items()} for _ in range(options.rounds + 1)
+    ][1:]
     return [
         {
             "table": "time",
@@ -418,12 +420,6 @@ def time_rows(
         | {"times_encode": statistics.median(found[name] / found[alone] for found in rounds)}
         for name in work
     ]
-
-
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 # --- the whole ------------------------------------------------------------------------------------------

@@ -94,11 +94,24 @@ def test_the_training_pass_is_encode_then_decode(
     assert_close(model(images, text, lengths=lengths).images, expected, rtol=0, atol=1e-5)
 
 
-@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=5))
+@pytest.mark.parametrize("lengths", [[0, 2, 0], [0, 0, 0]])
+def test_a_row_without_latents_is_made_of_its_caption_alone(
+    make_model: MakeModel, make_text: MakeText, images: Tensor, lengths: list[int]
+) -> None:
+    model, text = make_model(KLConfig(latent_dim=4)).train(), make_text([5, 4, 9])
+    made = model(images.requires_grad_(), text, lengths=torch.tensor(lengths))
+    made.images[[0, 2]].square().mean().backward()
+    assert float(images.grad.abs().max()) == 0, "the picture reaches a row that keeps none of its latents"
+    assert float(model.decoder.text.project.weight.grad.abs().max()) > 0
+    empty = model.eval().decode(torch.zeros(3, 1, 4), text, lengths=torch.zeros(3, dtype=torch.long))
+    assert_close(made.images[[0, 2]], empty[[0, 2]], rtol=0, atol=1e-5)
+
+
+@given(lengths=st.lists(st.integers(0, 7), min_size=1, max_size=5))
 def test_cut_keeps_each_row_to_its_length(lengths: list[int]) -> None:
     states = torch.arange(len(lengths) * 7.0).reshape(len(lengths), 7, 1)
     kept, present = cut(states, torch.tensor(lengths))
-    assert torch.equal(kept, states[:, : max(lengths)])
+    assert torch.equal(kept, states[:, : max(1, *lengths)])  # one is always there
     found = [max(lengths)] * len(lengths) if present is None else present.sum(1).tolist()
     assert found == lengths
     assert present is None or bool((present[:, :-1] >= present[:, 1:]).all())  # the tail goes, not the head
@@ -141,7 +154,7 @@ def test_patches_round_trip(rows: int, columns: int, patch: int) -> None:
         (lambda m: m.decode(torch.zeros(1, 2, dtype=torch.long)), "tokens: got integer codes"),
         (lambda m: m.decode(torch.zeros(1, 2, 4), grid=(0, 4)), r"grid: got \(0, 4\)"),
         (lambda m: m.decode(torch.zeros(2, 2, 4), lengths=torch.tensor([1, 3])), "lengths: got 1 to 3"),
-        (lambda m: m.decode(torch.zeros(2, 2, 4), lengths=torch.tensor([0, 1])), "lengths: got 0 to 1"),
+        (lambda m: m.decode(torch.zeros(2, 2, 4), lengths=torch.tensor([-1, 1])), "lengths: got -1 to 1"),
         (lambda m: m.decode(torch.zeros(2, 2, 4), lengths=torch.tensor([1])), r"lengths: got shape \(1,\)"),
     ],
 )

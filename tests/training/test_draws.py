@@ -44,6 +44,15 @@ def test_the_full_share_keeps_all(kind: str) -> None:
     assert float(half) == pytest.approx(0.5 + 0.5 * float(without), abs=0.03)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "fixed"])
+def test_the_empty_share_keeps_none_and_leaves_the_others_as_they_are(kind: str) -> None:
+    lengths = drawn(BudgetDraw(kind=kind, empty_share=0.2), most=32)
+    empty = lengths == 0
+    assert float(empty.float().mean()) == pytest.approx(0.2, abs=0.03)
+    others = BudgetDraw(kind=kind).lengths(4096, most=32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(lengths[~empty], torch.full((4096,), 32)[~empty] if others is None else others[~empty])
+
+
 def test_each_kind_has_its_distribution() -> None:
     uniform = drawn(BudgetDraw(kind="uniform", full_share=0.0), most=8, batch=16_000)
     assert torch.bincount(uniform)[1:].tolist() == pytest.approx([2000] * 8, rel=0.15)

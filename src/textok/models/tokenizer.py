@@ -269,12 +269,12 @@ class TexTok(Pretrained):
 def cut(
     states: Float[Tensor, "b K i"], lengths: Int[Tensor, "b"] | None
 ) -> tuple[Float[Tensor, "b k i"], Bool[Tensor, "b k"] | None]:
-    """Cut the sequence to the longest of ``lengths`` and mask what lies past each row's own.
+    """Cut the sequence to the longest of ``lengths`` and mask what lies past each row's own; one is always there.
 
     Under ``torch.compile`` it only masks, unchecked: neither a shape nor an error can depend on values there.
 
     Raises:
-        ValueError: when a length is below 1 or above the sequence, or there is not one per row.
+        ValueError: when a length is below 0 or above the sequence, or there is not one per row.
     """
     if lengths is None:
         return states, None
@@ -284,10 +284,11 @@ def cut(
         positions = torch.arange(states.shape[1], device=states.device)
         return states, positions[None, :] < lengths.to(states.device)[:, None]
     shortest, longest = int(lengths.min()), int(lengths.max())
-    if shortest < 1 or longest > states.shape[1]:
-        raise ValueError(f"lengths: got {shortest} to {longest}, expected within 1 to {states.shape[1]}")
-    if shortest == longest:
+    if shortest < 0 or longest > states.shape[1]:
+        raise ValueError(f"lengths: got {shortest} to {longest}, expected within 0 to {states.shape[1]}")
+    if shortest == longest > 0:
         return states[:, :longest], None
+    longest = max(longest, 1)
     positions = torch.arange(longest, device=states.device)
     return states[:, :longest], positions[None, :] < lengths.to(states.device)[:, None]
 

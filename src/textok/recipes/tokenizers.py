@@ -136,14 +136,14 @@ def scenes_64_direct() -> TokenizerRun:
         ),
         data=DataConfig(source="scenes", split="train", size=(64, 64)),
         loss=LossConfig(l2=1.0, perceptual=0.1),
-        optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=500),
-        budgets=BudgetDraw(kind="powers", full_share=0.25),
+        optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=250),
+        budgets=BudgetDraw(kind="powers", full_share=0.25, empty_share=0.2),
         decoder_caption_dropout=0.1,
-        steps=12_500,
-        batch_size=32,
-        micro_batch=32,
+        steps=6250,
+        batch_size=64,
+        micro_batch=64,
         checkpoint_every=500,
-        validation=ValidationConfig(every=2500, budgets=(1, 2, 4, 8, 16, 32)),
+        validation=ValidationConfig(every=1250, budgets=(1, 2, 4, 8, 16, 32)),
     )
 
 

@@ -18,25 +18,35 @@ class BudgetDraw:
         kind: "fixed" keeps ``length`` always; "uniform" draws 1..K; "log_uniform" draws 2^u with u uniform on
             [0, log2 K], rounded; "powers" draws among the powers of two up to K.
         full_share: share of draws that keep all K, whatever the kind.
+        empty_share: share of draws that keep none, so that the decoder has the caption alone and learns to read it;
+            latents are quicker to learn, and captions beside them are ignored for long.
         per_sample: every picture draws its own length; else the batch shares one (cheaper: the tail is cut).
         length: of "fixed"; default all K.
     """
 
     kind: Literal["fixed", "uniform", "log_uniform", "powers"] = "log_uniform"
     full_share: float = 0.25
+    empty_share: float = 0.0
     per_sample: bool = True
     length: int | None = None
 
     def __post_init__(self) -> None:
         check_choice(self, "budgets", kind=("fixed", "uniform", "log_uniform", "powers"))
-        check(self, "budgets", "full_share", at_least=0, at_most=1)
+        check(self, "budgets", "full_share", "empty_share", at_least=0, at_most=1)
         if self.length is not None and (self.kind != "fixed" or self.length < 1):
             raise ValueError(
                 f"budgets.length: got {self.length} with {self.kind}, expected 1 or more with fixed"
             )
 
     def lengths(self, batch: int, *, most: int, generator: torch.Generator) -> Int[Tensor, "b"] | None:
-        """A length in 1..``most`` for each row; None when all rows keep everything."""
+        """A length in 0..``most`` for each row, 0 only by ``empty_share``; None when all rows keep everything."""
+        lengths = self._kept(batch, most=most, generator=generator)
+        if not self.empty_share:
+            return lengths
+        empty = torch.rand(batch, generator=generator) < self.empty_share
+        return torch.full((batch,), most).where(~empty, 0) if lengths is None else lengths.where(~empty, 0)
+
+    def _kept(self, batch: int, *, most: int, generator: torch.Generator) -> Int[Tensor, "b"] | None:
         if self.kind == "fixed" or most == 1:
             return None if self.length is None else torch.full((batch,), min(self.length, most))
         count = batch if self.per_sample else 1

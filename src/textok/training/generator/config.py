@@ -78,6 +78,10 @@ class GeneratorRun(Run):
     def __post_init__(self) -> None:
         super().__post_init__()
         check(self, "", "condition_dropout", at_least=0, at_most=1)
+        if self.budgets.empty_share:
+            raise ValueError(
+                f"budgets.empty_share: got {self.budgets.empty_share} for a generator, expected 0; it makes tokens"
+            )
 
 
 # --- fitted to a cache ------------------------------------------------------------------------------------

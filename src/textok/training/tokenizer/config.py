@@ -105,6 +105,11 @@ class TokenizerRun(Run):
             )
         if self.decoder_caption_dropout is not None:
             check(self, "", "decoder_caption_dropout", at_least=0, at_most=1)
+        if self.budgets.empty_share and not self.model.reads_text("decoder"):
+            raise ValueError(
+                f"budgets.empty_share: got {self.budgets.empty_share} with model.placement {self.model.placement}, "
+                "expected 0: without latents such a decoder has nothing to read"
+            )
         self._check_flow()
         if self.adversarial is None:
             self._check_no_discriminator()
