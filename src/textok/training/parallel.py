@@ -1,6 +1,6 @@
 """Ranks: their process group, device and dtype; weights whole on every one (DDP), or spread over them (FSDP2)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import cache
@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from textok.models.layers import Transformer
 from textok.pipeline.precision import Precision, inference_dtype, keep_freed_memory
+from textok.training.tracking import check_trackers
 
 PATIENCE = timedelta(hours=12)
 """How long ranks wait for captions that others encode, pictures that they decode and weights that they fetch."""
@@ -39,10 +40,16 @@ def mixed_precision(precision: Precision) -> str:
     return "bf16" if inference_dtype(device, precision) == torch.bfloat16 else "no"
 
 
-def start_accelerator(precision: Precision) -> Accelerator:
-    """The process group, the device and the dtype; in a step ranks wait for each other up to ``STEP_PATIENCE``."""
+def start_accelerator(precision: Precision, *, trackers: Sequence[str] = ()) -> Accelerator:
+    """The process group, the device and the dtype; in a step ranks wait for each other up to ``STEP_PATIENCE``.
+
+    Raises:
+        ValueError: for ``trackers`` that are unknown or not installed.
+    """
+    check_trackers(trackers)
     keep_freed_memory()
     return Accelerator(
+        log_with=list(trackers) or None,
         mixed_precision=mixed_precision(precision),
         cpu=not torch.cuda.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=STEP_PATIENCE)],

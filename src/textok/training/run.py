@@ -28,6 +28,7 @@ class Run:
             the start, and a C++ compiler on a CPU.
         prepare_ahead: steps whose input a thread prepares ahead; None is 2 on a GPU and 0 on a CPU.
         log_every, checkpoint_every: in steps.
+        trackers: services that get the numbers too, by accelerate: wandb, mlflow, clearml and others.
         max_skipped_steps: the run stops when more steps than this had a loss or gradient that was not finite.
     """
 
@@ -45,6 +46,7 @@ class Run:
     prepare_ahead: int | None = None
     log_every: int = 20
     checkpoint_every: int = 500
+    trackers: tuple[str, ...] = ()
     max_skipped_steps: int = 20
 
     def steps_ahead(self, device: torch.device) -> int:

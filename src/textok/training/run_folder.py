@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -46,10 +46,21 @@ MAY_DIFFER = {
     "preview.tokenizer",
     "log_every",
     "checkpoint_every",
+    "trackers",
 }
 
 MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
 """What a run may be extended with another value of: for how long and how it is optimized and judged."""
+
+
+class Tracker(Protocol):
+    """A service that follows the run; accelerate's trackers are such."""
+
+    def log(self, values: dict[str, float], /, step: int) -> Any:
+        """Take the numbers of a step."""
+
+    def finish(self) -> Any:
+        """Send what is left."""
 
 
 class RunFolder:
@@ -58,12 +69,16 @@ class RunFolder:
     Args:
         extend: take other values of the settings in ``MAY_EXTEND``.
         accept_changes: go on with pictures, captions or latents that changed.
+
+    Attributes:
+        trackers: services that get the numbers too.
     """
 
     def __init__(self, path: str | Path, *, extend: bool = False, accept_changes: bool = False) -> None:
         self.path, self._extend, self._accept_changes = Path(path), extend, accept_changes
         self.contents = ContentRecord(self.path / "contents.json")
         self._tensorboard: Any = None
+        self.trackers: Sequence[Tracker] = ()
 
     # --- settings ---------------------------------------------------------------------------------------
 
@@ -140,11 +155,13 @@ class RunFolder:
     # --- what came out ----------------------------------------------------------------------------------
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Append a line to metrics.jsonl and the same numbers to tensorboard."""
+        """Append a line to metrics.jsonl, and give the same numbers to tensorboard and the trackers."""
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self.tensorboard(step).add_scalar(name, value, step)
+        for tracker in self.trackers:
+            tracker.log(values, step=step)
 
     def append(self, name: str, records: list[dict[str, Any]]) -> None:
         """Append records to a .jsonl file of the folder."""
@@ -164,6 +181,8 @@ class RunFolder:
         """Write out the events that are still buffered."""
         if self._tensorboard is not None:
             self._tensorboard.close()
+        for tracker in self.trackers:
+            tracker.finish()
 
     def forget_after(self, step: int) -> None:
         """Drop log lines past ``step`` (at 0 all), which will be written again, and one that a kill cut off."""

@@ -25,6 +25,7 @@ from textok.training.parallel import compile_blocks, distribute, start_accelerat
 from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
+from textok.training.tracking import start_trackers
 from textok.writing import check_target
 
 
@@ -47,7 +48,7 @@ def train_generator(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run.precision)
+    accelerator = start_accelerator(run.precision, trackers=run.trackers)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if run.batch_size % world:
         raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
@@ -75,6 +76,7 @@ def train_generator(
         facts = {"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}
         folder.start(run, facts=facts)
     accelerator.wait_for_everyone()
+    folder.trackers = start_trackers(accelerator, run)
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     cut = partial(micro_rows, run=run, rank=rank, device=device)
     inputs = StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))

@@ -35,6 +35,7 @@ from textok.training.tokenizer.setup import (
 )
 from textok.training.tokenizer.step import total
 from textok.training.tokenizer.validation import Validation, export, first_batches
+from textok.training.tracking import start_trackers
 from textok.writing import check_target
 
 
@@ -63,7 +64,7 @@ def train_tokenizer(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run.precision)
+    accelerator = start_accelerator(run.precision, trackers=run.trackers)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     if run.batch_size % world:
         raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
@@ -99,6 +100,7 @@ def train_tokenizer(
     if is_main:
         start_folder(folder, run, loader, held_out_loader, text, facts=pictures.facts | {"ranks": world})
     accelerator.wait_for_everyone()
+    folder.trackers = start_trackers(accelerator, run)
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
     others = {"validation": validation, "discriminator": discriminator}
