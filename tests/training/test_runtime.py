@@ -32,6 +32,19 @@ def test_a_signal_is_a_request_and_a_second_ctrl_c_an_order(accelerator: Acceler
         assert stop.asked
 
 
+def test_the_ctrl_c_that_torchrun_repeats_is_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    clock = [100.0]
+    monkeypatch.setattr("textok.pipeline.stopping.time.monotonic", lambda: clock[0])
+    with polite_stop() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.asked
+        clock[0] += 2
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_the_end_of_the_hours_is_a_request(accelerator: Accelerator) -> None:
     with polite_stop(hours=1.0) as stop:
         assert not agreed(stop, accelerator)

@@ -1,5 +1,6 @@
 """Long work stops at the next whole step after one SIGINT or SIGTERM."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -10,14 +11,15 @@ from types import FrameType
 class StopRequest:
     """Set by SIGINT or SIGTERM: the loop saves and leaves; a second SIGINT interrupts at once.
 
-    torchrun answers a Ctrl-C by a SIGTERM to processes that got the SIGINT already: that stays polite.
+    torchrun answers a Ctrl-C by a SIGTERM, or a SIGINT at once, to processes that got the SIGINT already: that stays
+    polite.
 
     Args:
         hours: after which it sets itself.
     """
 
     def __init__(self, hours: float | None) -> None:
-        self._by_signal = False
+        self._by_signal, self._repeats_until = False, 0.0
         self._end = float("inf") if hours is None else time.monotonic() + 3600 * hours
 
     @property
@@ -26,8 +28,11 @@ class StopRequest:
         return self._by_signal or time.monotonic() >= self._end
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._by_signal and number == signal.SIGINT:
+        now = time.monotonic()
+        if self._by_signal and number == signal.SIGINT and now > self._repeats_until:
             raise KeyboardInterrupt
+        if not self._by_signal and "TORCHELASTIC_RUN_ID" in os.environ:
+            self._repeats_until = now + 1
         self._by_signal = True
 
 
