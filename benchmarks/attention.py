@@ -9,7 +9,6 @@ figure is the median of the ratios, since single times drift on shared machines.
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from textok.models.attention import attend_by_products
 from textok.training.run_folder import environment
+from timing import seconds
 
 OUT = Path(__file__).resolve().parent / "results" / "attention.json"
 # (batch, heads, sequence, channels of a head): icons-128 encoder, the same without text, TexTok-B at 256 px
@@ -60,9 +60,12 @@ def measure(
 
     grad_q = q.clone().requires_grad_()
     with torch.no_grad():
-        forward = ratios(lambda: products(q), lambda: fused(q), rounds=rounds)
+        forward = ratios(lambda: products(q), lambda: fused(q), rounds=rounds, device=device)
     both = ratios(
-        lambda: products(grad_q).sum().backward(), lambda: fused(grad_q).sum().backward(), rounds=rounds
+        lambda: products(grad_q).sum().backward(),
+        lambda: fused(grad_q).sum().backward(),
+        rounds=rounds,
+        device=device,
     )
     return {
         "shape": shape,
@@ -73,26 +76,14 @@ def measure(
     }
 
 
-def ratios(a: Callable[[], object], b: Callable[[], object], *, rounds: int) -> dict[str, float]:
+def ratios(a: Callable[[], object], b: Callable[[], object], *, rounds: int, device: str) -> dict[str, float]:
     """Median times in ms and the median of the paired ratios a / b."""
-    pairs = [(seconds(a), seconds(b)) for _ in range(rounds + 1)][1:]
+    pairs = [[seconds(call, device=device, repeats=5) for call in (a, b)] for _ in range(rounds + 1)][1:]
     return {
         "products_ms": 1000 * statistics.median(x for x, _ in pairs),
         "fused_ms": 1000 * statistics.median(y for _, y in pairs),
         "products_over_fused": statistics.median(x / y for x, y in pairs),
     }
-
-
-def seconds(call: Callable[[], object], *, repeats: int = 5) -> float:
-    """Seconds of one call, averaged over a few."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeats
 
 
 if __name__ == "__main__":

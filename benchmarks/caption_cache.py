@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from timeit import timeit
 from typing import Any
 
 import torch
@@ -27,6 +26,7 @@ from torch import Tensor
 from textok.data.caption_cache import CaptionCache
 from textok.data.sources import open_source
 from textok.models.text_encoder import TextEncoder
+from timing import seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 T5_XL_DIM, PAPER_TOKENS = 2048, 128
@@ -112,8 +112,8 @@ def measure_errors(encoder: TextEncoder, captions: list[str]) -> dict[str, float
     exact = torch.cat(encoder.encode_ragged(captions))
     rounded_encoder = TextEncoder.from_pretrained("minilm", dtype="bfloat16")
     computed = torch.cat(rounded_encoder.encode_ragged(captions)).float()
-    exact_time = timeit(lambda: encoder.encode_ragged(captions), number=1)
-    rounded_time = timeit(lambda: rounded_encoder.encode_ragged(captions), number=1)
+    exact_time = seconds(lambda: encoder.encode_ragged(captions))
+    rounded_time = seconds(lambda: rounded_encoder.encode_ragged(captions))
     return {
         "largest_value": exact.abs().max().item(),
         "stored_float16": relative_error(exact.half().float(), exact),
@@ -134,15 +134,13 @@ def measure_cache(encoder: TextEncoder, captions: list[str]) -> dict[str, Any]:
                 folder, encoder_fingerprint=info.fingerprint, dim=info.dim, max_tokens=info.max_tokens
             )
 
-        fill = timeit(
-            lambda: open_cache().warm(captions, lambda: encoder.encode_ragged, progress=True), number=1
-        )
-        check = timeit(lambda: open_cache().warm(captions, refuse), number=1)
+        fill = seconds(lambda: open_cache().warm(captions, lambda: encoder.encode_ragged, progress=True))
+        check = seconds(lambda: open_cache().warm(captions, refuse))
         cache = open_cache()
         batches = [captions[start : start + LOOKUP_BATCH] for start in range(0, len(captions), LOOKUP_BATCH)]
         cache.missing(captions[:1])  # opens the index
-        first = [timeit(lambda batch=batch: cache.get(batch), number=1) for batch in batches]
-        again = [timeit(lambda batch=batch: cache.get(batch), number=1) for batch in batches]
+        first = [seconds(lambda batch=batch: cache.get(batch)) for batch in batches]
+        again = [seconds(lambda batch=batch: cache.get(batch)) for batch in batches]
         sizes = [path.stat().st_size for path in cache.folder.iterdir()]
         count, tokens = len(cache), sum(map(len, cache.get(list(dict.fromkeys(captions)))))
     return {

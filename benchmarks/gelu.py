@@ -7,13 +7,13 @@ Timed in turn (A B A B) on the hidden activations of a training batch of icons-1
 
 import json
 import statistics
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from textok.training.run_folder import environment
+from timing import seconds
 
 OUT = Path(__file__).resolve().parent / "results" / "gelu.json"
 SHAPE, ROUNDS, REPEATS = (64 * 120, 1024), 15, 5
@@ -41,10 +41,7 @@ def main() -> None:
 
 def milliseconds(x: torch.Tensor, *, form: str) -> float:
     """Milliseconds of one call, averaged over a few."""
-    start = time.perf_counter()
-    for _ in range(REPEATS):
-        F.gelu(x, approximate=form)
-    return 1000 * (time.perf_counter() - start) / REPEATS
+    return 1000 * seconds(lambda: F.gelu(x, approximate=form), repeats=REPEATS)
 
 
 if __name__ == "__main__":

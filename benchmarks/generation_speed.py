@@ -13,7 +13,6 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from timeit import timeit
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from textok.pipeline.sampling import guided
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.sampling.flow import Guidance, sample_euler, time_grid
 from textok.training.run_folder import environment
+from timing import seconds
 
 OUT = Path(__file__).resolve().parent / "results" / "generation_speed.json"
 TOKENS, TEXT_TOKENS, GUIDANCE = 32, 128, 4.0
@@ -198,9 +198,9 @@ def timed(system: System, *, batch: int, steps: int) -> dict[str, float]:
     """Seconds a picture: an evaluation, the decoder, a whole picture, and one of many steps from the first two."""
     with torch.inference_mode():
         found = {
-            "evaluation": timeit(lambda: system.evaluate(batch), number=1) / batch,
-            "decoder": timeit(lambda: system.decode(batch), number=1) / batch,
-            "image": timeit(lambda: system.picture(batch, steps), number=1) / batch,
+            "evaluation": seconds(lambda: system.evaluate(batch)) / batch,
+            "decoder": seconds(lambda: system.decode(batch)) / batch,
+            "image": seconds(lambda: system.picture(batch, steps)) / batch,
         }
     return found | {FULL: PAPER_STEPS * found["evaluation"] + found["decoder"]}
 

@@ -12,7 +12,6 @@ code runs by the host's clock, which is how it is rehearsed.
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -33,6 +32,7 @@ from textok.training.parallel import compile_blocks
 from textok.training.run_folder import environment
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import total
+from timing import seconds
 
 TRAIN_OVER_FORWARD = 3  # operations of forward and backward to those of forward
 
@@ -47,20 +47,7 @@ class Clock:
         """Time it."""
         for _ in range(self.warm_up):
             call()
-        return statistics.median(self._once(call) for _ in range(self.calls))
-
-    def _once(self, call: Callable[[], object]) -> float:
-        if self.device.type != "cuda":
-            start = time.perf_counter()
-            call()
-            return 1e3 * (time.perf_counter() - start)
-        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize(self.device)
-        first.record()
-        call()
-        last.record()
-        torch.cuda.synchronize(self.device)
-        return first.elapsed_time(last)
+        return 1e3 * statistics.median(seconds(call, device=self.device) for _ in range(self.calls))
 
 
 def main() -> None:

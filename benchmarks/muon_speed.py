@@ -8,11 +8,10 @@ Timed in turn (A B A B); random gradients, nothing else runs.
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
 import torch
-from torch.optim import Muon, Optimizer
+from torch.optim import Muon
 
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import inference_dtype
@@ -20,6 +19,7 @@ from textok.recipes.tokenizers import RECIPES
 from textok.training.muon import StackedMuon
 from textok.training.optimizers import build_optimizers
 from textok.training.run_folder import environment
+from timing import seconds
 
 OUT = Path(__file__).resolve().parent / "results" / "muon_speed.json"
 
@@ -36,7 +36,7 @@ def main() -> None:
     rows = []
     for name in asked.recipes:
         theirs, ours = both(name, dtype=dtype)
-        pairs = [(seconds(theirs), seconds(ours)) for _ in range(asked.rounds + 1)][1:]
+        pairs = [(seconds(theirs.step), seconds(ours.step)) for _ in range(asked.rounds + 1)][1:]
         rows.append(
             {
                 "recipe": name,
@@ -60,13 +60,6 @@ def both(recipe: str, *, dtype: torch.dtype) -> tuple[Muon, StackedMuon]:
     for matrix in matrices:
         matrix.grad = torch.randn(matrix.shape, generator=generator)
     return Muon(matrices, lr=1e-6, adjust_lr_fn="match_rms_adamw"), ours
-
-
-def seconds(optimizer: Optimizer) -> float:
-    """Of one step."""
-    start = time.perf_counter()
-    optimizer.step()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

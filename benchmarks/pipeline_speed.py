@@ -13,13 +13,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from timeit import timeit
 
 import torch
 
 from textok.evaluation.results import Row, write_result
 from textok.pipeline.generation import Pipeline
 from textok.training.run_folder import environment
+from timing import seconds
 
 OUT = Path(__file__).resolve().parent / "results" / "pipeline_speed.json"
 PROMPT = "a glossy 3D emoji of a red apple"
@@ -38,14 +38,12 @@ def main() -> None:
     options = parser.parse_args()
     pipeline = Pipeline.from_pretrained(options.model)
     cells = [(tokens, batch) for tokens in options.tokens for batch in options.batches]
-    rounds = [
-        [timeit(drawn(pipeline, *cell), number=1) for cell in cells] for _ in range(options.rounds + 1)
-    ][1:]
+    rounds = [[seconds(drawn(pipeline, *cell)) for cell in cells] for _ in range(options.rounds + 1)][1:]
     rows: list[Row] = [
         {"tokens": tokens, "batch": batch, "seconds_per_image": statistics.median(times) / batch}
         for (tokens, batch), times in zip(cells, zip(*rounds, strict=True), strict=True)
     ]
-    whole = statistics.median(timeit(lambda: command(options.model), number=1) for _ in range(options.rounds))
+    whole = statistics.median(seconds(lambda: command(options.model)) for _ in range(options.rounds))
     rows.append({"tokens": 32, "batch": 4, "command_seconds": whole})
     settings = {
         "model": pipeline.model_id,

@@ -30,7 +30,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from timeit import timeit
 
 import torch
 from torch import Tensor
@@ -60,6 +59,7 @@ from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.passes import encode_pixels
 from textok.pixels import to_unit
 from textok.training.run_folder import environment
+from timing import seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "soft_budget.json"
@@ -404,9 +404,7 @@ def time_rows(
         for name, by in choosers.items()
     }
     work[alone] = lambda: tokenizer.encode(pictures.images, pictures.captions, batch_size=options.batch)
-    rounds = [
-        {name: timeit(call, number=1) for name, call in work.items()} for _ in range(options.rounds + 1)
-    ][1:]
+    rounds = [{name: seconds(call) for name, call in work.items()} for _ in range(options.rounds + 1)][1:]
     return [
         {
             "table": "time",

@@ -13,7 +13,6 @@ A B C, ...) after one round that is not counted; budgets are drawn evenly from a
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from textok.evaluation.results import Row, write_result
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
 from textok.training.run_folder import environment
+from timing import seconds
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "soft_decoding_speed.json"
@@ -71,13 +71,6 @@ def timed_rows(work: dict[str, Callable[[], object]], *, rounds: int, count: int
         }
         for name in work
     ]
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ the rounds.
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from textok.pipeline.precision import inference_dtype
 from textok.recipes.tokenizers import icons_128
 from textok.training.optimizers import build_optimizers
 from textok.training.run_folder import environment
+from timing import seconds
 
 OUT = Path(__file__).resolve().parent / "results" / "tokenizer_speed.json"
 TEXT_TOKENS = 24  # mean length of the training captions (benchmarks/results/caption_cache.json)
@@ -110,13 +110,6 @@ def count(call: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
