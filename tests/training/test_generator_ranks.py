@@ -23,7 +23,14 @@ def trained(generator_run: GeneratorRun, tmp_path_factory: pytest.TempPathFactor
     """Run folders of a replicated and a sharded run, stopped and resumed, and of one that was not stopped."""
     out = tmp_path_factory.mktemp("ranks")
     whole = replace(generator_run, name="replicated", steps=4, batch_size=8, micro_batch=3)
-    runs = [whole, replace(whole, name="sharded", sharded=True), replace(whole, name="whole")]
+    sharded = replace(whole, sharded=True)
+    runs = [
+        whole,
+        replace(sharded, name="sharded"),
+        replace(whole, name="whole"),
+        replace(sharded, name="bfloat16", precision="bfloat16"),
+        replace(sharded, name="machines"),
+    ]
     (out / "runs.pkl").write_bytes(pickle.dumps(runs))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -39,10 +46,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_generator(folder / "weights").state_dict()
 
 
-def test_sharded_weights_learn_what_whole_ones_do(trained: Path) -> None:
-    whole, parts = weights(trained / "replicated"), weights(trained / "sharded")
+@pytest.mark.parametrize("name", ["sharded", "machines"])
+def test_sharded_weights_learn_what_whole_ones_do(name: str, trained: Path) -> None:
+    whole, parts = weights(trained / "replicated"), weights(trained / name)
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_weights_gathered_in_bfloat16_learn_nearly_the_same(trained: Path) -> None:
+    exact, rounded = weights(trained / "sharded"), weights(trained / "bfloat16")
+    for name, value in exact.items():
+        assert rounded[name].dtype == value.dtype
+        torch.testing.assert_close(rounded[name], value, atol=5e-3, rtol=0.05, msg=name)
+    assert any(not torch.equal(rounded[name], value) for name, value in exact.items())
 
 
 def test_stopped_ranks_end_in_the_bits_of_those_that_were_not(trained: Path) -> None:

@@ -1,5 +1,6 @@
 """Ranks: their process group, device and dtype; weights whole on every one (DDP), or spread over them (FSDP2)."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -18,7 +19,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -125,14 +127,25 @@ class Replicated:
 
 
 class Sharded(Replicated):
-    """Every rank has a part of every block's weights, gathered when the block runs."""
+    """Every rank of a machine has a part of every block's weights, gathered when the block runs.
+
+    Machines hold copies of each other, so that weights cross no slow line. A training in bfloat16 gathers them in
+    bfloat16, and sums gradients in float32.
+    """
 
     def __init__(self, model: nn.Module, ema: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
-        for module in (model, ema):
-            for block in blocks_of(module):
-                fully_shard(block)
-            fully_shard(module)
+        mesh = _mesh(accelerator)
+        bfloat16 = accelerator.mixed_precision == "bf16"
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32, output_dtype=None
+        )
+        for block in blocks_of(model):
+            fully_shard(block, mesh=mesh, mp_policy=policy)
+        fully_shard(model, mesh=mesh)
+        for block in blocks_of(ema):
+            fully_shard(block, mesh=mesh)
+        fully_shard(ema, mesh=mesh)
         self.network = self._run
 
     def _run(self, *inputs: Any, **named: Any) -> Tensor:
@@ -169,6 +182,15 @@ class Sharded(Replicated):
     def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
         """Every rank takes its part."""
         set_optimizer_state_dict(self.model, optimizer, state, options=WHOLE)
+
+
+def _mesh(accelerator: Accelerator) -> DeviceMesh:
+    """Ranks by machine and place there, as torchrun started them; in one row where machines differ in size."""
+    world = accelerator.num_processes
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    shape = (world // local, local) if local < world and world % local == 0 else (world,)
+    names = ("machines", "ranks")[-len(shape) :]
+    return init_device_mesh(accelerator.device.type, shape, mesh_dim_names=names)
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:

@@ -60,7 +60,7 @@ class GeneratorRun(Run):
         flow: how times are drawn (DiT).
         preview: see its class.
         condition_dropout: share of rows that train without their class or caption, for guidance.
-        sharded: spread weights, gradients and optimizer state over the ranks (FSDP2), for large sizes.
+        sharded: spread weights, gradients and optimizer state over the ranks of each machine (FSDP2), for large sizes.
     """
 
     kind: ClassVar[str] = "generator"
