@@ -217,7 +217,7 @@ def test_a_start_that_was_killed_is_no_obstacle(short: TokenizerRun, tmp_path: P
 def test_ranks_must_share_a_batch(
     tiny: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textok.training.tokenizer.train.start_accelerator", lambda _run: _ThreeRanks())
+    monkeypatch.setattr("textok.training.tokenizer.train.start_accelerator", lambda *_, **__: _ThreeRanks())
     with pytest.raises(ValueError, match="batch_size:"):
         train_tokenizer(tiny, tmp_path)
 

@@ -131,10 +131,9 @@ def train_generator(
             if step % run.preview.every == 0 or step == run.steps:
                 preview.run(ema.module, folder, step=step)
                 throughput.restart()
-            if step % run.checkpoint_every == 0 or step == last:
+            if step % run.checkpoint_every == 0:
                 state.save(folder, step=step, rank=rank)
-        if step < last:  # a stop was requested
-            state.save(folder, step=step, rank=rank)
+        state.save(folder, step=step, rank=rank)
 
     # --- weights ------------------------------------------------------------------------------------------
     if is_main and step < run.steps:

@@ -177,10 +177,9 @@ def train_tokenizer(
             if step % run.validation.every == 0 or step == run.steps:
                 validation.run(averaged, folder, step=step, accelerator=accelerator)
                 throughput.restart()
-            if step % run.checkpoint_every == 0 or step == last:
+            if step % run.checkpoint_every == 0:
                 state.save(folder, step=step, rank=rank)
-        if step < last:  # a stop was requested
-            state.save(folder, step=step, rank=rank)
+        state.save(folder, step=step, rank=rank)
 
     # --- weights ------------------------------------------------------------------------------------------
     loader.close()
