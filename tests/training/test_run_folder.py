@@ -127,6 +127,23 @@ def test_a_run_starts_from_trained_weights(
         train_tokenizer(other, tmp_path / "other")
 
 
+@pytest.mark.slow
+def test_a_first_stage_sees_small_pictures(
+    tiny: TokenizerRun, tmp_path: Path, read_checkpoint: Callable
+) -> None:
+    small = replace(tiny, name="small", data=replace(tiny.data, size=(16, 16)), steps=2)
+    train_tokenizer(small, tmp_path / "small")
+    run = replace(tiny, init_from=str(tmp_path / "small" / "weights"))
+    train_tokenizer(run, tmp_path / "run", stop_at=1)
+    first = TexTok.from_pretrained(tmp_path / "small" / "weights")
+    pictures = torch.rand(2, 3, 16, 16) * 2 - 1
+    assert first.decode(first.encode(pictures).latents, grid=(2, 2)).shape == pictures.shape
+    assert first.config == run.model and read_checkpoint(tmp_path / "run", 1)
+    for size in ((64, 64), (16, 20)):
+        with pytest.raises(ValueError, match=r"data\.size: got .*, expected model\.image_size"):
+            replace(tiny, data=replace(tiny.data, size=size))
+
+
 def test_another_decoder_starts_as_the_trained_one(
     finished: Path, short: TokenizerRun, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,8 @@ class TokenizerRun(Run):
     """A whole training run of a tokenizer.
 
     Attributes:
-        model, data, loss, validation: see their classes.
+        model, data, loss, validation: see their classes. ``data.size`` may be smaller than ``model.image_size``: patches are
+            then fewer and stand for more of the picture, steps cost less, and a next run goes on by ``init_from``.
         adversarial: the GAN terms, or None for none.
         discriminator: its widths; None takes the published ones for the resolution.
         discriminator_optimizer: how the discriminator moves (AdamW).
@@ -96,9 +97,12 @@ class TokenizerRun(Run):
         check_choice(self, "", text_states=("stored", "online"))
         if self.mix is not None:
             Mix.parse(self.mix)
-        side = self.model.image_size
-        if tuple(self.data.size) != (side, side):
-            raise ValueError(f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}")
+        side, patch = self.model.image_size, self.model.patch_size
+        if max(self.data.size) > side or any(size % patch for size in self.data.size):
+            raise ValueError(
+                f"data.size: got {self.data.size}, expected model.image_size: {(side, side)}, "
+                f"or fewer patches of {patch} for a first stage on small pictures"
+            )
         if self.discriminator_optimizer.kind != "adamw":
             raise ValueError(
                 f"discriminator_optimizer.kind: got {self.discriminator_optimizer.kind!r}, expected adamw"
