@@ -55,7 +55,7 @@ class TokenizerRun(Run):
     """A whole training run of a tokenizer.
 
     Attributes:
-        model, data, loss, validation: see their classes. ``data.size`` may be smaller than ``model.image_size``: patches are
+        model, data, loss, validation: see their classes. ``data.size`` may be below ``model.image_size``: patches are
             then fewer and stand for more of the picture, steps cost less, and a next run goes on by ``init_from``.
         adversarial: the GAN terms, or None for none.
         discriminator: its widths; None takes the published ones for the resolution.
