@@ -5,23 +5,23 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
+from accelerate.utils import LoggerType
 
 from textok.models.config_json import encode_config
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Raise ``ValueError`` for services that accelerate does not know, or whose package is missing."""
-    known = sorted(map(str, LOGGER_TYPE_TO_CLASS.keys() - {"tensorboard"}))
-    ours = {"wandb", "mlflow", "clearml", "comet_ml", "trackio", "aim", "dvclive", "swanlab"}
-    installed = set(map(str, get_available_trackers())) | (
-        set(known) - ours
-    )  # and those that a caller registered
+    known = sorted(
+        map(str, LOGGER_TYPE_TO_CLASS.keys() - {"tensorboard"})
+    )  # those that a caller registered too
+    missing = set(map(str, LoggerType)) - set(map(str, get_available_trackers()))
     for name in names:
         if name not in known:
             raise ValueError(
                 f"trackers: got {name!r}, expected some of {', '.join(known)}; tensorboard's files are always written"
             )
-        if name not in installed:
+        if name in missing:
             raise ValueError(f"trackers: got {name!r}, which is not installed; pip install {name}")
 
 
