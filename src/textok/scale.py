@@ -86,7 +86,10 @@ def run_blocks(
             _Worker,
             fn_constructor_args=(make, str(Path.cwd())),
             compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=plan.workers, initial_size=plan.workers, max_tasks_in_flight_per_actor=1
+                min_size=1,
+                max_size=plan.workers,
+                initial_size=plan.workers,
+                max_tasks_in_flight_per_actor=2,  # the next block waits at the worker, which asks nobody for it
             ),
             num_cpus=plan.cores,
             num_gpus=plan.gpus,

@@ -107,6 +107,22 @@ def test_a_row_without_latents_is_made_of_its_caption_alone(
     assert_close(made.images[[0, 2]], empty[[0, 2]], rtol=0, atol=1e-5)
 
 
+def test_pictures_that_keep_nothing_are_not_encoded(
+    make_model: MakeModel, make_text: MakeText, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text, encoded = make_model(AEConfig(latent_dim=4)), make_text([5, 4, 9]), list[int]()
+    whole = model(images, text, lengths=torch.tensor([3, 3, 2]))
+    forward = model.encoder.forward
+    monkeypatch.setattr(
+        model.encoder,
+        "forward",
+        lambda x, *rest, **named: encoded.append(len(x)) or forward(x, *rest, **named),
+    )
+    part = model(images, text, lengths=torch.tensor([3, 0, 2]))
+    assert encoded == [2]
+    assert_close(part.images[[0, 2]], whole.images[[0, 2]], rtol=0, atol=1e-5)
+
+
 @given(lengths=st.lists(st.integers(0, 7), min_size=1, max_size=5))
 def test_cut_keeps_each_row_to_its_length(lengths: list[int]) -> None:
     states = torch.arange(len(lengths) * 7.0).reshape(len(lengths), 7, 1)

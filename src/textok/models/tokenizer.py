@@ -133,7 +133,7 @@ class TexTok(Pretrained):
         bottleneck and the decoder draw.
         """
         grid = self.grid_of(images)
-        states, mask = cut(self.encoder(images, text, grid=grid), lengths)  # (b k i), (b k)
+        states, mask = cut(self._states(images, text, lengths, grid=grid), lengths)  # (b k i), (b k)
         bottleneck = self.bottleneck(states, mask=mask, generator=generator)
         text = text if decoder_text is None else decoder_text
         estimate = self.decoder(
@@ -145,6 +145,22 @@ class TexTok(Pretrained):
             bottleneck_loss=bottleneck.loss,
             statistics=bottleneck.statistics,
         )
+
+    def _states(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        text: TextCondition | None,
+        lengths: Int[Tensor, "b"] | None,
+        *,
+        grid: tuple[int, int],
+    ) -> Float[Tensor, "b K i"]:
+        """All K latent states; zeros, which nothing reads, for pictures that keep none: they are not encoded."""
+        if lengths is None or torch.compiler.is_compiling() or lengths.min() > 0:
+            return self.encoder(images, text, grid=grid)
+        rows = lengths.nonzero().flatten()
+        rows = rows if len(rows) else rows.new_zeros(1)  # DDP waits for the gradients of all weights
+        kept = self.encoder(images[rows], None if text is None else text[rows], grid=grid)
+        return kept.new_zeros(len(images), *kept.shape[1:]).index_copy(0, rows.to(kept.device), kept)
 
     # --- use --------------------------------------------------------------------------------------------
 
