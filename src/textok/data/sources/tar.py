@@ -77,6 +77,7 @@ def _scan(path: str, size: int) -> Iterator[Member]:
 
 
 def _one_tar(file: Any, size: int) -> Iterator[Member]:
+    start = file.tell()
     with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as tar:
         for member in tar:
             if member.size < 0:
@@ -86,7 +87,10 @@ def _one_tar(file: Any, size: int) -> Iterator[Member]:
                     raise tarfile.ReadError(f"it ends inside '{member.name}'")
                 yield member.name, member.offset_data, member.size, int(member.mtime)
             tar.members = []  # pyrefly: ignore[missing-attribute]  keeps no second copy of the list
-        return _next_start(file, tar.offset)
+        following = _next_start(file, tar.offset)
+    if following == start:  # Python 3.11.2 passes over such a header in silence, again and again
+        raise tarfile.ReadError(f"damaged header at byte {start}")
+    return following
 
 
 def _next_start(file: Any, offset: int) -> int | None:
