@@ -22,6 +22,7 @@ from textok.cli.pictures import PictureOptions
 from textok.codec import TtkReader, TtkWriter, coded_sizes
 from textok.models.bottleneck import FSQConfig
 from textok.models.checkpoint import PRIOR_FILE
+from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTok
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens, load_tokens
@@ -359,6 +360,22 @@ def test_an_interrupted_encoding_goes_on(
     assert run(*words, out) == 0 and counts == [3 + 2]
     assert out.read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
     assert names_in(tmp_path) == sorted([f"whole{suffix}", f"x{suffix}"]), "no parts are left"
+
+
+def test_a_part_owes_nothing_to_those_before(
+    model_folder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else workers, and a run that goes on, would encode captions in other company, and last bits would differ."""
+    captions, read = tmp_path / "captions.jsonl", list[list[str]]()
+    keys = [file.stem for file in sorted(pictures.glob("*.png"))]
+    captions.write_text("".join(json.dumps({"key": key, "caption": "a square"}) + "\n" for key in keys))
+    encode = TextEncoder.__call__
+    monkeypatch.setattr(
+        TextEncoder, "__call__", lambda self, texts: read.append(texts) or encode(self, texts)
+    )
+    words = ["encode", pictures, "--captions", captions, "--model", model_folder, "--batch-size", 1]
+    assert run(*words, "--shard-pictures", 1, "--out", tmp_path / "out.safetensors") == 0
+    assert read == [["a square"]] * len(keys)
 
 
 def test_an_interrupted_decoding_goes_on(

@@ -166,7 +166,11 @@ class _PartEncoder:
         return cls(job, encoder)
 
     def __call__(self, number: int) -> dict[str, Any]:
-        """Encode a part and keep it; returns what is noted of it."""
+        """Encode a part and keep it; returns what is noted of it.
+
+        A part is the same whichever came before it: in one process, in one of many, after an interruption.
+        """
+        self._encoder.tokenizer.remembered_text.forget()
         source = SourceSubset(self.source, self.places[number])
         loader = EvalLoader(self.config, batch_size=self._encoder.batch_size, source=source)
         tokens, counts = list[Tokens](), Counter[str]()

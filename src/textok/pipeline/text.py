@@ -110,6 +110,10 @@ class RememberedText:
         self._loaded: TextEncoder | None = None
         self._states: dict[str, Float[Tensor, "_ d"]] = {}
 
+    def forget(self) -> None:
+        """Encode all captions anew from here on: in other company their states differ in last bits."""
+        self._states = {}
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what was remembered: it is the same object to a cache that goes by its bytes, used or not."""
         return self.__dict__ | {"_loaded": None, "_states": {}}
