@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ def encoded(engine: str, folder: Path, *, pictures: int, workers: int) -> Row:
         for out in outs
     ]
     while any([process.poll() is None for process in processes]):  # noqa: C419 (each is asked)
-        for file in folder.glob(".*.parts/[0-9]*.json"):
-            times.setdefault(file, time.monotonic())
+        with suppress(FileNotFoundError):  # the folder of one that ends goes away
+            for file in folder.glob(".*.parts/[0-9]*.json"):
+                times.setdefault(file, time.monotonic())
         time.sleep(0.02)
     assert not any(process.returncode for process in processes), words
     whole = time.monotonic() - started
