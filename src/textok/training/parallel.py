@@ -129,7 +129,7 @@ class Replicated:
 class Sharded(Replicated):
     """Every rank of a machine has a part of every block's weights, gathered when the block runs.
 
-    Machines hold copies of each other, so that weights cross no slow line. A training in bfloat16 gathers them in
+    Machines hold copies of each other, so that weights cross no slow line. A training in bfloat16 gathers blocks in
     bfloat16, and sums gradients in float32.
     """
 
@@ -138,14 +138,12 @@ class Sharded(Replicated):
         mesh = _mesh(accelerator)
         bfloat16 = accelerator.mixed_precision == "bf16"
         policy = MixedPrecisionPolicy(
-            param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32, output_dtype=None
+            param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32
         )
-        for block in blocks_of(model):
-            fully_shard(block, mesh=mesh, mp_policy=policy)
-        fully_shard(model, mesh=mesh)
-        for block in blocks_of(ema):
-            fully_shard(block, mesh=mesh)
-        fully_shard(ema, mesh=mesh)
+        for module, of_blocks in ((model, policy), (ema, MixedPrecisionPolicy())):
+            for block in blocks_of(module):
+                fully_shard(block, mesh=mesh, mp_policy=of_blocks)
+            fully_shard(module, mesh=mesh)
         self.network = self._run
 
     def _run(self, *inputs: Any, **named: Any) -> Tensor:

@@ -8,13 +8,12 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_availa
 from accelerate.utils import LoggerType
 
 from textok.models.config_json import encode_config
+from textok.training.run import Run
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Raise ``ValueError`` for services that accelerate does not know, or whose package is missing."""
-    known = sorted(
-        map(str, LOGGER_TYPE_TO_CLASS.keys() - {"tensorboard"})
-    )  # those that a caller registered too
+    known = sorted(map(str, LOGGER_TYPE_TO_CLASS.keys() - {"tensorboard"}))  # what a caller registered too
     missing = set(map(str, LoggerType)) - set(map(str, get_available_trackers()))
     for name in names:
         if name not in known:
@@ -25,7 +24,7 @@ def check_trackers(names: Sequence[str]) -> None:
             raise ValueError(f"trackers: got {name!r}, which is not installed; pip install {name}")
 
 
-def start_trackers(accelerator: Accelerator, run: Any) -> list[GeneralTracker]:
+def start_trackers(accelerator: Accelerator, run: Run) -> list[GeneralTracker]:
     """Begin the run's entry in each service that it names, with its settings; all ranks call."""
     accelerator.init_trackers(run.name, config=_flat(encode_config(run)))
     return list(accelerator.trackers)
