@@ -16,9 +16,9 @@ mkdir -p "$work/texts-$call"
 tar -xzf "$here/$call.tar.gz" -C "$work" || exit 1
 [ -d "$work/code/src" ] || { echo "$work: got no code there; run call 1 first, on the same machine" >&2; exit 2; }
 cd "$work/code"
-export PYTHONPATH=$work/code/src:$work/site:$work/code/tests:$work/code/benchmarks PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$work/code/src:$work/site:$work/code/tests:$work/code/benchmarks PYTHONUNBUFFERED=1 PYTHONPYCACHEPREFIX=$work/bytecode
 export TOKENIZERS_PARALLELISM=true HF_HUB_OFFLINE=1 XDG_CACHE_HOME=$work/cache TQDM_DISABLE=1 GPU_TESTS_DEVICE=$device
-unset OMP_NUM_THREADS
+[ -n "${TINY:-}" ] || unset OMP_NUM_THREADS
 
 block() { # NAME SECONDS COMMAND...: one that fails or takes too long loses no other
   local name=$1 limit=$2 start=$SECONDS

@@ -50,7 +50,7 @@ CODE = (
 HELD_OUT, TRAIN = ("val", "test-drawing", "test-concept"), ("train",)
 STAGES = 5  # of the perceptual loss
 SAMPLED = (
-    4000  # captions of each split whose words are kept, beside all words of the drawings and of the grammar
+    500  # captions of each split whose words are kept, beside all words of the drawings and of the grammar
 )
 WORD = re.compile(r"[a-z]+")
 
@@ -157,7 +157,8 @@ def minilm(captions: Iterable[str]) -> dict[str, bytes]:
     tensors = load_file(resolve("minilm") / "model.safetensors")
     (words,) = (name for name in tensors if name.endswith("word_embeddings.weight"))
     tokenizer = MiniLMTokenizer(resolve("minilm"))
-    used = {token for ids in tokenizer.ids(list(captions)) for token in ids} | set(range(1000, 1030))
+    pieces = sorted({piece for caption in captions for piece in caption.split()})
+    used = {token for ids in tokenizer.ids(pieces) for token in ids} | set(range(1000, 1030))
     unused = torch.ones(len(tensors[words]), dtype=torch.bool)
     unused[sorted(used)] = False
     tensors[words] = tensors[words].masked_fill(unused[:, None], 0.0)
