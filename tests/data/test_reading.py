@@ -43,7 +43,7 @@ def samples(source: Source) -> list[RawSample]:
 
 def total(source: Source) -> int:
     census = source.census
-    return census.read + census.beside + census.passed_count
+    return census.read + census.beside + sum(count for count, _ in census.passed.values())
 
 
 def captions(root: str | Path, split: str | None = None) -> dict[str, tuple[str, ...]]:

@@ -27,11 +27,6 @@ class Census:
     passed: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def passed_count(self) -> int:
-        """How many are passed over, for any reason."""
-        return sum(count for count, _ in self.passed.values())
-
     def pass_over(self, reason: str, names: Iterable[str]) -> None:
         """Count what is passed over for a reason; the first names are kept."""
         for name in names:
@@ -62,7 +57,6 @@ class Census:
 def announce(name: str, census: Census) -> None:
     """Print the census on stderr where there is something to say; once a process, by the first of several ranks."""
     line = f"{name}: {census}"
-    if not (census.passed or census.notes) or os.environ.get("RANK", "0") != "0" or line in _announced:
-        return
-    _announced.add(line)
-    note(line)
+    if (census.passed or census.notes) and os.environ.get("RANK", "0") == "0" and line not in _announced:
+        _announced.add(line)
+        note(line)

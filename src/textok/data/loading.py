@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ from torch import Tensor
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.contents import Content
-from textok.data.decoding import decode_ahead
+from textok.data.decoding import ResidentStore, decode_ahead, decode_split
 from textok.data.ordering import EndlessLoader, RotatedOrder, draw, epoch_order
-from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample, Source
 
 SIDED = re.compile(r"\b(left|right|text|words?|letters?|numbers?|written|writing|signs?)\b", re.IGNORECASE)
@@ -68,9 +68,6 @@ class TrainLoader(EndlessLoader):
         assert self.config.resident is not None, "hold: data.resident names the folder"
         folder = decode_split(self.source, self._decoding, self.config.resident)
         self._store = ResidentStore(folder, device=device)
-
-    def __iter__(self) -> "TrainLoader":
-        return self
 
     def __next__(self) -> Batch:
         """The next batch; ``BadSampleError`` on a bad sample, by the policy of the config."""
@@ -172,6 +169,76 @@ def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) 
     return fitted[0].round().clamp(0, 255).byte()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Pictures of another source in every training batch.
+
+    Attributes:
+        source: where they are, see :class:`DataConfig`; of a source with parts that for training.
+        share: of each batch, between 0 and 1.
+    """
+
+    source: str
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Mix":
+        """From SOURCE:SHARE, such as "scenes:0.5"; ``ValueError`` for anything else."""
+        source, _, share = text.rpartition(":")
+        with suppress(ValueError):
+            if source and 0 < float(share) < 1:
+                return cls(source=source, share=float(share))
+        raise ValueError(f"mix: got {text!r}, expected SOURCE:SHARE, such as scenes:0.5, a share below 1")
+
+    def count(self, batch_size: int) -> int:
+        """How many pictures of a batch they are: at least one, and at least one is not of them."""
+        return min(max(1, round(self.share * batch_size)), batch_size - 1)
+
+
+class MixedLoader:
+    """Training batches of two loaders side by side; what a :class:`TrainLoader` promises holds.
+
+    Args:
+        own: gives the pictures that the training is about, and the settings.
+        other: gives the pictures that come on top; bad ones count with the others.
+    """
+
+    def __init__(self, own: TrainLoader, other: TrainLoader) -> None:
+        self._own, self._other, self.hold = own, other, own.hold
+        self.config, self.source, self.seed, self.bad = own.config, own.source, own.seed, own.bad
+        self.mixed_source, other.bad = other.source, own.bad
+
+    def __iter__(self) -> "MixedLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch; errors as of :class:`TrainLoader`."""
+        own, other = next(self._own), next(self._other)
+        labels = None if own.labels is None or other.labels is None else torch.cat([own.labels, other.labels])
+        return Batch(
+            images=torch.cat([own.images, other.images.to(own.images.device)]),
+            captions=own.captions + other.captions,
+            keys=own.keys + other.keys,
+            labels=labels,
+            facts=own.facts + other.facts,
+            contents=own.contents,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in both, and the bad samples of both."""
+        return {**self._own.state_dict(), "mix": self._other.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on right after the batch at which ``state`` was saved; errors as of :class:`TrainLoader`."""
+        self._other.load_state_dict(state["mix"])
+        self._own.load_state_dict(state)
+
+    def close(self) -> None:
+        """Stop the worker processes of both."""
+        self._own.close()
+        self._other.close()
+
+
 class EvalLoader:
     """Every sample once, in order, with its first caption; the last batch may be smaller.
 
@@ -179,19 +246,15 @@ class EvalLoader:
 
     Args:
         config: the data.
-        batch_size: samples per batch.
+        batch_size: samples per batch, at least 1.
         source: an open source; None opens the one that ``config`` names.
-
-    Raises:
-        ValueError: when the batch size is out of range.
     """
 
     def __init__(self, config: DataConfig, *, batch_size: int, source: Source | None = None) -> None:
-        self.config = config
-        self.source = config.open() if source is None else source
-        self.batch_size = batch_size
         if batch_size < 1:
             raise ValueError(f"EvalLoader: batch_size is {batch_size}; expected at least 1")
+        self.config, self.batch_size = config, batch_size
+        self.source = config.open() if source is None else source
         self._start_anew()
 
     def __len__(self) -> int:
@@ -199,11 +262,7 @@ class EvalLoader:
         return math.ceil(len(self.source) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the first; the lists of bad samples and of contents start anew.
-
-        Raises:
-            BadSampleError: on a bad sample, by the policy of the config.
-        """
+        """Batches from the first; the lists start anew. ``BadSampleError`` by the policy of the config."""
         self._start_anew()
         rows = range(len(self.source))
         jobs = (list(rows[start : start + self.batch_size]) for start in rows[:: self.batch_size])
@@ -219,12 +278,14 @@ class EvalLoader:
 
     def _good(self, decoded: dict[int, Sample | BadSample]) -> list[Sample]:
         self.bad.seen += len(decoded)
-        ordered = [decoded[index] for index in sorted(decoded)]
-        self.contents += [(sample.key, sample.content) for sample in ordered]
-        for sample in ordered:
+        good = []
+        for _, sample in sorted(decoded.items()):
+            self.contents.append((sample.key, sample.content))
             if isinstance(sample, BadSample):
                 self.bad.add(sample)
-        return [sample for sample in ordered if isinstance(sample, Sample)]
+            else:
+                good.append(sample)
+        return good
 
 
 def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: list[str]) -> Batch:

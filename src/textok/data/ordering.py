@@ -2,11 +2,13 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+LoaderT = TypeVar("LoaderT")
 
 _STATE_VERSION = 1
 
@@ -14,12 +16,9 @@ _STATE_VERSION = 1
 def epoch_order(
     shard_lengths: Sequence[int], *, seed: int, epoch: int, window: int | None = None
 ) -> np.ndarray:
-    """A permutation of all samples: shards in random order, samples shuffled over ``window`` shards.
+    """All sample numbers once, (n,) int64: shards in random order, samples shuffled over ``window`` shards.
 
     A window of all shards (None) is a full shuffle; a smaller one keeps reads local on large sets.
-
-    Returns:
-        (n,) int64 sample numbers, each once.
     """
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     starts = np.concatenate([[0], np.cumsum(shard_lengths)])
@@ -54,20 +53,6 @@ def draw(count: int, *parts: object) -> int:
     return int.from_bytes(digest, "big") % count
 
 
-def check_position(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Check that a saved position is one of the same run.
-
-    Raises:
-        ValueError: when something that is expected of it is another value there; names it.
-    """
-    for key, value in expected.items():
-        if state.get(key) != value:
-            raise ValueError(
-                f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, seed "
-                "and batch that it was saved with"
-            )
-
-
 class EndlessLoader(ABC):
     """Rows in batches of full size, epoch after epoch; the position can be saved and restored exactly.
 
@@ -79,8 +64,7 @@ class EndlessLoader(ABC):
         data: what errors call the rows.
         batch_size: rows of a batch on each rank.
         seed: of every random choice.
-        rank: this process's number.
-        world: number of processes; together they read ``batch_size * world`` rows a step.
+        rank, world: this process's number and how many there are.
 
     Raises:
         ValueError: when an epoch has no full batch.
@@ -105,6 +89,9 @@ class EndlessLoader(ABC):
     @abstractmethod
     def _identity(self) -> dict[str, Any]: ...
 
+    def __iter__(self: LoaderT) -> LoaderT:
+        return self
+
     def state_dict(self) -> dict[str, Any]:
         """Position after the batches handed out so far, as plain JSON values."""
         place = {"version": _STATE_VERSION, "epoch": self.epoch, "batch": self.batch}
@@ -116,7 +103,12 @@ class EndlessLoader(ABC):
         Raises:
             ValueError: when it was saved with other data, another seed or other rows per step.
         """
-        check_position(state, {"version": _STATE_VERSION, **self._identity()})
+        for key, value in {"version": _STATE_VERSION, **self._identity()}.items():
+            if state.get(key) != value:
+                raise ValueError(
+                    f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, "
+                    "seed and batch that it was saved with"
+                )
         self.epoch, self.batch = state["epoch"], state["batch"]
         if self.batch >= self.batches_per_epoch:  # the data shrank, which somebody accepted
             self.epoch, self.batch = self.epoch + 1, 0

@@ -20,13 +20,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields to read; None takes the first known name that is there.
-
-    Attributes:
-        image: column with the picture (tables), or the file ending (tars).
-        caption: field with a caption or a list of captions.
-        label: field with an integer class label.
-    """
+    """Which fields to read; None takes the first known name that is there. ``image`` may be the file ending in tars."""
 
     image: str | None = None
     caption: str | None = None
@@ -49,8 +43,7 @@ def parse_record(text: bytes) -> dict[str, Any]:
 def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ...]:
     """The captions of a record as :func:`textok.data.text.clean_text` has them, empty ones left out.
 
-    Raises:
-        RecordError: when the asked field is missing, or holds anything but a string or strings of whole characters.
+    ``RecordError`` when the asked field is missing, or holds anything but a string or strings of whole characters.
     """
     name = _present(record, CAPTION_FIELDS) if field is None else field
     if name is None:
@@ -68,11 +61,7 @@ def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ..
 
 
 def read_label(record: Mapping[str, Any], field: str | None) -> int | None:
-    """The integer label of a record; a known field that holds something else counts as no label.
-
-    Raises:
-        RecordError: when a label field was asked for and holds no integer.
-    """
+    """The integer label of a record; ``RecordError`` when the asked field holds no integer, None for any other."""
     name = _present(record, LABEL_FIELDS) if field is None else field
     value = record.get(name) if name is not None else None
     if isinstance(value, int) and not isinstance(value, bool):

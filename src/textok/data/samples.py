@@ -30,11 +30,11 @@ class RawSample:
     """A stored sample, not decoded yet.
 
     Attributes:
-        key: name of the sample, unique within its shard.
+        key: unique within its shard.
         shard: file that holds it; error messages name it.
         image: the encoded picture (WebP, PNG, JPEG, ...), or one to be drawn.
-        captions: none, one or several captions of the same picture.
-        label: class label, if the source has one.
+        captions: none, one or several of the same picture.
+        label: of its class, if the source has such.
         facts: what the picture shows as one line of JSON, if the source has such; see ``data.scenes.facts``.
     """
 
@@ -83,12 +83,7 @@ class Source(ABC):
 
 
 class SourceSubset(Source):
-    """Chosen samples of a source, as a source.
-
-    Args:
-        source: the whole.
-        places: numbers of the samples, in the order that the subset has; of a source with a window, ascending.
-    """
+    """Samples of a source by their numbers, in that order, as a source; of one with a window they must ascend."""
 
     def __init__(self, source: Source, places: Sequence[int]) -> None:
         self._source, self._places = source, list(places)
@@ -123,10 +118,7 @@ def spread(source: Source, count: int | None) -> Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(RawSample):
-    """A decoded sample: ``image`` is RGB of the asked size, 0..255.
-
-    ``content`` are the hashes of what was read, see ``data.contents``.
-    """
+    """A decoded sample: RGB of the asked size, 0..255, and the hashes of what was read, see ``data.contents``."""
 
     image: UInt8[Tensor, "3 h w"]
     content: str = ""
@@ -137,11 +129,9 @@ class Batch:
     """Samples side by side.
 
     Attributes:
-        images: (b, 3, h, w), RGB, 0..255, contiguous.
-        captions: b captions; "" stands for no caption.
-        keys: b sample names.
-        labels: (b,), or None unless every sample has a label.
-        facts: b lines of JSON; "" stands for none.
+        images: RGB, 0..255, contiguous.
+        captions, facts: "" stands for none.
+        labels: None unless every sample has one.
         contents: hashes of what was read for each.
     """
 
@@ -167,11 +157,7 @@ class BadSample:
 
 
 class SplitError(ValueError):
-    """A source has no part of the asked name.
-
-    Attributes:
-        splits: names of the parts that it has.
-    """
+    """A source has no part of the asked name; ``splits`` are those that it has."""
 
     def __init__(self, where: object, split: str | None, splits: Iterable[str]) -> None:
         self.splits = list(splits)
@@ -180,11 +166,7 @@ class SplitError(ValueError):
 
 
 class BadSampleError(ValueError):
-    """A sample cannot be used: unreadable picture, no caption, too many pixels, ...
-
-    Attributes:
-        bad: key, shard and reason.
-    """
+    """A sample cannot be used: unreadable picture, no caption, too many pixels, ..."""
 
     def __init__(self, bad: BadSample) -> None:
         super().__init__(f"sample '{bad.key}' in {bad.shard}: {bad.reason}")
@@ -206,8 +188,8 @@ def write_bad(out: Path | None, bad: Iterable[BadSample], *, rank: int = 0, add:
     """List bad samples beside an output, an object a line: bad.jsonl in a folder, NAME.bad.jsonl beside a file.
 
     Args:
-        out: the folder, or the file; None writes nothing.
-        bad: the samples; without any there is no file.
+        out: the folder or file; None writes nothing.
+        bad: without any there is no file.
         rank: ranks above 0 have lists of their own.
         add: to what is listed there.
     """

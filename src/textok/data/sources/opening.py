@@ -9,12 +9,12 @@ from typing import Any
 
 from textok.data.census import Census
 from textok.data.files import (
+    LEFT_BY_SYSTEMS,
     File,
     Listing,
     cache_folder,
-    changed_at,
+    file_of,
     fingerprint_of,
-    is_left_by_systems,
     is_remote,
     list_files,
     listing,
@@ -233,7 +233,7 @@ def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fiel
         for one in inside
         if is_picture(one.name)
     ]
-    inside.append(File(path.name, state.st_size, changed_at(state)))
+    inside.append(file_of(path.name, state))
     files = Listing(root=files.root, files=inside, census=Census(beside=1))
     rows = _rows_of_lists(pair(below, files.census), lists, None, files)
     return _span_source(rows, store, files, fields=fields, splits={})
@@ -270,7 +270,7 @@ def _tar_rows(
     entries = []
     for name, offset, size, _ in members:
         name = name.removeprefix("./")
-        if is_left_by_systems(name):
+        if LEFT_BY_SYSTEMS.search(name):
             census.pass_over("left by systems", [shown_name(name)])
         else:
             entries.append(Entry(name, Span(number, offset, size)))

@@ -18,7 +18,7 @@ from textok.data.files import (
     MAX_IMAGE_BYTES,
     File,
     Listing,
-    changed_at,
+    file_of,
     fingerprint_of,
     inside,
     is_remote,
@@ -331,8 +331,8 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
         num_bytes=0,
         read=partial(_read_dataset, rows),
     )
-    files = ((path.name, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
-    identity = [f"{name}:{state.st_size}:{changed_at(state)}" for name, state in files]
+    files = [file_of(path.name, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    identity = [f"{name}:{size}:{changed}" for name, size, changed in files]
     source = TableSource([group], fields=fields, census=Census(), identity=identity)
     if split is None and len(parts) > 1:
         source.splits = {name: len(parts[name]) for name in sorted(parts)}
