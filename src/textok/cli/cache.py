@@ -14,7 +14,7 @@ from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
 from textok.codec.header import levels_of
 from textok.codec.prior import fit_codes, fit_latents
-from textok.data.latent_shards import check_shard, read_manifest, read_shard
+from textok.data.latents import check_shard, read_manifest, read_shard
 from textok.data.text import checked_forms
 from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve, weights_hash
 from textok.models.tokenizer import TexTok

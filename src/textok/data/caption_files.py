@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,21 @@ from textok.data.records import RecordError, parse_record, read_captions
 from textok.data.samples import RawSample, Source
 
 _KEY_AND_CAPTION = ("key", "caption", "captions")
-_FOLDER_FILES = ("captions.parquet", "captions.jsonl")
+_TABLE = "captions.parquet"
+_Row = tuple[str, Mapping[str, Any]]  # where it is, and what it says
 
 
 def read_caption_file(file: str | Path) -> dict[str, tuple[str, ...]]:
     """The captions of each key, in the order of the file.
 
-    Args:
-        file: .parquet or .jsonl with ``key`` and ``caption`` or ``captions`` (several rows per key are several
-            captions), a .json object ``{key: caption or captions}``, or a folder that ``textok caption`` wrote.
-
-    Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: when it holds anything else; names the line or the key.
+    It is .parquet or .jsonl with ``key`` and ``caption`` or ``captions`` (several rows per key are several captions), a
+    .json object ``{key: caption or captions}``, or a folder that ``textok caption`` wrote. ``FileNotFoundError`` when
+    it is not there, ``ValueError`` when it holds anything else; names the line or the key.
     """
     path = Path(file)
     if path.is_dir():
-        path = next(
-            (path / name for name in _FOLDER_FILES if (path / name).is_file()), path / _FOLDER_FILES[0]
-        )
+        lines = path / "captions.jsonl"
+        path = lines if lines.is_file() and not (path / _TABLE).is_file() else path / _TABLE
     if not path.is_file():
         raise FileNotFoundError(
             f"captions: got {path}, expected a .parquet, .jsonl or .json file of captions"
@@ -53,12 +50,7 @@ def first_captions(file: str | Path) -> dict[str, str]:
 
 
 class CaptionedSource(Source):
-    """A source whose samples have the captions of a file; those of the source itself are not used.
-
-    Args:
-        source: the pictures.
-        captions: by key; a picture whose key is not there has none.
-    """
+    """A source whose samples have the captions of a file, by key, or none; those of the source are not used."""
 
     def __init__(self, source: Source, captions: Mapping[str, tuple[str, ...]]) -> None:
         self._source, self._captions = source, captions
@@ -74,11 +66,10 @@ class CaptionedSource(Source):
 
     def captions(self) -> Iterator[str]:
         """Every caption of the file."""
-        for captions in self._captions.values():
-            yield from captions
+        return chain.from_iterable(self._captions.values())
 
 
-def _parquet_rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _parquet_rows(path: Path) -> Iterable[_Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -91,7 +82,7 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
         raise ValueError(f"captions: got {path}, which is not a readable parquet file ({error})") from error
 
 
-def _json_lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _json_lines(path: Path) -> Iterable[_Row]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -101,15 +92,12 @@ def _json_lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
                 raise ValueError(f"captions: got {path}, line {number}: {error}") from error
 
 
-def _json_object(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _json_object(path: Path) -> Iterable[_Row]:
+    expected = "expected {key: caption}"
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"captions: got {path}, which is not JSON ({error}), expected {{key: caption}}"
-        ) from error
+        raise ValueError(f"captions: got {path}, which is not JSON ({error}), {expected}") from error
     if not isinstance(content, Mapping):
-        raise ValueError(
-            f"captions: got a JSON {type(content).__name__} in {path}, expected {{key: caption}}"
-        )
+        raise ValueError(f"captions: got a JSON {type(content).__name__} in {path}, {expected}")
     return [(f"key {key!r}", {"key": key, "captions": value}) for key, value in content.items()]

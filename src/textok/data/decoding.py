@@ -53,7 +53,8 @@ def decode_ahead(
     loader = DataLoader(
         _Jobs(source, config),
         sampler=jobs,
-        batch_size=None,  # a job is one item: no collation
+        batch_size=None,  # a job is one item
+        collate_fn=tuple,  # which it is already: the default one would make lists of all that is in it
         num_workers=config.workers,
         worker_init_fn=_leave_interrupts_to_the_parent,
         generator=torch.Generator(),  # keeps the DataLoader away from the global random state

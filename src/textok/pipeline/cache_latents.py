@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from textok.data.contents import changes_error, stale_parts
-from textok.data.latent_shards import (
+from textok.data.latents import (
     MANIFEST,
     Manifest,
     check_shard,

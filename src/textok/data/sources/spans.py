@@ -1,12 +1,15 @@
-"""Samples whose parts are spans of bytes: in files, in tars, in lists of captions. Nothing is unpacked."""
+"""Samples by the spans of their parts, which lie side by side in folders and tars; nothing is unpacked."""
 
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,13 +17,128 @@ from textok.data.census import Census
 from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, cache_folder, read_span, shown_name
 from textok.data.records import Fields, RecordError, parse_record, read_captions, stored_sample
 from textok.data.samples import RawSample, Source
-from textok.data.sources.pairing import PARTS, Row, Span, unique_keys
 from textok.data.text import TextError, decode_text
 from textok.writing import replacing
 
+PICTURE_SUFFIXES = frozenset(
+    {
+        ".apng", ".avif", ".avifs", ".blp", ".bmp", ".cur", ".dcx", ".dds", ".dib", ".fli", ".flc", ".ftc",
+        ".ftu", ".gif", ".heic", ".heif", ".icns", ".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc",
+        ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl", ".msp", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm",
+        ".ppm", ".psd", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".webp", ".xbm",
+        ".xpm",
+    }
+)  # fmt: skip
+"""Suffixes of pictures, for folders and tars alike: what Pillow reads, and what phones write and it may not read."""
+
+PARTS = ("image", "json", "txt", "cls")
+"""What a sample is stored in: the picture, a JSON object, a text that is one caption, the number of a class."""
+
+_BESIDE = {".json": "json", ".txt": "txt", ".caption": "txt", ".cls": "cls"}
 _LIMITS = {"image": MAX_IMAGE_BYTES, "json": MAX_TEXT_BYTES, "txt": MAX_TEXT_BYTES, "cls": 64}
-_ABSENT = Span(-1, 0, 0)
 _DIGEST_BYTES = 32
+
+
+class Span(NamedTuple):
+    """Where bytes are: number of the file, first byte, count."""
+
+    file: int
+    offset: int
+    size: int
+
+
+class Entry(NamedTuple):
+    """A stored file or member by its name, and where its bytes are."""
+
+    name: str
+    span: Span
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """A sample in the making, by the name of its picture; ``problem`` says why it cannot be read, if so."""
+
+    name: str
+    key: str
+    parts: dict[str, Span] = field(default_factory=dict)
+    problem: str = ""
+    shard: str = ""
+
+
+def pair(entries: Iterable[Entry], census: Census, *, image_suffix: str | None = None) -> list[Row]:
+    """A row for each picture, in order, with what lies beside it under the same name without the suffix.
+
+    Names are compared as they are, then without regard to case. A picture is known by its suffix, any usual one or the
+    given one: everything from the last dot, so that keys may hold dots. Of two entries with the same name the later one
+    counts, as in a tar. The census counts what is passed over, and what lies beside pictures.
+    """
+    rows: dict[str, Row] = {}
+    beside: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        stem, part = _stem_and_part(entry.name, image_suffix)
+        if part is None:
+            census.pass_over("other files", [shown_name(entry.name)])
+        elif part != "image":
+            beside.setdefault((stem, part), []).append(entry)
+        else:
+            if entry.name in rows:
+                census.pass_over("replaced by a later member of the same name", [shown_name(entry.name)])
+            rows[entry.name] = Row(name=entry.name, key=stem, parts={"image": entry.span})
+    _attach(rows.values(), beside, census)
+    return list(rows.values())
+
+
+def is_picture(name: str) -> bool:
+    """Whether the suffix is that of a picture."""
+    return _stem_and_part(name, None)[1] == "image"
+
+
+def _stem_and_part(name: str, image_suffix: str | None) -> tuple[str, str | None]:
+    stem, dot, suffix = name.rpartition(".")
+    suffix = dot + suffix.lower()
+    if image_suffix is not None:
+        ending = f".{image_suffix.lower().lstrip('.')}"
+        if name.lower().endswith(ending):
+            return name[: -len(ending)], "image"
+    elif suffix in PICTURE_SUFFIXES and stem.rpartition("/")[2]:
+        return stem, "image"
+    return stem, _BESIDE.get(suffix) if dot else None
+
+
+def _attach(rows: Iterable[Row], beside: dict[tuple[str, str], list[Entry]], census: Census) -> None:
+    pictures: dict[str, list[Row]] = {}
+    for row in rows:
+        pictures.setdefault(row.key, []).append(row)
+    folded = {key.casefold(): key for key in pictures}
+    for (stem, part), entries in beside.items():
+        key = stem if stem in pictures else folded.get(stem.casefold())
+        first, *others = sorted(entries, key=lambda entry: not entry.name.lower().endswith(".txt"))
+        names = [shown_name(entry.name) for entry in others]
+        census.pass_over("second captions of the same picture", names)
+        if key is None:
+            reason = "other files" if part == "json" else "texts without a picture"
+            census.pass_over(reason, [shown_name(first.name)])
+            continue
+        census.beside += 1
+        for row in pictures[key]:
+            row.parts.setdefault(part, first.span)
+
+
+def unique_keys(rows: Iterable[Row]) -> Iterator[str]:
+    """A key for each row, each once: the name without its suffix; where two share it, whole names with the shard."""
+    rows = list(rows)
+    counts, names = Counter(row.key for row in rows), Counter(row.name for row in rows)
+    given: set[str] = set()
+    for row in rows:
+        key = row.key
+        if counts[row.key] > 1:
+            shard = row.shard.rpartition("/")[2].rpartition(".")[0]
+            key = row.name if names[row.name] == 1 else f"{shard}/{row.name}"
+        key = shown_name(key)
+        while key in given:
+            key += "~"
+        given.add(key)
+        yield key
 
 
 class Store:
@@ -63,12 +181,7 @@ class Store:
 
 
 class SpanSource(Source):
-    """Samples by the spans of their parts.
-
-    Args:
-        index: keys, spans (n, parts, 3) and shard numbers of the samples, see :meth:`of_rows`.
-        problems: why a sample cannot be read, by its number.
-    """
+    """Samples by the spans of their parts: an index of keys, spans (n, parts, 3) and numbers of shards."""
 
     def __init__(
         self,
@@ -91,7 +204,8 @@ class SpanSource(Source):
     def of_rows(cls, rows: Sequence[Row], store: Store, **others: Any) -> "SpanSource":
         """Samples of rows, shard by shard; others as of the class."""
         shards = {name: number for number, name in enumerate(dict.fromkeys(row.shard for row in rows))}
-        spans = [[row.parts.get(part, _ABSENT) for part in PARTS] for row in rows]
+        absent = Span(-1, 0, 0)
+        spans = [[row.parts.get(part, absent) for part in PARTS] for row in rows]
         index = {
             "keys": np.array([key.encode() for key in unique_keys(rows)]),
             "spans": np.array(spans, dtype=np.int64).reshape(len(rows), len(PARTS), 3),
@@ -143,13 +257,8 @@ class SpanSource(Source):
     def read(self, index: int) -> RawSample:
         """The sample at ``index``, not decoded; ``BadSampleError`` when a part is missing, oversized or malformed."""
         key, shard = self._index["keys"][index].decode(), self._shards[self._index["shards"][index]]
-        return stored_sample(
-            lambda: self._record(index),
-            lambda: self._picture(index),
-            key=key,
-            shard=shard,
-            fields=self._fields,
-        )
+        record, picture = partial(self._record, index), partial(self._picture, index)
+        return stored_sample(record, picture, key=key, shard=shard, fields=self._fields)
 
     def keys(self) -> Iterator[str]:
         """The key of every sample, in order."""

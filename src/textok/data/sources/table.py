@@ -59,10 +59,8 @@ class Group:
         path: the file or the folder, for error messages.
         folder: pictures stored as paths must lie inside of it.
         prefix: of the keys of rows that have none.
-        names: of the columns.
-        rows: how many.
         num_bytes: in memory; 0 for a table that is mapped.
-        read: some columns of all rows.
+        read: gives some columns, of ``names``, of all rows.
     """
 
     path: str
@@ -101,14 +99,8 @@ def _choose(names: Sequence[str], *, fields: Fields, where: str) -> _Columns:
 class TableSource(Source):
     """Rows of tables; a shard is a group of rows, read as a whole and kept while it is in use.
 
-    Args:
-        census: of the source; the rows are counted there.
-        identity: what identifies the content, for the fingerprint.
-
+    ``identity`` is what identifies the content, for the fingerprint; ``ValueError`` when there is no picture column.
     Who opens it sets ``splits``.
-
-    Raises:
-        ValueError: when there is no row or no picture column.
     """
 
     def __init__(
@@ -135,11 +127,7 @@ class TableSource(Source):
         return [group.path for group in self._groups]
 
     def read(self, index: int) -> RawSample:
-        """The sample at ``index``, not decoded.
-
-        Raises:
-            BadSampleError: when the picture, captions or label cannot be read.
-        """
+        """The sample at ``index``, not decoded; ``BadSampleError`` when a part of it cannot be read."""
         place = int(np.searchsorted(self._ends, index, side="right"))
         row = index - int(self._ends[place]) + self.shard_lengths[place]
         group, columns = self._groups[place], self._columns[place]
@@ -196,9 +184,8 @@ def _picture(value: Any, folder: str) -> bytes:
     if isinstance(value, Mapping) and data is None and value.get("path"):
         data = _picture_file(str(value["path"]), folder)
     if not isinstance(data, bytes):
-        raise RecordError(
-            f"the picture cell holds a {type(data).__name__}; expected bytes, or {{bytes, path}}"
-        )
+        kind = type(data).__name__
+        raise RecordError(f"the picture cell holds a {kind}; expected bytes, or {{bytes, path}}")
     if len(data) > MAX_IMAGE_BYTES:
         raise RecordError(f"a picture of {len(data):,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
     return data
@@ -221,15 +208,13 @@ def _picture_file(name: str, folder: str) -> bytes:
 def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> TableSource:
     """Open parquet files of a listing, here or behind an address.
 
-    Raises:
-        ValueError: when a file is not parquet or has no picture column, or no file has a row.
+    ``ValueError`` when a file is not parquet or has no picture column, or no file has a row.
     """
-    groups, identity = [], []
+    groups, identity = list[Group](), []
     for file in shards:
         more, checksum = _row_groups(files.path(file.name))
-        groups += more
+        groups += [group for group in more if group.rows]
         identity.append(f"{PurePosixPath(file.name).name}:{file.changed}:{checksum}")
-    groups = [group for group in groups if group.rows]
     if not groups:
         first = files.path(shards[0].name)
         raise ValueError(f"{first}: no rows; expected at least one captioned picture")
@@ -257,21 +242,20 @@ def _row_groups(path: str) -> tuple[list[Group], int]:
             checksum = zlib.crc32(repr([group.to_dict() for group in stored]).encode())
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable parquet file: {error}") from error
-    for group in stored:
+    groups, folder = [], path.rpartition("/")[0] or "."
+    for number, group in enumerate(stored):
         _refuse_bomb(group, path)
-    folder, prefix = path.rpartition("/")[0] or ".", f"{PurePosixPath(path).stem}-"
-    groups = [
-        Group(
-            path=path,
-            folder=folder,
-            prefix=prefix,
-            names=names,
-            rows=group.num_rows,
-            num_bytes=group.total_byte_size,
-            read=partial(_read_row_group, path, number),
+        groups.append(
+            Group(
+                path=path,
+                folder=folder,
+                prefix=f"{PurePosixPath(path).stem}-",
+                names=names,
+                rows=group.num_rows,
+                num_bytes=group.total_byte_size,
+                read=partial(_read_row_group, path, number),
+            )
         )
-        for number, group in enumerate(stored)
-    ]
     return groups, checksum
 
 
@@ -300,37 +284,29 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
     """Open what ``save_to_disk`` wrote, or any other folder that ``datasets.load_dataset`` can read.
 
     The rows stay on the disk (memory-mapped). Of the latter ``datasets`` keeps an Arrow copy in its cache.
-
-    Raises:
-        ValueError: when the folder cannot be read or is empty, or the split is missing.
+    ``ValueError`` when the folder cannot be read or is empty, or the split is missing.
     """
     import datasets
 
+    place = str(folder)
+    load, address = (
+        (datasets.load_from_disk, place) if saved else (datasets.load_dataset, str(folder.resolve()))
+    )
     try:
-        loaded: Any = (
-            datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder.resolve()))
-        )
+        loaded: Any = load(address)
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         where = f"{folder}: not a readable save_to_disk folder" if saved else "datasets cannot read it either"
         raise ValueError(f"{where}: {reason}") from error
-    parts: dict[str, Any] = {} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+    several = not isinstance(loaded, datasets.Dataset) and loaded
+    parts: dict[str | None, Any] = dict(loaded) if several else {None: loaded}
     if split is not None and split not in parts:
-        raise SplitError(folder, split, sorted(parts))
-    rows: Any = (
-        parts[split] if split else datasets.concatenate_datasets([*parts.values()]) if parts else loaded
-    )
+        raise SplitError(folder, split, sorted(name for name in parts if name))
+    rows: Any = parts[split] if split in parts else datasets.concatenate_datasets([*parts.values()])
     if not len(rows):
         raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
-    group = Group(
-        path=str(folder),
-        folder=str(folder),
-        prefix="",
-        names=rows.column_names,
-        rows=len(rows),
-        num_bytes=0,
-        read=partial(_read_dataset, rows),
-    )
+    read, names = partial(_read_dataset, rows), rows.column_names
+    group = Group(path=place, folder=place, prefix="", names=names, rows=len(rows), num_bytes=0, read=read)
     files = [file_of(path.name, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
     identity = [f"{name}:{size}:{changed}" for name, size, changed in files]
     source = TableSource([group], fields=fields, census=Census(), identity=identity)
