@@ -25,6 +25,10 @@ _SIDE = 128
 _NOT_MIRRORED = frozenset(TABLES["not mirrored"])
 _LONGEST_PHRASE = 8  # words
 _LEAST_COVER = 6  # percent
+_ADVICE = (
+    "the drawings (55 MB) lie in datasets/drawings-rgba of the repository, not in the wheel: run in a clone, or "
+    "copy that folder and name it: scenes:drawings=FOLDER"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +36,14 @@ class Drawing:
     """One drawing without its pixels.
 
     Attributes:
-        key: its name in its source set.
-        icon_key: the key of the same drawing in icons-128.
-        style: its source set.
+        key, style: its name in its source set, and that.
         concept: what it shows, a key that all styles share.
         phrase: noun phrase with its article.
-        keywords: further words.
         colors: measured names with their percent, the largest first.
         hsv: typical hue (in 256ths), saturation and value of the first of them.
         turns: colours to which it can be turned.
         cover: percent of its square that is opaque.
-        icon_caption: its caption in icons-128.
-        icon_background: its background there.
+        icon_key, icon_caption, icon_background: those of the same drawing in icons-128.
     """
 
     key: str
@@ -106,9 +106,7 @@ class Drawing:
 class Drawings:
     """The drawings of one of ``SPLITS``, whose ``SPLIT.parquet`` lies in a folder.
 
-    Raises:
-        FileNotFoundError: when the folder or the file is not there.
-        ValueError: for an unknown split, or a file without the measured columns.
+    ``FileNotFoundError`` when that is not there, ``ValueError`` for an unknown split, or without the measured columns.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -116,18 +114,15 @@ class Drawings:
             raise ValueError(f"split: got {split!r}; expected one of {', '.join(SPLITS)}")
         self.path = folder / f"{split}.parquet"
         if not self.path.is_file():
-            raise FileNotFoundError(f"drawings: got {folder}, which lacks {self.path.name}; {ADVICE}")
-        table = pq.read_table(self.path)
-        if lacking := {"image", *_COLUMNS} - set(table.column_names):
+            raise FileNotFoundError(f"drawings: got {folder}, which lacks {self.path.name}; {_ADVICE}")
+        table, columns = pq.read_table(self.path), [column.name for column in fields(Drawing)]
+        if lacking := {"image", *columns} - set(table.column_names):
             raise ValueError(f"{self.path}: got no columns {sorted(lacking)}; build it with datasets/build")
         self._bytes = table["image"].combine_chunks()
-        self.rows = [_drawing(row) for row in table.select(_COLUMNS).to_pylist()]
+        self.rows = [_drawing(row) for row in table.select(columns).to_pylist()]
         self.fingerprint = fingerprint_files([self.path], len(self.rows))
         self._cache: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
         self._cached_bytes = 0
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     @cached_property
     def usable(self) -> list[int]:
@@ -149,53 +144,35 @@ class Drawings:
 
     def image(self, place: int, side: int) -> Image.Image:
         """The drawing in premultiplied RGBA, at most ``side`` x ``side`` but not larger than half or all of 128."""
-        least = _SIDE // 2 if side <= _SIDE // 2 else _SIDE
-        if (place, least) in self._cache:
-            self._cache.move_to_end((place, least))
-        else:
-            self._keep((place, least), self._decode(place, least))
-        return self._cache[place, least]
+        half = _SIDE // 2
+        key = place, half if side <= half else _SIDE
+        if key not in self._cache:
+            image = self.straight(place).convert("RGBa")
+            self._cache[key] = image if key[1] == _SIDE else image.reduce(2)
+            self._cached_bytes += 4 * key[1] ** 2
+            while self._cached_bytes > CACHE_BYTES:
+                (_, least_used), _ = self._cache.popitem(last=False)
+                self._cached_bytes -= 4 * least_used**2
+        self._cache.move_to_end(key)
+        return self._cache[key]
 
     def straight(self, place: int) -> Image.Image:
         """The drawing as stored, RGBA of 128 x 128."""
         return Image.open(io.BytesIO(self._bytes[place].as_py())).convert("RGBA")
 
-    def _decode(self, place: int, side: int) -> Image.Image:
-        image = self.straight(place).convert("RGBa")
-        return image if side == _SIDE else image.reduce(_SIDE // side)
-
-    def _keep(self, key: tuple[int, int], image: Image.Image) -> None:
-        self._cache[key] = image
-        self._cached_bytes += 4 * key[1] ** 2
-        while self._cached_bytes > CACHE_BYTES:
-            (_, side), _ = self._cache.popitem(last=False)
-            self._cached_bytes -= 4 * side**2
-
-
-ADVICE = (
-    "the drawings (55 MB) lie in datasets/drawings-rgba of the repository, not in the wheel: run in a clone, or "
-    "copy that folder and name it: scenes:drawings=FOLDER"
-)
-
 
 def drawings_folder(folder: str | None) -> Path:
     """The folder with the drawings: the named one, that of the working directory, or that of this clone.
 
-    Raises:
-        FileNotFoundError: when there is none; says where to get it.
+    ``FileNotFoundError`` when there is none; says where to get it.
     """
     candidates = [Path(folder)] if folder else [FOLDER, Path(__file__).resolve().parents[4] / FOLDER]
     if there := next(filter(Path.is_dir, candidates), None):
         return there
-    raise FileNotFoundError(f"drawings: got no folder {' or '.join(map(str, candidates))}; {ADVICE}")
-
-
-_COLUMNS = [column.name for column in fields(Drawing)]
+    raise FileNotFoundError(f"drawings: got no folder {' or '.join(map(str, candidates))}; {_ADVICE}")
 
 
 def _drawing(row: dict[str, Any]) -> Drawing:
     row["colors"] = [(color["name"], color["percent"]) for color in row["colors"]]
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
-    }
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     return Drawing(**values)

@@ -12,8 +12,7 @@ _MASK = (1 << 64) - 1
 class Stream:
     """An endless stream of draws (SplitMix64, Steele et al. 2014) that depends on ``parts`` only.
 
-    Args:
-        parts: what the stream is for, such as a seed, a split and an index.
+    They say what it is for, such as a seed, a split and an index.
     """
 
     def __init__(self, *parts: object) -> None:
