@@ -111,7 +111,13 @@ def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
     }
     for name, values in (("mean", rows.mean), ("log_variance", rows.log_variance)):
         if values is not None:
-            tensors[name] = _in_16_bits(name, values, rows.keys)
+            tensors[name] = values.to(_STORED)
+            bad = ~tensors[name].flatten(1).isfinite().all(dim=1)
+            if bad.any():
+                raise ValueError(
+                    f"picture {rows.keys[int(bad.nonzero()[0])]!r}: its {name} is not finite in 16 bits; is the "
+                    "tokenizer trained?"
+                )
     if rows.codes is not None:
         tensors["codes"] = rows.codes.to(torch.int32)
     # One entry: safetensors writes several in random order, and a shard made anew must be the same file.
@@ -122,15 +128,6 @@ def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
     return {"file": path.name, "rows": len(rows.keys), "sha256": _file_hash(path)}
 
 
-def _in_16_bits(name: str, values: Float[Tensor, "n K c"], keys: Sequence[str]) -> Float[Tensor, "n K c"]:
-    stored = values.to(_STORED)
-    bad = ~stored.flatten(1).isfinite().all(dim=1)
-    if bad.any():
-        key = keys[int(bad.nonzero()[0])]
-        raise ValueError(f"picture {key!r}: its {name} is not finite in 16 bits; is the tokenizer trained?")
-    return stored
-
-
 def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -139,12 +136,10 @@ def _file_hash(path: Path) -> str:
 def check_shard(folder: Path, entry: Mapping[str, Any]) -> Path:
     """The file of a manifest's entry; ``ValueError`` when it is missing, cut off or altered."""
     path = folder / str(entry["file"])
-    if path.name != entry["file"] or not path.is_file():
-        problem = "the shard is missing"
-    elif _file_hash(path) != entry["sha256"]:
-        problem = "cut off or altered (SHA-256 differs)"
-    else:
+    is_there = path.name == entry["file"] and path.is_file()
+    if is_there and _file_hash(path) == entry["sha256"]:
         return path
+    problem = "cut off or altered (SHA-256 differs)" if is_there else "the shard is missing"
     raise ValueError(f"{path}: {problem}; run the same textok cache command again to make it anew")
 
 
@@ -254,15 +249,23 @@ class LatentCache:
 
     def batch(self, rows: Sequence[int], *, draw: tuple[int, int] | None = None) -> LatentBatch:
         """Some rows by number; ``draw`` is (seed, epoch) of a fresh sample of kl latents, None takes the means."""
-        found = [self._find(int(row)) for row in rows]
-        labels = torch.stack([shard.tensors["labels"][i] for shard, i in found]).long()
+        places = [bisect_right(self._starts, row) - 1 for row in rows]
+        found = [(self._shards[at], row - self._starts[at]) for at, row in zip(places, rows, strict=True)]
+
+        def stored(name: str) -> Tensor:
+            return torch.stack([shard.tensors[name][i] for shard, i in found])
+
+        latents = stored("mean").float() if self.manifest.num_codes is None else None
+        if latents is not None and draw is not None and self.manifest.kind == "kl":
+            noise = torch.stack([_noise(*draw, int(row), latents.shape[1:]) for row in rows])
+            latents = latents + (stored("log_variance").float() / 2).exp() * noise
         return LatentBatch(
             keys=[shard.keys[i] for shard, i in found],
             captions=[shard.captions[int(shard.tensors["caption"][i])] for shard, i in found],
             text=[shard.text(i) for shard, i in found],
-            latents=None if self.manifest.num_codes is not None else self._latents(rows, found, draw),
-            codes=None if self.manifest.num_codes is None else _stack("codes", found).long(),
-            labels=None if self.manifest.num_classes is None else labels,
+            latents=latents,
+            codes=None if self.manifest.num_codes is None else stored("codes").long(),
+            labels=None if self.manifest.num_classes is None else stored("labels").long(),
         )
 
     def class_captions(self, *, most: int = 50) -> dict[int, list[str]]:
@@ -275,23 +278,6 @@ class LatentCache:
                 if label >= 0 and shard.captions[place] and len(known) < most:
                     known[shard.captions[place]] = None
         return {label: list(known) for label, known in sorted(found.items()) if known}
-
-    def _find(self, row: int) -> tuple[_Shard, int]:
-        place = bisect_right(self._starts, row) - 1
-        return self._shards[place], row - self._starts[place]
-
-    def _latents(
-        self, rows: Sequence[int], found: Sequence[tuple[_Shard, int]], draw: tuple[int, int] | None
-    ) -> Float[Tensor, "n K c"]:
-        mean = _stack("mean", found).float()
-        if draw is None or self.manifest.kind != "kl":
-            return mean
-        noise = torch.stack([_noise(*draw, int(row), mean.shape[1:]) for row in rows])
-        return mean + (_stack("log_variance", found).float() / 2).exp() * noise
-
-
-def _stack(name: str, found: Sequence[tuple[_Shard, int]]) -> Tensor:
-    return torch.stack([shard.tensors[name][i] for shard, i in found])
 
 
 def _noise(seed: int, epoch: int, row: int, shape: Sequence[int]) -> Tensor:

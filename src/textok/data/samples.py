@@ -2,13 +2,13 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
@@ -17,12 +17,18 @@ from textok.display import note
 from textok.writing import write_text
 
 
-@runtime_checkable
-class DrawnPicture(Protocol):
-    """A picture that is not stored but drawn, at any size."""
+@dataclass(frozen=True, kw_only=True)
+class DrawnPicture:
+    """A picture that ``pixels`` draws with as many of them a side as are asked for; ``kind`` is for messages."""
+
+    kind: str
+    pixels: Callable[[int], np.ndarray] = field(repr=False)
 
     def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-        """RGB pixels; raises ``ValueError`` for a size that cannot be drawn."""
+        """RGB pixels; ``ValueError`` unless ``size`` is a square, of 64 to 512 pixels a side for scenes."""
+        if size[0] != size[1]:
+            raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {self.kind}")
+        return torch.from_numpy(self.pixels(size[0])).permute(2, 0, 1).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +107,7 @@ class SourceSubset(Source):
 
     def keys(self) -> Iterator[str]:
         """The key of every sample of the subset."""
-        every = list(self._source.keys())
-        return (every[place] for place in self._places)
+        return map(list(self._source.keys()).__getitem__, self._places)
 
 
 def spread(source: Source, count: int | None) -> Source:
@@ -187,11 +192,8 @@ def report_bad(bad: Iterable[BadSample], out: Path | None = None) -> None:
 def write_bad(out: Path | None, bad: Iterable[BadSample], *, rank: int = 0, add: bool = False) -> None:
     """List bad samples beside an output, an object a line: bad.jsonl in a folder, NAME.bad.jsonl beside a file.
 
-    Args:
-        out: the folder or file; None writes nothing.
-        bad: without any there is no file.
-        rank: ranks above 0 have lists of their own.
-        add: to what is listed there.
+    Without any there is no file, and without an output nothing is written. Ranks above 0 have their own; ``add``
+    keeps what is listed there.
     """
     if out is None:
         return

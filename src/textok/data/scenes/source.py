@@ -3,22 +3,20 @@
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.checks import check
 from textok.data.census import Census
 from textok.data.images import tensor_to_image
-from textok.data.samples import RawSample, Source
+from textok.data.samples import DrawnPicture, RawSample, Source
 from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
 from textok.data.scenes.drawings import SPLITS, Drawings, drawings_folder
@@ -71,23 +69,9 @@ class SceneOptions:
         return cls(**values)  # pyrefly: ignore[bad-argument-type]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture that ``pixels`` draws with as many of them a side as are asked for; ``kind`` is for messages."""
-
-    kind: str
-    pixels: Callable[[int], np.ndarray] = field(repr=False)
-
-    def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-        """RGB pixels; ``ValueError`` unless ``size`` is a square, of 64 to 512 pixels a side for scenes."""
-        if size[0] != size[1]:
-            raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {self.kind}")
-        return torch.from_numpy(self.pixels(size[0])).permute(2, 0, 1).contiguous()
-
-
-def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
+def scene_picture(facts: Facts, drawings: Drawings) -> DrawnPicture:
     """The picture of a scene."""
-    return Picture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
+    return DrawnPicture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
 
 
 class SceneSource(Source):
@@ -149,7 +133,7 @@ class IconSource(Source):
         return RawSample(
             key=drawing.icon_key,
             shard=f"icons/{self.split}",
-            image=Picture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
+            image=DrawnPicture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
             captions=(drawing.icon_caption,),
         )
 

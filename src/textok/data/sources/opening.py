@@ -21,7 +21,7 @@ from textok.data.files import (
     shown_name,
 )
 from textok.data.records import Fields
-from textok.data.samples import SplitError
+from textok.data.samples import Source, SplitError
 from textok.data.sources.lists import (
     COCO_FILE,
     METADATA_FILE,
@@ -46,12 +46,10 @@ EXPECTED = (
     "with COCO captions; webdataset tars; parquet files; or a Hugging Face datasets folder"
 )
 
-StoredSource = SpanSource | TableSource
-
 
 def open_listing(
     files: Listing, split: str | None, source: str | Path, *, fields: Fields, on_bad: str
-) -> StoredSource:
+) -> Source:
     """The samples of a listing; source and errors as of :func:`textok.data.sources.open_source`."""
     names = {file.name for file in files.files}
     if files.whole and not is_remote(files.root) and names & {"dataset_dict.json", "state.json"}:
@@ -81,26 +79,23 @@ def _has_lists(names: set[str]) -> bool:
 
 def _choose_form(files: Listing) -> str:
     """The form that holds most pictures, "" for none; only its files stay, the others are counted."""
-    endings = {"tars": TAR_SUFFIXES, "parquet files": (".parquet",)}
-    forms = {
-        name: [file for file in files.files if file.name.lower().endswith(suffixes)]
-        for name, suffixes in endings.items()
-    }
-    forms["pictures"] = [file for file in files.files if is_picture(file.name)]
+    forms: dict[str, list[File]] = {"tars": [], "parquet files": [], "pictures": [], "other files": []}
+    for file in files.files:
+        is_tar, is_parquet = (file.name.lower().endswith(ends) for ends in (TAR_SUFFIXES, ".parquet"))
+        rest = "pictures" if is_picture(file.name) else "other files"
+        forms["tars" if is_tar else "parquet files" if is_parquet else rest].append(file)
+    others = forms.pop("other files")
     forms = {name: members for name, members in forms.items() if members}
     if not forms:
-        return "pictures" if any(METADATA_FILE.fullmatch(file.name) for file in files.files) else ""
+        return "pictures" if any(METADATA_FILE.fullmatch(file.name) for file in others) else ""
     form = next(iter(forms))
     if len(forms) > 1:
         form = max(forms, key=lambda name: _count_pictures(name, forms[name], files))
-    others = {f"{name} beside {form}": members for name, members in forms.items() if name != form}
-    if form != "pictures":
-        shards = {file.name for members in forms.values() for file in members}
-        others["other files"] = [file for file in files.files if file.name not in shards]
-    for reason, members in others.items():
+    left = {f"{name} beside {form}": members for name, members in forms.items() if name != form}
+    left |= {} if form == "pictures" else {"other files": others}
+    for reason, members in left.items():
         files.census.pass_over(reason, [shown_name(file.name) for file in members])
-    left = {file.name for members in others.values() for file in members}
-    files.files[:] = [file for file in files.files if file.name not in left]
+    files.files[:] = sorted(forms[form] + others) if form == "pictures" else forms[form]
     return form
 
 
@@ -135,7 +130,7 @@ def _of_split(files: Listing, split: str | None) -> tuple[list[File], dict[str, 
 
 
 def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, int]:
-    """How many each part has, by the part of each of some counts; what is of no part does not count."""
+    """How many each part has, by the part of each of some counts, if it has one."""
     totals: Counter[str] = Counter()
     for name, count in zip(names, counts, strict=True):
         if name is not None:
@@ -149,7 +144,13 @@ def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, in
 def _open_pictures(files: Listing, split: str | None, *, fields: Fields) -> SpanSource:
     store = Store()
     entries = _entries(files.files, files, store)
-    lists = _lists(entries, store, fields=fields)
+    names = {entry.name for entry in entries if is_picture(entry.name)}
+    stems = {name.rpartition(".")[0] for name in names}
+    coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
+    coco = [e for e in coco if b'"annotations"' in read_whole(e, store)]  # other captions may have such names
+    if coco:
+        _check_no_fields(fields, "COCO captions")
+    lists = coco_lists(coco, names, store) if coco else metadata_lists(entries, names, store, fields=fields)
     rows = _rows(entries, lists, split, files, fields=fields)
     splits = _splits(rows, lists)
     splits = {} if len(splits) == 1 and len(rows) in splits.values() else splits
@@ -175,17 +176,6 @@ def _span_source(
     return SpanSource.of_rows(rows, store, census=census, fingerprint=fingerprint, **others)
 
 
-def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[PictureList]:
-    names = {entry.name for entry in entries if is_picture(entry.name)}
-    stems = {name.rpartition(".")[0] for name in names}
-    coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
-    coco = [e for e in coco if b'"annotations"' in read_whole(e, store)]  # other captions may have such names
-    if coco:
-        _check_no_fields(fields, "COCO captions")
-        return coco_lists(coco, names, store)
-    return metadata_lists(entries, names, store, fields=fields)
-
-
 def _rows(
     entries: list[Entry], lists: list[PictureList], split: str | None, files: Listing, *, fields: Fields
 ) -> list[Row]:
@@ -198,9 +188,8 @@ def _rows(
         row.shard = files.root
     named = fields.caption or fields.label
     if not lists and named and not any("json" in row.parts for row in rows):
-        _check_no_fields(
-            fields, f"{files.root}: found {listing([row.name for row in rows])} without metadata"
-        )
+        found = listing([row.name for row in rows])
+        _check_no_fields(fields, f"{files.root}: found {found} without metadata")
     if any(one.split is not None for one in lists):
         return _rows_of_lists(rows, lists, split, files)
     if lists:

@@ -118,10 +118,10 @@ def _attach(rows: Iterable[Row], beside: dict[tuple[str, str], list[Entry]], cen
         if key is None:
             reason = "other files" if part == "json" else "texts without a picture"
             census.pass_over(reason, [shown_name(first.name)])
-            continue
-        census.beside += 1
-        for row in pictures[key]:
-            row.parts.setdefault(part, first.span)
+        else:
+            census.beside += 1
+            for row in pictures[key]:
+                row.parts.setdefault(part, first.span)
 
 
 def unique_keys(rows: Iterable[Row]) -> Iterator[str]:
@@ -251,9 +251,6 @@ class SpanSource(Source):
         with suppress(OSError), replacing(file, shared=True) as temporary:
             temporary.write_bytes(digest + content.getvalue())
 
-    def __len__(self) -> int:
-        return len(self._index["keys"])
-
     def read(self, index: int) -> RawSample:
         """The sample at ``index``, not decoded; ``BadSampleError`` when a part is missing, oversized or malformed."""
         key, shard = self._index["keys"][index].decode(), self._shards[self._index["shards"][index]]
@@ -267,10 +264,8 @@ class SpanSource(Source):
     def captions(self) -> Iterator[str]:
         """Every caption of every sample, in order; samples whose texts are unreadable are passed over."""
         for index in range(len(self)):
-            try:
+            with suppress(RecordError, TextError):
                 yield from read_captions(self._record(index), self._fields.caption)
-            except (RecordError, TextError):
-                continue
 
     def _part(self, index: int, name: str) -> bytes | None:
         span = Span(*self._index["spans"][index, PARTS.index(name)].tolist())

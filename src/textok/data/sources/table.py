@@ -6,6 +6,7 @@
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -89,10 +90,8 @@ def _choose(names: Sequence[str], *, fields: Fields, where: str) -> _Columns:
             f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
             "name it with image_field"
         )
-    caption, label = (
-        fields.caption or _first(CAPTION_FIELDS, names),
-        fields.label or _first(LABEL_FIELDS, names),
-    )
+    caption = fields.caption or _first(CAPTION_FIELDS, names)
+    label = fields.label or _first(LABEL_FIELDS, names)
     return _Columns(image, caption, label, _first(KEY_FIELDS, names))
 
 
@@ -117,9 +116,6 @@ class TableSource(Source):
         self._repeated = {key for key, count in counts.items() if count > 1}
         census.read += len(self)
         self.fingerprint = fingerprint_of(identity, len(self))
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
 
     @property
     def shard_paths(self) -> list[str]:
@@ -148,10 +144,8 @@ class TableSource(Source):
         """Every caption of every row, in order; malformed ones are passed over."""
         for group, columns in zip(self._groups, self._columns, strict=True):
             for row in group.read([columns.caption]).to_pylist() if columns.caption else ():
-                try:
+                with suppress(RecordError):
                     yield from read_captions(row, self._fields.caption)
-                except RecordError:
-                    continue
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_cache": OrderedDict()}
@@ -289,11 +283,9 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
     import datasets
 
     place = str(folder)
-    load, address = (
-        (datasets.load_from_disk, place) if saved else (datasets.load_dataset, str(folder.resolve()))
-    )
+    load = datasets.load_from_disk if saved else datasets.load_dataset
     try:
-        loaded: Any = load(address)
+        loaded: Any = load(place if saved else str(folder.resolve()))
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         where = f"{folder}: not a readable save_to_disk folder" if saved else "datasets cannot read it either"
