@@ -38,7 +38,6 @@ class _Shard:
     """One open file: its features stay on disk (memory-mapped) until rows are read."""
 
     path: Path
-    keys: list[bytes]
     offsets: list[int]
     checksums: list[int]
     features: Float[Tensor, "n d"]
@@ -73,12 +72,10 @@ class CaptionCache:
                 f"CaptionCache encoder_fingerprint: got {encoder_fingerprint!r}; expected letters and digits"
             )
         self.folder = Path(folder) / encoder_fingerprint
-        self.dim = dim
-        self.max_tokens = max_tokens
-        self._metadata = {
-            "format": _FORMAT, "encoder": encoder_fingerprint, "dim": str(dim), "max_tokens": str(max_tokens),
-        }  # fmt: skip
-        self._shards: dict[str, _Shard] = {}
+        self.dim, self.max_tokens = dim, max_tokens
+        facts = {"format": _FORMAT, "encoder": encoder_fingerprint, "dim": dim, "max_tokens": max_tokens}
+        self._metadata = {name: str(value) for name, value in facts.items()}
+        self._opened: set[Path] = set()
         self._index: dict[bytes, tuple[_Shard, int]] = {}
 
     def missing(self, captions: Iterable[str]) -> list[str]:
@@ -121,27 +118,20 @@ class CaptionCache:
     def warm(
         self,
         captions: Iterable[str],
-        encoder_factory: Callable[[], Encode],
+        encoder: Callable[[], Encode],
         *,
         batch_size: int = 64,
         progress: bool = False,
     ) -> int:
-        """Encode and store what is missing; goes on where an earlier, interrupted call stopped.
+        """Encode and store what is missing, and return how many; goes on where an interrupted call stopped.
 
-        Args:
-            captions: all that will be needed, repeats allowed.
-            encoder_factory: returns the function that encodes captions; called only when something is missing, so
-                that a warm cache never loads the encoder.
-            batch_size: captions per call of that function; they come sorted by length.
-            progress: show a progress bar.
-
-        Returns:
-            How many captions were encoded.
+        The encoder is made only when something is missing, so that a warm cache never loads it. It is called with
+        ``batch_size`` captions at a time, which come sorted by length.
         """
         lacking = sorted(self.missing(captions), key=len)
         if lacking:
             self._remove_stale_files()
-            self._encode(lacking, encoder_factory(), batch_size=batch_size, progress=progress)
+            self._encode(lacking, encoder(), batch_size=batch_size, progress=progress)
         return len(lacking)
 
     def __len__(self) -> int:
@@ -198,12 +188,12 @@ class CaptionCache:
         if not self.folder.is_dir():
             return
         for path in sorted(self.folder.glob("*.safetensors")):
-            if path.name not in self._shards:
-                shard = self._open(path)
-                self._shards[path.name] = shard
-                self._index.update((key, (shard, row)) for row, key in enumerate(shard.keys))
+            if path not in self._opened:
+                shard, keys = self._open(path)
+                self._opened.add(path)
+                self._index.update((key, (shard, row)) for row, key in enumerate(keys))
 
-    def _open(self, path: Path) -> _Shard:
+    def _open(self, path: Path) -> tuple[_Shard, list[bytes]]:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -218,14 +208,9 @@ class CaptionCache:
                 )
         if metadata.get("index") != _index_digest(tensors):
             raise _damaged(path, "its index was altered")
-        packed = tensors["keys"].numpy().tobytes()
-        return _Shard(
-            path=path,
-            keys=[packed[start : start + 32] for start in range(0, len(packed), 32)],
-            offsets=tensors["offsets"].tolist(),
-            checksums=tensors["checksums"].tolist(),
-            features=tensors["features"],
-        )
+        packed, offsets, checksums = (tensors[name] for name in _INDEX)
+        keys = [bytes(key) for key in packed.numpy()]
+        return _Shard(path, offsets.tolist(), checksums.tolist(), tensors["features"]), keys
 
 
 def _damaged(path: Path, what: str) -> ValueError:

@@ -66,14 +66,13 @@ class Listing:
         """Without what systems and textok leave in folders, which is counted; files that were named stay."""
         if not self.whole:
             return self
-        census, ours, kept = Census(), _own_folders(self.root, self.files), []
+        sorted_out, ours = Listing(root=self.root, files=[]), _own_folders(self.root, self.files)
         for file in self.files:
-            reason = self._reason(file.name, ours)
-            if reason:
-                census.pass_over(reason, [shown_name(file.name)])
+            if reason := self._reason(file.name, ours):
+                sorted_out.census.pass_over(reason, [shown_name(file.name)])
             else:
-                kept.append(file)
-        return Listing(root=self.root, files=kept, census=census)
+                sorted_out.files.append(file)
+        return sorted_out
 
     def _reason(self, name: str, ours: tuple[str, ...]) -> str:
         if name.endswith("/"):
@@ -102,11 +101,10 @@ def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
     if Path(source).is_dir():
         root = str(Path(source))
         return Listing(root=root, files=sorted(_walk(root, on_bad=on_bad)))
-    names = [str(source)] if Path(source).exists() else _expanded(str(source), glob.glob)
-    if not names:
+    paths = [Path(source)] if Path(source).exists() else [*map(Path, _expanded(str(source), glob.glob))]
+    if not paths:
         raise FileNotFoundError(f"{source}: no such file, folder or glob")
-    root = str(Path(os.path.commonpath([Path(name).parent for name in names])))
-    paths = [Path(name) for name in names]
+    root = str(Path(os.path.commonpath([path.parent for path in paths])))
     files = [file_of(os.path.relpath(path, root), path.stat()) for path in paths if path.is_file()]
     return Listing(root=root, files=sorted(files), whole=False)
 
@@ -227,8 +225,7 @@ def _list_remote(source: str) -> Listing:
 
 
 def _expanded(pattern: str, find: Any) -> list[str]:
-    found = [name for one in expand_braces(pattern) for name in find(one)]
-    return sorted(dict.fromkeys(found))
+    return sorted({name for one in expand_braces(pattern) for name in find(one)})
 
 
 def expand_braces(pattern: str) -> list[str]:

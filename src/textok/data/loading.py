@@ -57,6 +57,8 @@ class TrainLoader(EndlessLoader):
             len(self.source), data=data, batch_size=batch_size, seed=seed, rank=rank, world=world
         )
         self.bad = BadSampleLedger(config=config)
+        windows = (config.shuffle_shards, self.source.max_window)
+        self._window = min((window for window in windows if window is not None), default=None)
         height, width = (round(side / (1 - config.crop)) for side in config.size)
         self._decoding = replace(config, size=(height, width))
         self._store: dict[int, Sample] | ResidentStore = {}
@@ -78,8 +80,7 @@ class TrainLoader(EndlessLoader):
             decoded = next(self._decoded)
         rows = self._rows(self.epoch, self.batch)
         samples = [self._usable(row, decoded) for row in rows]
-        captions = [self._caption(sample) for sample in samples]
-        images = [self._varied(*pair) for pair in zip(samples, captions, strict=True)]
+        images, captions = zip(*(self._varied(sample) for sample in samples), strict=True)
         self.epoch, self.batch = self._after(self.epoch, self.batch)
         return _batch(samples, images, captions)
 
@@ -104,11 +105,6 @@ class TrainLoader(EndlessLoader):
             "samples_per_step": self.batch_size * self.world,
             "shuffle_shards": self._window,
         }
-
-    @property
-    def _window(self) -> int | None:
-        limits = [n for n in (self.config.shuffle_shards, self.source.max_window) if n is not None]
-        return min(limits, default=None)
 
     def _epoch_order(self, epoch: int) -> np.ndarray | RotatedOrder:
         if self._window == 0:
@@ -136,27 +132,20 @@ class TrainLoader(EndlessLoader):
         raise BadSampleError(BadSample(key=sample.key, shard=sample.shard, reason=reason))
 
     def _get(self, index: int, decoded: dict[int, Sample | BadSample]) -> Sample | BadSample:
-        if index in self._store:
-            return self._store[index]
-        if index in decoded:
-            return decoded[index]
+        known = self._store if index in self._store else decoded
+        if index in known:
+            return known[index]
         try:
             return read_sample(self.source, index, self._decoding)
         except BadSampleError as error:
             return error.bad
 
-    def _caption(self, sample: Sample) -> str:
-        place = draw(max(1, len(sample.captions)), *self._parts(sample), "caption")
-        return sample.captions[place] if sample.captions else ""
-
-    def _varied(self, sample: Sample, caption: str) -> UInt8[Tensor, "3 h w"]:
-        parts = self._parts(sample)
+    def _varied(self, sample: Sample) -> tuple[UInt8[Tensor, "3 h w"], str]:
+        parts, captions = (self.seed, self.epoch, sample.shard, sample.key), sample.captions
+        caption = captions[draw(len(captions), *parts, "caption")] if captions else ""
         image = _crop(sample.image, self.config.size, *parts) if self.config.crop else sample.image
         mirrored = self.config.flip and not SIDED.search(caption) and draw(2, *parts, "flip")
-        return image.flip(-1) if mirrored else image
-
-    def _parts(self, sample: Sample) -> tuple[object, ...]:
-        return self.seed, self.epoch, sample.shard, sample.key
+        return image.flip(-1) if mirrored else image, caption
 
 
 def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) -> UInt8[Tensor, "3 h w"]:
@@ -171,12 +160,7 @@ def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) 
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Pictures of another source in every training batch.
-
-    Attributes:
-        source: where they are, see :class:`DataConfig`; of a source with parts that for training.
-        share: of each batch, between 0 and 1.
-    """
+    """Pictures of another source, of its part for training if it has parts, as a share of every training batch."""
 
     source: str
     share: float
@@ -198,9 +182,7 @@ class Mix:
 class MixedLoader:
     """Training batches of two loaders side by side; what a :class:`TrainLoader` promises holds.
 
-    Args:
-        own: gives the pictures that the training is about, and the settings.
-        other: gives the pictures that come on top; bad ones count with the others.
+    The own one gives the pictures that the training is about and the settings; bad ones of both count together.
     """
 
     def __init__(self, own: TrainLoader, other: TrainLoader) -> None:
@@ -288,11 +270,11 @@ class EvalLoader:
         return good
 
 
-def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: list[str]) -> Batch:
+def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: Sequence[str]) -> Batch:
     labels = [s.label for s in samples if s.label is not None]
     return Batch(
         images=torch.stack(list(images)),
-        captions=captions,
+        captions=list(captions),
         keys=[s.key for s in samples],
         labels=torch.tensor(labels) if len(labels) == len(samples) else None,
         facts=tuple(s.facts for s in samples),

@@ -50,6 +50,16 @@ class _Chosen(NamedTuple):
     turn: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spot:
+    """Where one thing lies with all its copies, as :class:`~textok.data.scenes.facts.Thing` has it."""
+
+    size: Size
+    side: int
+    centers: tuple[Point, ...]
+    arrangement: str = ""
+
+
 def compose(stream: Stream, drawings: Drawings, *, most_things: int = MOST_THINGS) -> Facts:
     """The facts of one scene of 1 to 4 different drawings; they depend on its own stream and the drawings only."""
     chosen = _choose(stream, drawings, most_things)
@@ -138,16 +148,6 @@ def _varied(stream: Stream, name: str) -> RGB:
 
 
 # --- where they lie: the area is divided among them, so that none has to be tried twice -----------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spot:
-    """Where one thing lies with all its copies, as :class:`~textok.data.scenes.facts.Thing` has it."""
-
-    size: Size
-    side: int
-    centers: tuple[Point, ...]
-    arrangement: str = ""
 
 
 def _lay_out(stream: Stream, counts: list[int]) -> list[Spot]:
