@@ -60,10 +60,8 @@ class CaptionCache:
     (about 50 bytes a caption) and maps the features, which are read, and verified, when asked for. Any method raises
     ``ValueError`` when a file is damaged or made for other settings; it names the file.
 
-    Args:
-        folder: may be shared by several encoders; created by the first ``add``.
-        encoder_fingerprint, dim: of the encoder that makes the features, and of its token states.
-        max_tokens: most tokens a caption may have.
+    The folder may be shared by several encoders, and is created by the first ``add``. A token state has ``dim``
+    channels, and a caption at most ``max_tokens`` of them.
     """
 
     def __init__(self, folder: str | Path, *, encoder_fingerprint: str, dim: int, max_tokens: int) -> None:

@@ -43,11 +43,8 @@ class ContentRecord:
     ) -> dict[str, str]:
         """What changed since it was noted, by key; from now on the data count as those of the run.
 
-        Args:
-            fingerprint: of the data now; where it is not known the pictures are read again.
-            source: the pictures to learn from; None for what has no contents.
-            held_out: contents of those that judge; a run may be extended to more or fewer of them.
-            before: the fingerprint that the run began with.
+        Where the fingerprint of the data is none that the run knows (``before`` is the one that it began with), the
+        pictures of the source are read again, if they have contents. A run may be extended to more or fewer held out.
         """
         data, self._saved = self._data, False
         judges, judged = data["held_out"], {key: content for key, content in held_out if content != DRAWN}

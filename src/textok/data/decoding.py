@@ -97,17 +97,9 @@ class ResidentStore:
 def decode_split(source: Source, config: DataConfig, folder: str | Path) -> Path:
     """Decode a split with ``config.workers`` processes into a folder of its own, unless it is there already.
 
-    Of several processes that ask for the same split one decodes it, and the others wait. What a kill leaves there is
-    written anew.
-
-    Args:
-        source: the split.
-        config: size of the pictures, and how they are read.
-        folder: for any number of splits and sizes.
-
-    Raises:
-        ValueError: for a source of pictures without end.
-        OSError: when the disk has no room for it.
+    It lies in ``folder``, which holds any number of splits and sizes. Of several processes that ask for the same split
+    one decodes it, and the others wait. What a kill leaves there is written anew. ``ValueError`` for a source of
+    pictures without end, ``OSError`` when the disk has no room for it.
     """
     if source.max_window == 0:
         raise ValueError(

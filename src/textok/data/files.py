@@ -173,9 +173,6 @@ def fingerprint_files(paths: Sequence[Path], count: int) -> str:
     return fingerprint_of([f"{path.name}:{path.stat().st_size}" for path in paths], count)
 
 
-# --- what is there ------------------------------------------------------------------------------------------
-
-
 def _walk(root: str, *, on_bad: str) -> Iterator[File]:
     folders, linked = [""], {os.path.realpath(root)}
     while folders:

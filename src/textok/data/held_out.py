@@ -36,14 +36,8 @@ def open_training(config: DataConfig, *, source: str | None, split: str | None) 
     ``split`` of the same one; a part called val, validation, valid, dev or test; or else a few pictures by the hash of
     their keys, which are the same whatever the order of the files.
 
-    Args:
-        config: of the pictures to train on.
-        source: where the held-out pictures are, when not in the same source.
-        split: their part.
-
-    Raises:
-        FileNotFoundError: when the source is not there; says where it was looked for.
-        ValueError: when there is a choice of parts that nothing decides, or too few pictures.
+    ``FileNotFoundError`` when the source is not there, which says where it was looked for; ``ValueError`` when there is
+    a choice of parts that nothing decides, or too few pictures.
     """
     train = open_train(config)
     if source is not None:

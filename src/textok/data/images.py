@@ -56,16 +56,10 @@ def decode_image(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     resample: Resample = "lanczos",
 ) -> UInt8[Tensor, "3 h w"]:
-    """Decode an encoded picture to RGB, resized so that it covers ``size`` and cut to its centre.
+    """Decode an encoded picture to RGB, resized so that it covers ``size`` (height, width) and cut to its centre.
 
-    Args:
-        data: the encoded picture; the first frame of an animation is taken.
-        size: (height, width) in pixels.
-        max_pixels: limit on the stored width x height, checked before any pixel is decoded.
-        resample: antialiased filter.
-
-    Raises:
-        ImageError: when the picture is unreadable, truncated, or over the limit.
+    The first frame of an animation is taken. ``ImageError`` when it is unreadable, truncated, or has a stored width x
+    height over ``max_pixels``, which is checked before any pixel is decoded.
     """
     with _open(data, size, max_pixels) as image:
         return image_to_tensor(fit_image(image, size, resample=resample))

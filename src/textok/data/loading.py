@@ -30,14 +30,8 @@ class TrainLoader(EndlessLoader):
     Everything is a pure function of (seed, epoch, batch): the order, which caption of several is drawn
     (by key), which pictures are cropped and mirrored, what replaces a bad sample. Worker processes change nothing.
 
-    Args:
-        config: the data.
-        batch_size, seed, rank, world: as of :class:`~textok.data.ordering.EndlessLoader`.
-        source: an open source; None opens the one that ``config`` names.
-
-    Raises:
-        FileNotFoundError: when the source is not there.
-        ValueError: when the split is smaller than one batch over all ranks.
+    ``source`` is open; None opens the one that ``config`` names. Other arguments and errors as of
+    :class:`~textok.data.ordering.EndlessLoader`.
     """
 
     def __init__(
@@ -224,12 +218,8 @@ class MixedLoader:
 class EvalLoader:
     """Every sample once, in order, with its first caption; the last batch may be smaller.
 
-    With ``on_bad="skip"`` bad samples are left out and listed in ``bad``; ``contents`` lists what was read.
-
-    Args:
-        config: the data.
-        batch_size: samples per batch, at least 1.
-        source: an open source; None opens the one that ``config`` names.
+    With ``on_bad="skip"`` bad samples are left out and listed in ``bad``; ``contents`` lists what was read. ``source``
+    is open; None opens the one that ``config`` names.
     """
 
     def __init__(self, config: DataConfig, *, batch_size: int, source: Source | None = None) -> None:

@@ -57,7 +57,7 @@ class EndlessLoader(ABC):
     """Rows in batches of full size, epoch after epoch; the position can be saved and restored exactly.
 
     In every epoch all ranks together see each row at most once: the ``count % (batch_size * world)`` rows at the end
-    of the epoch's order make no full batch and are left out of that epoch.
+    of the epoch's order make no full batch and are left out of that epoch. ``ValueError`` when it has no full batch.
 
     Args:
         count: rows of an epoch.
@@ -65,9 +65,6 @@ class EndlessLoader(ABC):
         batch_size: rows of a batch on each rank.
         seed: of every random choice.
         rank, world: this process's number and how many there are.
-
-    Raises:
-        ValueError: when an epoch has no full batch.
     """
 
     def __init__(self, count: int, *, data: str, batch_size: int, seed: int, rank: int, world: int) -> None:
@@ -98,11 +95,7 @@ class EndlessLoader(ABC):
         return place | self._identity()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on right after the batch at which ``state`` was saved.
-
-        Raises:
-            ValueError: when it was saved with other data, another seed or other rows per step.
-        """
+        """Go on right after the batch at which ``state`` was saved; ``ValueError`` when that was of another run."""
         for key, value in {"version": _STATE_VERSION, **self._identity()}.items():
             if state.get(key) != value:
                 raise ValueError(

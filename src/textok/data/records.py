@@ -1,16 +1,16 @@
 """Captions and labels out of a sample's record: the JSON of a tar, a metadata line, a table row."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from textok.data.samples import BadSample, BadSampleError, RawSample
 from textok.data.text import TextError, clean_text, decode_text
 
-CAPTION_FIELDS = ("captions", "caption", "text")
+_CAPTION_FIELDS = ("captions", "caption", "text")
 LABEL_FIELDS = ("label", "cls")
-KEY_FIELDS = ("key", "__key__")
+_KEY_FIELDS = ("key", "__key__")
 IMAGE_FIELDS = ("image", "img", "webp", "png", "jpg", "jpeg")
 
 
@@ -25,6 +25,34 @@ class Fields:
     image: str | None = None
     caption: str | None = None
     label: str | None = None
+
+
+class Columns(NamedTuple):
+    """The columns of a table that hold what is read."""
+
+    image: str
+    caption: str | None
+    label: str | None
+    key: str | None
+
+    @classmethod
+    def of(cls, names: Sequence[str], fields: Fields, *, where: str) -> "Columns":
+        """Those asked for, else those of known names; ``ValueError`` for a missing one, or without a picture column."""
+        for name in (fields.image, fields.caption, fields.label):
+            if name is not None and name not in names:
+                raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
+
+        def first(known: Sequence[str]) -> str | None:
+            return next((name for name in known if name in names), None)
+
+        image = fields.image or first(IMAGE_FIELDS)
+        if image is None:
+            raise ValueError(
+                f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
+                "name it with image_field"
+            )
+        caption, label = fields.caption or first(_CAPTION_FIELDS), fields.label or first(LABEL_FIELDS)
+        return cls(image, caption, label, first(_KEY_FIELDS))
 
 
 def parse_record(text: bytes) -> dict[str, Any]:
@@ -45,7 +73,7 @@ def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ..
 
     ``RecordError`` when the asked field is missing, or holds anything but a string or strings of whole characters.
     """
-    name = _present(record, CAPTION_FIELDS) if field is None else field
+    name = _present(record, _CAPTION_FIELDS) if field is None else field
     if name is None:
         return ()
     if name not in record:

@@ -157,9 +157,6 @@ class _Writer:
         return [sentence(f"{say(self.stream, 'opening', 'all')}{'; '.join(parts)}")]
 
 
-# --- the parts of a caption, in several phrasings each ------------------------------------------------------
-
-
 def say(stream: Stream, part: str, kind: str, **words: str) -> str:
     """One of the phrasings of ``words.json`` with its words filled in."""
     return stream.choice(_PHRASES[part][kind]).format_map(words)

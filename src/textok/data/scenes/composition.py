@@ -147,9 +147,6 @@ def _varied(stream: Stream, name: str) -> RGB:
     return red, green, blue
 
 
-# --- where they lie: the area is divided among them, so that none has to be tried twice -----------------------
-
-
 def _lay_out(stream: Stream, counts: list[int]) -> list[Spot]:
     """Spots for things with so many copies each, at most one of them with several; six copies in all at most."""
     arrangement = "" if max(counts) == 1 else stream.weighted({"row": 45, "column": 20, "scattered": 35})

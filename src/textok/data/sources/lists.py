@@ -49,9 +49,6 @@ def read_whole(entry: Entry, store: Store) -> bytes:
         raise ValueError(f"{store.paths[entry.span.file]}: {error}") from error
 
 
-# --- metadata tables --------------------------------------------------------------------------------------
-
-
 def metadata_lists(
     entries: Sequence[Entry], names: set[str], store: Store, *, fields: Fields
 ) -> list[PictureList]:
@@ -146,9 +143,6 @@ def _merged(rows: Sequence[Row], store: Store, fields: Fields) -> Row:
     return rows[0]
 
 
-# --- COCO captions ----------------------------------------------------------------------------------------
-
-
 def coco_lists(
     entries: Sequence[Entry], names: set[str], store: Store, *, folder: str | None = None
 ) -> list[PictureList]:
@@ -200,9 +194,6 @@ def _coco_records(data: bytes, file: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-# --- classes ----------------------------------------------------------------------------------------------
-
-
 def class_captions(rows: Sequence[Row], store: Store, census: Census) -> None:
     """Where no text says what pictures show and each lies in a folder, the folder's name is the class and the caption.
 
@@ -240,9 +231,6 @@ def class_caption(name: str) -> str:
         parts = parts[1:]
     words = " ".join(re.sub(r"^\d+_(?=\D)", "", part) for part in parts)
     return " ".join(words.replace("_", " ").replace("-", " ").split())
-
-
-# --- lists and pictures together --------------------------------------------------------------------------
 
 
 def listed_rows(

@@ -74,9 +74,6 @@ def _has_lists(names: set[str]) -> bool:
     return bool(names & lists) or any(COCO_FILE.fullmatch(name) and name.count("/") < 2 for name in names)
 
 
-# --- which form, which part ---------------------------------------------------------------------------------
-
-
 def _choose_form(files: Listing) -> str:
     """The form that holds most pictures, "" for none; only its files stay, the others are counted."""
     forms: dict[str, list[File]] = {"tars": [], "parquet files": [], "pictures": [], "other files": []}
@@ -136,9 +133,6 @@ def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, in
         if name is not None:
             totals[name] += count
     return dict(sorted(totals.items()))
-
-
-# --- pictures in folders ------------------------------------------------------------------------------------
 
 
 def _open_pictures(files: Listing, split: str | None, *, fields: Fields) -> SpanSource:
@@ -254,9 +248,6 @@ def open_coco(file: str, folder: str | None, split: str | None, *, fields: Field
     return _span_source(rows, store, files, fields=fields, splits={})
 
 
-# --- tars ---------------------------------------------------------------------------------------------------
-
-
 def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str) -> SpanSource:
     shards, name_of = _of_split(files, split)
     store, rows, identity = Store(), list[Row](), []
@@ -290,9 +281,6 @@ def _tar_rows(path: str, entries: list[Entry], store: Store, *, fields: Fields, 
     for row in rows:
         row.shard = path
     return rows
-
-
-# --- what else there is -------------------------------------------------------------------------------------
 
 
 def _open_other(files: Listing, split: str | None, source: str | Path, *, fields: Fields) -> TableSource:

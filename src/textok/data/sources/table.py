@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,16 +27,7 @@ from textok.data.files import (
     open_file,
     read_span,
 )
-from textok.data.records import (
-    CAPTION_FIELDS,
-    IMAGE_FIELDS,
-    KEY_FIELDS,
-    LABEL_FIELDS,
-    Fields,
-    RecordError,
-    read_captions,
-    stored_sample,
-)
+from textok.data.records import IMAGE_FIELDS, Columns, Fields, RecordError, read_captions, stored_sample
 from textok.data.samples import RawSample, Source, SplitError
 from textok.writing import foreign_content
 
@@ -56,12 +47,8 @@ _BOMB_BYTES, _BOMB_RATIO = 64 << 20, 200
 class Group:
     """Rows that are read together: a row group of a parquet file, or a whole Hugging Face data set.
 
-    Attributes:
-        path: the file or the folder, for error messages.
-        folder: pictures stored as paths must lie inside of it.
-        prefix: of the keys of rows that have none.
-        num_bytes: in memory; 0 for a table that is mapped.
-        read: gives some columns, of ``names``, of all rows.
+    Pictures stored as paths must lie inside of ``folder``; ``prefix`` is of the keys of rows that have none;
+    ``num_bytes`` are those in memory, 0 for a table that is mapped.
     """
 
     path: str
@@ -71,28 +58,6 @@ class Group:
     rows: int
     num_bytes: int
     read: "Callable[[Sequence[str]], pyarrow.Table]"
-
-
-class _Columns(NamedTuple):
-    image: str
-    caption: str | None
-    label: str | None
-    key: str | None
-
-
-def _choose(names: Sequence[str], *, fields: Fields, where: str) -> _Columns:
-    for name in (fields.image, fields.caption, fields.label):
-        if name is not None and name not in names:
-            raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
-    image = fields.image or _first(IMAGE_FIELDS, names)
-    if image is None:
-        raise ValueError(
-            f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
-            "name it with image_field"
-        )
-    caption = fields.caption or _first(CAPTION_FIELDS, names)
-    label = fields.label or _first(LABEL_FIELDS, names)
-    return _Columns(image, caption, label, _first(KEY_FIELDS, names))
 
 
 class TableSource(Source):
@@ -105,7 +70,7 @@ class TableSource(Source):
     def __init__(
         self, groups: Sequence[Group], *, fields: Fields, census: Census, identity: Sequence[object]
     ) -> None:
-        self._columns = [_choose(group.names, fields=fields, where=group.path) for group in groups]
+        self._columns = [Columns.of(group.names, fields, where=group.path) for group in groups]
         self._groups, self._fields, self.census = groups, fields, census
         self.shard_lengths = [group.rows for group in groups]
         largest = max(group.num_bytes for group in groups)
@@ -169,10 +134,6 @@ class TableSource(Source):
         return self._cache[place]
 
 
-def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((name for name in known if name in names), None)
-
-
 def _picture(value: Any, folder: str) -> bytes:
     data = value.get("bytes") if isinstance(value, Mapping) else value
     if isinstance(value, Mapping) and data is None and value.get("path"):
@@ -196,9 +157,6 @@ def _picture_file(name: str, folder: str) -> bytes:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-# --- parquet ------------------------------------------------------------------------------------------------
-
-
 def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> TableSource:
     """Open parquet files of a listing, here or behind an address.
 
@@ -217,7 +175,7 @@ def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> T
 
 def count_rows(path: str) -> int:
     """Rows of a parquet file, 0 when it has no picture column; ``ValueError`` when it is not parquet."""
-    return sum(group.rows for group in _row_groups(path)[0] if _first(IMAGE_FIELDS, group.names))
+    return sum(group.rows for group in _row_groups(path)[0] if {*IMAGE_FIELDS} & {*group.names})
 
 
 def _row_groups(path: str) -> tuple[list[Group], int]:
@@ -269,9 +227,6 @@ def _read_row_group(path: str, number: int, columns: Sequence[str]) -> "pyarrow.
     # no threads: workers are forked, and Arrow's thread pools do not survive that
     with open_file(path) as stream, pq.ParquetFile(stream, pre_buffer=False) as file:
         return file.read_row_group(number, columns=list(columns), use_threads=False)
-
-
-# --- Hugging Face data sets ---------------------------------------------------------------------------------
 
 
 def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, saved: bool) -> TableSource:
