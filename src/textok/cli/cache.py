@@ -121,7 +121,7 @@ def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:
             f"cache: got {state} one of {manifest.tokenizer!r} in {cache}, expected a complete one of "
             f"{tokenizer.model_id!r}"
         )
-    shards = [read_shard(check_shard(cache, entry))[0] for entry in manifest.shards]
+    shards = [read_shard(check_shard(cache, entry)).tensors for entry in manifest.shards]
     if tokenizer.num_codes is not None:
         levels = levels_of(tokenizer.config, tokenizer.num_codes)
         return fit_codes((s["codes"] for s in shards), levels=levels, tokens=tokenizer.config.num_latents)

@@ -38,12 +38,6 @@ class Census:
         passed = {reason: {"count": count, "first": first} for reason, (count, first) in self.passed.items()}
         return {"read": self.read, "beside": self.beside, "passed_over": passed, "notes": list(self.notes)}
 
-    @classmethod
-    def of_facts(cls, facts: dict[str, Any]) -> "Census":
-        """What :meth:`facts` gave."""
-        passed = {reason: (one["count"], one["first"]) for reason, one in facts["passed_over"].items()}
-        return cls(read=facts["read"], beside=facts["beside"], passed=passed, notes=facts["notes"])
-
     def __str__(self) -> str:
         """One line."""
         parts = [

@@ -143,23 +143,34 @@ def check_shard(folder: Path, entry: Mapping[str, Any]) -> Path:
     raise ValueError(f"{path}: {problem}; run the same textok cache command again to make it anew")
 
 
-def read_shard(path: Path) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Tensors, keys and distinct captions of a shard; ``ValueError`` when it is no shard."""
+@dataclass(frozen=True)
+class Shard:
+    """A shard, its tensors mapped from disk; one that an earlier version made has no contents."""
+
+    tensors: dict[str, Tensor]
+    keys: list[str]
+    captions: list[str]
+    contents: list[Content]
+
+    def text(self, row: int) -> Float[Tensor, "_ d"]:
+        """The token states of a row."""
+        caption = int(self.tensors["caption"][row])
+        ends = self.tensors["text_ends"]
+        start = 0 if caption == 0 else int(ends[caption - 1])
+        return self.tensors["text"][start : int(ends[caption])].float()
+
+
+def read_shard(path: Path) -> Shard:
+    """Read a shard; ``ValueError`` when it is none."""
     refuse_foreign(path, expected="a shard of a latent cache")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             names = json.loads((file.metadata() or {})["names"])
-        return tensors, names["keys"], names["captions"]
+        contents = [(key, content) for key, content in names.get("contents", ())]
+        return Shard(tensors, names["keys"], names["captions"], contents)
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: no shard of a latent cache ({error}); make it by textok cache") from error
-
-
-def shard_contents(path: Path) -> list[Content]:
-    """What the pictures of a shard were when it was made; nothing of one that an earlier version made."""
-    with safe_open(path, framework="pt") as file:
-        names = json.loads((file.metadata() or {}).get("names", "{}"))
-    return [(key, content) for key, content in names.get("contents", ())]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -205,26 +216,13 @@ class LatentBatch:
     labels: Int[Tensor, "n"] | None = None
 
 
-@dataclass(frozen=True)
-class _Shard:
-    tensors: dict[str, Tensor]
-    keys: list[str]
-    captions: list[str]
-
-    def text(self, row: int) -> Float[Tensor, "_ d"]:
-        caption = int(self.tensors["caption"][row])
-        ends = self.tensors["text_ends"]
-        start = 0 if caption == 0 else int(ends[caption - 1])
-        return self.tensors["text"][start : int(ends[caption])].float()
-
-
 class LatentCache:
     """Rows of a finished cache, mapped from disk (in 16 bits), so that ranks of one machine share the memory."""
 
-    def __init__(self, manifest: Manifest, shards: Sequence[_Shard]) -> None:
-        self.manifest = manifest
-        self._shards = list(shards)
-        self._starts = np.cumsum([0, *(len(shard.keys) for shard in shards)]).tolist()
+    def __init__(self, manifest: Manifest, shards: Sequence[Shard]) -> None:
+        self.manifest, self._shards = manifest, list(shards)
+        self.shard_lengths = [len(shard.keys) for shard in shards]
+        self._starts = np.cumsum([0, *self.shard_lengths]).tolist()
 
     @classmethod
     def open(cls, folder: str | Path) -> "LatentCache":
@@ -237,15 +235,10 @@ class LatentCache:
         manifest = read_manifest(folder)
         if not manifest.complete:
             raise ValueError(f"{folder}: not finished; run the same textok cache command again to go on")
-        return cls(manifest, [_Shard(*read_shard(check_shard(folder, e))) for e in manifest.shards])
+        return cls(manifest, [read_shard(check_shard(folder, entry)) for entry in manifest.shards])
 
     def __len__(self) -> int:
         return self._starts[-1]
-
-    @property
-    def shard_lengths(self) -> list[int]:
-        """Rows of each shard."""
-        return [len(shard.keys) for shard in self._shards]
 
     def batch(self, rows: Sequence[int], *, draw: tuple[int, int] | None = None) -> LatentBatch:
         """Some rows by number; ``draw`` is (seed, epoch) of a fresh sample of kl latents, None takes the means."""

@@ -239,7 +239,14 @@ class EvalLoader:
         rows = range(len(self.source))
         jobs = (list(rows[start : start + self.batch_size]) for start in rows[:: self.batch_size])
         for decoded in decode_ahead(self.source, self.config, jobs):
-            samples = self._good(decoded)
+            self.bad.seen += len(decoded)
+            samples = list[Sample]()
+            for _, sample in sorted(decoded.items()):
+                self.contents.append((sample.key, sample.content))
+                if isinstance(sample, BadSample):
+                    self.bad.add(sample)
+                else:
+                    samples.append(sample)
             if samples:
                 captions = [s.captions[0] if s.captions else "" for s in samples]
                 yield _batch(samples, [s.image for s in samples], captions)
@@ -247,17 +254,6 @@ class EvalLoader:
     def _start_anew(self) -> None:
         self.bad = BadSampleLedger(config=self.config)
         self.contents = list[Content]()
-
-    def _good(self, decoded: dict[int, Sample | BadSample]) -> list[Sample]:
-        self.bad.seen += len(decoded)
-        good = []
-        for _, sample in sorted(decoded.items()):
-            self.contents.append((sample.key, sample.content))
-            if isinstance(sample, BadSample):
-                self.bad.add(sample)
-            else:
-                good.append(sample)
-        return good
 
 
 def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: Sequence[str]) -> Batch:

@@ -173,35 +173,7 @@ def write_shards(
         yield end
 
 
-CARD = """---
-license: other
-license_name: those-of-the-drawings
-pretty_name: Scenes of open-textok
-task_categories: [text-to-image, image-to-text]
-language: [en]
-tags: [webdataset, synthetic, image-tokenization]
-configs:
-- config_name: default
-  data_files: "{split}-*.tar"
----
-
-# Scenes
-
-{count:,} captioned pictures of {size} px, composed from the drawings of the split {split} by open-textok. Each
-sample has its picture, `KEY.txt` with the caption, and `KEY.json` with the caption and the facts of the scene: what is
-where, how large, of what colour. No drawing is in two splits.
-
-The drawings are emoji and clip art under MIT, Apache-2.0 and CC-BY-4.0, or in the public domain; authors and licences
-are in `datasets/ATTRIBUTION.md` of open-textok and must go with the pictures.
-
-```python
-from datasets import load_dataset
-
-scenes = load_dataset("webdataset", data_files="{split}-*.tar", split="train", streaming=True)
-```
-
-Fingerprint: `{fingerprint}`.
-"""
+CARD = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
 """The card of a folder of scenes as a data set, with the header that the Hugging Face hub reads."""
 
 

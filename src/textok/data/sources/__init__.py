@@ -15,7 +15,7 @@ from textok.data.sources.tar import TAR_SUFFIXES
 
 MANY_FILES, LARGE_TAR = 10_000, 64 << 20
 """What is opened from so many files, or from a tar of so many bytes, is opened faster the next time."""
-_INDEX_VERSION = 1
+_INDEX_VERSION = 2
 
 
 @contextmanager

@@ -238,8 +238,8 @@ def listed_rows(
 ) -> list[Row]:
     """The pictures in the order of their lists, then those that no list speaks about.
 
-    A picture in the scope of a list which does not name it is passed over; one that is named but not there is a
-    sample that cannot be read.
+    A picture in the scope of a list which does not name it is passed over, and any that is not named where lists are
+    the parts of a data set; one that is named but not there is a sample that cannot be read.
     """
     pictures = {row.name: row for row in rows}
     used: set[str] = set()
@@ -253,7 +253,7 @@ def listed_rows(
             row.parts = row.parts if picture is None else {**picture.parts, **row.parts}
             ordered.append(row)
             used.add(row.name)
-    scopes = tuple(one.scope for one in lists)
+    scopes = tuple(one.scope if one.split is None else "" for one in lists)
     left = [row for row in rows if row.name not in used]
     unlisted = [row.name for row in left if row.name.startswith(scopes)]
     census.pass_over("pictures that no list names", map(shown_name, unlisted))

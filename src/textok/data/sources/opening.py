@@ -180,34 +180,23 @@ def _rows(
     rows = pair(rest, census, image_suffix=None if lists else fields.image)
     for row in rows:
         row.shard = files.root
-    named = fields.caption or fields.label
-    if not lists and named and not any("json" in row.parts for row in rows):
+    asked = fields.caption or fields.label
+    if not lists and asked and not any("json" in row.parts for row in rows):
         found = listing([row.name for row in rows])
         _check_no_fields(fields, f"{files.root}: found {found} without metadata")
     if any(one.split is not None for one in lists):
-        return _rows_of_lists(rows, lists, split, files)
+        named = [one for one in lists if split in (None, one.split)]
+        if not named:
+            raise SplitError(files.root, split, sorted(str(one.split) for one in lists))
+        scopes = tuple(one.scope for one in named)
+        rows = [row for row in rows if split is None or row.name.startswith(scopes)]
+        return listed_rows(rows, named, census, path_of=files.path)
     if lists:
         rows = listed_rows(rows, lists, census, path_of=files.path)
-    if split is None:
-        return rows
-    chosen = [row for row in rows if row.name.startswith(f"{split}/")]
-    if not chosen:
+    chosen = [row for row in rows if split is None or row.name.startswith(f"{split}/")]
+    if split is not None and not chosen:
         raise SplitError(files.root, split, _splits(rows, ()))
     return chosen
-
-
-def _rows_of_lists(
-    rows: list[Row], lists: Sequence[PictureList], split: str | None, files: Listing
-) -> list[Row]:
-    chosen = [one for one in lists if split in (None, one.split)]
-    if not chosen:
-        raise SplitError(files.root, split, sorted(str(one.split) for one in lists))
-    scopes = tuple(one.scope for one in chosen)
-    inside = [row for row in rows if split is None or row.name.startswith(scopes)]
-    ordered = listed_rows(inside, chosen, files.census, path_of=files.path)
-    listed = sum(len(one.rows) for one in chosen)
-    files.census.pass_over("pictures that no list names", [shown_name(row.name) for row in ordered[listed:]])
-    return ordered[:listed]
 
 
 def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]:
@@ -244,7 +233,7 @@ def open_coco(file: str, folder: str | None, split: str | None, *, fields: Field
     below = _entries([one for one in inside if is_picture(one.name)], files, store)
     inside.append(file_of(path.name, state))
     files = Listing(root=files.root, files=inside, census=Census(beside=1))
-    rows = _rows_of_lists(pair(below, files.census), lists, None, files)
+    rows = listed_rows(pair(below, files.census), lists, files.census, path_of=files.path)
     return _span_source(rows, store, files, fields=fields, splits={})
 
 

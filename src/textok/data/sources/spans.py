@@ -230,14 +230,14 @@ class SpanSource(Source):
         if any(path.startswith(unpacked) and not Path(path).is_file() for path in paths):
             return None
         store = Store(paths, index.pop("memory").tobytes())
-        census, problems = Census.of_facts(facts.pop("census")), dict(facts.pop("problems"))
+        census, problems = Census(**facts.pop("census")), dict(facts.pop("problems"))
         return cls(index, store, fields=fields, census=census, problems=problems, **facts)
 
     def save(self, file: Path, identity: str) -> None:
         """Write where everything is, to be opened faster; where that is not possible nothing is lost."""
         facts = {
             "paths": self._store.paths,
-            "census": self.census.facts(),
+            "census": vars(self.census),
             "problems": list(self._problems.items()),
             "shards": self._shards,
             "splits": self.splits,

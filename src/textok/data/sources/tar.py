@@ -6,7 +6,6 @@ import lzma
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +33,19 @@ def plain_tar(path: str, file: File) -> str:
         return path
     where = path if is_remote(path) else os.path.realpath(path)
     target = cache_folder("tars") / f"{fingerprint_of([where, file.size, file.changed])}.tar"
-    if not target.is_file():
-        _unpack(path, unpack, target)
-    return str(target)
-
-
-def _unpack(path: str, unpack: Callable[..., Any], target: Path) -> None:
+    if target.is_file():
+        return str(target)
     try:
         with (
             open_file(path) as packed,
             unpack(packed) as content,
             replacing(target, shared=True) as temporary,
-            open(temporary, "wb") as out,
         ):
-            shutil.copyfileobj(content, out, 1 << 20)
+            with open(temporary, "wb") as out:
+                shutil.copyfileobj(content, out, 1 << 20)
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise ValueError(f"{path}: damaged compressed tar ({error}); download it again") from error
+    return str(target)
 
 
 def tar_members(path: str, file: File) -> list[Member]:
