@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from textok.checks import check, check_choice
-from textok.data.caption_files import CaptionedSource, read_caption_file
-from textok.data.census import announce
 from textok.data.contents import content_of
+from textok.data.files import announce
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
-from textok.data.records import Fields
+from textok.data.records import CaptionedSource, Fields, read_caption_file
 from textok.data.samples import BadSample, BadSampleError, Sample, Source, SplitError
 from textok.data.sources import open_source
 

@@ -1,4 +1,4 @@
-"""Files of a data set, on this machine or behind an fsspec address: which there are, and reading them."""
+"""Files of a data set, here or behind an fsspec address: which there are, what is passed over, and reading them."""
 
 import glob
 import hashlib
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from textok.data.census import Census
+from textok.display import note
 from textok.writing import MARKER, is_made_here
 
 MAX_IMAGE_BYTES = 256 << 20
@@ -24,7 +24,48 @@ LEFT_BY_SYSTEMS = re.compile(
 """Paths of hidden files, thumbnails, and other things that systems leave in folders."""
 _PAGES = re.compile(r"(?:^|/)(?:grid|step-\d+|preview)[^/]*\.png$")
 _HEAD_BYTES = 4096
+_SHOWN = 3
+_announced: set[str] = set()
 _TIMES = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "created")
+
+
+@dataclass(kw_only=True)
+class Census:
+    """Everything in a source, counted once: files of a folder, members of a tar, rows of a table.
+
+    Attributes:
+        read: pictures that are read.
+        beside: files that say something about them: captions, labels, lists.
+        passed, first: how many are passed over, by reason, and the names of the first of them.
+        notes: what a reader should know, such as captions that are names of folders.
+    """
+
+    read: int = 0
+    beside: int = 0
+    passed: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def pass_over(self, reason: str, names: Iterable[str]) -> None:
+        """Count what is passed over for a reason; the first names are kept."""
+        for name in names:
+            self.passed[reason] = self.passed.get(reason, 0) + 1
+            if self.passed[reason] <= _SHOWN:
+                self.first.setdefault(reason, []).append(name)
+
+    def facts(self) -> dict[str, Any]:
+        """Plain JSON values for a record."""
+        passed = {reason: {"count": n, "first": self.first[reason]} for reason, n in self.passed.items()}
+        return {"read": self.read, "beside": self.beside, "passed_over": passed, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        """One line."""
+        parts = []
+        for reason, count in self.passed.items():
+            more = ", ..." if count > _SHOWN else ""
+            parts.append(f"{count:,} {reason} ({', '.join(self.first[reason])}{more})")
+        passed = [f"passed over: {', '.join(parts)}"] if parts else []
+        return "; ".join([f"{self.read:,} pictures are read", *passed, *self.notes])
 
 
 class File(NamedTuple):
@@ -252,3 +293,11 @@ def inside(name: object) -> bool:
     """Whether it names a file that lies inside of the folder which the name is relative to."""
     path = PurePosixPath(name) if isinstance(name, str) else None
     return path is not None and bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def announce(name: str, census: Census) -> None:
+    """Print the census on stderr where there is something to say; once a process, by the first of several ranks."""
+    line = f"{name}: {census}"
+    if (census.passed or census.notes) and os.environ.get("RANK", "0") == "0" and line not in _announced:
+        _announced.add(line)
+        note(line)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from textok.data.census import Census
+from textok.data.files import Census
 from textok.display import note
 from textok.writing import write_text
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.checks import check
-from textok.data.census import Census
+from textok.data.files import Census
 from textok.data.images import tensor_to_image
 from textok.data.samples import DrawnPicture, RawSample, Source
 from textok.data.scenes.captions import Density, as_density, write_caption

@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from textok.data.census import Census
-from textok.data.files import MAX_TEXT_BYTES, inside, shown_name
+from textok.data.files import MAX_TEXT_BYTES, Census, inside, shown_name
 from textok.data.records import LABEL_FIELDS, Fields, RecordError, parse_record, read_captions, read_label
 from textok.data.sources.spans import Entry, Row, Span, Store
 from textok.data.text import TextError, decode_text

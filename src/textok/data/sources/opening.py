@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textok.data.census import Census
 from textok.data.files import (
     LEFT_BY_SYSTEMS,
+    Census,
     File,
     Listing,
     file_of,

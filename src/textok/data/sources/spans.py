@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textok.data.census import Census
-from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, cache_folder, read_span, shown_name
+from textok.data.files import MAX_IMAGE_BYTES, MAX_TEXT_BYTES, Census, cache_folder, read_span, shown_name
 from textok.data.records import Fields, RecordError, parse_record, read_captions, stored_sample
 from textok.data.samples import RawSample, Source
 from textok.data.text import TextError, decode_text

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textok.data.census import Census
 from textok.data.files import (
     MAX_IMAGE_BYTES,
+    Census,
     File,
     Listing,
     file_of,

@@ -40,9 +40,9 @@ def plain_tar(path: str, file: File) -> str:
             open_file(path) as packed,
             unpack(packed) as content,
             replacing(target, shared=True) as temporary,
+            open(temporary, "wb") as out,
         ):
-            with open(temporary, "wb") as out:
-                shutil.copyfileobj(content, out, 1 << 20)
+            shutil.copyfileobj(content, out, 1 << 20)
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise ValueError(f"{path}: damaged compressed tar ({error}); download it again") from error
     return str(target)
