@@ -167,7 +167,7 @@ def _span_source(
         census.notes.append(f"{bare:,} of them have no caption")
     census.read += len(rows)
     fingerprint = fingerprint or files.fingerprint(len(rows))
-    return SpanSource.of_rows(rows, store, census=census, fingerprint=fingerprint, **others)
+    return SpanSource.of_rows(rows, store, census, fingerprint=fingerprint, **others)
 
 
 def _rows(

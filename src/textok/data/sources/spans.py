@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -143,8 +143,8 @@ def unique_keys(rows: Iterable[Row]) -> Iterator[str]:
 class Store:
     """The files that spans point into. The first is memory: records that are in no file as they are needed."""
 
-    def __init__(self, paths: Sequence[str] = ("",), memory: bytes = b"") -> None:
-        self.paths, self.memory = list(paths), bytearray(memory)
+    def __init__(self, paths: Sequence[str] = ("",), memory: np.ndarray | None = None) -> None:
+        self.paths, self.memory = list(paths), bytearray() if memory is None else memory
 
     def add_file(self, path: str) -> int:
         """The number of a file."""
@@ -180,28 +180,23 @@ class Store:
 
 
 class SpanSource(Source):
-    """Samples by the spans of their parts: an index of keys, spans (n, parts, 3) and numbers of shards."""
+    """Samples by the spans of their parts.
 
-    def __init__(
-        self,
-        index: Mapping[str, np.ndarray],
-        store: Store,
-        *,
-        fields: Fields,
-        census: Census,
-        shards: Sequence[str],
-        problems: Mapping[int, str],
-        splits: Mapping[str, int],
-        fingerprint: str,
-    ) -> None:
-        self._index, self._store, self._fields, self.census = index, store, fields, census
-        self._shards, self._problems = shards, problems
-        self.splits, self.fingerprint = splits, fingerprint
-        self.shard_lengths = np.bincount(index["shards"], minlength=len(shards)).tolist()
+    The index holds keys, spans (n, parts, 3), numbers of shards, and records in memory; what else there is are facts.
+    """
+
+    def __init__(self, index: dict[str, np.ndarray], facts: dict[str, Any], *, fields: Fields) -> None:
+        self._index, self._facts, self._fields = index, facts, fields
+        self._store, self._problems = Store(facts["paths"], index["memory"]), dict(facts["problems"])
+        self.census, self.splits = Census(**facts["census"]), facts["splits"]
+        self.fingerprint = facts["fingerprint"]
+        self.shard_lengths = np.bincount(index["shards"], minlength=len(facts["shards"])).tolist()
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Row], store: Store, **others: Any) -> "SpanSource":
-        """Samples of rows, shard by shard; others as of the class."""
+    def of_rows(
+        cls, rows: Sequence[Row], store: Store, census: Census, *, fields: Fields, **facts: Any
+    ) -> "SpanSource":
+        """Samples of rows, shard by shard; other facts are the parts and the fingerprint."""
         shards = {name: number for number, name in enumerate(dict.fromkeys(row.shard for row in rows))}
         absent = Span(-1, 0, 0)
         spans = [[row.parts.get(part, absent) for part in PARTS] for row in rows]
@@ -209,9 +204,11 @@ class SpanSource(Source):
             "keys": np.array([key.encode() for key in unique_keys(rows)]),
             "spans": np.array(spans, dtype=np.int64).reshape(len(rows), len(PARTS), 3),
             "shards": np.array([shards[row.shard] for row in rows], dtype=np.int32),
+            "memory": np.frombuffer(store.memory, dtype=np.uint8),
         }
-        problems = {number: row.problem for number, row in enumerate(rows) if row.problem}
-        return cls(index, store, shards=list(shards), problems=problems, **others)
+        problems = [(number, row.problem) for number, row in enumerate(rows) if row.problem]
+        facts |= {"census": vars(census), "paths": store.paths, "problems": problems, "shards": list(shards)}
+        return cls(index, facts, fields=fields)
 
     @classmethod
     def load(cls, file: Path, identity: str, *, fields: Fields) -> "SpanSource | None":
@@ -224,35 +221,22 @@ class SpanSource(Source):
         if hashlib.sha256(content + identity.encode()).digest() != digest:
             return None
         index = dict(np.load(io.BytesIO(content)))
-        facts = json.loads(index.pop("facts").tobytes())
-        paths, unpacked = facts.pop("paths"), f"{cache_folder('tars')}/"
-        if any(path.startswith(unpacked) and not Path(path).is_file() for path in paths):
+        facts, unpacked = json.loads(index.pop("facts").tobytes()), f"{cache_folder('tars')}/"
+        if any(path.startswith(unpacked) and not Path(path).is_file() for path in facts["paths"]):
             return None
-        store = Store(paths, index.pop("memory").tobytes())
-        census, problems = Census(**facts.pop("census")), dict(facts.pop("problems"))
-        return cls(index, store, fields=fields, census=census, problems=problems, **facts)
+        return cls(index, facts, fields=fields)
 
     def save(self, file: Path, identity: str) -> None:
         """Write where everything is, to be opened faster; where that is not possible nothing is lost."""
-        facts = {
-            "paths": self._store.paths,
-            "census": vars(self.census),
-            "problems": list(self._problems.items()),
-            "shards": self._shards,
-            "splits": self.splits,
-            "fingerprint": self.fingerprint,
-        }
-        texts = {"facts": json.dumps(facts).encode(), "memory": bytes(self._store.memory)}
-        coded = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
-        content = io.BytesIO()
-        np.savez(content, allow_pickle=False, **self._index, **coded)
+        content, facts = io.BytesIO(), np.frombuffer(json.dumps(self._facts).encode(), np.uint8)
+        np.savez(content, allow_pickle=False, **self._index, facts=facts)
         digest = hashlib.sha256(content.getvalue() + identity.encode()).digest()
         with suppress(OSError), replacing(file, shared=True) as temporary:
             temporary.write_bytes(digest + content.getvalue())
 
     def read(self, index: int) -> RawSample:
         """The sample at ``index``, not decoded; ``BadSampleError`` when a part is missing, oversized or malformed."""
-        key, shard = self._index["keys"][index].decode(), self._shards[self._index["shards"][index]]
+        key, shard = self._index["keys"][index].decode(), self._facts["shards"][self._index["shards"][index]]
         record, picture = partial(self._record, index), partial(self._picture, index)
         return stored_sample(record, picture, key=key, shard=shard, fields=self._fields)
 
