@@ -83,10 +83,7 @@ class CaptionCache:
         return [caption for caption in distinct if _key(caption) not in self._index]
 
     def add(self, captions: Sequence[str], features: Sequence[Float[Tensor, "_ d"]]) -> None:
-        """Store the token states of distinct captions as one new file; those that are stored already do no harm.
-
-        ``ValueError`` for a blank caption, when counts or shapes disagree, or when values do not fit float16.
-        """
+        """Store states of distinct captions as a new file; ``ValueError`` for blank ones, other shapes, overflows."""
         if len(captions) != len(features):
             raise ValueError(
                 f"CaptionCache.add: got {len(captions)} captions, {len(features)} feature tensors"

@@ -90,10 +90,7 @@ class DataConfig:
 
 
 def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
-    """Read and decode one sample.
-
-    ``BadSampleError`` when it is unreadable, over the pixel limit, or has no caption where one is needed.
-    """
+    """Read and decode one; ``BadSampleError`` when it is unreadable, over the pixel limit, or lacks its caption."""
     raw = source.read(index)
     content = content_of(raw)
     try:

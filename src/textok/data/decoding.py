@@ -46,10 +46,7 @@ class _Jobs(Dataset):
 def decode_ahead(
     source: Source, config: DataConfig, jobs: Iterable[list[int]]
 ) -> Iterator[dict[int, Sample | BadSample]]:
-    """Decode jobs in order, in ``config.workers`` processes (0: here, when asked for).
-
-    ``jobs`` is read in this process, a few jobs ahead of the results.
-    """
+    """Decode jobs in order, in ``config.workers`` processes (0: here); jobs are drawn here, a few ahead of results."""
     loader = DataLoader(
         _Jobs(source, config),
         sampler=jobs,

@@ -97,10 +97,7 @@ class Rows:
 
 
 def write_shard(path: Path, rows: Rows, *, text_dim: int) -> dict[str, Any]:
-    """Write a shard whole or not at all; returns its entry for the manifest.
-
-    ``ValueError`` when latents are not finite in 16 bits; names the picture.
-    """
+    """Write a shard whole; returns its manifest entry. ``ValueError`` names a picture that is not finite in 16 bits."""
     place = {caption: index for index, caption in enumerate(rows.states)}
     states = [one.to(_STORED) for one in rows.states.values()]
     tensors = {
@@ -179,10 +176,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a cache.
-
-    ``FileNotFoundError`` when the folder holds none, ``ValueError`` when it is damaged or newer than this version.
-    """
+    """The manifest of a cache; ``FileNotFoundError`` for none, ``ValueError`` for a damaged or a newer one."""
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; expected a folder that textok cache wrote")
@@ -226,11 +220,7 @@ class LatentCache:
 
     @classmethod
     def open(cls, folder: str | Path) -> "LatentCache":
-        """Open a cache and verify every shard against the manifest.
-
-        ``FileNotFoundError`` when the folder holds no cache, ``ValueError`` when it is not finished, or a shard is
-        missing, cut off or altered.
-        """
+        """Open and verify a cache; ``FileNotFoundError`` for none, ``ValueError`` for an unfinished or damaged one."""
         folder = Path(folder)
         manifest = read_manifest(folder)
         if not manifest.complete:
@@ -280,10 +270,7 @@ def _noise(seed: int, epoch: int, row: int, shape: Sequence[int]) -> Tensor:
 
 
 class LatentLoader(EndlessLoader):
-    """Endless training batches in an order that depends on seed and epoch only; resumable at any batch.
-
-    Arguments and errors as of :class:`~textok.data.ordering.EndlessLoader`.
-    """
+    """Endless batches in an order by seed and epoch only; as :class:`~textok.data.ordering.EndlessLoader` has it."""
 
     def __init__(
         self, cache: LatentCache, *, batch_size: int, seed: int, rank: int = 0, world: int = 1

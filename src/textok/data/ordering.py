@@ -32,10 +32,7 @@ def epoch_order(
 
 
 class RotatedOrder:
-    """All numbers below ``count`` in order, from a random one on and around; indexed like the array of them.
-
-    For sources whose samples are independent draws, however many: it holds nothing.
-    """
+    """The numbers below ``count`` in order, from a random one on and around; as an array, but it holds nothing."""
 
     def __init__(self, count: int, *, seed: int, epoch: int) -> None:
         self._count, self._start = count, draw(count, seed, epoch, "start")

@@ -75,10 +75,7 @@ def parse_record(text: bytes) -> dict[str, Any]:
 
 
 def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ...]:
-    """The captions of a record as :func:`textok.data.text.clean_text` has them, empty ones left out.
-
-    ``RecordError`` when the asked field is missing, or holds anything but a string or strings of whole characters.
-    """
+    """The clean captions of a record; ``RecordError`` for a missing asked field, or what is no whole string."""
     name = _present(record, _CAPTION_FIELDS) if field is None else field
     if name is None:
         return ()

@@ -111,10 +111,7 @@ class SourceSubset(Source):
 
 
 def spread(source: Source, count: int | None) -> Source:
-    """At most ``count`` samples at even distances; the whole source when it has no more, or for None.
-
-    A source is often sorted, by class for instance: its first samples would be of one kind.
-    """
+    """At most ``count`` samples (None: all) at even distances: the first of a sorted source are of one kind."""
     total = len(source)
     if count is None or count >= total:
         return source

@@ -32,10 +32,7 @@ def decode_text(data: bytes) -> str:
 
 
 def clean_text(text: str) -> str:
-    """A caption in composed form (NFC), without control characters and without blanks at its ends; "" for none.
-
-    ``TextError`` for half a character (a lone surrogate), which no encoding can store.
-    """
+    """A caption in composed form (NFC), without control characters or blank ends; ``TextError`` for half of one."""
     if text.isascii() and text.isprintable():
         return text.strip()
     try:

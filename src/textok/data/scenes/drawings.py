@@ -98,16 +98,11 @@ class Drawing:
     @cached_property
     def own_words(self) -> tuple[str, str]:
         """Its phrase and its colour as drawn; a colour that the phrase names itself is not said twice."""
-        if self.colour and self.plain_phrase:
-            return self.plain_phrase, self.colour
-        return self.phrase, ""
+        return (self.plain_phrase, self.colour) if self.colour and self.plain_phrase else (self.phrase, "")
 
 
 class Drawings:
-    """The drawings of one of ``SPLITS``, whose ``SPLIT.parquet`` lies in a folder.
-
-    ``FileNotFoundError`` when that is not there, ``ValueError`` for an unknown split, or without the measured columns.
-    """
+    """The drawings of one of ``SPLITS``, in ``SPLIT.parquet`` of a folder; errors say what is missing there."""
 
     def __init__(self, folder: Path, split: str) -> None:
         if split not in SPLITS:
@@ -162,10 +157,7 @@ class Drawings:
 
 
 def drawings_folder(folder: str | None) -> Path:
-    """The folder with the drawings: the named one, that of the working directory, or that of this clone.
-
-    ``FileNotFoundError`` when there is none; says where to get it.
-    """
+    """The folder with the drawings: the named one, that of the working directory, or that of this clone."""
     candidates = [Path(folder)] if folder else [FOLDER, Path(__file__).resolve().parents[4] / FOLDER]
     if there := next(filter(Path.is_dir, candidates), None):
         return there

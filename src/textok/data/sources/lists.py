@@ -145,10 +145,7 @@ def _merged(rows: Sequence[Row], store: Store, fields: Fields) -> Row:
 def coco_lists(
     entries: Sequence[Entry], names: set[str], store: Store, *, folder: str | None = None
 ) -> list[PictureList]:
-    """Annotation files ``captions_SPLIT.json`` and where their pictures are, unless the ``folder`` is known.
-
-    ``ValueError`` when a file is not COCO captions, ``FileNotFoundError`` when its pictures are nowhere.
-    """
+    """Files of COCO captions, and where their pictures are if no ``folder`` says it; errors name what is missing."""
     lists = []
     for entry in entries:
         split = entry.name.rpartition("/")[2].removesuffix(".json").removeprefix("captions").lstrip("_")

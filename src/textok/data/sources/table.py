@@ -158,10 +158,7 @@ def _picture_file(name: str, folder: str) -> bytes:
 
 
 def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> TableSource:
-    """Open parquet files of a listing, here or behind an address.
-
-    ``ValueError`` when a file is not parquet or has no picture column, or no file has a row.
-    """
+    """Open parquet files of a listing; ``ValueError`` for other files, and without a picture column or any row."""
     groups, identity = list[Group](), []
     for file in shards:
         more, checksum = _row_groups(files.path(file.name))

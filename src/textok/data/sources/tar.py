@@ -20,10 +20,7 @@ Member = tuple[str, int, int, int]
 
 
 def plain_tar(path: str, file: File) -> str:
-    """The tar itself, or what a compressed one holds, which is unpacked once into the user's cache folder.
-
-    ``ValueError`` when it is no tar at all, naming what it is, or the compressed data are damaged.
-    """
+    """The tar itself, or a compressed one unpacked once into the cache folder; ``ValueError`` for no whole tar."""
     head = read_span(path, 0, 512)
     foreign = foreign_content(head)
     if foreign is not None:
