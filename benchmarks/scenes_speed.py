@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from textok.data import DataConfig, read_sample
-from textok.data.scenes.drawings import CACHE_BYTES
-from textok.data.scenes.picture import draw_scene
+from textok.data.scenes.drawings import CACHE_BYTES, draw_scene
 from textok.data.scenes.source import SceneOptions, SceneSource
 from textok.training.run_folder import environment
 from textok.writing import write_json

@@ -79,7 +79,7 @@ class CaptionCache:
     def missing(self, captions: Iterable[str]) -> list[str]:
         """The distinct captions, in order, that are not stored yet, by this or any other process."""
         self._open_new_shards()
-        distinct = dict.fromkeys(caption for caption in captions if not _is_blank(caption))
+        distinct = dict.fromkeys(caption for caption in captions if caption.strip())
         return [caption for caption in distinct if _key(caption) not in self._index]
 
     def add(self, captions: Sequence[str], features: Sequence[Float[Tensor, "_ d"]]) -> None:
@@ -105,7 +105,7 @@ class CaptionCache:
 
     def get(self, captions: Sequence[str]) -> list[Float[Tensor, "_ d"]]:
         """Token states of captions, float16; a blank caption has none. ``ValueError`` when one is not stored."""
-        keys = [b"" if _is_blank(caption) else _key(caption) for caption in captions]
+        keys = [_key(caption) if caption.strip() else b"" for caption in captions]
         if any(key and key not in self._index for key in keys):
             self._open_new_shards()
         return [self._read(key, caption) for key, caption in zip(keys, captions, strict=True)]
@@ -148,7 +148,7 @@ class CaptionCache:
                     pending, done, written_at = [], start + len(batch), time.monotonic()
 
     def _stored(self, caption: str, states: Float[Tensor, "_ d"]) -> Float[Tensor, "_ d"]:
-        if _is_blank(caption):
+        if not caption.strip():
             raise ValueError("CaptionCache.add: got a blank caption; blank captions are never stored")
         if states.ndim != 2 or states.shape[1] != self.dim or len(states) > self.max_tokens:
             raise ValueError(
@@ -213,10 +213,6 @@ def _damaged(path: Path, what: str) -> ValueError:
         f"caption shard {path}: {what}. Delete this file and run the same command again: "
         f"only its captions are encoded anew"
     )
-
-
-def _is_blank(caption: str) -> bool:
-    return not caption.strip()
 
 
 def _key(caption: str) -> bytes:

@@ -32,7 +32,7 @@ def decode_text(data: bytes) -> str:
 
 
 def clean_text(text: str) -> str:
-    """A caption in composed form (NFC), without control characters or blank ends; ``TextError`` for half of one."""
+    """A caption in composed form (NFC), without controls or blank ends; ``TextError`` for half a character."""
     if text.isascii() and text.isprintable():
         return text.strip()
     try:

@@ -19,9 +19,8 @@ from textok.data.images import tensor_to_image
 from textok.data.samples import DrawnPicture, RawSample, Source
 from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
-from textok.data.scenes.drawings import SPLITS, Drawings, drawings_folder
+from textok.data.scenes.drawings import SPLITS, Drawings, draw_icon, draw_scene, drawings_folder
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.picture import draw_icon, draw_scene
 from textok.data.scenes.stream import Stream
 from textok.writing import write_tar
 
