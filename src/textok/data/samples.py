@@ -2,13 +2,13 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
@@ -17,18 +17,12 @@ from textok.display import note
 from textok.writing import write_text
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawnPicture:
-    """A picture that ``pixels`` draws with as many of them a side as are asked for; ``kind`` is for messages."""
-
-    kind: str
-    pixels: Callable[[int], np.ndarray] = field(repr=False)
+@runtime_checkable
+class DrawnPicture(Protocol):
+    """A picture that is not stored but drawn, at any size."""
 
     def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
-        """RGB pixels; ``ValueError`` unless ``size`` is a square, of 64 to 512 pixels a side for scenes."""
-        if size[0] != size[1]:
-            raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {self.kind}")
-        return torch.from_numpy(self.pixels(size[0])).permute(2, 0, 1).contiguous()
+        """RGB pixels; raises ``ValueError`` for a size that cannot be drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)

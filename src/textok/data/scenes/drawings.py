@@ -1,4 +1,4 @@
-"""The drawings that scenes are made of, their words and colours, and drawing with them in Pillow's integer arithmetic."""
+"""The drawings that scenes are made of, their words and colours, and drawing with them, by integer arithmetic only."""
 
 import io
 from collections import OrderedDict
@@ -170,7 +170,9 @@ def drawings_folder(folder: str | None) -> Path:
 
 def _drawing(row: dict[str, Any]) -> Drawing:
     row["colors"] = [(color["name"], color["percent"]) for color in row["colors"]]
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+    }
     return Drawing(**values)
 
 

@@ -3,20 +3,22 @@
 import io
 import json
 import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.checks import check
 from textok.data.files import Census
 from textok.data.images import tensor_to_image
-from textok.data.samples import DrawnPicture, RawSample, Source
+from textok.data.samples import RawSample, Source
 from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
 from textok.data.scenes.drawings import SPLITS, Drawings, draw_icon, draw_scene, drawings_folder
@@ -68,9 +70,23 @@ class SceneOptions:
         return cls(**values)  # pyrefly: ignore[bad-argument-type]
 
 
-def scene_picture(facts: Facts, drawings: Drawings) -> DrawnPicture:
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture that ``pixels`` draws with as many of them a side as are asked for; ``kind`` is for messages."""
+
+    kind: str
+    pixels: Callable[[int], np.ndarray] = field(repr=False)
+
+    def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+        """RGB pixels; ``ValueError`` unless ``size`` is a square, of 64 to 512 pixels a side for scenes."""
+        if size[0] != size[1]:
+            raise ValueError(f"size: got {size[0]} x {size[1]}; expected a square for {self.kind}")
+        return torch.from_numpy(self.pixels(size[0])).permute(2, 0, 1).contiguous()
+
+
+def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
     """The picture of a scene."""
-    return DrawnPicture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
+    return Picture(kind="scenes", pixels=partial(draw_scene, facts, drawings))
 
 
 class SceneSource(Source):
@@ -132,7 +148,7 @@ class IconSource(Source):
         return RawSample(
             key=drawing.icon_key,
             shard=f"icons/{self.split}",
-            image=DrawnPicture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
+            image=Picture(kind="icons", pixels=partial(draw_icon, index, self.drawings)),
             captions=(drawing.icon_caption,),
         )
 

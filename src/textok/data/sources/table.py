@@ -245,7 +245,7 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
     several = not isinstance(loaded, datasets.Dataset) and loaded
     parts: dict[str | None, Any] = dict(loaded) if several else {None: loaded}
     if split is not None and split not in parts:
-        raise SplitError(folder, split, sorted(name for name in parts if name))
+        raise SplitError(folder, split, sorted(filter(None, parts)))
     rows: Any = parts[split] if split in parts else datasets.concatenate_datasets([*parts.values()])
     if not len(rows):
         raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
@@ -255,7 +255,7 @@ def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, save
     identity = [f"{name}:{size}:{changed}" for name, size, changed in files]
     source = TableSource([group], fields=fields, census=Census(), identity=identity)
     if split is None and len(parts) > 1:
-        source.splits = {name: len(parts[name]) for name in sorted(parts)}
+        source.splits = {str(name): len(parts[name]) for name in sorted(parts, key=str)}
     return source
 
 
