@@ -283,8 +283,8 @@ def _own_folders(root: str, files: list[File]) -> tuple[str, ...]:
     folders = []
     for file in files:
         folder, _, base = file.name.rpartition("/")
-        run = base == "run.json" and not is_remote(root) and is_made_here(Path(root, file.name))
-        if folder and (base == MARKER or run):
+        is_run = base == "run.json" and not is_remote(root)
+        if folder and (base == MARKER or (is_run and is_made_here(Path(root, file.name)))):
             folders.append(f"{folder}/")
     return tuple(folders)
 
