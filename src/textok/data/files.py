@@ -33,11 +33,8 @@ _TIMES = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "
 class Census:
     """Everything in a source, counted once: files of a folder, members of a tar, rows of a table.
 
-    Attributes:
-        read: pictures that are read.
-        beside: files that say something about them: captions, labels, lists.
-        passed, first: how many are passed over, by reason, and the names of the first of them.
-        notes: what a reader should know, such as captions that are names of folders.
+    Pictures are read; beside them are files that say something about them: captions, labels, lists. Others are passed
+    over, by reason, and the first of them named. Notes are what a reader should know.
     """
 
     read: int = 0

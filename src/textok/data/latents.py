@@ -76,14 +76,10 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Rows on their way to a shard.
+    """Rows on their way to a shard, with the token states of each distinct caption.
 
-    Attributes:
-        labels: -1 for none.
-        mean, log_variance: latents of a continuous tokenizer; the latter of a kl one.
-        codes: of a discrete one.
-        states: token states of each distinct caption.
-        contents: key and hashes of every picture that was read for them, see ``data.contents``.
+    Labels are -1 for none. A continuous tokenizer has a mean, a kl one a log variance too, a discrete one codes.
+    ``contents`` are key and hashes of every picture that was read for them, see ``data.contents``.
     """
 
     keys: Sequence[str]

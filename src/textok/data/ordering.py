@@ -56,12 +56,7 @@ class EndlessLoader(ABC):
     In every epoch all ranks together see each row at most once: the ``count % (batch_size * world)`` rows at the end
     of the epoch's order make no full batch and are left out of that epoch. ``ValueError`` when it has no full batch.
 
-    Args:
-        count: rows of an epoch.
-        data: what errors call the rows.
-        batch_size: rows of a batch on each rank.
-        seed: of every random choice.
-        rank, world: this process's number and how many there are.
+    ``count`` rows, which errors call ``data``, are an epoch; ``batch_size`` are a batch on each of ``world`` ranks.
     """
 
     def __init__(self, count: int, *, data: str, batch_size: int, seed: int, rank: int, world: int) -> None:

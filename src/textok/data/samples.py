@@ -27,10 +27,9 @@ class DrawnPicture(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RawSample:
-    """A stored sample, not decoded yet.
+    """A stored sample, not decoded yet; its key is unique within its shard.
 
     Attributes:
-        key: unique within its shard.
         shard: file that holds it; error messages name it.
         image: the encoded picture (WebP, PNG, JPEG, ...), or one to be drawn.
         captions: none, one or several of the same picture.
@@ -122,13 +121,9 @@ class Sample(RawSample):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Samples side by side.
+    """Samples side by side: contiguous pictures, RGB in 0..255, and of each what there is.
 
-    Attributes:
-        images: RGB, 0..255, contiguous.
-        captions, facts: "" stands for none.
-        labels: None unless every sample has one.
-        contents: hashes of what was read for each.
+    "" stands for no caption or facts; labels are None unless all have one; contents are hashes of what was read.
     """
 
     images: UInt8[Tensor, "b 3 h w"]

@@ -37,12 +37,10 @@ _ADVICE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """One drawing without its pixels.
+    """One drawing, of a source set (``style``), without its pixels.
 
     Attributes:
-        key, style: its name in its source set, and that.
         concept: what it shows, a key that all styles share.
-        phrase: noun phrase with its article.
         colors: measured names with their percent, the largest first.
         hsv: typical hue (in 256ths), saturation and value of the first of them.
         turns: colours to which it can be turned.

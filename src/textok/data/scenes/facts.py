@@ -72,12 +72,9 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """What lies behind: one colour, two parts, or a gradient from the first to the second.
+    """What lies behind: one colour, two parts, or a gradient from the first to the second, by names and as RGB.
 
-    Attributes:
-        names, colours: of one or two colours, and their RGB.
-        direction: "vertical" goes from top to bottom, "horizontal" from left to right.
-        split: where the second part begins, in 512ths.
+    "vertical" goes from top to bottom, "horizontal" from left to right; the second part begins at ``split`` 512ths.
     """
 
     kind: BackgroundKind

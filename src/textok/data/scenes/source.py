@@ -92,9 +92,8 @@ def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
 class SceneSource(Source):
     """Scenes of one split by number; each is a pure function of the seed, the split, the number and the drawings.
 
-    The splits are train, val, test-drawing and test-concept; a split's scenes show its own drawings only.
-    ``FileNotFoundError`` when the drawings are not there, which says where to get them; ``ValueError`` for an unknown
-    split.
+    The splits are train, val, test-drawing and test-concept; a split's scenes show its own drawings only. Errors say
+    where to get drawings that are not there, and name an unknown split.
     """
 
     def __init__(self, split: str, options: SceneOptions) -> None:

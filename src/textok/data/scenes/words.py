@@ -22,10 +22,8 @@ _COLOUR_WORD = re.compile(rf"\b({'|'.join(('grey', *NAMES))})(?:-colou?red)?\b",
 class Noun:
     """A noun phrase without its article, such as "person bouncing a ball", "flag of Kenya", "glasses".
 
-    Attributes:
-        kind: "count" takes a or an, "definite" takes the, "bare" takes nothing.
-        plural: "people", of "count" nouns that are simple enough; "" otherwise.
-        many: whether the verb after the bare noun is plural: "glasses are".
+    Its kind is "count", which takes a or an, "definite", which takes the, or "bare". ``plural`` is that of simple
+    "count" nouns; ``many`` says whether the verb after the bare noun is plural: "glasses are".
     """
 
     text: str

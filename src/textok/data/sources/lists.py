@@ -26,11 +26,9 @@ _TABLE = re.compile(r".*\.(?:jsonl|csv|tsv)")
 
 @dataclass(frozen=True, kw_only=True)
 class PictureList:
-    """A list and what it says of each picture, in order.
+    """A list and what it says of each picture, in order; ``split`` is the part that it lists, None where names tell.
 
-    Attributes:
-        scope: the folder that its names are relative to, with a slash at its end; "" for all.
-        split: the part of the data set that it lists; None where names tell.
+    Its names are relative to the folder ``scope``, which has a slash at its end; "" for all.
     """
 
     file: str
