@@ -15,9 +15,7 @@ from typing import Any
 import torch
 
 from textok.data import DataConfig, read_sample
-from textok.data.scenes.captions import write_caption
-from textok.data.scenes.drawings import CACHE_BYTES
-from textok.data.scenes.picture import draw_scene
+from textok.data.scenes.drawings import CACHE_BYTES, draw_scene
 from textok.data.scenes.source import SceneOptions, SceneSource
 from textok.training.run_folder import environment
 from textok.writing import write_json
@@ -65,7 +63,7 @@ def parts_of(source: SceneSource, *, count: int) -> dict[str, float]:
     facts = [source.facts(index) for index in range(count)]
     parts: dict[str, Callable[[int], Any]] = {
         "facts": source.facts,
-        "caption": lambda index: write_caption(facts[index], source.caption_stream(index)),
+        "caption": lambda index: source.caption(index, facts[index]),
         "json": lambda index: facts[index].to_json(),
         "pixels_64": lambda index: draw_scene(facts[index], source.drawings, 64),
     }

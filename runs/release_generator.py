@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from textok.data.latent_shards import read_manifest
+from textok.data.latents import read_manifest
 from textok.evaluation.demo import PROMPTS
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.evaluation.results import meaning

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from textok.data.census import Census
+from textok.data.files import Census
 from textok.data.samples import RawSample, Source
 from textok.data.scenes.drawings import Drawings, drawings_folder
 from textok.data.scenes.facts import Facts

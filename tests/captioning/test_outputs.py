@@ -11,7 +11,7 @@ from PIL import Image
 from textok.captioning.prompting import Prompt, load_prompt, shipped_prompts
 from textok.captioning.writers.describe import describe
 from textok.cli import main
-from textok.data.caption_files import read_caption_file
+from textok.data.records import read_caption_file
 from textok.data.sources import open_source
 from textok.pipeline.tokens import load_tokens
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from textok.data import DataConfig
-from textok.data.caption_files import read_caption_file
+from textok.data.records import read_caption_file
 
 CAPTIONS = {"a": ("first", "second"), "b": ("third",)}
 

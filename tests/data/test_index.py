@@ -15,7 +15,7 @@ from tiny import write_pictures
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the indexes; everything is large enough for one."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("textok.data.sources.opening.MANY_FILES", 1)
+    monkeypatch.setattr("textok.data.sources.MANY_FILES", 1)
     return tmp_path / "cache" / "textok" / "index"
 
 
@@ -32,9 +32,7 @@ def facts(source: Source) -> tuple[object, ...]:
 
 def opened_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "textok.data.sources.opening._open_listing", lambda *_, **__: pytest.fail("listed again")
-        )
+        patch.setattr("textok.data.sources.open_listing", lambda *_, **__: pytest.fail("listed again"))
         return open_source(root)
 
 

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from textok.data.latent_shards import Manifest, Rows, read_manifest, write_manifest, write_shard
-from textok.data.latents import LatentCache, LatentLoader
+from textok.data.latents import (
+    LatentCache,
+    LatentLoader,
+    Manifest,
+    Rows,
+    read_manifest,
+    write_manifest,
+    write_shard,
+)
 
 K, C, D, LENGTHS = 3, 2, 5, (4, 0, 7)
 

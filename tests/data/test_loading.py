@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from textok.data import Batch, DataConfig, EvalLoader, TrainLoader
 from textok.data.config import read_sample
-from textok.data.mixing import Mix, MixedLoader
+from textok.data.loading import Mix, MixedLoader
 
 SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25

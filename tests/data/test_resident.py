@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from textok.data import Batch, DataConfig, TrainLoader
-from textok.data.resident import decode_split
+from textok.data.decoding import decode_split
 
 CPU = torch.device("cpu")
 

@@ -17,10 +17,10 @@ from PIL import Image
 
 from textok.captioning.journal import CAPTIONS, REJECTED, TABLE, read_rows
 from textok.captioning.writers import open_picture
-from textok.data.caption_files import read_caption_file
 from textok.data.images import ImageError, image_to_tensor
+from textok.data.records import read_caption_file
 from textok.data.samples import BadSampleError, RawSample, Source
-from textok.data.sources.pairing import is_picture
+from textok.data.sources.spans import is_picture
 from textok.evaluation.pages import cards_page, data_uri
 from textok.writing import replacing, write_text
 

@@ -14,7 +14,7 @@ from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
 from textok.codec.header import levels_of
 from textok.codec.prior import fit_codes, fit_latents
-from textok.data.latent_shards import check_shard, read_manifest, read_shard
+from textok.data.latents import check_shard, read_manifest, read_shard
 from textok.data.text import checked_forms
 from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve, weights_hash
 from textok.models.tokenizer import TexTok
@@ -121,7 +121,7 @@ def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:
             f"cache: got {state} one of {manifest.tokenizer!r} in {cache}, expected a complete one of "
             f"{tokenizer.model_id!r}"
         )
-    shards = [read_shard(check_shard(cache, entry))[0] for entry in manifest.shards]
+    shards = [read_shard(check_shard(cache, entry)).tensors for entry in manifest.shards]
     if tokenizer.num_codes is not None:
         levels = levels_of(tokenizer.config, tokenizer.num_codes)
         return fit_codes((s["codes"] for s in shards), levels=levels, tokens=tokenizer.config.num_latents)

@@ -15,8 +15,8 @@ from textok.cli.options import Captions, Decoder, Json, Model, ModelOptions, Num
 from textok.cli.output import report
 from textok.cli.pictures import PictureNames
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
-from textok.data.caption_files import first_captions
 from textok.data.images import save_png
+from textok.data.records import first_captions
 from textok.data.samples import BadSample, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer

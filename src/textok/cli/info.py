@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from textok.cli.options import Json
 from textok.cli.output import report
 from textok.codec import TtkReader, is_ttk
-from textok.data.latent_shards import MANIFEST, read_manifest
+from textok.data.latents import MANIFEST, read_manifest
 from textok.models.checkpoint import (
     CONFIG_FILE,
     SHIPPED,

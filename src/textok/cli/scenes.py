@@ -10,9 +10,8 @@ from tyro.conf import arg
 from textok.cli.options import Json, check_at_least, optional
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
-from textok.data.scenes.export import CARD, Format, write_shards
-from textok.data.scenes.picture import check_scene_size
-from textok.data.scenes.source import LENGTHS, SceneOptions, SceneSource
+from textok.data.scenes.drawings import check_scene_size
+from textok.data.scenes.source import CARD, LENGTHS, Format, SceneOptions, SceneSource, write_shards
 from textok.display import Progress
 from textok.evaluation.pages import cards_page, data_uri
 from textok.writing import check_target, mark_folder_for, strict_json, write_text

@@ -1,19 +1,19 @@
 """Caption features on disk: every distinct caption is encoded once, stored without padding in 16 bits.
 
-A folder holds one subfolder per encoder fingerprint, with any number of immutable shards
-``<hash of its index>.safetensors``. A shard is written under a temporary name and renamed, so a reader sees all of
-it or nothing, two processes may warm the same folder, and killing one loses only the shard in the making.
+A folder holds one subfolder per encoder fingerprint, with any number of immutable shards, each written whole or not at
+all: two processes may warm the same folder, and killing one loses only the shard in the making.
 """
 
 import hashlib
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,6 +22,7 @@ from textok.display import Progress
 from textok.writing import replacing
 
 _FORMAT = "textok-captions-1"
+_INDEX = ("keys", "offsets", "checksums")
 _SHARD_CAPTIONS = 2048
 _SHARD_SECONDS = 60.0
 _STALE_SECONDS = 24 * 3600.0
@@ -37,7 +38,6 @@ class _Shard:
     """One open file: its features stay on disk (memory-mapped) until rows are read."""
 
     path: Path
-    keys: list[bytes]
     offsets: list[int]
     checksums: list[int]
     features: Float[Tensor, "n d"]
@@ -57,16 +57,11 @@ class CaptionCache:
     """Features of captions on disk, keyed by the encoder's fingerprint and the caption's SHA-256.
 
     Blank captions stand for "no caption": they are never stored and read as zero tokens. Opening reads the index
-    (about 50 bytes a caption) and maps the features, which are read, and verified, when asked for.
+    (about 50 bytes a caption) and maps the features, which are read, and verified, when asked for. Any method raises
+    ``ValueError`` when a file is damaged or made for other settings; it names the file.
 
-    Args:
-        folder: may be shared by several encoders; created by the first ``add``.
-        encoder_fingerprint: of the encoder that makes the features.
-        dim: channels of a token state.
-        max_tokens: most tokens a caption may have.
-
-    Raises:
-        ValueError: from any method, when a file is damaged or made for other settings; it names the file.
+    The folder may be shared by several encoders, and is created by the first ``add``. A token state has ``dim``
+    channels, and a caption at most ``max_tokens`` of them.
     """
 
     def __init__(self, folder: str | Path, *, encoder_fingerprint: str, dim: int, max_tokens: int) -> None:
@@ -75,30 +70,20 @@ class CaptionCache:
                 f"CaptionCache encoder_fingerprint: got {encoder_fingerprint!r}; expected letters and digits"
             )
         self.folder = Path(folder) / encoder_fingerprint
-        self.dim = dim
-        self.max_tokens = max_tokens
-        self._metadata = {
-            "format": _FORMAT, "encoder": encoder_fingerprint, "dim": str(dim), "max_tokens": str(max_tokens),
-        }  # fmt: skip
-        self._shards: dict[str, _Shard] = {}
+        self.dim, self.max_tokens = dim, max_tokens
+        facts = {"format": _FORMAT, "encoder": encoder_fingerprint, "dim": dim, "max_tokens": max_tokens}
+        self._metadata = {name: str(value) for name, value in facts.items()}
+        self._opened: set[Path] = set()
         self._index: dict[bytes, tuple[_Shard, int]] = {}
 
     def missing(self, captions: Iterable[str]) -> list[str]:
         """The distinct captions, in order, that are not stored yet, by this or any other process."""
         self._open_new_shards()
-        distinct = dict.fromkeys(caption for caption in captions if not _is_blank(caption))
+        distinct = dict.fromkeys(caption for caption in captions if caption.strip())
         return [caption for caption in distinct if _key(caption) not in self._index]
 
     def add(self, captions: Sequence[str], features: Sequence[Float[Tensor, "_ d"]]) -> None:
-        """Store the token states of captions as one new file; captions that are stored already do no harm.
-
-        Args:
-            captions: distinct captions, none blank.
-            features: one (t_i, d) tensor each, any device and float dtype; stored as float16.
-
-        Raises:
-            ValueError: when counts or shapes disagree, or values do not fit float16.
-        """
+        """Store states of distinct captions as a new file; ``ValueError`` for blank ones, other shapes, overflows."""
         if len(captions) != len(features):
             raise ValueError(
                 f"CaptionCache.add: got {len(captions)} captions, {len(features)} feature tensors"
@@ -113,16 +98,14 @@ class CaptionCache:
             "checksums": torch.tensor([_checksum(row) for row in rows]),
             "features": torch.cat(rows),
         }
-        self._write(tensors)
+        index = _index_digest(tensors)
+        with replacing(self.folder / f"{index}.safetensors", shared=True) as temporary:
+            save_file(tensors, temporary, metadata={**self._metadata, "index": index})
         self._open_new_shards()
 
     def get(self, captions: Sequence[str]) -> list[Float[Tensor, "_ d"]]:
-        """Token states of captions, float16, (t_i, d) each; a blank caption has t_i = 0.
-
-        Raises:
-            ValueError: when a caption is not stored, or a file is damaged.
-        """
-        keys = [b"" if _is_blank(caption) else _key(caption) for caption in captions]
+        """Token states of captions, float16; a blank caption has none. ``ValueError`` when one is not stored."""
+        keys = [_key(caption) if caption.strip() else b"" for caption in captions]
         if any(key and key not in self._index for key in keys):
             self._open_new_shards()
         return [self._read(key, caption) for key, caption in zip(keys, captions, strict=True)]
@@ -130,27 +113,20 @@ class CaptionCache:
     def warm(
         self,
         captions: Iterable[str],
-        encoder_factory: Callable[[], Encode],
+        encoder: Callable[[], Encode],
         *,
         batch_size: int = 64,
         progress: bool = False,
     ) -> int:
-        """Encode and store what is missing; goes on where an earlier, interrupted call stopped.
+        """Encode and store what is missing, and return how many; goes on where an interrupted call stopped.
 
-        Args:
-            captions: all captions that will be needed, repeats allowed.
-            encoder_factory: returns the function that encodes a list of captions to ragged token states; called
-                only when something is missing, so that a warm cache never loads the encoder.
-            batch_size: captions per call of that function; they come sorted by length.
-            progress: show a progress bar.
-
-        Returns:
-            How many captions were encoded.
+        The encoder is made only when something is missing, so that a warm cache never loads it. It is called with
+        ``batch_size`` captions at a time, which come sorted by length.
         """
         lacking = sorted(self.missing(captions), key=len)
         if lacking:
             self._remove_stale_files()
-            self._encode(lacking, encoder_factory(), batch_size=batch_size, progress=progress)
+            self._encode(lacking, encoder(), batch_size=batch_size, progress=progress)
         return len(lacking)
 
     def __len__(self) -> int:
@@ -172,7 +148,7 @@ class CaptionCache:
                     pending, done, written_at = [], start + len(batch), time.monotonic()
 
     def _stored(self, caption: str, states: Float[Tensor, "_ d"]) -> Float[Tensor, "_ d"]:
-        if _is_blank(caption):
+        if not caption.strip():
             raise ValueError("CaptionCache.add: got a blank caption; blank captions are never stored")
         if states.ndim != 2 or states.shape[1] != self.dim or len(states) > self.max_tokens:
             raise ValueError(
@@ -197,35 +173,26 @@ class CaptionCache:
         shard, row = self._index[key]
         return shard.read(row)
 
-    def _write(self, tensors: dict[str, Tensor]) -> None:
-        index = _index_digest(tensors["keys"], tensors["offsets"], tensors["checksums"])
-        with replacing(self.folder / f"{index}.safetensors", shared=True) as temporary:
-            save_file(tensors, temporary, metadata={**self._metadata, "index": index})
-
     def _remove_stale_files(self) -> None:
         for path in self.folder.glob(".*.tmp"):
-            try:
+            with suppress(FileNotFoundError):  # another process was first
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
-            except FileNotFoundError:  # another process was first
-                continue
 
     def _open_new_shards(self) -> None:
         if not self.folder.is_dir():
             return
         for path in sorted(self.folder.glob("*.safetensors")):
-            if path.name not in self._shards:
-                shard = self._open(path)
-                self._shards[path.name] = shard
-                self._index.update((key, (shard, row)) for row, key in enumerate(shard.keys))
+            if path not in self._opened:
+                shard, keys = self._open(path)
+                self._opened.add(path)
+                self._index.update((key, (shard, row)) for row, key in enumerate(keys))
 
-    def _open(self, path: Path) -> _Shard:
+    def _open(self, path: Path) -> tuple[_Shard, list[bytes]]:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {
-                    name: file.get_tensor(name) for name in ("keys", "offsets", "checksums", "features")
-                }
+                tensors = {name: file.get_tensor(name) for name in (*_INDEX, "features")}
         except (SafetensorError, OSError) as error:
             raise _damaged(path, f"it is cut off or not a caption shard ({error})") from error
         for name, expected in self._metadata.items():
@@ -234,17 +201,11 @@ class CaptionCache:
                     f"caption shard {path}: {name} is {metadata.get(name)}, expected {expected}; use another folder, "
                     f"or delete this file and its captions are encoded anew"
                 )
-        keys, offsets, checksums = (tensors["keys"], tensors["offsets"], tensors["checksums"])
-        if metadata.get("index") != _index_digest(keys, offsets, checksums):
+        if metadata.get("index") != _index_digest(tensors):
             raise _damaged(path, "its index was altered")
-        packed = keys.numpy().tobytes()
-        return _Shard(
-            path=path,
-            keys=[packed[start : start + 32] for start in range(0, len(packed), 32)],
-            offsets=offsets.tolist(),
-            checksums=checksums.tolist(),
-            features=tensors["features"],
-        )
+        packed, offsets, checksums = (tensors[name] for name in _INDEX)
+        keys = [bytes(key) for key in packed.numpy()]
+        return _Shard(path, offsets.tolist(), checksums.tolist(), tensors["features"]), keys
 
 
 def _damaged(path: Path, what: str) -> ValueError:
@@ -252,10 +213,6 @@ def _damaged(path: Path, what: str) -> ValueError:
         f"caption shard {path}: {what}. Delete this file and run the same command again: "
         f"only its captions are encoded anew"
     )
-
-
-def _is_blank(caption: str) -> bool:
-    return not caption.strip()
 
 
 def _key(caption: str) -> bytes:
@@ -266,10 +223,8 @@ def _checksum(states: Float[Tensor, "_ d"]) -> int:
     return zlib.crc32(states.view(torch.uint8).numpy().data)
 
 
-def _index_digest(
-    keys: UInt8[Tensor, "n 32"], offsets: Int[Tensor, " m"], checksums: Int[Tensor, " n"]
-) -> str:
+def _index_digest(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for tensor in (keys, offsets, checksums):
-        digest.update(tensor.numpy().tobytes())
+    for name in _INDEX:
+        digest.update(tensors[name].numpy().tobytes())
     return digest.hexdigest()[:32]

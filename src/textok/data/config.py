@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from textok.checks import check, check_choice
-from textok.data.caption_files import CaptionedSource, read_caption_file
-from textok.data.census import announce
 from textok.data.contents import content_of
+from textok.data.files import announce
 from textok.data.images import DEFAULT_MAX_PIXELS, ImageError, Resample, decode_image
-from textok.data.records import Fields
+from textok.data.records import CaptionedSource, Fields, read_caption_file
 from textok.data.samples import BadSample, BadSampleError, Sample, Source, SplitError
 from textok.data.sources import open_source
 
@@ -74,13 +73,8 @@ class DataConfig:
     def open(self, *, all_parts: bool = False) -> Source:
         """Open the source with these field names, and print in one line what is passed over, if anything is.
 
-        Args:
-            all_parts: take all parts of a source that has several, when no split names one; they are counted in a
-                line. What learns or scores must not mix them.
-
-        Raises:
-            SplitError: when the source has parts and no split names one.
-            Exception: others as :func:`textok.data.sources.open_source`.
+        ``SplitError`` when the source has parts and no split names one, unless ``all_parts`` are to be taken, which
+        what learns or scores must not mix; other errors as :func:`textok.data.sources.open_source`.
         """
         fields = Fields(image=self.image_field, caption=self.caption_field, label=self.label_field)
         source = open_source(self.source, self.split, fields=fields, on_bad=self.on_bad)
@@ -96,11 +90,7 @@ class DataConfig:
 
 
 def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
-    """Read and decode one sample.
-
-    Raises:
-        BadSampleError: when it is unreadable, over the pixel limit, or has no caption where one is needed.
-    """
+    """Read and decode one; ``BadSampleError`` when it is unreadable, over the pixel limit, or lacks its caption."""
     raw = source.read(index)
     content = content_of(raw)
     try:
@@ -120,12 +110,7 @@ def read_sample(source: Source, index: int, config: DataConfig) -> Sample:
 
 @dataclass(kw_only=True)
 class BadSampleLedger:
-    """Counts and lists bad samples, and stops the run by the policy of its config.
-
-    Attributes:
-        seen: samples tried so far, good or bad.
-        count: how often a bad sample was met (again in each epoch).
-    """
+    """Counts all samples tried and each meeting with a bad one, and stops the run by the policy of its config."""
 
     config: DataConfig
     seen: int = 0
@@ -138,11 +123,7 @@ class BadSampleLedger:
         return list(self._samples.values())
 
     def add(self, bad: BadSample) -> None:
-        """Record one more meeting with a bad sample.
-
-        Raises:
-            BadSampleError: with ``on_bad="stop"``, or when the bad share is over the limit.
-        """
+        """Record one more meeting; ``BadSampleError`` with ``on_bad="stop"``, or when the share is over the limit."""
         if self.config.on_bad == "stop":
             raise BadSampleError(bad)
         self.count += 1

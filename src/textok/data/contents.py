@@ -24,11 +24,7 @@ _SHOWN = 3
 
 
 class ContentRecord:
-    """The contents of what a run has read, in a file of its folder, and which data are the same by them.
-
-    Args:
-        file: what an earlier process saved there is read.
-    """
+    """The contents of what a run has read, in a file of its folder, and which data are the same by them."""
 
     def __init__(self, file: Path) -> None:
         empty: dict[str, Any] = {"same": [], "train": {}, "held_out": {}}
@@ -47,11 +43,8 @@ class ContentRecord:
     ) -> dict[str, str]:
         """What changed since it was noted, by key; from now on the data count as those of the run.
 
-        Args:
-            fingerprint: of the data as they are now; where it is not known the pictures are read again.
-            source: the pictures to learn from; None for what has no contents.
-            held_out: contents of those that judge; a run may be extended to more or fewer of them.
-            before: the fingerprint that the run began with.
+        Where the fingerprint of the data is none that the run knows (``before`` is the one that it began with), the
+        pictures of the source are read again, if they have contents. A run may be extended to more or fewer held out.
         """
         data, self._saved = self._data, False
         judges, judged = data["held_out"], {key: content for key, content in held_out if content != DRAWN}
@@ -86,10 +79,9 @@ def read_contents(source: Source, places: Iterable[int]) -> Iterator[Content]:
     for place in places:
         try:
             raw = source.read(place)
+            yield raw.key, content_of(raw)
         except BadSampleError as error:
             yield error.bad.key, ""
-        else:
-            yield raw.key, content_of(raw)
 
 
 def contents_again(before: Mapping[str, str], source: Source) -> dict[str, str]:
@@ -103,9 +95,7 @@ def stale_parts(
 ) -> tuple[list[int], dict[str, str]]:
     """Which parts of an output are not of the samples that stand at their places now, and what changed, by key.
 
-    Args:
-        source: the samples as they are now; those of all parts are read, and not decoded.
-        parts: the places of each, and the contents that were recorded when it was made.
+    Of each part: its places, and the contents that were recorded when it was made. They are read, and not decoded.
     """
     before, now, stale = dict[str, str](), dict[str, str](), []
     for number, (places, old) in enumerate(parts):

@@ -1,4 +1,4 @@
-"""Files of a data set, on this machine or behind an fsspec address: which there are, and reading them."""
+"""Files of a data set, here or behind an fsspec address: which there are, what is passed over, and reading them."""
 
 import glob
 import hashlib
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from textok.data.census import Census
+from textok.display import note
 from textok.writing import MARKER, is_made_here
 
 MAX_IMAGE_BYTES = 256 << 20
@@ -18,17 +18,57 @@ MAX_TEXT_BYTES = 1 << 20
 PAGE_MARK = "textok-page"
 """Text entry of a PNG that textok drew for people: a grid or a report, no picture of a data set."""
 
-_LEFT_BY_SYSTEMS = re.compile(
+LEFT_BY_SYSTEMS = re.compile(
     r"(?:^|/)(?:\.(?!\.?(?:/|$))|(?:__MACOSX|@eaDir|#recycle|\$RECYCLE\.BIN|Thumbs\.db|desktop\.ini)(?:/|$))"
 )
+"""Paths of hidden files, thumbnails, and other things that systems leave in folders."""
 _PAGES = re.compile(r"(?:^|/)(?:grid|step-\d+|preview)[^/]*\.png$")
 _HEAD_BYTES = 4096
+_SHOWN = 3
+_announced: set[str] = set()
+_TIMES = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "created")
+
+
+@dataclass(kw_only=True)
+class Census:
+    """Everything in a source, counted once: files of a folder, members of a tar, rows of a table.
+
+    Pictures are read; beside them are files that say something about them: captions, labels, lists. Others are passed
+    over, by reason, and the first of them named. Notes are what a reader should know.
+    """
+
+    read: int = 0
+    beside: int = 0
+    passed: dict[str, int] = field(default_factory=dict)
+    first: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def pass_over(self, reason: str, names: Iterable[str]) -> None:
+        """Count what is passed over for a reason; the first names are kept."""
+        for name in names:
+            self.passed[reason] = self.passed.get(reason, 0) + 1
+            if self.passed[reason] <= _SHOWN:
+                self.first.setdefault(reason, []).append(name)
+
+    def facts(self) -> dict[str, Any]:
+        """Plain JSON values for a record."""
+        passed = {reason: {"count": n, "first": self.first[reason]} for reason, n in self.passed.items()}
+        return {"read": self.read, "beside": self.beside, "passed_over": passed, "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        """One line."""
+        parts = []
+        for reason, count in self.passed.items():
+            more = ", ..." if count > _SHOWN else ""
+            parts.append(f"{count:,} {reason} ({', '.join(self.first[reason])}{more})")
+        passed = [f"passed over: {', '.join(parts)}"] if parts else []
+        return "; ".join([f"{self.read:,} pictures are read", *passed, *self.notes])
 
 
 class File(NamedTuple):
     """A file by its name below a root, with its size in bytes and when it was changed last.
 
-    On this machine that is when its bytes and when anything of it was changed: of two times a program can set only one.
+    Here that is when its bytes and when anything of it was changed: of two times a program can set only one.
     """
 
     name: str
@@ -38,14 +78,7 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The files of a source.
-
-    Attributes:
-        root: the folder, or its address.
-        files: sorted by name.
-        census: holds what is left out.
-        whole: whether it is a folder as a whole and not a file or a glob.
-    """
+    """The files of a source, sorted by name; ``whole``: of a folder as a whole, and not a file or a glob."""
 
     root: str
     files: list[File]
@@ -59,12 +92,9 @@ class Listing:
     def below(self, folder: str) -> "Listing":
         """The files below one of its folders, as a listing of that folder."""
         prefix = f"{folder}/"
-        inside = [
-            file._replace(name=file.name[len(prefix) :])
-            for file in self.files
-            if file.name.startswith(prefix)
-        ]
-        return Listing(root=self.path(folder), files=inside)
+        inside = [file for file in self.files if file.name.startswith(prefix)]
+        files = [file._replace(name=file.name.removeprefix(prefix)) for file in inside]
+        return Listing(root=self.path(folder), files=files)
 
     def fingerprint(self, *others: object) -> str:
         """A short hash of its names, sizes and times, and of what else the caller knows."""
@@ -74,35 +104,30 @@ class Listing:
         """Without what systems and textok leave in folders, which is counted; files that were named stay."""
         if not self.whole:
             return self
-        census, ours, kept = Census(), _own_folders(self.root, self.files), []
+        sorted_out, ours = Listing(root=self.root, files=[]), _own_folders(self.root, self.files)
         for file in self.files:
-            reason = self._reason(file.name, ours)
-            if reason:
-                census.pass_over(reason, [shown_name(file.name)])
+            if reason := self._reason(file.name, ours):
+                sorted_out.census.pass_over(reason, [shown_name(file.name)])
             else:
-                kept.append(file)
-        return Listing(root=self.root, files=kept, census=census)
+                sorted_out.files.append(file)
+        return sorted_out
 
     def _reason(self, name: str, ours: tuple[str, ...]) -> str:
         if name.endswith("/"):
             return "folders that cannot be read"
         if name == MARKER or name.startswith(ours):
             return "written by textok"
-        if is_left_by_systems(name):
+        if LEFT_BY_SYSTEMS.search(name):
             return "left by systems"
         head = read_span(self.path(name), 0, _HEAD_BYTES) if _PAGES.search(name) else b""
         return "written by textok" if head.startswith(b"\x89PNG") and PAGE_MARK.encode() in head else ""
 
 
 def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
-    """The files of a folder at any depth, a file alone, or those of a glob or brace notation.
+    """The files of a folder at any depth, a file alone, or those of a glob or brace notation, here or at an address.
 
-    Args:
-        source: a path, a glob, ``train-{000..009}.tar``, or an fsspec address such as ``hf://`` or ``s3://``.
-        on_bad: "skip" counts folders that cannot be read, "stop" raises.
-
-    Raises:
-        FileNotFoundError: when nothing is there.
+    Folders that cannot be read raise with ``on_bad="stop"`` and are counted with "skip"; ``FileNotFoundError`` when
+    nothing is there.
     """
     if is_remote(source):
         try:
@@ -114,17 +139,16 @@ def list_files(source: str | Path, *, on_bad: str = "stop") -> Listing:
     if Path(source).is_dir():
         root = str(Path(source))
         return Listing(root=root, files=sorted(_walk(root, on_bad=on_bad)))
-    names = [str(source)] if Path(source).exists() else _expanded(str(source), glob.glob)
-    if not names:
+    paths = [Path(source)] if Path(source).exists() else [*map(Path, _expanded(str(source), glob.glob))]
+    if not paths:
         raise FileNotFoundError(f"{source}: no such file, folder or glob")
-    root = str(Path(os.path.commonpath([Path(name).parent for name in names])))
-    paths = [Path(name) for name in names]
-    files = [_file(os.path.relpath(path, root), path.stat()) for path in paths if path.is_file()]
+    root = str(Path(os.path.commonpath([path.parent for path in paths])))
+    files = [file_of(os.path.relpath(path, root), path.stat()) for path in paths if path.is_file()]
     return Listing(root=root, files=sorted(files), whole=False)
 
 
 def is_remote(source: str | Path) -> bool:
-    """Whether it is an address for fsspec."""
+    """Whether it is an address for fsspec, such as ``hf://`` or ``s3://``."""
     return "://" in str(source)
 
 
@@ -187,9 +211,6 @@ def fingerprint_files(paths: Sequence[Path], count: int) -> str:
     return fingerprint_of([f"{path.name}:{path.stat().st_size}" for path in paths], count)
 
 
-# --- what is there ------------------------------------------------------------------------------------------
-
-
 def _walk(root: str, *, on_bad: str) -> Iterator[File]:
     folders, linked = [""], {os.path.realpath(root)}
     while folders:
@@ -204,7 +225,7 @@ def _walk(root: str, *, on_bad: str) -> Iterator[File]:
             continue
         for entry in entries:
             if entry.is_file():
-                yield _file(prefix + entry.name, entry.stat())
+                yield file_of(prefix + entry.name, entry.stat())
             elif not entry.is_dir():  # a link that leads nowhere, which is named as a bad sample
                 yield File(prefix + entry.name, 0, "")
             elif not entry.is_symlink() or (real := os.path.realpath(entry.path)) not in linked:
@@ -213,13 +234,9 @@ def _walk(root: str, *, on_bad: str) -> Iterator[File]:
                     linked.add(real)
 
 
-def _file(name: str, state: os.stat_result) -> File:
-    return File(name, state.st_size, changed_at(state))
-
-
-def changed_at(state: os.stat_result) -> str:
-    """When a file on this machine was changed last, as :class:`File` has it."""
-    return f"{state.st_mtime_ns}:{state.st_ctime_ns}"
+def file_of(name: str, state: os.stat_result) -> File:
+    """A file on this machine."""
+    return File(name, state.st_size, f"{state.st_mtime_ns}:{state.st_ctime_ns}")
 
 
 def _list_remote(source: str) -> Listing:
@@ -232,23 +249,18 @@ def _list_remote(source: str) -> Listing:
         raise FileNotFoundError(f"{source}: no such file, folder or glob")
     inner_root = inner if whole else os.path.commonpath([PurePosixPath(name).parent for name in found])
     details = files.find(inner, detail=True) if whole else {name: files.info(name) for name in found}
-    entries = [
-        File(os.path.relpath(name, inner_root), int(info.get("size") or 0), _changed(info))
-        for name, info in details.items()
-        if info.get("type") == "file"
-    ]
+    entries = []
+    for name, info in details.items():
+        if info.get("type") == "file":
+            changed = next((info[time] for time in _TIMES if info.get(time)), "")
+            size = int(info.get("size") or 0)
+            entries.append(File(os.path.relpath(name, inner_root), size, str(changed)))
     root = files.unstrip_protocol(inner_root)
     return Listing(root=root, files=sorted(entries), whole=whole)
 
 
-def _changed(info: dict[str, Any]) -> str:
-    names = ("ETag", "etag", "blob_id", "mtime", "LastModified", "last_modified", "created")
-    return str(next((info[name] for name in names if info.get(name)), ""))
-
-
 def _expanded(pattern: str, find: Any) -> list[str]:
-    found = [name for one in expand_braces(pattern) for name in find(one)]
-    return sorted(dict.fromkeys(found))
+    return sorted({name for one in expand_braces(pattern) for name in find(one)})
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -264,17 +276,12 @@ def expand_braces(pattern: str) -> list[str]:
     return [head + rest for head in heads for rest in expand_braces(pattern[match.end() :])]
 
 
-def is_left_by_systems(name: str) -> bool:
-    """Whether a path is that of a hidden file, a thumbnail, or another thing that systems leave in folders."""
-    return _LEFT_BY_SYSTEMS.search(name) is not None
-
-
 def _own_folders(root: str, files: list[File]) -> tuple[str, ...]:
     folders = []
     for file in files:
         folder, _, base = file.name.rpartition("/")
-        known = base == MARKER or (base == "run.json" and not is_remote(root))
-        if folder and known and (base == MARKER or is_made_here(Path(root, file.name))):
+        is_run = base == "run.json" and not is_remote(root)
+        if folder and (base == MARKER or (is_run and is_made_here(Path(root, file.name)))):
             folders.append(f"{folder}/")
     return tuple(folders)
 
@@ -283,3 +290,11 @@ def inside(name: object) -> bool:
     """Whether it names a file that lies inside of the folder which the name is relative to."""
     path = PurePosixPath(name) if isinstance(name, str) else None
     return path is not None and bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def announce(name: str, census: Census) -> None:
+    """Print the census on stderr where there is something to say; once a process, by the first of several ranks."""
+    line = f"{name}: {census}"
+    if (census.passed or census.notes) and os.environ.get("RANK", "0") == "0" and line not in _announced:
+        _announced.add(line)
+        note(line)

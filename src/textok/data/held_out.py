@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,9 @@ SHARE, LEAST, MOST = 0.02, 8, 1000
 """How many pictures are held out where no part is named: this share, but at least and at most so many."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TrainingPictures:
-    """The two parts of a training's pictures.
-
-    Attributes:
-        train: what is learned from.
-        held_out: what judges it.
-        name: of the held-out part.
-        facts: how pictures were held out, for the record; empty when a part of the data is named.
-    """
+    """What a training learns from, and what is held out to judge it; the latter's name, and for the record how."""
 
     train: Source
     held_out: Source
@@ -42,56 +36,36 @@ def open_training(config: DataConfig, *, source: str | None, split: str | None) 
     ``split`` of the same one; a part called val, validation, valid, dev or test; or else a few pictures by the hash of
     their keys, which are the same whatever the order of the files.
 
-    Args:
-        config: of the pictures to train on.
-        source: where the held-out pictures are, when not in the same source.
-        split: their part.
-
-    Raises:
-        FileNotFoundError: when the source is not there; says where it was looked for.
-        ValueError: when there is a choice of parts that nothing decides, or too few pictures.
+    ``FileNotFoundError`` when the source is not there, which says where it was looked for; ``ValueError`` when there is
+    a choice of parts that nothing decides, or too few pictures.
     """
     train = open_train(config)
     if source is not None:
-        return TrainingPictures(
-            train=train, held_out=_open_part(replace(config, source=source, split=split)), name=source
-        )
+        return TrainingPictures(train, _open_part(replace(config, source=source, split=split)), source)
     try:
-        return TrainingPictures(
-            train=train, held_out=replace(config, split=split).open(), name=split or "held out"
-        )
+        return TrainingPictures(train, replace(config, split=split).open(), split or "held out")
     except SplitError as error:
-        found = [
-            (match, part) for part in error.splits if part != config.split and (match := _JUDGES.match(part))
-        ]
-        parts = [part for _, part in sorted(found, key=lambda pair: _BEST_FIRST.index(pair[0][1]))]
-    if parts:
-        note(f"{config.source}: the part {parts[0]} is held out for validation")
-        return TrainingPictures(train=train, held_out=replace(config, split=parts[0]).open(), name=parts[0])
-    return hold_out(train, config.source)
+        parts = [part for part in error.splits if part != config.split]
+    found = [(_BEST_FIRST.index(match[1]), part) for part in parts if (match := _JUDGES.match(part))]
+    if not found:
+        return hold_out(train, config.source)
+    _, part = min(found, key=itemgetter(0))
+    note(f"{config.source}: the part {part} is held out for validation")
+    return TrainingPictures(train, replace(config, split=part).open(), part)
 
 
 def hold_out(source: Source, name: str) -> TrainingPictures:
-    """Hold out a few pictures of a source: those whose keys have the smallest hashes.
-
-    Raises:
-        ValueError: when there are too few pictures for two parts.
-    """
+    """Hold out a few pictures of a source: those whose keys have the smallest hashes; ``ValueError`` for too few."""
     total = len(source)
     count = min(max(LEAST, round(SHARE * total)), MOST, total // 2)
     if not count:
         raise ValueError(f"{name}: got {total} pictures, expected at least 2: one to train on, one held out")
-    keys = source.keys()
-    hashes = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys]
-    chosen = set(sorted(range(total), key=hashes.__getitem__)[:count])
-    rest = [place for place in range(total) if place not in chosen]
+    hashes = [hashlib.blake2b(key.encode(), digest_size=8).digest() for key in source.keys()]  # noqa: SIM118
+    ranked = sorted(range(total), key=hashes.__getitem__)
+    held_out, rest = (SourceSubset(source, sorted(part)) for part in (ranked[:count], ranked[count:]))
     note(f"{name}: {count} of {total:,} pictures are held out for validation, by the hash of their names")
-    return TrainingPictures(
-        train=SourceSubset(source, rest),
-        held_out=SourceSubset(source, sorted(chosen)),
-        name="held out",
-        facts={"held_out": {"rule": "smallest hashes of keys", "count": count}},
-    )
+    facts = {"held_out": {"rule": "smallest hashes of keys", "count": count}}
+    return TrainingPictures(rest, held_out, "held out", facts)
 
 
 def open_train(config: DataConfig) -> Source:
@@ -104,12 +78,10 @@ def open_train(config: DataConfig) -> Source:
         if config.split not in (None, "train") or len(parts) != 1:
             raise
     except FileNotFoundError as error:
-        relative = (
-            "" if Path(config.source).is_absolute() else f", a relative path: it starts at {Path.cwd()}"
-        )
+        start = "" if Path(config.source).is_absolute() else f", a relative path: it starts at {Path.cwd()}"
         raise FileNotFoundError(
-            f"{error} (data.source is {config.source}{relative}); run from the folder that holds the data, or "
-            "set data.source (--data.source PATH)"
+            f"{error} (data.source is {config.source}{start}); run from the folder that holds the data, or set "
+            "data.source (--data.source PATH)"
         ) from error
     note(f"{config.source}: the part {parts[0]} is trained on")
     return replace(config, split=parts[0]).open()
@@ -119,9 +91,8 @@ def _open_part(config: DataConfig) -> Source:
     try:
         return config.open()
     except SplitError as error:
-        if len(error.splits) > 1 or any(
-            part.startswith("train") or _JUDGES.match(part) for part in error.splits
-        ):
+        known = [part for part in error.splits if part.startswith("train") or _JUDGES.match(part)]
+        if len(error.splits) > 1 or known:
             raise
     if config.split is not None:
         note(f"{config.source}: has no parts, so all of it is taken and not {config.split!r}")

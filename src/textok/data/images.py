@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -35,20 +35,13 @@ _NO_PICTURES = frozenset(
 )
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# How to turn a picture by the number of its orientation.
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
 # A JPEG is decoded at a reduced scale only while that leaves this many times the asked pixels a side.
 _DRAFT_MARGIN = 2
-
-
 _TERMINAL = threading.Lock()  # stderr is one for all threads
 
 
@@ -63,54 +56,32 @@ def decode_image(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     resample: Resample = "lanczos",
 ) -> UInt8[Tensor, "3 h w"]:
-    """Decode an encoded picture to RGB, resized so that it covers ``size`` and cut to its centre.
+    """Decode an encoded picture to RGB, resized so that it covers ``size`` (height, width) and cut to its centre.
 
-    Args:
-        data: the encoded picture; the first frame of an animation is taken.
-        size: (height, width) in pixels.
-        max_pixels: limit on the stored width x height, checked before any pixel is decoded.
-        resample: antialiased filter.
-
-    Raises:
-        ImageError: when the picture is unreadable, truncated, or over the limit.
+    The first frame of an animation is taken. ``ImageError`` when it is unreadable, truncated, or has a stored width x
+    height over ``max_pixels``, which is checked before any pixel is decoded.
     """
-    with _open(data) as image:
-        check_pixels(image, max_pixels)
-        _reduce_on_decoding(image, size)
+    with _open(data, size, max_pixels) as image:
         return image_to_tensor(fit_image(image, size, resample=resample))
 
 
 def decode_whole(data: bytes, *, side: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """Decode an encoded picture to upright RGB that is not cut; one with a longer side than ``side`` is reduced.
-
-    Raises:
-        ImageError: when the picture is unreadable, truncated, or over the limit.
-    """
-    with _open(data) as image:
-        check_pixels(image, max_pixels)
-        _reduce_on_decoding(image, (side, side))
+    """An encoded picture as upright RGB that is not cut, its longer side at most ``side``; errors as decode_image."""
+    with _open(data, (side, side), max_pixels) as image:
         picture = to_rgb(_upright(_in_srgb(image))).copy()
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         return picture
 
 
 def stored_size(data: bytes) -> tuple[int, int]:
-    """Height and width of an encoded picture, upright; reads its header only.
-
-    Raises:
-        ImageError: when it has none that can be read.
-    """
+    """Height and width of an encoded picture, upright, by its header only; ``ImageError`` when that is unreadable."""
     with _open(data) as image:
-        turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return image.size if turned else image.size[::-1]
 
 
 def is_animated(data: bytes) -> bool:
-    """Whether an encoded picture has more frames than the first, which is the one that is read.
-
-    Raises:
-        ImageError: when it is unreadable.
-    """
+    """Whether it has more frames than the first, which is the one that is read; ``ImageError`` when unreadable."""
     with _open(data) as image:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
@@ -140,14 +111,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
 def image_to_tensor(image: Image.Image) -> UInt8[Tensor, "3 h w"]:
     """An RGB Pillow image as uint8 pixels."""
-    pixels = torch.from_numpy(np.array(image))
-    return pixels.permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 def tensor_to_image(pixels: UInt8[Tensor, "3 h w"]) -> Image.Image:
@@ -163,13 +134,9 @@ def save_png(image: Image.Image, path: str | Path, *, page: bool = False) -> Pat
 
 
 def encode_png(image: Image.Image, *, page: bool = False) -> bytes:
-    """A PNG file with the text entries of ``image.info`` inside.
+    """A PNG file with the text entries of ``image.info`` inside; a ``page`` is never read as a picture of a data set.
 
     A generated picture says there how it was made: ``PIL.Image.open(path).info["textok"]`` is JSON.
-
-    Args:
-        image: what to write.
-        page: it is a grid or report for people, which is never read as a picture of a data set.
     """
     notes, stream = PngInfo(), io.BytesIO()
     notes.add_text("Software", "open-textok")
@@ -192,7 +159,10 @@ def formats() -> tuple[str, ...]:
 
 
 @contextmanager
-def _open(data: bytes) -> Iterator[Image.Image]:
+def _open(
+    data: bytes, size: tuple[int, int] | None = None, max_pixels: int | None = None
+) -> Iterator[Image.Image]:
+    """The picture before it is decoded, which may be at a reduced scale that covers ``size``."""
     if not data:
         raise ImageError("unreadable picture: the file is empty")
     foreign = foreign_content(data[:512])
@@ -205,6 +175,11 @@ def _open(data: bytes) -> Iterator[Image.Image]:
             with Image.open(io.BytesIO(data), formats=formats()) as image:
                 if PAGE_MARK in image.info:
                     raise ImageError("a grid or report that textok drew, no picture of a data set")
+                if max_pixels is not None:
+                    check_pixels(image, max_pixels)
+                if size is not None:
+                    side = _DRAFT_MARGIN * max(size)  # both sides alike: the picture may lie on its side
+                    image.draft(None, (side, side))  # a no-op except for JPEG
                 yield image
     except ImageError:
         raise
@@ -229,20 +204,15 @@ def _silent_decoder(data: bytes) -> Iterator[None]:
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         yield
         return
-    with _TERMINAL:
-        yield from _without_terminal()
-
-
-def _without_terminal() -> Iterator[None]:
-    sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
-        os.close(nowhere)
+    with _TERMINAL, open(os.devnull, "w") as nowhere:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        try:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
@@ -283,23 +253,12 @@ def _converted(image: Image.Image, source: Any) -> Image.Image:
     return made
 
 
-def _reduce_on_decoding(image: Image.Image, size: tuple[int, int]) -> None:
-    side = _DRAFT_MARGIN * max(size)  # both sides alike: the picture may lie on its side
-    image.draft(None, (side, side))  # a no-op except for JPEG
-
-
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a damaged EXIF block says nothing about orientation
         return image
-    transpose = _TRANSPOSES.get(orientation)
-    return image if transpose is None else image.transpose(transpose)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image).convert("RGB")
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def _deep_gray_to_rgb(image: Image.Image) -> Image.Image:

@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ from torch import Tensor
 
 from textok.data.config import BadSampleLedger, DataConfig, read_sample
 from textok.data.contents import Content
-from textok.data.decoding import decode_ahead
+from textok.data.decoding import ResidentStore, decode_ahead, decode_split
 from textok.data.ordering import EndlessLoader, RotatedOrder, draw, epoch_order
-from textok.data.resident import ResidentStore, decode_split
 from textok.data.samples import BadSample, BadSampleError, Batch, Sample, Source
 
 SIDED = re.compile(r"\b(left|right|text|words?|letters?|numbers?|written|writing|signs?)\b", re.IGNORECASE)
@@ -30,14 +30,8 @@ class TrainLoader(EndlessLoader):
     Everything is a pure function of (seed, epoch, batch): the order, which caption of several is drawn
     (by key), which pictures are cropped and mirrored, what replaces a bad sample. Worker processes change nothing.
 
-    Args:
-        config: the data.
-        batch_size, seed, rank, world: as of :class:`~textok.data.ordering.EndlessLoader`.
-        source: an open source; None opens the one that ``config`` names.
-
-    Raises:
-        FileNotFoundError: when the source is not there.
-        ValueError: when the split is smaller than one batch over all ranks.
+    ``source`` is open; None opens the one that ``config`` names. Other arguments and errors as of
+    :class:`~textok.data.ordering.EndlessLoader`.
     """
 
     def __init__(
@@ -57,6 +51,8 @@ class TrainLoader(EndlessLoader):
             len(self.source), data=data, batch_size=batch_size, seed=seed, rank=rank, world=world
         )
         self.bad = BadSampleLedger(config=config)
+        windows = (config.shuffle_shards, self.source.max_window)
+        self._window = min((window for window in windows if window is not None), default=None)
         height, width = (round(side / (1 - config.crop)) for side in config.size)
         self._decoding = replace(config, size=(height, width))
         self._store: dict[int, Sample] | ResidentStore = {}
@@ -69,9 +65,6 @@ class TrainLoader(EndlessLoader):
         folder = decode_split(self.source, self._decoding, self.config.resident)
         self._store = ResidentStore(folder, device=device)
 
-    def __iter__(self) -> "TrainLoader":
-        return self
-
     def __next__(self) -> Batch:
         """The next batch; ``BadSampleError`` on a bad sample, by the policy of the config."""
         decoded: dict[int, Sample | BadSample] = {}
@@ -81,8 +74,7 @@ class TrainLoader(EndlessLoader):
             decoded = next(self._decoded)
         rows = self._rows(self.epoch, self.batch)
         samples = [self._usable(row, decoded) for row in rows]
-        captions = [self._caption(sample) for sample in samples]
-        images = [self._varied(*pair) for pair in zip(samples, captions, strict=True)]
+        images, captions = zip(*(self._varied(sample) for sample in samples), strict=True)
         self.epoch, self.batch = self._after(self.epoch, self.batch)
         return _batch(samples, images, captions)
 
@@ -107,11 +99,6 @@ class TrainLoader(EndlessLoader):
             "samples_per_step": self.batch_size * self.world,
             "shuffle_shards": self._window,
         }
-
-    @property
-    def _window(self) -> int | None:
-        limits = [n for n in (self.config.shuffle_shards, self.source.max_window) if n is not None]
-        return min(limits, default=None)
 
     def _epoch_order(self, epoch: int) -> np.ndarray | RotatedOrder:
         if self._window == 0:
@@ -139,27 +126,20 @@ class TrainLoader(EndlessLoader):
         raise BadSampleError(BadSample(key=sample.key, shard=sample.shard, reason=reason))
 
     def _get(self, index: int, decoded: dict[int, Sample | BadSample]) -> Sample | BadSample:
-        if index in self._store:
-            return self._store[index]
-        if index in decoded:
-            return decoded[index]
+        known = self._store if index in self._store else decoded
+        if index in known:
+            return known[index]
         try:
             return read_sample(self.source, index, self._decoding)
         except BadSampleError as error:
             return error.bad
 
-    def _caption(self, sample: Sample) -> str:
-        place = draw(max(1, len(sample.captions)), *self._parts(sample), "caption")
-        return sample.captions[place] if sample.captions else ""
-
-    def _varied(self, sample: Sample, caption: str) -> UInt8[Tensor, "3 h w"]:
-        parts = self._parts(sample)
+    def _varied(self, sample: Sample) -> tuple[UInt8[Tensor, "3 h w"], str]:
+        parts, captions = (self.seed, self.epoch, sample.shard, sample.key), sample.captions
+        caption = captions[draw(len(captions), *parts, "caption")] if captions else ""
         image = _crop(sample.image, self.config.size, *parts) if self.config.crop else sample.image
         mirrored = self.config.flip and not SIDED.search(caption) and draw(2, *parts, "flip")
-        return image.flip(-1) if mirrored else image
-
-    def _parts(self, sample: Sample) -> tuple[object, ...]:
-        return self.seed, self.epoch, sample.shard, sample.key
+        return image.flip(-1) if mirrored else image, caption
 
 
 def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) -> UInt8[Tensor, "3 h w"]:
@@ -172,26 +152,81 @@ def _crop(image: UInt8[Tensor, "3 H W"], size: tuple[int, int], *parts: object) 
     return fitted[0].round().clamp(0, 255).byte()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Pictures of another source, of its part for training if it has parts, as a share of every training batch."""
+
+    source: str
+    share: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Mix":
+        """From SOURCE:SHARE, such as "scenes:0.5"; ``ValueError`` for anything else."""
+        source, _, share = text.rpartition(":")
+        with suppress(ValueError):
+            if source and 0 < float(share) < 1:
+                return cls(source=source, share=float(share))
+        raise ValueError(f"mix: got {text!r}, expected SOURCE:SHARE, such as scenes:0.5, a share below 1")
+
+    def count(self, batch_size: int) -> int:
+        """How many pictures of a batch they are: at least one, and at least one is not of them."""
+        return min(max(1, round(self.share * batch_size)), batch_size - 1)
+
+
+class MixedLoader:
+    """Training batches of two loaders side by side; what a :class:`TrainLoader` promises holds.
+
+    The own one gives the pictures that the training is about and the settings; bad ones of both count together.
+    """
+
+    def __init__(self, own: TrainLoader, other: TrainLoader) -> None:
+        self._own, self._other, self.hold = own, other, own.hold
+        self.config, self.source, self.seed, self.bad = own.config, own.source, own.seed, own.bad
+        self.mixed_source, other.bad = other.source, own.bad
+
+    def __iter__(self) -> "MixedLoader":
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch; errors as of :class:`TrainLoader`."""
+        own, other = next(self._own), next(self._other)
+        labels = None if own.labels is None or other.labels is None else torch.cat([own.labels, other.labels])
+        return Batch(
+            images=torch.cat([own.images, other.images.to(own.images.device)]),
+            captions=own.captions + other.captions,
+            keys=own.keys + other.keys,
+            labels=labels,
+            facts=own.facts + other.facts,
+            contents=own.contents,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in both, and the bad samples of both."""
+        return {**self._own.state_dict(), "mix": self._other.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on right after the batch at which ``state`` was saved; errors as of :class:`TrainLoader`."""
+        self._other.load_state_dict(state["mix"])
+        self._own.load_state_dict(state)
+
+    def close(self) -> None:
+        """Stop the worker processes of both."""
+        self._own.close()
+        self._other.close()
+
+
 class EvalLoader:
     """Every sample once, in order, with its first caption; the last batch may be smaller.
 
-    With ``on_bad="skip"`` bad samples are left out and listed in ``bad``; ``contents`` lists what was read.
-
-    Args:
-        config: the data.
-        batch_size: samples per batch.
-        source: an open source; None opens the one that ``config`` names.
-
-    Raises:
-        ValueError: when the batch size is out of range.
+    With ``on_bad="skip"`` bad samples are left out and listed in ``bad``; ``contents`` lists what was read. ``source``
+    is open; None opens the one that ``config`` names.
     """
 
     def __init__(self, config: DataConfig, *, batch_size: int, source: Source | None = None) -> None:
-        self.config = config
-        self.source = config.open() if source is None else source
-        self.batch_size = batch_size
         if batch_size < 1:
             raise ValueError(f"EvalLoader: batch_size is {batch_size}; expected at least 1")
+        self.config, self.batch_size = config, batch_size
+        self.source = config.open() if source is None else source
         self._start_anew()
 
     def __len__(self) -> int:
@@ -199,16 +234,19 @@ class EvalLoader:
         return math.ceil(len(self.source) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the first; the lists of bad samples and of contents start anew.
-
-        Raises:
-            BadSampleError: on a bad sample, by the policy of the config.
-        """
+        """Batches from the first; the lists start anew. ``BadSampleError`` by the policy of the config."""
         self._start_anew()
         rows = range(len(self.source))
         jobs = (list(rows[start : start + self.batch_size]) for start in rows[:: self.batch_size])
         for decoded in decode_ahead(self.source, self.config, jobs):
-            samples = self._good(decoded)
+            self.bad.seen += len(decoded)
+            samples = list[Sample]()
+            for _, sample in sorted(decoded.items()):
+                self.contents.append((sample.key, sample.content))
+                if isinstance(sample, BadSample):
+                    self.bad.add(sample)
+                else:
+                    samples.append(sample)
             if samples:
                 captions = [s.captions[0] if s.captions else "" for s in samples]
                 yield _batch(samples, [s.image for s in samples], captions)
@@ -217,21 +255,12 @@ class EvalLoader:
         self.bad = BadSampleLedger(config=self.config)
         self.contents = list[Content]()
 
-    def _good(self, decoded: dict[int, Sample | BadSample]) -> list[Sample]:
-        self.bad.seen += len(decoded)
-        ordered = [decoded[index] for index in sorted(decoded)]
-        self.contents += [(sample.key, sample.content) for sample in ordered]
-        for sample in ordered:
-            if isinstance(sample, BadSample):
-                self.bad.add(sample)
-        return [sample for sample in ordered if isinstance(sample, Sample)]
 
-
-def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: list[str]) -> Batch:
+def _batch(samples: Sequence[Sample], images: Sequence[torch.Tensor], captions: Sequence[str]) -> Batch:
     labels = [s.label for s in samples if s.label is not None]
     return Batch(
         images=torch.stack(list(images)),
-        captions=captions,
+        captions=list(captions),
         keys=[s.key for s in samples],
         labels=torch.tensor(labels) if len(labels) == len(samples) else None,
         facts=tuple(s.facts for s in samples),

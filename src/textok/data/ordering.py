@@ -2,11 +2,13 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+LoaderT = TypeVar("LoaderT")
 
 _STATE_VERSION = 1
 
@@ -14,12 +16,9 @@ _STATE_VERSION = 1
 def epoch_order(
     shard_lengths: Sequence[int], *, seed: int, epoch: int, window: int | None = None
 ) -> np.ndarray:
-    """A permutation of all samples: shards in random order, samples shuffled over ``window`` shards.
+    """All sample numbers once, (n,) int64: shards in random order, samples shuffled over ``window`` shards.
 
     A window of all shards (None) is a full shuffle; a smaller one keeps reads local on large sets.
-
-    Returns:
-        (n,) int64 sample numbers, each once.
     """
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     starts = np.concatenate([[0], np.cumsum(shard_lengths)])
@@ -33,10 +32,7 @@ def epoch_order(
 
 
 class RotatedOrder:
-    """All numbers below ``count`` in order, from a random one on and around; indexed like the array of them.
-
-    For sources whose samples are independent draws, however many: it holds nothing.
-    """
+    """The numbers below ``count`` in order, from a random one on and around; as an array, but it holds nothing."""
 
     def __init__(self, count: int, *, seed: int, epoch: int) -> None:
         self._count, self._start = count, draw(count, seed, epoch, "start")
@@ -54,36 +50,13 @@ def draw(count: int, *parts: object) -> int:
     return int.from_bytes(digest, "big") % count
 
 
-def check_position(state: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Check that a saved position is one of the same run.
-
-    Raises:
-        ValueError: when something that is expected of it is another value there; names it.
-    """
-    for key, value in expected.items():
-        if state.get(key) != value:
-            raise ValueError(
-                f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, seed "
-                "and batch that it was saved with"
-            )
-
-
 class EndlessLoader(ABC):
     """Rows in batches of full size, epoch after epoch; the position can be saved and restored exactly.
 
     In every epoch all ranks together see each row at most once: the ``count % (batch_size * world)`` rows at the end
-    of the epoch's order make no full batch and are left out of that epoch.
+    of the epoch's order make no full batch and are left out of that epoch. ``ValueError`` when it has no full batch.
 
-    Args:
-        count: rows of an epoch.
-        data: what errors call the rows.
-        batch_size: rows of a batch on each rank.
-        seed: of every random choice.
-        rank: this process's number.
-        world: number of processes; together they read ``batch_size * world`` rows a step.
-
-    Raises:
-        ValueError: when an epoch has no full batch.
+    ``count`` rows, which errors call ``data``, are an epoch; ``batch_size`` are a batch on each of ``world`` ranks.
     """
 
     def __init__(self, count: int, *, data: str, batch_size: int, seed: int, rank: int, world: int) -> None:
@@ -105,18 +78,22 @@ class EndlessLoader(ABC):
     @abstractmethod
     def _identity(self) -> dict[str, Any]: ...
 
+    def __iter__(self: LoaderT) -> LoaderT:
+        return self
+
     def state_dict(self) -> dict[str, Any]:
         """Position after the batches handed out so far, as plain JSON values."""
         place = {"version": _STATE_VERSION, "epoch": self.epoch, "batch": self.batch}
         return place | self._identity()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on right after the batch at which ``state`` was saved.
-
-        Raises:
-            ValueError: when it was saved with other data, another seed or other rows per step.
-        """
-        check_position(state, {"version": _STATE_VERSION, **self._identity()})
+        """Go on right after the batch at which ``state`` was saved; ``ValueError`` when that was of another run."""
+        for key, value in {"version": _STATE_VERSION, **self._identity()}.items():
+            if state.get(key) != value:
+                raise ValueError(
+                    f"loader state: {key} is {state.get(key)!r}, but this run has {value!r}; resume with the data, "
+                    "seed and batch that it was saved with"
+                )
         self.epoch, self.batch = state["epoch"], state["batch"]
         if self.batch >= self.batches_per_epoch:  # the data shrank, which somebody accepted
             self.epoch, self.batch = self.epoch + 1, 0

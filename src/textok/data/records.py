@@ -1,17 +1,23 @@
-"""Captions and labels out of a sample's record: the JSON of a tar, a metadata line, a table row."""
+"""Captions and labels out of records: the JSON of a tar, a metadata line, a table row, a file of captions by key."""
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from textok.data.samples import BadSample, BadSampleError, RawSample
+from textok.data.samples import BadSample, BadSampleError, RawSample, Source
 from textok.data.text import TextError, clean_text, decode_text
 
-CAPTION_FIELDS = ("captions", "caption", "text")
+_CAPTION_FIELDS = ("captions", "caption", "text")
 LABEL_FIELDS = ("label", "cls")
-KEY_FIELDS = ("key", "__key__")
+_KEY_FIELDS = ("key", "__key__")
 IMAGE_FIELDS = ("image", "img", "webp", "png", "jpg", "jpeg")
+_KEY_AND_CAPTION = ("key", "caption", "captions")
+_TABLE = "captions.parquet"
+_Row = tuple[str, Mapping[str, Any]]  # where it is, and what it says
 
 
 class RecordError(ValueError):
@@ -20,17 +26,39 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fields:
-    """Which fields to read; None takes the first known name that is there.
-
-    Attributes:
-        image: column with the picture (tables), or the file ending (tars).
-        caption: field with a caption or a list of captions.
-        label: field with an integer class label.
-    """
+    """Which fields to read; None takes the first known name that is there. ``image`` may be the file ending in tars."""
 
     image: str | None = None
     caption: str | None = None
     label: str | None = None
+
+
+class Columns(NamedTuple):
+    """The columns of a table that hold what is read."""
+
+    image: str
+    caption: str | None
+    label: str | None
+    key: str | None
+
+    @classmethod
+    def of(cls, names: Sequence[str], fields: Fields, *, where: str) -> "Columns":
+        """Those asked for, else those of known names; ``ValueError`` for a missing one, or without a picture column."""
+        for name in (fields.image, fields.caption, fields.label):
+            if name is not None and name not in names:
+                raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
+
+        def first(known: Sequence[str]) -> str | None:
+            return next((name for name in known if name in names), None)
+
+        image = fields.image or first(IMAGE_FIELDS)
+        if image is None:
+            raise ValueError(
+                f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
+                "name it with image_field"
+            )
+        caption, label = fields.caption or first(_CAPTION_FIELDS), fields.label or first(LABEL_FIELDS)
+        return cls(image, caption, label, first(_KEY_FIELDS))
 
 
 def parse_record(text: bytes) -> dict[str, Any]:
@@ -47,12 +75,8 @@ def parse_record(text: bytes) -> dict[str, Any]:
 
 
 def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ...]:
-    """The captions of a record as :func:`textok.data.text.clean_text` has them, empty ones left out.
-
-    Raises:
-        RecordError: when the asked field is missing, or holds anything but a string or strings of whole characters.
-    """
-    name = _present(record, CAPTION_FIELDS) if field is None else field
+    """The clean captions of a record; ``RecordError`` for a missing asked field, or what is no whole string."""
+    name = _present(record, _CAPTION_FIELDS) if field is None else field
     if name is None:
         return ()
     if name not in record:
@@ -68,11 +92,7 @@ def read_captions(record: Mapping[str, Any], field: str | None) -> tuple[str, ..
 
 
 def read_label(record: Mapping[str, Any], field: str | None) -> int | None:
-    """The integer label of a record; a known field that holds something else counts as no label.
-
-    Raises:
-        RecordError: when a label field was asked for and holds no integer.
-    """
+    """The integer label of a record; ``RecordError`` when the asked field holds no integer, None for any other."""
     name = _present(record, LABEL_FIELDS) if field is None else field
     value = record.get(name) if name is not None else None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -107,3 +127,90 @@ def stored_sample(
 
 def _present(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if record.get(name) is not None), None)
+
+
+def read_caption_file(file: str | Path) -> dict[str, tuple[str, ...]]:
+    """The captions of each key, in the order of the file.
+
+    It is .parquet or .jsonl with ``key`` and ``caption`` or ``captions`` (several rows per key are several captions), a
+    .json object ``{key: caption or captions}``, or a folder that ``textok caption`` wrote. ``FileNotFoundError`` when
+    it is not there, ``ValueError`` when it holds anything else; names the line or the key.
+    """
+    path = Path(file)
+    if path.is_dir():
+        lines = path / "captions.jsonl"
+        path = lines if lines.is_file() and not (path / _TABLE).is_file() else path / _TABLE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"captions: got {path}, expected a .parquet, .jsonl or .json file of captions"
+        )
+    readers = {".parquet": _parquet_rows, ".jsonl": _json_lines}
+    captions: dict[str, tuple[str, ...]] = {}
+    for place, record in readers.get(path.suffix.lower(), _json_object)(path):
+        key = record.get("key")
+        try:
+            if not isinstance(key, str):
+                raise RecordError(f"'key' is {key!r:.80}; expected the key of a picture")
+            captions[key] = captions.get(key, ()) + read_captions(record, None)
+        except RecordError as error:
+            raise ValueError(f"captions: got {path}, {place}: {error}") from error
+    return captions
+
+
+def first_captions(file: str | Path) -> dict[str, str]:
+    """The first caption of each key, "" where there is none; errors as :func:`read_caption_file`."""
+    return {key: captions[0] if captions else "" for key, captions in read_caption_file(file).items()}
+
+
+class CaptionedSource(Source):
+    """A source whose samples have the captions of a file, by key, or none; those of the source are not used."""
+
+    def __init__(self, source: Source, captions: Mapping[str, tuple[str, ...]]) -> None:
+        self._source, self._captions = source, captions
+        self.shard_lengths, self.max_window = source.shard_lengths, source.max_window
+        self.census, self.splits = source.census, source.splits
+        content = hashlib.sha256(repr(sorted(captions.items())).encode(errors="replace"))
+        self.fingerprint = f"{source.fingerprint}-{content.hexdigest()[:16]}"
+
+    def read(self, index: int) -> RawSample:
+        """The sample at ``index`` with its captions; raises :class:`BadSampleError` when it cannot be read."""
+        sample = self._source.read(index)
+        return replace(sample, captions=self._captions.get(sample.key, ()))
+
+    def captions(self) -> Iterator[str]:
+        """Every caption of the file."""
+        return chain.from_iterable(self._captions.values())
+
+
+def _parquet_rows(path: Path) -> Iterable[_Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if name in _KEY_AND_CAPTION]
+            for batch in file.iter_batches(columns=names, use_threads=False):
+                yield from (("a row", row) for row in batch.to_pylist())
+    except pa.ArrowException as error:
+        raise ValueError(f"captions: got {path}, which is not a readable parquet file ({error})") from error
+
+
+def _json_lines(path: Path) -> Iterable[_Row]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                if line.strip():
+                    yield f"line {number}", parse_record(line)
+            except RecordError as error:
+                raise ValueError(f"captions: got {path}, line {number}: {error}") from error
+
+
+def _json_object(path: Path) -> Iterable[_Row]:
+    expected = "expected {key: caption}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"captions: got {path}, which is not JSON ({error}), {expected}") from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"captions: got a JSON {type(content).__name__} in {path}, {expected}")
+    return [(f"key {key!r}", {"key": key, "captions": value}) for key, value in content.items()]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from textok.data.census import Census
+from textok.data.files import Census
 from textok.display import note
 from textok.writing import write_text
 
@@ -27,14 +27,13 @@ class DrawnPicture(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RawSample:
-    """A stored sample, not decoded yet.
+    """A stored sample, not decoded yet; its key is unique within its shard.
 
     Attributes:
-        key: name of the sample, unique within its shard.
         shard: file that holds it; error messages name it.
         image: the encoded picture (WebP, PNG, JPEG, ...), or one to be drawn.
-        captions: none, one or several captions of the same picture.
-        label: class label, if the source has one.
+        captions: none, one or several of the same picture.
+        label: of its class, if the source has such.
         facts: what the picture shows as one line of JSON, if the source has such; see ``data.scenes.facts``.
     """
 
@@ -83,12 +82,7 @@ class Source(ABC):
 
 
 class SourceSubset(Source):
-    """Chosen samples of a source, as a source.
-
-    Args:
-        source: the whole.
-        places: numbers of the samples, in the order that the subset has; of a source with a window, ascending.
-    """
+    """Samples of a source by their numbers, in that order, as a source; of one with a window they must ascend."""
 
     def __init__(self, source: Source, places: Sequence[int]) -> None:
         self._source, self._places = source, list(places)
@@ -106,15 +100,11 @@ class SourceSubset(Source):
 
     def keys(self) -> Iterator[str]:
         """The key of every sample of the subset."""
-        every = list(self._source.keys())
-        return (every[place] for place in self._places)
+        return map(list(self._source.keys()).__getitem__, self._places)
 
 
 def spread(source: Source, count: int | None) -> Source:
-    """At most ``count`` samples at even distances; the whole source when it has no more, or for None.
-
-    A source is often sorted, by class for instance: its first samples would be of one kind.
-    """
+    """At most ``count`` samples (None: all) at even distances: the first of a sorted source are of one kind."""
     total = len(source)
     if count is None or count >= total:
         return source
@@ -123,10 +113,7 @@ def spread(source: Source, count: int | None) -> Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(RawSample):
-    """A decoded sample: ``image`` is RGB of the asked size, 0..255.
-
-    ``content`` are the hashes of what was read, see ``data.contents``.
-    """
+    """A decoded sample: RGB of the asked size, 0..255, and the hashes of what was read, see ``data.contents``."""
 
     image: UInt8[Tensor, "3 h w"]
     content: str = ""
@@ -134,15 +121,9 @@ class Sample(RawSample):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Samples side by side.
+    """Samples side by side: contiguous pictures, RGB in 0..255, and of each what there is.
 
-    Attributes:
-        images: (b, 3, h, w), RGB, 0..255, contiguous.
-        captions: b captions; "" stands for no caption.
-        keys: b sample names.
-        labels: (b,), or None unless every sample has a label.
-        facts: b lines of JSON; "" stands for none.
-        contents: hashes of what was read for each.
+    "" stands for no caption or facts; labels are None unless all have one; contents are hashes of what was read.
     """
 
     images: UInt8[Tensor, "b 3 h w"]
@@ -167,11 +148,7 @@ class BadSample:
 
 
 class SplitError(ValueError):
-    """A source has no part of the asked name.
-
-    Attributes:
-        splits: names of the parts that it has.
-    """
+    """A source has no part of the asked name; ``splits`` are those that it has."""
 
     def __init__(self, where: object, split: str | None, splits: Iterable[str]) -> None:
         self.splits = list(splits)
@@ -180,11 +157,7 @@ class SplitError(ValueError):
 
 
 class BadSampleError(ValueError):
-    """A sample cannot be used: unreadable picture, no caption, too many pixels, ...
-
-    Attributes:
-        bad: key, shard and reason.
-    """
+    """A sample cannot be used: unreadable picture, no caption, too many pixels, ..."""
 
     def __init__(self, bad: BadSample) -> None:
         super().__init__(f"sample '{bad.key}' in {bad.shard}: {bad.reason}")
@@ -205,11 +178,8 @@ def report_bad(bad: Iterable[BadSample], out: Path | None = None) -> None:
 def write_bad(out: Path | None, bad: Iterable[BadSample], *, rank: int = 0, add: bool = False) -> None:
     """List bad samples beside an output, an object a line: bad.jsonl in a folder, NAME.bad.jsonl beside a file.
 
-    Args:
-        out: the folder, or the file; None writes nothing.
-        bad: the samples; without any there is no file.
-        rank: ranks above 0 have lists of their own.
-        add: to what is listed there.
+    Without any there is no file, and without an output nothing is written. Ranks above 0 have their own; ``add``
+    keeps what is listed there.
     """
     if out is None:
         return

@@ -20,11 +20,7 @@ class TextError(ValueError):
 
 
 def decode_text(data: bytes) -> str:
-    """The characters of a text file: UTF-8 with or without its mark, or UTF-16 with its mark.
-
-    Raises:
-        TextError: for any other encoding.
-    """
+    """The characters of UTF-8 with or without its mark, or UTF-16 with its mark; ``TextError`` for all else."""
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
@@ -36,11 +32,7 @@ def decode_text(data: bytes) -> str:
 
 
 def clean_text(text: str) -> str:
-    """A caption in composed form (NFC), without control characters and without blanks at its ends; "" for none.
-
-    Raises:
-        TextError: for half a character (a lone surrogate), which no encoding can store.
-    """
+    """A caption in composed form (NFC), without controls or blank ends; ``TextError`` for half a character."""
     if text.isascii() and text.isprintable():
         return text.strip()
     try:
@@ -51,11 +43,7 @@ def clean_text(text: str) -> str:
             "expected whole ones: it was cut inside of an emoji, so remove the rest of it"
         ) from error
     whole = unicodedata.normalize("NFC", text)
-    kept = "".join(one for one in whole if unicodedata.category(one) != "Cc" or one in _KEPT_CONTROLS)
-    return _stripped(kept)
-
-
-def _stripped(text: str) -> str:
+    text = "".join(one for one in whole if unicodedata.category(one) != "Cc" or one in _KEPT_CONTROLS)
     before = None
     while before != text:
         before, text = text, text.strip().strip(_INVISIBLE)
@@ -63,12 +51,10 @@ def _stripped(text: str) -> str:
 
 
 def caption_in_form(caption: str, form: CaptionForm) -> str:
-    """A caption in one of its forms.
+    """A caption, such as "STYLE of NOUN PHRASE[, clauses][; keywords]", in one of its forms.
 
-    Args:
-        caption: of the form "STYLE of NOUN PHRASE[, clauses][; keywords]" or any other.
-        form: "given" is as it is; "scene" leaves out style and keywords; "short" ends at the first comma or
-            semicolon; "thing" is the noun phrase alone.
+    "given" is as it is; "scene" leaves out style and keywords; "short" ends at the first comma or semicolon; "thing"
+    is the noun phrase alone.
     """
     return {"given": str, "scene": scene, "short": short, "thing": thing}[form](caption)
 

@@ -20,10 +20,9 @@ from textok.data import (
     image_to_tensor,
     tensor_to_image,
 )
-from textok.data.caption_files import CaptionedSource, first_captions
-from textok.data.census import Census
-from textok.data.files import fingerprint_files
+from textok.data.files import Census, fingerprint_files
 from textok.data.images import DRAWN_SIZE, ImageError, stored_size
+from textok.data.records import CaptionedSource, first_captions
 from textok.evaluation.adm import read_adm
 from textok.evaluation.metrics.frechet import FeatureStatistics
 
@@ -166,7 +165,7 @@ def open_reference(
 
 
 def _read_captions(file: Path) -> Captions:
-    """Captions by key, as ``data.caption_files`` reads them, or a JSON list in the order of the pictures."""
+    """Captions by key, as ``data.records`` reads them, or a JSON list in the order of the pictures."""
     if file.suffix.lower() == ".json" and file.is_file():
         with suppress(ValueError, RecursionError):  # not JSON: the reader by key has the sentence
             captions = json.loads(file.read_text(encoding="utf-8"))

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from textok.data import DataConfig
-from textok.data.caption_files import first_captions
 from textok.data.images import encode_png
+from textok.data.records import first_captions
 from textok.pipeline.generation import Pipeline
 from textok.writing import replacing, strict_json, write_tar
 

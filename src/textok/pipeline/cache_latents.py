@@ -11,13 +11,12 @@ import torch
 import torch.distributed as dist
 
 from textok.data.contents import changes_error, stale_parts
-from textok.data.latent_shards import (
+from textok.data.latents import (
     MANIFEST,
     Manifest,
     check_shard,
     read_manifest,
     read_shard,
-    shard_contents,
     write_manifest,
     write_shard,
 )
@@ -199,7 +198,7 @@ def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out:
     """
     files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
     own = [work.shards[number] if number < len(work.shards) else range(0) for number, _ in files]
-    contents = [shard_contents(file) for _, file in files]
+    contents = [read_shard(file).contents for _, file in files]
     stale, changed = stale_parts(work.source, list(zip(own, contents, strict=True)))
     if stale and not run.accept_changes:
         raise changes_error(
@@ -219,7 +218,7 @@ def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out:
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
     """Put the entries of all shards, each made or verified just now, into the manifest."""
     entries = [entry for number in range(shards) if (entry := _entry_of(out, manifest, number)) is not None]
-    labels = torch.cat([read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
+    labels = torch.cat([read_shard(out / str(entry["file"])).tensors["labels"] for entry in entries])
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
     labelled = bool((labels != NO_LABEL).all())

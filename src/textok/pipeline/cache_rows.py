@@ -9,7 +9,7 @@ import torch
 from textok.checks import check
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.held_out import open_train, open_training
-from textok.data.latent_shards import Rows
+from textok.data.latents import Rows
 from textok.data.samples import BadSample
 from textok.data.text import CaptionForm, caption_in_form, checked_forms
 from textok.display import Progress

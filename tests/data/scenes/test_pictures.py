@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from textok.data.scenes.colours import BACKGROUNDS, NAMES, TURNS
 from textok.data.scenes.composition import compose
+from textok.data.scenes.drawings import draw_background, draw_scene, draw_thing
 from textok.data.scenes.facts import GRID, Facts, relation
-from textok.data.scenes.picture import draw_background, draw_scene, draw_thing
 from textok.data.scenes.stream import Stream
 
 SIZE = 64

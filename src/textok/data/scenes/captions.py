@@ -28,13 +28,7 @@ _MOST_DENSE_WORDS = 75
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """A caption and what it says.
-
-    Attributes:
-        text: the caption.
-        density: how much it says.
-        told: the facts it tells, such as "thing:0", "colour:0", "place:1", "relation:1:0", "background".
-    """
+    """A caption and the facts it tells, such as "thing:0", "colour:0", "place:1", "relation:1:0", "background"."""
 
     text: str
     density: Density
@@ -61,8 +55,6 @@ def as_density(name: str) -> Density | None:
 
 
 class _Writer:
-    """One caption in the making: the scene, what is to be told, and the draws of phrasing."""
-
     def __init__(self, facts: Facts, stream: Stream, density: Density) -> None:
         self.facts, self.stream, self.density = facts, stream, density
         self.numbers = range(len(facts.things))
@@ -158,15 +150,11 @@ class _Writer:
         return sentence(say(self.stream, "thing", "placed", be=be, noun=noun, place=place))
 
     def _flowing(self, order: Sequence[int]) -> list[str]:
-        """All things in one sentence."""
         parts = []
         for i in order:
             place = f" {place_phrase(self.facts.things[i], self.stream)}" if f"place:{i}" in self.told else ""
             parts.append(f"{self._noun(i)}{place}")
         return [sentence(f"{say(self.stream, 'opening', 'all')}{'; '.join(parts)}")]
-
-
-# --- the parts of a caption, in several phrasings each ------------------------------------------------------
 
 
 def say(stream: Stream, part: str, kind: str, **words: str) -> str:
@@ -233,18 +221,12 @@ def background_text(background: Background, stream: Stream, part: str = "backgro
     """Such as "on a yellow background"; part "background sentence" or "background words" says it otherwise."""
     first, second = background.names[0], background.names[-1]
     start, end = stream.choice(_ENDS[background.direction])
-    a_first = with_article(first)
-    return say(
-        stream, part, background.kind, first=first, a_first=a_first, second=second, start=start, end=end
-    )
+    words = {"first": first, "a_first": with_article(first), "second": second, "start": start, "end": end}
+    return say(stream, part, background.kind, **words)
 
 
 def extra_sentences(facts: Facts, names: list[str], stream: Stream) -> list[tuple[str, str]]:
-    """What else can be said, in random order: facts and their sentences; "style" stands in front of a caption.
-
-    Args:
-        names: its things, as in "the cat".
-    """
+    """What else can be said, in random order: facts and their sentences; "style" stands in front of a caption."""
     total = say(stream, "total", _number(facts.total), number=NUMBERS[facts.total])
     extras = [("style", _style(facts, stream)), ("total", sentence(total))]
     for i, thing in enumerate(facts.things):

@@ -1,7 +1,6 @@
 """What a scene holds: all that its picture and its captions are made from, and what a judge may ask."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,11 +25,9 @@ class Thing:
     """One drawing in a scene, once or several times.
 
     Attributes:
-        drawing: key of the drawing.
+        drawing, style: its key and its source set, such as "noto".
         concept: what it shows, a key that all styles share.
         phrase: noun phrase with its article, without a colour that the drawing does not have.
-        style: source set of the drawing, such as "noto".
-        keywords: further words about it.
         colour: measured name, "red and white" for two, "" where no colour prevails or the words name it already.
         turn: the colour to which its hue was turned; "" if it is as drawn.
         size: what ``side`` amounts to.
@@ -75,14 +72,9 @@ class Thing:
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """What lies behind: one colour, two parts, or a gradient from the first to the second.
+    """What lies behind: one colour, two parts, or a gradient from the first to the second, by names and as RGB.
 
-    Attributes:
-        kind: see above.
-        names: one or two names of colours.
-        colours: their RGB.
-        direction: "vertical" goes from top to bottom, "horizontal" from left to right.
-        split: where the second part begins, in 512ths.
+    "vertical" goes from top to bottom, "horizontal" from left to right; the second part begins at ``split`` 512ths.
     """
 
     kind: BackgroundKind
@@ -117,14 +109,10 @@ class Facts:
 
     @classmethod
     def from_json(cls, text: str) -> "Facts":
-        """The facts that :meth:`to_json` wrote; what can be derived is derived anew.
-
-        Raises:
-            ValueError: when it is not such a line.
-        """
+        """The facts that :meth:`to_json` wrote, without what follows from them; ``ValueError`` for another text."""
         try:
             record = json.loads(text)
-            things = tuple(Thing(**_fields(entry, without=("count", "place"))) for entry in record["things"])
+            things = tuple(Thing(**_fields(entry)) for entry in record["things"])
             return cls(things=things, background=Background(**_fields(record["background"])))
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"facts: got {text!r:.80}; expected the JSON of a scene ({error})") from error
@@ -168,8 +156,8 @@ def overlap(one: Box, other: Box) -> int:
     return width * height * 100 // smaller
 
 
-def _fields(entry: dict[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    return {name: _tuples(value) for name, value in entry.items() if name not in without}
+def _fields(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: _tuples(value) for name, value in entry.items() if name not in ("count", "place")}
 
 
 def _tuples(value: Any) -> Any:

@@ -1,8 +1,14 @@
-"""Sources of pictures that are drawn: scenes without end, and icons."""
+"""Sources of pictures that are drawn: scenes without end, which can be written as tars, and icons."""
 
-from collections.abc import Callable
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,14 +16,15 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from textok.checks import check
-from textok.data.census import Census
+from textok.data.files import Census
+from textok.data.images import tensor_to_image
 from textok.data.samples import RawSample, Source
 from textok.data.scenes.captions import Density, as_density, write_caption
 from textok.data.scenes.composition import MOST_THINGS, compose
-from textok.data.scenes.drawings import SPLITS, Drawings, drawings_folder
+from textok.data.scenes.drawings import SPLITS, Drawings, draw_icon, draw_scene, drawings_folder
 from textok.data.scenes.facts import Facts
-from textok.data.scenes.picture import draw_icon, draw_scene
 from textok.data.scenes.stream import Stream
+from textok.writing import write_tar
 
 LENGTHS = {"train": 10_000_000, "val": 500, "test-drawing": 1_000, "test-concept": 1_000}
 """Scenes of each split; those of train are an epoch, which no training here ends."""
@@ -65,12 +72,7 @@ class SceneOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture that is drawn at the size that is asked for.
-
-    Attributes:
-        kind: what it is, for messages.
-        pixels: draws it with so many pixels a side.
-    """
+    """A picture that ``pixels`` draws with as many of them a side as are asked for; ``kind`` is for messages."""
 
     kind: str
     pixels: Callable[[int], np.ndarray] = field(repr=False)
@@ -90,26 +92,17 @@ def scene_picture(facts: Facts, drawings: Drawings) -> Picture:
 class SceneSource(Source):
     """Scenes of one split by number; each is a pure function of the seed, the split, the number and the drawings.
 
-    Args:
-        split: train, val, test-drawing or test-concept; a split's scenes show its own drawings only.
-        options: see :class:`SceneOptions`.
-
-    Raises:
-        FileNotFoundError: when the drawings are not there; says where to get them.
-        ValueError: for an unknown split.
+    The splits are train, val, test-drawing and test-concept; a split's scenes show its own drawings only. Errors say
+    where to get drawings that are not there, and name an unknown split.
     """
 
     def __init__(self, split: str, options: SceneOptions) -> None:
         self.drawings = Drawings(drawings_folder(options.drawings), split)
         self.split, self.options, self._density = split, options, as_density(options.density)
-        count, settings = (
-            options.count or LENGTHS[split],
-            (options.density, options.seed, options.max_drawings),
-        )
+        count = options.count or LENGTHS[split]
         self.shard_lengths, self.census = [count], Census(read=count)
-        self.fingerprint = "-".join(
-            map(str, ["scenes-2", split, count, *settings, self.drawings.fingerprint])
-        )
+        settings = f"{split}-{count}-{options.density}-{options.seed}-{options.max_drawings}"
+        self.fingerprint = f"scenes-2-{settings}-{self.drawings.fingerprint}"
         # Scenes are independent draws: an endless epoch of train needs no other order.
         self.max_window = 0 if split == "train" and not options.count else None
 
@@ -122,13 +115,10 @@ class SceneSource(Source):
         """The picture at ``index``; raises ``ValueError`` for a size out of range."""
         return scene_picture(self.facts(index), self.drawings).draw((size, size))
 
-    def caption_stream(self, index: int) -> Stream:
-        """The draws of the caption at ``index``."""
-        return Stream("caption", self.options.seed, self.split, index)
-
     def caption(self, index: int, facts: Facts, density: Density | None = None) -> str:
         """The caption of the scene at ``index``; in the density of the options unless another is asked for."""
-        return write_caption(facts, self.caption_stream(index), density or self._density).text
+        stream = Stream("caption", self.options.seed, self.split, index)
+        return write_caption(facts, stream, density or self._density).text
 
     def read(self, index: int) -> RawSample:
         """The scene at ``index``, not drawn yet; its facts are JSON of :class:`~textok.data.scenes.facts.Facts`."""
@@ -143,12 +133,7 @@ class SceneSource(Source):
 
 
 class IconSource(Source):
-    """The samples of icons-128, made from the drawings: the same keys, splits, order and captions.
-
-    Args:
-        split: train, val, test-drawing or test-concept.
-        folder: with the drawings; "" takes the clone's.
-    """
+    """The samples of icons-128, made from the drawings of a folder: the same keys, splits, order and captions."""
 
     def __init__(self, split: str, folder: str = "") -> None:
         self.drawings = Drawings(drawings_folder(folder), split)
@@ -168,12 +153,7 @@ class IconSource(Source):
 
 
 def open_drawn(name: str, split: str | None) -> SceneSource | IconSource:
-    """Open ``scenes[:OPTIONS]`` or ``icons``; the latter takes ``:drawings=FOLDER`` only.
-
-    Raises:
-        FileNotFoundError: when the drawings are not there; says where to get them.
-        ValueError: for an unknown split or option, naming it.
-    """
+    """Open ``scenes[:OPTIONS]`` or ``icons``, which takes ``:drawings=FOLDER`` only; errors as of the sources."""
     kind, _, text = name.partition(":")
     options = SceneOptions.parse(text)
     if kind != "scenes" and options != SceneOptions(drawings=options.drawings):
@@ -181,3 +161,49 @@ def open_drawn(name: str, split: str | None) -> SceneSource | IconSource:
     if split not in SPLITS:
         raise ValueError(f"{name}: split is {split!r}; expected one of {', '.join(SPLITS)}")
     return SceneSource(split, options) if kind == "scenes" else IconSource(split, options.drawings)
+
+
+# --- scenes as webdataset tars ------------------------------------------------------------------------------
+
+Format = Literal["png", "webp"]
+_SHARD = 1000
+_SAVING: dict[Format, dict[str, Any]] = {"png": {}, "webp": {"lossless": True, "method": 1, "quality": 20}}
+
+
+def write_shards(
+    source: SceneSource, out: Path, *, count: int, size: int, file_format: Format = "webp"
+) -> Iterator[int]:
+    """Write the first scenes of a source, a thousand per tar; yields how many are there after each shard.
+
+    A sample is a picture, ``KEY.txt`` with its caption, and ``KEY.json`` with that and the facts. A shard that is there
+    already is left as it is. "webp" is lossless, about half the size of "png".
+    """
+    for start in range(0, count, _SHARD):
+        end = min(start + _SHARD, count)
+        path = out / f"{source.split}-{start // _SHARD:06d}.tar"
+        if not _is_whole(path, end - start):
+            scenes = (_members(source, index, size, file_format) for index in range(start, end))
+            write_tar(path, chain.from_iterable(scenes))
+        yield end
+
+
+CARD = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+"""The card of a folder of scenes as a data set, with the header that the Hugging Face hub reads."""
+
+
+def _is_whole(path: Path, count: int) -> bool:
+    """Whether a shard holds so many scenes; the last one of an earlier, shorter run does not."""
+    if not path.is_file():
+        return False
+    with tarfile.open(path) as tar:
+        return sum(member.name.endswith(".txt") for member in tar) == count
+
+
+def _members(source: SceneSource, index: int, size: int, file_format: Format) -> Iterator[tuple[str, bytes]]:
+    sample = source.read(index)
+    picture = io.BytesIO()
+    tensor_to_image(source.draw(index, size)).save(picture, file_format, **_SAVING[file_format])
+    record = {"caption": sample.captions[0], "facts": json.loads(sample.facts)}
+    yield f"{sample.key}.{file_format}", picture.getvalue()
+    yield f"{sample.key}.txt", sample.captions[0].encode()
+    yield f"{sample.key}.json", json.dumps(record).encode()

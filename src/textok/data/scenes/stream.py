@@ -10,11 +10,7 @@ _MASK = (1 << 64) - 1
 
 
 class Stream:
-    """An endless stream of draws (SplitMix64, Steele et al. 2014) that depends on ``parts`` only.
-
-    Args:
-        parts: what the stream is for, such as a seed, a split and an index.
-    """
+    """Endless draws (SplitMix64, Steele et al. 2014) that depend on the parts only, such as a seed and an index."""
 
     def __init__(self, *parts: object) -> None:
         digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()

@@ -20,13 +20,10 @@ _COLOUR_WORD = re.compile(rf"\b({'|'.join(('grey', *NAMES))})(?:-colou?red)?\b",
 
 @dataclass(frozen=True, kw_only=True)
 class Noun:
-    """A noun phrase without its article.
+    """A noun phrase without its article, such as "person bouncing a ball", "flag of Kenya", "glasses".
 
-    Attributes:
-        text: "person bouncing a ball", "flag of Kenya", "glasses".
-        kind: "count" takes a or an, "definite" takes the, "bare" takes nothing.
-        plural: "people", of "count" nouns that are simple enough; "" otherwise.
-        many: whether the verb after the bare noun is plural: "glasses are".
+    Its kind is "count", which takes a or an, "definite", which takes the, or "bare". ``plural`` is that of simple
+    "count" nouns; ``many`` says whether the verb after the bare noun is plural: "glasses are".
     """
 
     text: str
@@ -50,9 +47,8 @@ def parse_noun(phrase: str) -> Noun:
     if first == "the" and rest:
         return Noun(text=rest, kind="definite")
     head = _head(phrase).lower()
-    return Noun(
-        text=phrase, kind="bare", many=first.lower() in NUMBERS or head in _MANY or _looks_plural(head)
-    )
+    many = first.lower() in NUMBERS or head in _MANY or _looks_plural(head)
+    return Noun(text=phrase, kind="bare", many=many)
 
 
 def plural_of(noun: str) -> str:
@@ -99,11 +95,8 @@ def sentence(text: str) -> str:
 
 
 def _is_broken(phrase: str) -> bool:
-    words = phrase.split()
-    return len(words) < 2 or any(
-        a in ("and", "in", "of", "with", "a", "an") and b in ("and", "with", "of", "in")
-        for a, b in pairwise(words)
-    )
+    words, inner = phrase.split(), ("and", "with", "of", "in")
+    return len(words) < 2 or any(a in (*inner, "a", "an") and b in inner for a, b in pairwise(words))
 
 
 def _starts_with_vowel(words: str) -> bool:

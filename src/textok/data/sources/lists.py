@@ -5,14 +5,13 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from textok.data.census import Census
-from textok.data.files import MAX_TEXT_BYTES, inside, shown_name
+from textok.data.files import MAX_TEXT_BYTES, Census, inside, shown_name
 from textok.data.records import LABEL_FIELDS, Fields, RecordError, parse_record, read_captions, read_label
-from textok.data.sources.pairing import Entry, Row, Span
-from textok.data.sources.spans import Store
+from textok.data.sources.spans import Entry, Row, Span, Store
 from textok.data.text import TextError, decode_text
 
 MAX_LIST_BYTES = 2 << 30
@@ -27,14 +26,9 @@ _TABLE = re.compile(r".*\.(?:jsonl|csv|tsv)")
 
 @dataclass(frozen=True, kw_only=True)
 class PictureList:
-    """A list and the pictures it speaks about.
+    """A list and what it says of each picture, in order; ``split`` is the part that it lists, None where names tell.
 
-    Attributes:
-        file: name of the list.
-        path: where it is.
-        scope: the folder that its names are relative to, with a slash at its end; "" for all.
-        rows: what it says of each picture, in order; names are below the scope.
-        split: the part of the data set that it lists; None where names tell.
+    Its names are relative to the folder ``scope``, which has a slash at its end; "" for all.
     """
 
     file: str
@@ -52,9 +46,6 @@ def read_whole(entry: Entry, store: Store) -> bytes:
         raise ValueError(f"{store.paths[entry.span.file]}: {error}") from error
 
 
-# --- metadata tables --------------------------------------------------------------------------------------
-
-
 def metadata_lists(
     entries: Sequence[Entry], names: set[str], store: Store, *, fields: Fields
 ) -> list[PictureList]:
@@ -64,7 +55,8 @@ def metadata_lists(
     lists = []
     for entry in tables:
         scope = entry.name[: entry.name.rfind("/") + 1]
-        rows = list(_table_rows(entry, store, fields=fields))
+        read = _json_lines if entry.name.endswith(".jsonl") else _table_rows
+        rows = list(read(entry, store, fields))
         if not found and (not rows or scope + rows[0].name not in names):
             continue
         if not rows:
@@ -77,29 +69,24 @@ def metadata_lists(
     return lists
 
 
-def _table_rows(entry: Entry, store: Store, *, fields: Fields) -> Iterator[Row]:
-    data = read_whole(entry, store)
+def _table_rows(entry: Entry, store: Store, fields: Fields) -> Iterator[Row]:
     try:
-        text = decode_text(data)
+        text = decode_text(read_whole(entry, store))
     except TextError as error:
-        if not entry.name.endswith(".jsonl"):
-            raise ValueError(f"{entry.name}: {error}") from error
-        text = None
-    if not entry.name.endswith(".jsonl"):
-        for row in csv.DictReader(io.StringIO(text), delimiter="\t" if entry.name.endswith(".tsv") else ","):
-            record = {name: _number(name, value, fields) for name, value in row.items() if name is not None}
-            yield _row_of(record, store.add_record(record), fields)
-        return
-    stored = data if text is None or data[:1] not in b"\xff\xfe\xef" else text.encode(errors="surrogatepass")
-    base = entry.span.offset if stored is data else store.add_bytes(stored)
-    file = entry.span.file if stored is data else 0
-    yield from _json_lines(stored, file=file, base=base, fields=fields)
+        raise ValueError(f"{entry.name}: {error}") from error
+    for row in csv.DictReader(io.StringIO(text), delimiter="\t" if entry.name.endswith(".tsv") else ","):
+        record = {name: _number(name, value, fields) for name, value in row.items() if name is not None}
+        yield _row_of(record, store.add_record(record), fields)
 
 
-def _json_lines(data: bytes, *, file: int, base: int, fields: Fields) -> Iterator[Row]:
-    offset = 0
+def _json_lines(entry: Entry, store: Store, fields: Fields) -> Iterator[Row]:
+    data, (file, offset, _) = read_whole(entry, store), entry.span
+    if data[:1] in (b"\xff", b"\xfe", b"\xef"):  # not plain UTF-8, unless one of its lines is at fault
+        with suppress(TextError):
+            data = decode_text(data).encode(errors="surrogatepass")
+            file, offset = 0, store.add_bytes(data)
     for number, line in enumerate(io.BytesIO(data), start=1):
-        span = Span(file, base + offset, len(line))
+        span = Span(file, offset, len(line))
         offset += len(line)
         if not line.strip():
             continue
@@ -120,7 +107,6 @@ def _row_of(record: Mapping[str, Any], span: Span, fields: Fields, where: str = 
 
 
 def _row(name: str, record: Span, problem: str = "") -> Row:
-    """What a list says of a picture."""
     stem, dot, _ = name.rpartition(".")
     key = stem if dot and "/" not in name[len(stem) :] and not problem else name
     return Row(name=name, key=key, parts={"json": record}, problem=problem)
@@ -154,28 +140,18 @@ def _merged(rows: Sequence[Row], store: Store, fields: Fields) -> Row:
     return rows[0]
 
 
-# --- COCO captions ----------------------------------------------------------------------------------------
-
-
 def coco_lists(
     entries: Sequence[Entry], names: set[str], store: Store, *, folder: str | None = None
 ) -> list[PictureList]:
-    """Annotation files ``captions_SPLIT.json`` whose pictures are in a folder of the split's name, or ``images``.
-
-    Args:
-        folder: where the pictures are, when it is known.
-
-    Raises:
-        ValueError: when a file is not COCO captions.
-        FileNotFoundError: when its pictures are nowhere.
-    """
+    """Files of COCO captions, and where their pictures are if no ``folder`` says it; errors name what is missing."""
     lists = []
     for entry in entries:
         split = entry.name.rpartition("/")[2].removesuffix(".json").removeprefix("captions").lstrip("_")
-        found = _coco_records(read_whole(entry, store), store.paths[entry.span.file])
-        rows = [
-            _row(name, store.add_record({"captions": captions}), _outside(name)) for name, captions in found
-        ]
+        path, rows = store.paths[entry.span.file], []
+        for name, captions in _coco_records(read_whole(entry, store), path):
+            problem = f"the picture is named {name!r:.80}; expected a file inside the folder"
+            record = store.add_record({"captions": captions})
+            rows.append(_row(name, record, "" if inside(name) else problem))
         places = [folder] if folder is not None else [*_coco_places(entry.name, split)]
         scope = next((place for place in places if place + rows[0].name in names), None)
         if scope is None:
@@ -183,7 +159,6 @@ def coco_lists(
                 f"{entry.name}: its first picture {rows[0].name!r} is not in {', '.join(places)}; "
                 f"name the folder of the pictures as {entry.name}:FOLDER"
             )
-        path = store.paths[entry.span.file]
         lists.append(PictureList(file=entry.name, path=path, scope=scope, rows=rows, split=split))
     return lists
 
@@ -213,17 +188,10 @@ def _coco_records(data: bytes, file: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _outside(name: str) -> str:
-    return "" if inside(name) else f"the picture is named {name!r:.80}; expected a file inside the folder"
-
-
-# --- classes ----------------------------------------------------------------------------------------------
-
-
 def class_captions(rows: Sequence[Row], store: Store, census: Census) -> None:
     """Where no text says what pictures show and each lies in a folder, the folder's name is the class and the caption.
 
-    ``a/art_gallery/1.jpg`` reads "art gallery", see :func:`class_caption`; a name without letters is no caption.
+    It is put in words by :func:`class_caption`; a name without letters is no caption.
     """
     if not rows or any(len(row.parts) > 1 or row.problem for row in rows):
         return
@@ -259,16 +227,13 @@ def class_caption(name: str) -> str:
     return " ".join(words.replace("_", " ").replace("-", " ").split())
 
 
-# --- lists and pictures together --------------------------------------------------------------------------
-
-
 def listed_rows(
     rows: Sequence[Row], lists: Sequence[PictureList], census: Census, *, path_of: Callable[[str], str]
 ) -> list[Row]:
     """The pictures in the order of their lists, then those that no list speaks about.
 
-    A picture in the scope of a list which does not name it is passed over; one that is named but not there is a
-    sample that cannot be read.
+    A picture in the scope of a list which does not name it is passed over, and any that is not named where lists are
+    the parts of a data set; one that is named but not there is a sample that cannot be read.
     """
     pictures = {row.name: row for row in rows}
     used: set[str] = set()
@@ -282,7 +247,7 @@ def listed_rows(
             row.parts = row.parts if picture is None else {**picture.parts, **row.parts}
             ordered.append(row)
             used.add(row.name)
-    scopes = tuple(one.scope for one in lists)
+    scopes = tuple(one.scope if one.split is None else "" for one in lists)
     left = [row for row in rows if row.name not in used]
     unlisted = [row.name for row in left if row.name.startswith(scopes)]
     census.pass_over("pictures that no list names", map(shown_name, unlisted))

@@ -1,30 +1,30 @@
-"""From the name of a source to its samples: which form it has, which part is asked for, what is passed over."""
+"""From the files of a source to its samples: which form it has, which part is asked for, what is passed over."""
 
-import gc
+import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from textok.data.census import Census
 from textok.data.files import (
+    LEFT_BY_SYSTEMS,
+    Census,
     File,
     Listing,
-    cache_folder,
-    changed_at,
+    file_of,
     fingerprint_of,
-    is_left_by_systems,
     is_remote,
     list_files,
     listing,
     shown_name,
 )
 from textok.data.records import Fields
-from textok.data.samples import SplitError
-from textok.data.sources.forms import choose_form, counted, of_split
+from textok.data.samples import Source, SplitError
 from textok.data.sources.lists import (
     COCO_FILE,
+    METADATA_FILE,
     SPLIT_FOLDERS,
     PictureList,
     class_captions,
@@ -33,75 +33,38 @@ from textok.data.sources.lists import (
     metadata_lists,
     read_whole,
 )
-from textok.data.sources.pairing import Entry, Row, Span, is_picture, pair
-from textok.data.sources.spans import SpanSource, Store
-from textok.data.sources.table import TableSource, open_dataset_folder, open_parquet
-from textok.data.sources.tar import TAR_SUFFIXES, Member, plain_tar, tar_members
+from textok.data.sources.spans import Entry, Row, Span, SpanSource, Store, is_picture, pair
+from textok.data.sources.table import TableSource, count_rows, open_dataset_folder, open_parquet
+from textok.data.sources.tar import TAR_SUFFIXES, plain_tar, tar_members
 
 _TABLES = (".csv", ".jsonl", ".json", ".arrow")
-_COCO_WORDS = ".json:"
+# train-000000.tar, train-00000-of-00002.parquet, train-00000-of-00002-0123abcd.parquet
+_NUMBERED = re.compile(r"(.+?)[-_.]\d+(-of-\d+(-[0-9a-f]+)?)?")
 
 EXPECTED = (
     "pictures, alone or with .txt, .caption or .json files, metadata.jsonl or metadata.csv, in folders of classes, "
     "with COCO captions; webdataset tars; parquet files; or a Hugging Face datasets folder"
 )
 
-MANY_FILES, LARGE_TAR = 10_000, 64 << 20
-"""What is opened from so many files, or from a tar of so many bytes, is opened faster the next time."""
-_INDEX_VERSION = 1
 
-StoredSource = SpanSource | TableSource
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Do not look for cycles among hundreds of thousands of new tuples: it takes a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@_without_collection()
-def open_stored(source: str | Path, split: str | None, *, fields: Fields, on_bad: str) -> StoredSource:
-    """Open a source of any form; arguments and errors as :func:`textok.data.sources.open_source`."""
-    words, colon, folder = str(source).partition(_COCO_WORDS)
-    if colon or words.endswith(".json"):
-        return _open_coco(words + ".json" * bool(colon), folder or None, split, fields=fields)
-    files = list_files(source, on_bad=on_bad)
-    tars = [file.size for file in files.files if file.name.lower().endswith(TAR_SUFFIXES)]
-    if len(files.files) < MANY_FILES and max(tars, default=0) < LARGE_TAR:
-        return _open_listing(files.sorted_out(), split, source, fields=fields, on_bad=on_bad)
-    options = (_INDEX_VERSION, source if is_remote(source) else Path(source).resolve(), split, fields, on_bad)
-    index, identity = cache_folder("index") / fingerprint_of(options), files.fingerprint(files.root, *options)
-    opened = SpanSource.load(index, identity, fields=fields)
-    if opened is None:
-        opened = _open_listing(files.sorted_out(), split, source, fields=fields, on_bad=on_bad)
-        if isinstance(opened, SpanSource):
-            opened.save(index, identity)
-    return opened
-
-
-def _open_listing(
+def open_listing(
     files: Listing, split: str | None, source: str | Path, *, fields: Fields, on_bad: str
-) -> StoredSource:
+) -> Source:
+    """The samples of a listing; source and errors as of :func:`textok.data.sources.open_source`."""
     names = {file.name for file in files.files}
     if files.whole and not is_remote(files.root) and names & {"dataset_dict.json", "state.json"}:
         return open_dataset_folder(Path(files.root), split, fields=fields, saved=True)
     if split is not None and any(name.startswith(f"{split}/") for name in names) and not _has_lists(names):
         files, split = files.below(split), None
-    form = choose_form(files)
+    form = _choose_form(files)
     if form == "pictures":
         return _open_pictures(files, split, fields=fields)
     if form == "tars":
         return _open_tars(files, split, fields=fields, on_bad=on_bad)
     if form == "parquet files":
-        shards, name_of = of_split(files, split)
+        shards, name_of = _of_split(files, split)
         rows = open_parquet(files, shards, fields=fields)
-        rows.splits = counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
+        rows.splits = _counted(map(name_of.get, rows.shard_paths), rows.shard_lengths)
         return rows
     return _open_other(files, split, source, fields=fields)
 
@@ -111,19 +74,85 @@ def _has_lists(names: set[str]) -> bool:
     return bool(names & lists) or any(COCO_FILE.fullmatch(name) and name.count("/") < 2 for name in names)
 
 
-# --- pictures in folders ------------------------------------------------------------------------------------
+def _choose_form(files: Listing) -> str:
+    """The form that holds most pictures, "" for none; only its files stay, the others are counted."""
+    forms: dict[str, list[File]] = {"tars": [], "parquet files": [], "pictures": [], "other files": []}
+    for file in files.files:
+        is_tar, is_parquet = (file.name.lower().endswith(ends) for ends in (TAR_SUFFIXES, ".parquet"))
+        rest = "pictures" if is_picture(file.name) else "other files"
+        forms["tars" if is_tar else "parquet files" if is_parquet else rest].append(file)
+    others = forms.pop("other files")
+    forms = {name: members for name, members in forms.items() if members}
+    if not forms:
+        return "pictures" if any(METADATA_FILE.fullmatch(file.name) for file in others) else ""
+    form = next(iter(forms))
+    if len(forms) > 1:
+        form = max(forms, key=lambda name: _count_pictures(name, forms[name], files))
+    left = {f"{name} beside {form}": members for name, members in forms.items() if name != form}
+    left |= {} if form == "pictures" else {"other files": others}
+    for reason, members in left.items():
+        files.census.pass_over(reason, [shown_name(file.name) for file in members])
+    files.files[:] = sorted(forms[form] + others) if form == "pictures" else forms[form]
+    return form
+
+
+def _count_pictures(form: str, members: Sequence[File], files: Listing) -> int:
+    if form == "pictures":
+        return len(members)
+    counts = 0
+    for file in members:
+        path = files.path(file.name)
+        with suppress(ValueError, OSError):  # named as passed over, or an error when nothing else is there
+            if form == "parquet files":
+                counts += count_rows(path)
+            else:
+                counts += sum(is_picture(name) for name, *_ in tar_members(plain_tar(path, file), file))
+    return counts
+
+
+def _of_split(files: Listing, split: str | None) -> tuple[list[File], dict[str, str]]:
+    """The shards of a part, and for all parts together the name of each shard's."""
+    splits: dict[str, list[File]] = {}
+    for file in files.files:
+        stem = re.sub(r"(\.tar)?\.\w+$", "", file.name.rpartition("/")[2])
+        match = _NUMBERED.fullmatch(stem)
+        splits.setdefault(match[1] if match else "" if stem.isdigit() else stem, []).append(file)
+    names = sorted(splits.keys() - {""})
+    if split is None:
+        named = {files.path(file.name): name for name in names for file in splits[name]}
+        return files.files, named if len(splits) > 1 else {}
+    if split not in names:
+        raise SplitError(files.root, split, names)
+    return splits[split], {}
+
+
+def _counted(names: Iterable[str | None], counts: Iterable[int]) -> dict[str, int]:
+    """How many each part has, by the part of each of some counts, if it has one."""
+    totals: Counter[str] = Counter()
+    for name, count in zip(names, counts, strict=True):
+        if name is not None:
+            totals[name] += count
+    return dict(sorted(totals.items()))
 
 
 def _open_pictures(files: Listing, split: str | None, *, fields: Fields) -> SpanSource:
     store = Store()
-    entries = [
-        Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size)) for one in files.files
-    ]
-    lists = _lists(entries, store, fields=fields)
+    entries = _entries(files.files, files, store)
+    names = {entry.name for entry in entries if is_picture(entry.name)}
+    stems = {name.rpartition(".")[0] for name in names}
+    coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
+    coco = [e for e in coco if b'"annotations"' in read_whole(e, store)]  # other captions may have such names
+    if coco:
+        _check_no_fields(fields, "COCO captions")
+    lists = coco_lists(coco, names, store) if coco else metadata_lists(entries, names, store, fields=fields)
     rows = _rows(entries, lists, split, files, fields=fields)
     splits = _splits(rows, lists)
     splits = {} if len(splits) == 1 and len(rows) in splits.values() else splits
     return _span_source(rows, store, files, fields=fields, splits=splits)
+
+
+def _entries(those: Iterable[File], files: Listing, store: Store) -> list[Entry]:
+    return [Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size)) for one in those]
 
 
 def _span_source(
@@ -138,27 +167,11 @@ def _span_source(
         census.notes.append(f"{bare:,} of them have no caption")
     census.read += len(rows)
     fingerprint = fingerprint or files.fingerprint(len(rows))
-    return SpanSource.of_rows(rows, store, census=census, fingerprint=fingerprint, **others)
-
-
-def _lists(entries: Sequence[Entry], store: Store, *, fields: Fields) -> list[PictureList]:
-    names = {entry.name for entry in entries if is_picture(entry.name)}
-    stems = {name.rpartition(".")[0] for name in names}
-    coco = [e for e in entries if COCO_FILE.fullmatch(e.name) and e.name.removesuffix(".json") not in stems]
-    coco = [e for e in coco if b'"annotations"' in read_whole(e, store)]  # other captions may have such names
-    if coco:
-        check_no_fields(fields, "COCO captions")
-        return coco_lists(coco, names, store)
-    return metadata_lists(entries, names, store, fields=fields)
+    return SpanSource.of_rows(rows, store, census, fingerprint=fingerprint, **others)
 
 
 def _rows(
-    entries: Sequence[Entry],
-    lists: Sequence[PictureList],
-    split: str | None,
-    files: Listing,
-    *,
-    fields: Fields,
+    entries: list[Entry], lists: list[PictureList], split: str | None, files: Listing, *, fields: Fields
 ) -> list[Row]:
     census = files.census
     used = {one.file for one in lists}
@@ -167,34 +180,23 @@ def _rows(
     rows = pair(rest, census, image_suffix=None if lists else fields.image)
     for row in rows:
         row.shard = files.root
-    named = fields.caption or fields.label
-    if not lists and named and not any("json" in row.parts for row in rows):
-        check_no_fields(fields, f"{files.root}: found {listing([row.name for row in rows])} without metadata")
+    asked = fields.caption or fields.label
+    if not lists and asked and not any("json" in row.parts for row in rows):
+        found = listing([row.name for row in rows])
+        _check_no_fields(fields, f"{files.root}: found {found} without metadata")
     if any(one.split is not None for one in lists):
-        return _rows_of_lists(rows, lists, split, files)
+        named = [one for one in lists if split in (None, one.split)]
+        if not named:
+            raise SplitError(files.root, split, sorted(str(one.split) for one in lists))
+        scopes = tuple(one.scope for one in named)
+        rows = [row for row in rows if split is None or row.name.startswith(scopes)]
+        return listed_rows(rows, named, census, path_of=files.path)
     if lists:
         rows = listed_rows(rows, lists, census, path_of=files.path)
-    if split is None:
-        return rows
-    chosen = [row for row in rows if row.name.startswith(f"{split}/")]
-    if not chosen:
+    chosen = [row for row in rows if split is None or row.name.startswith(f"{split}/")]
+    if split is not None and not chosen:
         raise SplitError(files.root, split, _splits(rows, ()))
     return chosen
-
-
-def _rows_of_lists(
-    rows: list[Row], lists: Sequence[PictureList], split: str | None, files: Listing
-) -> list[Row]:
-    chosen = [one for one in lists if split in (None, one.split)]
-    if not chosen:
-        names = sorted(str(one.split) for one in lists)
-        raise SplitError(files.root, split, names)
-    scopes = tuple(one.scope for one in chosen)
-    inside = [row for row in rows if split is None or row.name.startswith(scopes)]
-    ordered = listed_rows(inside, chosen, files.census, path_of=files.path)
-    listed = sum(len(one.rows) for one in chosen)
-    files.census.pass_over("pictures that no list names", [shown_name(row.name) for row in ordered[listed:]])
-    return ordered[:listed]
 
 
 def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]:
@@ -202,20 +204,20 @@ def _splits(rows: Sequence[Row], lists: Sequence[PictureList]) -> dict[str, int]
     if named:
         return dict(sorted(named.items()))
     folders = (row.name.partition("/")[0] if "/" in row.name else None for row in rows)
-    return counted((name if name in SPLIT_FOLDERS else None for name in folders), [1] * len(rows))
+    return _counted((name if name in SPLIT_FOLDERS else None for name in folders), [1] * len(rows))
 
 
-def check_no_fields(fields: Fields, what: str) -> None:
-    """Raise ``ValueError`` when a form without fields was asked for some by name."""
+def _check_no_fields(fields: Fields, what: str) -> None:
     if fields != Fields():
         raise ValueError(f"{what}, which have no fields; expected no field names, got {fields}")
 
 
-def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fields) -> SpanSource:
+def open_coco(file: str, folder: str | None, split: str | None, *, fields: Fields) -> SpanSource:
+    """The samples of a file of COCO captions, whose pictures are in a folder or lie as COCO unpacks them."""
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"{file}: no such file")
-    check_no_fields(fields, f"{file}: COCO captions")
+    _check_no_fields(fields, f"{file}: COCO captions")
     own = path.stem.removeprefix("captions").lstrip("_") or path.stem
     if split not in (None, own):
         raise SplitError(file, split, [own])
@@ -228,22 +230,15 @@ def _open_coco(file: str, folder: str | None, split: str | None, *, fields: Fiel
     names = {one.name for one in files.files}
     lists = coco_lists([annotations], names, store, folder="" if folder is not None else None)
     inside = [one for one in files.files if one.name.startswith(lists[0].scope)]
-    below = [
-        Entry(one.name, Span(store.add_file(files.path(one.name)), 0, one.size))
-        for one in inside
-        if is_picture(one.name)
-    ]
-    inside.append(File(path.name, state.st_size, changed_at(state)))
+    below = _entries([one for one in inside if is_picture(one.name)], files, store)
+    inside.append(file_of(path.name, state))
     files = Listing(root=files.root, files=inside, census=Census(beside=1))
-    rows = _rows_of_lists(pair(below, files.census), lists, None, files)
+    rows = listed_rows(pair(below, files.census), lists, files.census, path_of=files.path)
     return _span_source(rows, store, files, fields=fields, splits={})
 
 
-# --- tars ---------------------------------------------------------------------------------------------------
-
-
 def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str) -> SpanSource:
-    shards, name_of = of_split(files, split)
+    shards, name_of = _of_split(files, split)
     store, rows, identity = Store(), list[Row](), []
     for file in shards:
         path = files.path(file.name)
@@ -256,33 +251,25 @@ def _open_tars(files: Listing, split: str | None, *, fields: Fields, on_bad: str
             files.census.pass_over(f"tars that cannot be read ({error})", [shown_name(file.name)])
             continue
         number = store.add_file(plain)
-        rows += _tar_rows(path, members, store, number=number, fields=fields, census=files.census)
+        entries = [Entry(name.removeprefix("./"), Span(number, *span)) for name, *span, _ in members]
+        rows += _tar_rows(path, entries, store, fields=fields, census=files.census)
         contents = repr([(name, size, time) for name, _, size, time in members]).encode(errors="replace")
         identity.append(f"{file.name.rpartition('/')[2]}:{file.size}:{file.changed}:{zlib.crc32(contents)}")
-    splits = counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
+    splits = _counted((name_of.get(row.shard) for row in rows), [1] * len(rows))
     fingerprint = fingerprint_of(identity, len(rows))
     return _span_source(rows, store, files, fields=fields, splits=splits, fingerprint=fingerprint)
 
 
-def _tar_rows(
-    path: str, members: Iterable[Member], store: Store, *, number: int, fields: Fields, census: Census
-) -> list[Row]:
-    entries = []
-    for name, offset, size, _ in members:
-        name = name.removeprefix("./")
-        if is_left_by_systems(name):
-            census.pass_over("left by systems", [shown_name(name)])
-        else:
-            entries.append(Entry(name, Span(number, offset, size)))
+def _tar_rows(path: str, entries: list[Entry], store: Store, *, fields: Fields, census: Census) -> list[Row]:
+    left = [shown_name(entry.name) for entry in entries if LEFT_BY_SYSTEMS.search(entry.name)]
+    census.pass_over("left by systems", left)
+    entries = [entry for entry in entries if not LEFT_BY_SYSTEMS.search(entry.name)] if left else entries
     inner = Listing(root=path, files=[], census=census)
     lists = metadata_lists(entries, {entry.name for entry in entries}, store, fields=fields)
     rows = _rows(entries, lists, None, inner, fields=fields)
     for row in rows:
         row.shard = path
     return rows
-
-
-# --- what else there is -------------------------------------------------------------------------------------
 
 
 def _open_other(files: Listing, split: str | None, source: str | Path, *, fields: Fields) -> TableSource:

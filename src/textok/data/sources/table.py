@@ -6,19 +6,20 @@
 import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textok.data.census import Census
 from textok.data.files import (
     MAX_IMAGE_BYTES,
+    Census,
     File,
     Listing,
-    changed_at,
+    file_of,
     fingerprint_of,
     inside,
     is_remote,
@@ -26,16 +27,7 @@ from textok.data.files import (
     open_file,
     read_span,
 )
-from textok.data.records import (
-    CAPTION_FIELDS,
-    IMAGE_FIELDS,
-    KEY_FIELDS,
-    LABEL_FIELDS,
-    Fields,
-    RecordError,
-    read_captions,
-    stored_sample,
-)
+from textok.data.records import IMAGE_FIELDS, Columns, Fields, RecordError, read_captions, stored_sample
 from textok.data.samples import RawSample, Source, SplitError
 from textok.writing import foreign_content
 
@@ -55,14 +47,8 @@ _BOMB_BYTES, _BOMB_RATIO = 64 << 20, 200
 class Group:
     """Rows that are read together: a row group of a parquet file, or a whole Hugging Face data set.
 
-    Attributes:
-        path: the file or the folder, for error messages.
-        folder: pictures stored as paths must lie inside of it.
-        prefix: of the keys of rows that have none.
-        names: of the columns.
-        rows: how many.
-        num_bytes: in memory; 0 for a table that is mapped.
-        read: some columns of all rows.
+    Pictures stored as paths must lie inside of ``folder``; ``prefix`` is of the keys of rows that have none;
+    ``num_bytes`` are those in memory, 0 for a table that is mapped.
     """
 
     path: str
@@ -74,47 +60,17 @@ class Group:
     read: "Callable[[Sequence[str]], pyarrow.Table]"
 
 
-class _Columns(NamedTuple):
-    image: str
-    caption: str | None
-    label: str | None
-    key: str | None
-
-
-def _choose(names: Sequence[str], *, fields: Fields, where: str) -> _Columns:
-    for name in (fields.image, fields.caption, fields.label):
-        if name is not None and name not in names:
-            raise ValueError(f"{where}: no column '{name}'; found {list(names)}")
-    image = fields.image or _first(IMAGE_FIELDS, names)
-    if image is None:
-        raise ValueError(
-            f"{where}: no picture column: found {list(names)}, expected one of {list(IMAGE_FIELDS)}; "
-            "name it with image_field"
-        )
-    caption, label = (
-        fields.caption or _first(CAPTION_FIELDS, names),
-        fields.label or _first(LABEL_FIELDS, names),
-    )
-    return _Columns(image, caption, label, _first(KEY_FIELDS, names))
-
-
 class TableSource(Source):
     """Rows of tables; a shard is a group of rows, read as a whole and kept while it is in use.
 
-    Args:
-        census: of the source; the rows are counted there.
-        identity: what identifies the content, for the fingerprint.
-
+    ``identity`` is what identifies the content, for the fingerprint; ``ValueError`` when there is no picture column.
     Who opens it sets ``splits``.
-
-    Raises:
-        ValueError: when there is no row or no picture column.
     """
 
     def __init__(
         self, groups: Sequence[Group], *, fields: Fields, census: Census, identity: Sequence[object]
     ) -> None:
-        self._columns = [_choose(group.names, fields=fields, where=group.path) for group in groups]
+        self._columns = [Columns.of(group.names, fields, where=group.path) for group in groups]
         self._groups, self._fields, self.census = groups, fields, census
         self.shard_lengths = [group.rows for group in groups]
         largest = max(group.num_bytes for group in groups)
@@ -126,20 +82,13 @@ class TableSource(Source):
         census.read += len(self)
         self.fingerprint = fingerprint_of(identity, len(self))
 
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
     @property
     def shard_paths(self) -> list[str]:
         """The file of each shard."""
         return [group.path for group in self._groups]
 
     def read(self, index: int) -> RawSample:
-        """The sample at ``index``, not decoded.
-
-        Raises:
-            BadSampleError: when the picture, captions or label cannot be read.
-        """
+        """The sample at ``index``, not decoded; ``BadSampleError`` when a part of it cannot be read."""
         place = int(np.searchsorted(self._ends, index, side="right"))
         row = index - int(self._ends[place]) + self.shard_lengths[place]
         group, columns = self._groups[place], self._columns[place]
@@ -160,10 +109,8 @@ class TableSource(Source):
         """Every caption of every row, in order; malformed ones are passed over."""
         for group, columns in zip(self._groups, self._columns, strict=True):
             for row in group.read([columns.caption]).to_pylist() if columns.caption else ():
-                try:
+                with suppress(RecordError):
                     yield from read_captions(row, self._fields.caption)
-                except RecordError:
-                    continue
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_cache": OrderedDict()}
@@ -187,18 +134,13 @@ class TableSource(Source):
         return self._cache[place]
 
 
-def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
-    return next((name for name in known if name in names), None)
-
-
 def _picture(value: Any, folder: str) -> bytes:
     data = value.get("bytes") if isinstance(value, Mapping) else value
     if isinstance(value, Mapping) and data is None and value.get("path"):
         data = _picture_file(str(value["path"]), folder)
     if not isinstance(data, bytes):
-        raise RecordError(
-            f"the picture cell holds a {type(data).__name__}; expected bytes, or {{bytes, path}}"
-        )
+        kind = type(data).__name__
+        raise RecordError(f"the picture cell holds a {kind}; expected bytes, or {{bytes, path}}")
     if len(data) > MAX_IMAGE_BYTES:
         raise RecordError(f"a picture of {len(data):,} bytes, over the limit of {MAX_IMAGE_BYTES:,}")
     return data
@@ -215,21 +157,13 @@ def _picture_file(name: str, folder: str) -> bytes:
         raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-# --- parquet ------------------------------------------------------------------------------------------------
-
-
 def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> TableSource:
-    """Open parquet files of a listing, here or behind an address.
-
-    Raises:
-        ValueError: when a file is not parquet or has no picture column, or no file has a row.
-    """
-    groups, identity = [], []
+    """Open parquet files of a listing; ``ValueError`` for other files, and without a picture column or any row."""
+    groups, identity = list[Group](), []
     for file in shards:
         more, checksum = _row_groups(files.path(file.name))
-        groups += more
+        groups += [group for group in more if group.rows]
         identity.append(f"{PurePosixPath(file.name).name}:{file.changed}:{checksum}")
-    groups = [group for group in groups if group.rows]
     if not groups:
         first = files.path(shards[0].name)
         raise ValueError(f"{first}: no rows; expected at least one captioned picture")
@@ -238,7 +172,7 @@ def open_parquet(files: Listing, shards: Sequence[File], *, fields: Fields) -> T
 
 def count_rows(path: str) -> int:
     """Rows of a parquet file, 0 when it has no picture column; ``ValueError`` when it is not parquet."""
-    return sum(group.rows for group in _row_groups(path)[0] if _first(IMAGE_FIELDS, group.names))
+    return sum(group.rows for group in _row_groups(path)[0] if {*IMAGE_FIELDS} & {*group.names})
 
 
 def _row_groups(path: str) -> tuple[list[Group], int]:
@@ -257,21 +191,20 @@ def _row_groups(path: str) -> tuple[list[Group], int]:
             checksum = zlib.crc32(repr([group.to_dict() for group in stored]).encode())
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable parquet file: {error}") from error
-    for group in stored:
+    groups, folder = [], path.rpartition("/")[0] or "."
+    for number, group in enumerate(stored):
         _refuse_bomb(group, path)
-    folder, prefix = path.rpartition("/")[0] or ".", f"{PurePosixPath(path).stem}-"
-    groups = [
-        Group(
-            path=path,
-            folder=folder,
-            prefix=prefix,
-            names=names,
-            rows=group.num_rows,
-            num_bytes=group.total_byte_size,
-            read=partial(_read_row_group, path, number),
+        groups.append(
+            Group(
+                path=path,
+                folder=folder,
+                prefix=f"{PurePosixPath(path).stem}-",
+                names=names,
+                rows=group.num_rows,
+                num_bytes=group.total_byte_size,
+                read=partial(_read_row_group, path, number),
+            )
         )
-        for number, group in enumerate(stored)
-    ]
     return groups, checksum
 
 
@@ -293,49 +226,36 @@ def _read_row_group(path: str, number: int, columns: Sequence[str]) -> "pyarrow.
         return file.read_row_group(number, columns=list(columns), use_threads=False)
 
 
-# --- Hugging Face data sets ---------------------------------------------------------------------------------
-
-
 def open_dataset_folder(folder: Path, split: str | None, *, fields: Fields, saved: bool) -> TableSource:
     """Open what ``save_to_disk`` wrote, or any other folder that ``datasets.load_dataset`` can read.
 
     The rows stay on the disk (memory-mapped). Of the latter ``datasets`` keeps an Arrow copy in its cache.
-
-    Raises:
-        ValueError: when the folder cannot be read or is empty, or the split is missing.
+    ``ValueError`` when the folder cannot be read or is empty, or the split is missing.
     """
     import datasets
 
+    place = str(folder)
+    load = datasets.load_from_disk if saved else datasets.load_dataset
     try:
-        loaded: Any = (
-            datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder.resolve()))
-        )
+        loaded: Any = load(place if saved else str(folder.resolve()))
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         where = f"{folder}: not a readable save_to_disk folder" if saved else "datasets cannot read it either"
         raise ValueError(f"{where}: {reason}") from error
-    parts: dict[str, Any] = {} if isinstance(loaded, datasets.Dataset) else dict(loaded)
+    several = not isinstance(loaded, datasets.Dataset) and loaded
+    parts: dict[str | None, Any] = dict(loaded) if several else {None: loaded}
     if split is not None and split not in parts:
-        raise SplitError(folder, split, sorted(parts))
-    rows: Any = (
-        parts[split] if split else datasets.concatenate_datasets([*parts.values()]) if parts else loaded
-    )
+        raise SplitError(folder, split, sorted(filter(None, parts)))
+    rows: Any = parts[split] if split in parts else datasets.concatenate_datasets([*parts.values()])
     if not len(rows):
         raise ValueError(f"{folder}: no rows; expected at least one captioned picture")
-    group = Group(
-        path=str(folder),
-        folder=str(folder),
-        prefix="",
-        names=rows.column_names,
-        rows=len(rows),
-        num_bytes=0,
-        read=partial(_read_dataset, rows),
-    )
-    files = ((path.name, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
-    identity = [f"{name}:{state.st_size}:{changed_at(state)}" for name, state in files]
+    read, names = partial(_read_dataset, rows), rows.column_names
+    group = Group(path=place, folder=place, prefix="", names=names, rows=len(rows), num_bytes=0, read=read)
+    files = [file_of(path.name, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    identity = [f"{name}:{size}:{changed}" for name, size, changed in files]
     source = TableSource([group], fields=fields, census=Census(), identity=identity)
     if split is None and len(parts) > 1:
-        source.splits = {name: len(parts[name]) for name in sorted(parts)}
+        source.splits = {str(name): len(parts[name]) for name in sorted(parts, key=str)}
     return source
 
 

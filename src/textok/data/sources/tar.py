@@ -6,7 +6,6 @@ import lzma
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,7 @@ Member = tuple[str, int, int, int]
 
 
 def plain_tar(path: str, file: File) -> str:
-    """The tar itself, or what a compressed one holds, which is unpacked once into the user's cache folder.
-
-    Raises:
-        ValueError: when it is no tar at all, naming what it is, or the compressed data are damaged.
-    """
+    """The tar itself, or a compressed one unpacked once into the cache folder; ``ValueError`` for no whole tar."""
     head = read_span(path, 0, 512)
     foreign = foreign_content(head)
     if foreign is not None:
@@ -35,12 +30,8 @@ def plain_tar(path: str, file: File) -> str:
         return path
     where = path if is_remote(path) else os.path.realpath(path)
     target = cache_folder("tars") / f"{fingerprint_of([where, file.size, file.changed])}.tar"
-    if not target.is_file():
-        _unpack(path, unpack, target)
-    return str(target)
-
-
-def _unpack(path: str, unpack: Callable[..., Any], target: Path) -> None:
+    if target.is_file():
+        return str(target)
     try:
         with (
             open_file(path) as packed,
@@ -51,33 +42,27 @@ def _unpack(path: str, unpack: Callable[..., Any], target: Path) -> None:
             shutil.copyfileobj(content, out, 1 << 20)
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise ValueError(f"{path}: damaged compressed tar ({error}); download it again") from error
+    return str(target)
 
 
 def tar_members(path: str, file: File) -> list[Member]:
-    """The regular members of a plain tar, also of several joined into one file.
-
-    Raises:
-        ValueError: when the tar is damaged.
-    """
-    return list(_scan(path, file.size if is_remote(path) else Path(path).stat().st_size))
-
-
-def _scan(path: str, size: int) -> Iterator[Member]:
-    with open_file(path) as file:
-        start = 0
-        while start is not None:
-            try:
-                file.seek(start)
-                start = yield from _one_tar(file, size)
-            # A name may be said to have exabytes.
-            except (tarfile.TarError, MemoryError, OverflowError) as error:
-                raise ValueError(
-                    f"{path}: not a whole tar ({error}); download it again, or pack it anew"
-                ) from error
+    """The regular members of a plain tar, also of several joined into one file; ``ValueError`` for a damaged one."""
+    size = file.size if is_remote(path) else Path(path).stat().st_size
+    members, start = list[Member](), 0
+    with open_file(path) as stream:
+        try:
+            while start is not None:
+                start = _add_members(members, stream, start, size)
+        except (tarfile.TarError, MemoryError, OverflowError) as error:  # a name may be said to have exabytes
+            raise ValueError(
+                f"{path}: not a whole tar ({error}); download it again, or pack it anew"
+            ) from error
+    return members
 
 
-def _one_tar(file: Any, size: int) -> Iterator[Member]:
-    start = file.tell()
+def _add_members(members: list[Member], file: Any, start: int, size: int) -> int | None:
+    """Those of the tar that begins at ``start``; returns where another one begins."""
+    file.seek(start)
     with tarfile.open(fileobj=file, mode="r:", errors="surrogateescape") as tar:
         for member in tar:
             if member.size < 0:
@@ -85,7 +70,7 @@ def _one_tar(file: Any, size: int) -> Iterator[Member]:
             if member.isreg() and not member.issparse():
                 if member.offset_data + member.size > size:
                     raise tarfile.ReadError(f"it ends inside '{member.name}'")
-                yield member.name, member.offset_data, member.size, int(member.mtime)
+                members.append((member.name, member.offset_data, member.size, int(member.mtime)))
             tar.members = []  # pyrefly: ignore[missing-attribute]  keeps no second copy of the list
         following = _next_start(file, tar.offset)
     if following == start:  # Python 3.11.2 passes over such a header in silence, again and again

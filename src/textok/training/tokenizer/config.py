@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from textok.checks import check, check_choice
 from textok.data import DataConfig
-from textok.data.mixing import Mix
+from textok.data.loading import Mix
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source, TrainLoader
 from textok.data.held_out import open_train
-from textok.data.mixing import Mix, MixedLoader
+from textok.data.loading import Mix, MixedLoader
 from textok.data.samples import write_bad
 from textok.display import note
 from textok.models.tokenizer import TexTok, TexTokConfig

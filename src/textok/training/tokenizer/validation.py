@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from textok.data import TrainLoader
-from textok.data.mixing import MixedLoader
+from textok.data.loading import MixedLoader
 from textok.data.samples import Batch
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures, lends_captions
 from textok.evaluation.evaluator import Evaluator
