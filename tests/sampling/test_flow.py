@@ -8,8 +8,8 @@ from torch import Tensor
 from textok.sampling.flow import (
     FlowConfig,
     Guidance,
-    TimeMixture,
     add_noise,
+    draw_mixed_times,
     draw_times,
     sample,
     sample_adams,
@@ -149,23 +149,29 @@ def test_training_times_follow_the_config() -> None:
 
 @pytest.mark.parametrize("batch", [20, 200])
 def test_every_batch_has_its_shares(batch: int) -> None:
-    mixture = TimeMixture(direct_share=0.25, uniform_share=0.15, mean=0.4, std=0.9)
-    times, is_direct = mixture.draw(batch, generator=seeded(), device=torch.device("cpu"))
+    settings = {
+        "direct_share": 0.25,
+        "uniform_share": 0.15,
+        "mean": 0.4,
+        "std": 0.9,
+        "device": torch.device("cpu"),
+    }
+    times, is_direct = draw_mixed_times(batch, **settings, generator=seeded())
     assert int(is_direct.sum()) == batch // 4
     assert int((times[~is_direct] == 1).sum()) == pytest.approx(0.05 * batch, abs=1)
     assert bool(((times > 0) & (times <= 1)).all())
-    again, _ = mixture.draw(batch, generator=seeded(), device=torch.device("cpu"))
+    again, _ = draw_mixed_times(batch, **settings, generator=seeded())
     assert torch.equal(times, again)
 
 
 def test_the_times_of_a_mixture_follow_their_distributions() -> None:
-    mixture = TimeMixture(direct_share=0.0, uniform_share=0.0, mean=0.4, std=0.9)
-    times, _ = mixture.draw(4000, generator=seeded(), device=torch.device("cpu"))
+    drawn = {"generator": seeded(), "device": torch.device("cpu")}
+    times, _ = draw_mixed_times(4000, direct_share=0.0, uniform_share=0.0, mean=0.4, std=0.9, **drawn)
     normal = torch.logit(times.double())
     assert float(normal.mean()) == pytest.approx(0.4, abs=0.01)
     assert float(normal.std()) == pytest.approx(0.9, abs=0.01)
-    mixture = TimeMixture(direct_share=0.0, uniform_share=1.0, mean=0.0, std=1.0)
-    times, _ = mixture.draw(3000, generator=seeded(), device=torch.device("cpu"))
+    drawn = {"generator": seeded(), "device": torch.device("cpu")}
+    times, _ = draw_mixed_times(3000, direct_share=0.0, uniform_share=1.0, mean=0.0, std=1.0, **drawn)
     below = times[times < 1]
     assert len(below) == 2000 and float(below.mean()) == pytest.approx(0.5, abs=0.01)
 

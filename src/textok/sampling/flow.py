@@ -56,37 +56,29 @@ def draw_times(config: FlowConfig, batch: int, *, generator: torch.Generator) ->
     return shift_times(times, config.time_shift)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimeMixture:
-    """How the rows of a batch are shared out: direct (no noise), uniform times, and logit-normal times.
+def draw_mixed_times(
+    batch: int,
+    *,
+    direct_share: float,
+    uniform_share: float,
+    mean: float,
+    std: float,
+    generator: torch.Generator | None,
+    device: torch.device,
+) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b"]]:
+    """Times in (0, 1] of each row, and which rows are direct; stratified, so that every batch has its shares.
 
-    Attributes:
-        direct_share, uniform_share: shares of rows; the rest has the sigmoid of a normal as its time.
-        mean, std: of that normal.
+    Direct rows see no noise, and their times mean nothing. A third of the uniform rows is at time 1, pure noise. The
+    rest has the sigmoid of a normal as its time.
     """
-
-    direct_share: float
-    uniform_share: float
-    mean: float
-    std: float
-
-    def draw(
-        self, batch: int, *, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b"]]:
-        """Times in (0, 1] of each row, and which rows are direct; stratified, so that every batch has its shares.
-
-        A third of the uniform rows is at time 1, pure noise. The times of direct rows mean nothing.
-        """
-        order = torch.randperm(batch, generator=generator, device=device)
-        quantile = (order + torch.rand(batch, generator=generator, device=device)) / batch
-        low, high = self.direct_share, self.direct_share + self.uniform_share
-        place = ((quantile - low) / max(self.uniform_share, 1e-6)).clamp(0, 1)
-        uniform = torch.where(place < 1 / 3, 1.0, (1.5 * place - 0.5).clamp(min=1e-3))
-        rest = ((quantile - high) / max(1 - high, 1e-6)).clamp(1e-4, 1 - 1e-4)
-        times = torch.where(
-            quantile < high, uniform, torch.sigmoid(self.mean + self.std * torch.special.ndtri(rest))
-        )
-        return times, quantile < low
+    order = torch.randperm(batch, generator=generator, device=device)
+    quantile = (order + torch.rand(batch, generator=generator, device=device)) / batch
+    place = ((quantile - direct_share) / max(uniform_share, 1e-6)).clamp(0, 1)
+    uniform = torch.where(place < 1 / 3, 1.0, (1.5 * place - 0.5).clamp(min=1e-3))
+    high = direct_share + uniform_share
+    rest = ((quantile - high) / max(1 - high, 1e-6)).clamp(1e-4, 1 - 1e-4)
+    times = torch.where(quantile < high, uniform, torch.sigmoid(mean + std * torch.special.ndtri(rest)))
+    return times, quantile < direct_share
 
 
 def shift_times(times: Float[Tensor, "n"], shift: float) -> Float[Tensor, "n"]:
