@@ -223,7 +223,7 @@ class FiniteScalarBottleneck(Bottleneck):
 
     def __init__(self, config: "FSQConfig") -> None:
         super().__init__(config)
-        self.num_codes = math.prod(config.levels)
+        self.num_codes: int = math.prod(config.levels)
         strides = torch.cumprod(torch.tensor((1, *config.levels[:-1])), dim=0)
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)
         self.register_buffer("strides", strides, persistent=False)
@@ -286,7 +286,8 @@ class VectorBottleneck(Bottleneck):
 
     def __init__(self, config: "VQConfig") -> None:
         super().__init__(config)
-        size = self.num_codes = config.codebook_size
+        size = config.codebook_size
+        self.num_codes: int = size
         self.codebook = nn.Parameter(F.normalize(torch.randn(size, config.latent_dim), dim=-1))
         self.register_buffer("usage", torch.ones(size))  # 1 = an even share
 

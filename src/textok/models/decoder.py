@@ -285,7 +285,7 @@ class FlowDecoder(DirectDecoder):
         return self.detailer(images, noisy).float()
 
     def _settings_of(self, sampling: Sampling) -> tuple[int, float, float]:
-        steps, guidance, start = (sampling.get(name) for name in ("steps", "guidance", "start"))
+        steps, guidance, start = sampling.get("steps"), sampling.get("guidance"), sampling.get("start")
         steps = self.settings.steps if steps is None else steps
         start = self.settings.start if start is None else start
         if steps < 0:

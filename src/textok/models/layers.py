@@ -127,6 +127,31 @@ class AdaptiveBlock(nn.Module):
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
 
+class Blocks(nn.ModuleList):
+    """Blocks one after another, each called as ``block(x, *context, keep=...)``."""
+
+    activation_checkpointing = False
+
+    def forward(self, x: Float[Tensor, "*b s d"], *context: Any, keep: int) -> Float[Tensor, "*b q d"]:
+        """Run them on the sequence ``x``; the last one computes the first ``keep`` positions only."""
+        x = in_autocast_dtype(x)
+        last = len(self) - 1
+        for index, block in enumerate(self):
+            positions = keep if index == last else None
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, *context, keep=positions, use_reentrant=False)
+            else:
+                x = block(x, *context, keep=positions)
+        return x
+
+
+def checkpoint_activations(model: nn.Module, *, enabled: bool) -> None:
+    """Recompute activations in the backward pass: less memory for about a third more time."""
+    for module in model.modules():
+        if isinstance(module, Blocks):
+            module.activation_checkpointing = enabled
+
+
 class Transformer(nn.Module):
     """A stack of blocks that returns the first positions of the sequence, normalised."""
 
@@ -142,22 +167,20 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         block = ModulatedBlock if modulated else Block
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
         )
         self.norm = Norm(dim)
-        self.activation_checkpointing = False
         self.fixed_shapes = False  # keeps the padding, as compiled blocks want it
 
     def forward(
         self, x: Float[Tensor, "b s d"], keys: KeyMask, *context: Any, keep: int
     ) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions; modulated blocks read a state as ``context``."""
-        recompute = self.activation_checkpointing and self.training
         if self.fixed_shapes or not suits_rows(x):
-            return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
+            return self.norm(self.blocks(x, keys, *context, keep=keep))
         packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep, front=keys.front)
-        packed = run_blocks(self.blocks, packed, rows, *context, keep=keep, recompute=recompute)
+        packed = self.blocks(packed, rows, *context, keep=keep)
         return kept_of_rows(self.norm(packed), rows)
 
 
@@ -165,29 +188,6 @@ def suits_rows(x: Float[Tensor, "b s d"]) -> bool:
     """Whether a batch is computed without its padding: on a processor, and where shapes may depend on values."""
     has_values = not torch.compiler.is_compiling() and not isinstance(x, FakeTensor)
     return x.device.type == "cpu" and x.shape[1] <= LONGEST_ROW and has_values
-
-
-def run_blocks(
-    blocks: nn.ModuleList, x: Float[Tensor, "*b s d"], *context: Any, keep: int, recompute: bool
-) -> Float[Tensor, "*b q d"]:
-    """Run the blocks one after another; the last one computes the first ``keep`` positions only.
-
-    Args:
-        blocks: modules called as ``block(x, *context, keep=...)``.
-        x: the sequence.
-        context: what every block reads beside it.
-        keep: positions that the last block returns.
-        recompute: compute activations anew in the backward pass, which saves memory.
-    """
-    x = in_autocast_dtype(x)
-    last = len(blocks) - 1
-    for index, block in enumerate(blocks):
-        positions = keep if index == last else None
-        if recompute:
-            x = checkpoint(block, x, *context, keep=positions, use_reentrant=False)
-        else:
-            x = block(x, *context, keep=positions)
-    return x
 
 
 def in_autocast_dtype(x: Float[Tensor, "*b s d"]) -> Float[Tensor, "*b s d"]:

@@ -111,11 +111,6 @@ class TexTok(Pretrained):
         """The weight that makes the pixels."""
         return self.decoder.last_layer
 
-    def checkpoint_activations(self, *, enabled: bool) -> None:
-        """Recompute activations in the backward pass: less memory for about a third more time."""
-        self.encoder.transformer.activation_checkpointing = enabled
-        self.decoder.transformer.activation_checkpointing = enabled
-
     # --- training ---------------------------------------------------------------------------------------
 
     def forward(

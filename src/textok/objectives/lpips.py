@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -25,56 +24,41 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 
-class ConvSpec(NamedTuple):
-    """One convolution followed by ReLU, at position ``index`` of torchvision's ``features``."""
-
-    index: int
-    in_channels: int
-    out_channels: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
-
-
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Five slices of convolutions with max pooling before some of them; LPIPS reads the end of each slice.
+    """Convolutions with a ReLU each, of which LPIPS reads five.
 
-    The sums of the published heads (LPIPS v0.1) tell them from others.
+    Attributes:
+        convolutions: position in torchvision's ``features`` -> width, kernel, stride and padding; before one that is
+            three places behind the other lies a max pooling.
+        read: positions of those whose ReLUs are read.
+        pool_kernel: side of the max pooling; its stride is 2.
+        published_head_sums: the sums of the published heads (LPIPS v0.1), which tell them from others.
     """
 
-    slices: tuple[tuple[ConvSpec, ...], ...]
+    convolutions: dict[int, tuple[int, int, int, int]]
+    read: tuple[int, ...]
     pool_kernel: int
-    pooled_before: tuple[bool, ...]
     published_head_sums: tuple[float, ...]
 
 
-def _chain(*specs: tuple[int, ...]) -> tuple[ConvSpec, ...]:
-    return tuple(ConvSpec(*spec) for spec in specs)
-
-
+_VGG_BLOCKS = {(0, 2): 64, (5, 7): 128, (10, 12, 14): 256, (17, 19, 21, 24, 26, 28): 512}
 VGG16 = Backbone(
-    slices=(
-        _chain((0, 3, 64), (2, 64, 64)),
-        _chain((5, 64, 128), (7, 128, 128)),
-        _chain((10, 128, 256), (12, 256, 256), (14, 256, 256)),
-        _chain((17, 256, 512), (19, 512, 512), (21, 512, 512)),
-        _chain((24, 512, 512), (26, 512, 512), (28, 512, 512)),
-    ),
+    convolutions={index: (width, 3, 1, 1) for block, width in _VGG_BLOCKS.items() for index in block},
+    read=(2, 7, 14, 21, 28),
     pool_kernel=2,
-    pooled_before=(False, True, True, True, True),
     published_head_sums=(6.92599, 8.85833, 17.51501, 51.52132, 47.03485),
 )
 ALEXNET = Backbone(
-    slices=(
-        _chain((0, 3, 64, 11, 4, 2)),
-        _chain((3, 64, 192, 5, 1, 2)),
-        _chain((6, 192, 384)),
-        _chain((8, 384, 256)),
-        _chain((10, 256, 256)),
-    ),
+    convolutions={
+        0: (64, 11, 4, 2),
+        3: (192, 5, 1, 2),
+        6: (384, 3, 1, 1),
+        8: (256, 3, 1, 1),
+        10: (256, 3, 1, 1),
+    },
+    read=(0, 3, 6, 8, 10),
     pool_kernel=3,
-    pooled_before=(False, True, True, False, False),
     published_head_sums=(2.34953, 16.14303, 39.26844, 27.19718, 20.31718),
 )
 BACKBONES = {"vgg16": VGG16, "alexnet": ALEXNET}
@@ -83,12 +67,15 @@ BACKBONES = {"vgg16": VGG16, "alexnet": ALEXNET}
 def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors that a weights file must hold; heads are named ``lin0`` to ``lin4``."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for number, specs in enumerate(backbone.slices):
-        for index, inner, outer, kernel, *_ in specs:
-            shapes[f"features.{index}.weight"] = (outer, inner, kernel, kernel)
-            shapes[f"features.{index}.bias"] = (outer,)
-        shapes[f"lin{number}"] = (specs[-1].out_channels,)
-    return shapes
+    fan_in = 3
+    for index, (width, kernel, _, _) in backbone.convolutions.items():
+        shapes |= {
+            f"features.{index}.weight": (width, fan_in, kernel, kernel),
+            f"features.{index}.bias": (width,),
+        }
+        fan_in = width
+    widths = [backbone.convolutions[index][0] for index in backbone.read]
+    return shapes | {f"lin{number}": (width,) for number, width in enumerate(widths)}
 
 
 def read_weights(path: str | Path, *, backbone: Backbone) -> dict[str, Tensor]:
@@ -125,7 +112,7 @@ def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], p
 
 def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) -> bool:
     """Whether the heads are the published ones, up to storage in 16 bits."""
-    sums = torch.stack([weights[f"lin{number}"].double().sum() for number in range(len(backbone.slices))])
+    sums = torch.stack([weights[f"lin{number}"].double().sum() for number in range(5)])
     published = torch.tensor(backbone.published_head_sums, dtype=torch.float64)
     return torch.allclose(sums, published, rtol=1e-3)
 
@@ -165,12 +152,14 @@ class LPIPS(PerceptualLoss):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         x = ((images.float() - self.shift) / self.scale).to(self.dtype)
-        features = []
-        for specs, pooled in zip(self.backbone.slices, self.backbone.pooled_before, strict=True):
-            x = F.max_pool2d(x, self.backbone.pool_kernel, stride=2) if pooled else x
-            for spec in specs:
-                x = self._convolve(x, spec)
-            features.append(x)
+        features, before = [], 0
+        for index, (_, _, stride, padding) in self.backbone.convolutions.items():
+            if index - before == 3:
+                x = F.max_pool2d(x, self.backbone.pool_kernel, stride=2)
+            weight, bias = (self.get_buffer(f"features_{index}_{part}") for part in ("weight", "bias"))
+            x, before = F.relu(F.conv2d(x, weight, bias, stride=stride, padding=padding)), index
+            if index in self.backbone.read:
+                features.append(x)
         return features
 
     def _compare(self, features: list[Tensor], expected: list[Tensor]) -> Tensor:
@@ -179,8 +168,3 @@ class LPIPS(PerceptualLoss):
             squares = (unit_normalised(feature) - unit_normalised(other)).square().mean(dim=(2, 3))
             total = total + squares @ self.get_buffer(f"lin{number}")
         return total
-
-    def _convolve(self, x: Tensor, spec: ConvSpec) -> Tensor:
-        weight = self.get_buffer(f"features_{spec.index}_weight")
-        bias = self.get_buffer(f"features_{spec.index}_bias")
-        return F.relu(F.conv2d(x, weight, bias, stride=spec.stride, padding=spec.padding))
