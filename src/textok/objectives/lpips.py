@@ -1,9 +1,8 @@
 """LPIPS with the published weights, read from a safetensors file that the user provides (Zhang et al., 2018).
 
-The file holds the convolutions of torchvision's VGG16 or AlexNet, named ``features.N.weight`` and
-``features.N.bias``, and the five linear heads of LPIPS v0.1, named ``lin0`` to ``lin4``, each with one weight per
-channel (any shape with so many elements, such as (1, channels, 1, 1)); ``lin0.model.1.weight``, the name in the
-published files, is understood as well.
+The file holds the convolutions of torchvision's VGG16 or AlexNet, named ``features.N.weight`` and ``features.N.bias``,
+and the five linear heads of LPIPS v0.1, named ``lin0`` to ``lin4``, each with one weight per channel (in any shape,
+such as (1, channels, 1, 1)); ``lin0.model.1.weight``, the name in the published files, is understood as well.
 """
 
 from collections.abc import Mapping
@@ -120,11 +119,10 @@ def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) ->
 class LPIPS(PerceptualLoss):
     """Learned perceptual image patch similarity, frozen; gradients flow to the images only.
 
-    ``name`` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with
-    others.
+    ``name`` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with others.
 
-    As published, the five slices are summed and the mean runs over positions and batch, so a weight keeps its
-    meaning at any resolution and batch size (a position sees the same number of pixels at any resolution).
+    As published, the five maps are summed and the mean runs over positions and batch, so a weight keeps its meaning at
+    any resolution and batch size (a position sees the same number of pixels at any resolution).
 
     Args:
         path: safetensors file with the published weights (see the head of this module).
