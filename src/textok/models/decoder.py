@@ -21,7 +21,7 @@ from textok.models.layers import TimeEmbedding, init_linear
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig, join_text, patchify, unpatchify
 from textok.objectives import Estimate
-from textok.sampling.flow import Guidance, Predict, add_noise, draw_mixed_times, sample_adams, time_grid
+from textok.sampling.flow import Guidance, Predict, add_noise, draw_mixed_times, sample, time_grid
 from textok.sampling.random import Random, normal
 
 __all__ = ["DecoderConfig", "DirectConfig", "DirectDecoder", "FlowDecoder", "FlowDecoderConfig"]
@@ -245,7 +245,7 @@ class FlowDecoder(DirectDecoder):
             x = add_noise(denoise(text), x, x.new_full((len(x),), start))
         guide = Guidance(scale=guidance, interval=self.settings.guidance_interval)
         times = time_grid(steps, power=self.settings.time_power, start=start)
-        return sample_adams(_velocity(denoise, text, guide), x, times)
+        return sample(_velocity(denoise, text, guide), x, times, sampler="adams")
 
     def denoise(
         self,

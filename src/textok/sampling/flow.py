@@ -9,7 +9,6 @@ Axes: b batch, k latent tokens, c latent channels, n steps.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from itertools import pairwise
 
 import torch
@@ -98,13 +97,9 @@ def velocity_target(data: State, noise: State) -> State:
 
 
 def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: float = 1.0) -> list[float]:
-    """``steps + 1`` times from ``start`` to 0; ``ValueError`` for less than one step.
+    """``steps + 1`` times from ``start`` (1 is pure noise) to 0; ``ValueError`` for less than one step.
 
-    Args:
-        steps: at least 1.
-        shift: above 1 spends more steps near the noise.
-        power: above 1 spends more steps near the data, by (1 - i / steps) ** power.
-        start: the first time; 1 is pure noise.
+    A shift above 1 spends more steps near the noise, a power above 1 more near the data: (1 - i / steps) ** power.
     """
     if steps < 1:
         raise ValueError(f"steps: got {steps}, expected at least 1")
@@ -115,36 +110,12 @@ def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: floa
 # --- samplers -------------------------------------------------------------------------------------------
 
 
-def _sampler(start: Callable[[Predict, Random | None], Advance]) -> Callable[..., State]:
-    """A sampler, from what makes its steps."""
-
-    @wraps(start)
-    def walk(
-        predict: Predict,
-        noise: State,
-        times: list[float],
-        *,
-        generator: Random | None = None,
-        on_step: OnStep | None = None,
-    ) -> State:
-        x, advance = noise, start(predict, generator)
-        for index, (now, after) in enumerate(pairwise(times)):
-            x = advance(x, now, after)
-            if on_step is not None:
-                on_step(index + 1)
-        return x
-
-    return walk
-
-
-@_sampler
-def sample_euler(predict: Predict, random: Random | None) -> Advance:
+def euler(predict: Predict, random: Random | None) -> Advance:
     """Straight steps: one evaluation each; nothing is drawn."""
     return lambda x, now, after: x + (after - now) * predict(x, now)
 
 
-@_sampler
-def sample_heun(predict: Predict, random: Random | None) -> Advance:
+def heun(predict: Predict, random: Random | None) -> Advance:
     """Second order: the mean of the slopes at both ends of a step; two evaluations each, but for the last."""
 
     def advance(x: State, now: float, after: float) -> State:
@@ -155,8 +126,7 @@ def sample_heun(predict: Predict, random: Random | None) -> Advance:
     return advance
 
 
-@_sampler
-def sample_adams(predict: Predict, random: Random | None) -> Advance:
+def adams(predict: Predict, random: Random | None) -> Advance:
     """Second-order Adams-Bashforth: the slope is extrapolated from the one before; one evaluation each.
 
     The first step and the one that ends at the data are straight: an estimate of the data is then met exactly.
@@ -173,8 +143,7 @@ def sample_adams(predict: Predict, random: Random | None) -> Advance:
     return advance
 
 
-@_sampler
-def sample_stochastic(predict: Predict, random: Random | None) -> Advance:
+def stochastic(predict: Predict, random: Random | None) -> Advance:
     """Euler-Maruyama on the reverse equation with the same marginals and diffusion t (SiT, arXiv 2401.08740).
 
     The score of the line is -(expected noise) / t, and the expected noise is x + (1 - t) * velocity. The last
@@ -194,12 +163,8 @@ def sample_stochastic(predict: Predict, random: Random | None) -> Advance:
     return advance
 
 
-SAMPLERS: dict[str, Callable[..., State]] = {
-    "euler": sample_euler,
-    "heun": sample_heun,
-    "adams": sample_adams,
-    "stochastic": sample_stochastic,
-}
+SAMPLERS = {"euler": euler, "heun": heun, "adams": adams, "stochastic": stochastic}
+"""From a network and random numbers, which only the stochastic one draws, to what makes a step."""
 
 
 def sample(
@@ -208,13 +173,18 @@ def sample(
     times: list[float],
     *,
     sampler: str = "euler",
-    generator: Random,
+    generator: Random | None = None,
     on_step: OnStep | None = None,
 ) -> State:
-    """Sample by name; the generator serves the stochastic sampler only; ``ValueError`` for an unknown sampler."""
+    """Walk from noise along ``times``; ``ValueError`` for an unknown sampler."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
-    return SAMPLERS[sampler](predict, noise, times, generator=generator, on_step=on_step)
+    x, advance = noise, SAMPLERS[sampler](predict, generator)
+    for index, (now, after) in enumerate(pairwise(times)):
+        x = advance(x, now, after)
+        if on_step is not None:
+            on_step(index + 1)
+    return x
 
 
 # --- guidance -------------------------------------------------------------------------------------------
