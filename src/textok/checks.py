@@ -13,13 +13,9 @@ def check(
     at_most: int | float | None = None,
     below: int | float | None = None,
 ) -> None:
-    """Check that numbers lie within bounds; ``ValueError`` for the first value outside, or that is not a number.
+    """Check that the named attributes are numbers within bounds; ``ValueError`` for the first that is not.
 
-    Args:
-        config: the object whose attributes are checked.
-        prefix: what users write before the name, such as "model"; may be empty.
-        names: of the attributes.
-        at_least, above, at_most, below: the bounds.
+    ``prefix`` is what users write before the name, such as "model"; it may be empty.
     """
     for name in names:
         value = getattr(config, name)
@@ -36,10 +32,7 @@ def check(
 
 
 def check_choice(config: Any, prefix: str, **choices: Sequence[Any]) -> None:
-    """Check that each named attribute is one of the values given for it.
-
-    ``ValueError`` for the first value that is not.
-    """
+    """Check that each named attribute is one of the values given for it; ``ValueError`` for the first that is not."""
     for name, values in choices.items():
         value = getattr(config, name)
         if value not in values:

@@ -1,5 +1,4 @@
-"""The bottlenecks between encoder and decoder: plain (ae), Gaussian (kl), normalised (norm), finite scalar (fsq) or
-vector (vq).
+"""The bottlenecks between encoder and decoder, continuous (ae, kl, norm) or discrete (fsq, vq).
 
 Axes: b batch, k latent tokens, i channels that a bottleneck reads, c latent channels, n codebook entries.
 """
@@ -134,10 +133,8 @@ class GaussianBottleneck(Bottleneck):
         if self.training:
             noise = torch.randn(mean.shape, generator=generator, device=mean.device)
             latents = mean + (0.5 * log_variance).exp() * noise
-        statistics = {"kl_nats_per_channel": kl.detach()}
-        return BottleneckOutput(
-            latents=latents, loss=self.config.weight * kl, log_variance=log_variance, statistics=statistics
-        )
+        loss, statistics = self.config.weight * kl, {"kl_nats_per_channel": kl.detach()}
+        return BottleneckOutput(latents, loss, log_variance=log_variance, statistics=statistics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,8 +238,7 @@ class FiniteScalarBottleneck(Bottleneck):
     def bound(self, z: Latents) -> Latents:
         """Squash channel i into the span whose roundings are exactly ``levels[i]`` integers.
 
-        As in the paper's appendix, but for the shift of even levels: the inverse of tanh, where the listing
-        has the tangent, so that 0 stays 0.
+        As in the paper's appendix, but the shift of even levels is by the inverse of tanh, not by tan: 0 stays 0.
         """
         half = (self.levels - 1) * (1 - 1e-3) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
@@ -251,8 +247,7 @@ class FiniteScalarBottleneck(Bottleneck):
 
     def _latents_of(self, codes: Codes) -> Latents:
         digits = (codes[..., None] // self.strides) % self.levels  # of mixed radix
-        half = self.levels // 2
-        return (digits - half) / half
+        return (digits - self.levels // 2) / (self.levels // 2)
 
 
 @dataclass(frozen=True, kw_only=True)

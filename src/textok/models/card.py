@@ -5,9 +5,7 @@ from typing import Any
 
 from textok.models.config_json import encode_config
 
-CARD_FILE = "README.md"
-SAMPLES_FILE = "samples.png"
-"""Pictures that a card shows."""
+CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
 
 _CARD = """# {title}
 

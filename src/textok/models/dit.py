@@ -15,6 +15,9 @@ from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
 from textok.models.conditions import Condition, ConditionEmbedder, GeneratorConfig, join_condition
 from textok.models.layers import AdaptiveBlock, Blocks, Norm, TimeEmbedding, init_linear, modulate
 
+Latents = Float[Tensor, "b k c"]
+Lengths = Int[Tensor, "b"] | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiTConfig(GeneratorConfig):
@@ -70,13 +73,8 @@ class DiT(Pretrained):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self,
-        latents: Float[Tensor, "b k c"],
-        time: Float[Tensor, "b"],
-        condition: Condition,
-        *,
-        lengths: Int[Tensor, "b"] | None = None,
-    ) -> Float[Tensor, "b k c"]:
+        self, latents: Latents, time: Float[Tensor, "b"], condition: Condition, *, lengths: Lengths = None
+    ) -> Latents:
         """One prediction for each latent; ``ValueError`` for shapes or conditions that do not fit.
 
         Args:
@@ -113,7 +111,7 @@ class FinalLayer(nn.Module):
         self.modulation = nn.Linear(dim, 2 * dim)
         self.linear = nn.Linear(dim, channels)
 
-    def forward(self, x: Float[Tensor, "b k d"], state: Float[Tensor, "b d"]) -> Float[Tensor, "b k c"]:
+    def forward(self, x: Float[Tensor, "b k d"], state: Float[Tensor, "b d"]) -> Latents:
         """States to predictions."""
         shift, scale = self.modulation(nn.functional.silu(state))[:, None].to(x.dtype).chunk(2, dim=2)
         return self.linear(modulate(self.norm(x), shift, scale))

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
-from textok.models.attention import KeyMask, Keys
+from textok.models.attention import KeyMask, Keys, TextBias
 from textok.models.rows import LONGEST_ROW, as_rows, kept_of_rows
 
+States = Float[Tensor, "*b s d"]
 TIME_CHANNELS = 256
 TIME_SCALE = 1000.0  # times in [0, 1] are embedded as the step numbers of the original
 
@@ -43,12 +44,7 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(
-        self,
-        x: Float[Tensor, "*b s d"],
-        keys: Keys,
-        *,
-        text_bias: Float[Tensor, "h"] | None = None,
-        keep: int | None = None,
+        self, x: States, keys: Keys, *, text_bias: TextBias = None, keep: int | None = None
     ) -> Float[Tensor, "*b q d"]:
         """Attend from the first ``keep`` positions (default all) to all of them."""
         q, k, v = self.q(keys.first(x, keep)), self.k(x), self.v(x)
@@ -70,9 +66,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.text_bias = None if text_bias is None else nn.Parameter(torch.full((num_heads,), text_bias))
 
-    def forward(
-        self, x: Float[Tensor, "*b s d"], keys: Keys, *, keep: int | None = None
-    ) -> Float[Tensor, "*b q d"]:
+    def forward(self, x: States, keys: Keys, *, keep: int | None = None) -> Float[Tensor, "*b q d"]:
         """One block; with ``keep`` only the first positions are computed (the last block needs no others)."""
         mixed = self.attention(self.norm1(x), keys, text_bias=self.text_bias, keep=keep)
         x = keys.first(x, keep) + mixed
@@ -90,7 +84,7 @@ class ModulatedBlock(Block):
         self.offsets = nn.Parameter(torch.zeros(6 * dim))
 
     def forward(
-        self, x: Float[Tensor, "*b s d"], keys: Keys, state: Float[Tensor, "b e"], *, keep: int | None = None
+        self, x: States, keys: Keys, state: Float[Tensor, "b e"], *, keep: int | None = None
     ) -> Float[Tensor, "*b q d"]:
         """One block; ``state`` (b, 6 d) acts on the positions that ``keys`` calls the front."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (state + self.offsets).to(x.dtype).chunk(6, dim=1)
@@ -112,12 +106,7 @@ class AdaptiveBlock(nn.Module):
         self.modulation = nn.Linear(dim, 6 * dim)
 
     def forward(
-        self,
-        x: Float[Tensor, "b s d"],
-        state: Float[Tensor, "b d"],
-        keys: KeyMask,
-        *,
-        keep: int | None = None,
+        self, x: States, state: Float[Tensor, "b d"], keys: KeyMask, *, keep: int | None = None
     ) -> Float[Tensor, "b q d"]:
         """One block; with ``keep`` only the first positions are computed."""
         modulation = self.modulation(F.silu(state))[:, None].to(x.dtype)  # (b 1 6d)
@@ -132,7 +121,7 @@ class Blocks(nn.ModuleList):
 
     activation_checkpointing = False
 
-    def forward(self, x: Float[Tensor, "*b s d"], *context: Any, keep: int) -> Float[Tensor, "*b q d"]:
+    def forward(self, x: States, *context: Any, keep: int) -> Float[Tensor, "*b q d"]:
         """Run them on the sequence ``x``; the last one computes the first ``keep`` positions only."""
         x = in_autocast_dtype(x)
         last = len(self) - 1
@@ -190,7 +179,7 @@ def suits_rows(x: Float[Tensor, "b s d"]) -> bool:
     return x.device.type == "cpu" and x.shape[1] <= LONGEST_ROW and has_values
 
 
-def in_autocast_dtype(x: Float[Tensor, "*b s d"]) -> Float[Tensor, "*b s d"]:
+def in_autocast_dtype(x: States) -> States:
     """The residual stream in autocast's dtype too, where that is on: half the memory traffic."""
     kind = x.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):

