@@ -48,12 +48,9 @@ UMASK = _umask()
 def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A temporary name to write to: becomes ``path`` when the block ends well, goes when it fails.
 
-    The content is on the disk before the name is, so that not even a power cut leaves half a file.
-
-    Args:
-        path: the file; its folder is made when missing.
-        shared: other processes may write the same file at the same time, so each takes a name of its own. Where
-            that is not so, what a killed process left behind is overwritten by the next one.
+    The content is on the disk before the name is, so that not even a power cut leaves half a file. The folder is made
+    when missing. Of a ``shared`` file, which other processes may write at the same time, each takes a name of its own;
+    else what a killed process left behind is overwritten by the next one.
 
     Raises:
         OSError: when the folder cannot be written to, or ``path`` is a folder itself.

@@ -47,14 +47,11 @@ class KeyMask:
         bias = self.bias(text_bias, length=k.shape[1])
         return attend(*heads, bias=bias).transpose(1, 2).flatten(2)
 
-    def modulate(self, x: States, shift: Float[Tensor, "b d"], scale: Float[Tensor, "b d"]) -> States:
+    def modulate(self, x: States, shift: Float[Tensor, "b d"] | None, scale: Float[Tensor, "b d"]) -> States:
         """Scale the front of every row by (1 + scale), and shift it."""
+        shift = torch.zeros_like(scale) if shift is None else shift
         front = torch.addcmul(shift[:, None], x[:, : self.front].to(shift.dtype), 1 + scale[:, None])
         return torch.cat([front, x[:, self.front :].to(shift.dtype)], dim=1)
-
-    def gate(self, x: States, gate: Float[Tensor, "b d"]) -> States:
-        """Scale the front of every row by (1 + gate)."""
-        return self.modulate(x, torch.zeros_like(gate), gate)
 
     def bias(self, text_bias: TextBias, *, length: int) -> Bias:
         """Additive attention bias: minus infinity on absent keys, ``text_bias`` on caption keys."""

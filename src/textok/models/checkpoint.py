@@ -214,11 +214,7 @@ def weights_hash(model_id: str) -> str:
 
 
 def resolve(name: str, *, shipped: dict[str, str], **hub: Unpack[Hub]) -> Path:
-    """The folder with the weights of a shipped name, a folder or a hub id.
-
-    Raises:
-        FileNotFoundError: when there is none.
-    """
+    """The folder with the weights of a shipped name, a folder or a hub id; ``FileNotFoundError`` when there is none."""
     if name in shipped:
         return shipped_folder(shipped[name])
     if Path(name).is_dir():
@@ -236,9 +232,7 @@ def resolve(name: str, *, shipped: dict[str, str], **hub: Unpack[Hub]) -> Path:
 def model_folder(folder: Path, *, part: str = "tokenizer") -> Path:
     """The folder of a model; of a run folder that of its best weights, else its last ones, and which is said.
 
-    Args:
-        folder: of a model, of a training run, or of what ``textok fit`` made, which holds a run of each part.
-        part: the one that is taken of the latter: "tokenizer" or "generator".
+    Of what ``textok fit`` made, which holds a run of each part, ``part`` is taken: "tokenizer" or "generator".
 
     Raises:
         FileNotFoundError: when a run has no weights yet.

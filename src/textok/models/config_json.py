@@ -63,21 +63,17 @@ def _without_retired(cls: type, data: dict[str, Any], *, where: str) -> dict[str
 
 
 def _decode_value(hint: Any, value: Any, *, where: str) -> Any:
-    if isinstance(value, dict):
-        return decode_config(_choose(hint, value, where=where), value, where=where)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
+    if not isinstance(value, dict):
+        return tuple(value) if isinstance(value, list) else value
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if len(classes) == 1:
-        return classes[0]
+        return decode_config(classes[0], value, where=where)
     kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"{where}: kind {kind!r:.60}, expected one of {', '.join(sorted(kinds))}")
-    return kinds[kind]
+    return decode_config(kinds[kind], value, where=where)
 
 
 def _has_type(hint: Any, value: Any) -> bool:

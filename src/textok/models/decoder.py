@@ -93,7 +93,12 @@ class DirectDecoder(nn.Module):
         Raises:
             ValueError: for steps, guidance or a start, which need a flow decoder.
         """
-        _check_direct(sampling)
+        for name, expected in {"steps": 0, "guidance": 1.0, "start": 1.0}.items():
+            if (value := sampling.get(name)) is not None and value != expected:
+                raise ValueError(
+                    f"{name}: got {value}, expected {expected}: this tokenizer's decoder is direct; "
+                    "leave it out, or use a tokenizer with a flow decoder"
+                )
         queries = self.patch_queries(grid, batch=len(latents))
         tokens, keys = self.sequence(queries, latents, text, mask=mask)  # (b p+k+t d)
         patches = self.output(self.transformer(tokens, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
@@ -119,15 +124,6 @@ class DirectDecoder(nn.Module):
             every = [x.new_ones(x.shape[:2], dtype=torch.bool) if part is None else part for part, x in masks]
             mask = torch.cat(every, dim=1)
         return join_text(torch.cat([front, tokens], dim=1), mask, self.text, text)
-
-
-def _check_direct(sampling: Sampling) -> None:
-    for name, expected in {"steps": 0, "guidance": 1.0, "start": 1.0}.items():
-        if (value := sampling.get(name)) is not None and value != expected:
-            raise ValueError(
-                f"{name}: got {value}, expected {expected}: this tokenizer's decoder is direct; "
-                "leave it out, or use a tokenizer with a flow decoder"
-            )
 
 
 # --- the decoder that generates ---------------------------------------------------------------------------------
@@ -258,13 +254,9 @@ class FlowDecoder(DirectDecoder):
         times: Float[Tensor, "b"] | None = None,
         is_direct: Bool[Tensor, "b"] | None = None,
     ) -> Pictures:
-        """Estimates of the clean pictures in one pass.
+        """Estimates of the clean pictures in one pass, from ``noisy`` ones with the share ``times`` of noise.
 
-        Args:
-            latents, text, grid, mask: as for ``decode``.
-            noisy: pictures with the share ``times`` of noise; None to decode all rows directly.
-            times: of each row.
-            is_direct: rows that do not see their noisy picture; None for no such row.
+        Without them all rows are decoded directly, else those of ``is_direct``, which do not see their noisy picture.
         """
         front = self.patch_queries(grid, batch=len(latents))  # (b p d)
         num_patches, front_mask = front.shape[1], None

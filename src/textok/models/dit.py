@@ -75,13 +75,10 @@ class DiT(Pretrained):
     def forward(
         self, latents: Latents, time: Float[Tensor, "b"], condition: Condition, *, lengths: Lengths = None
     ) -> Latents:
-        """One prediction for each latent; ``ValueError`` for shapes or conditions that do not fit.
+        """One prediction for each of the k noisy latents; ``ValueError`` for shapes or conditions that do not fit.
 
-        Args:
-            latents: noisy; k is the budget, 1 to K.
-            time: in [0, 1]; 1 is pure noise.
-            condition: one class or caption per row.
-            lengths: a budget for each row, at most k; values past it are neither read nor meant.
+        Times are in [0, 1], where 1 is pure noise. ``lengths`` is a budget for each row, at most k; values past it are
+        neither read nor meant.
         """
         batch, budget = self.check(latents)
         pooled, captions = self.condition(condition, batch=batch)

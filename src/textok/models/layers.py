@@ -90,8 +90,8 @@ class ModulatedBlock(Block):
         shift1, scale1, gate1, shift2, scale2, gate2 = (state + self.offsets).to(x.dtype).chunk(6, dim=1)
         normed = keys.modulate(self.norm1(x), shift1, scale1)
         mixed = self.attention(normed, keys, text_bias=self.text_bias, keep=keep)
-        x = keys.first(x, keep) + keys.gate(mixed, gate1)
-        return x + keys.gate(self.mlp(keys.modulate(self.norm2(x), shift2, scale2)), gate2)
+        x = keys.first(x, keep) + keys.modulate(mixed, None, gate1)
+        return x + keys.modulate(self.mlp(keys.modulate(self.norm2(x), shift2, scale2)), None, gate2)
 
 
 class AdaptiveBlock(nn.Module):

@@ -82,15 +82,10 @@ class MaskGIT(Pretrained):
     def forward(
         self, codes: Int[Tensor, "b k"], condition: Condition, *, lengths: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b k f n"]:
-        """Logits of every digit of every code, the most significant digit first.
+        """Logits of every digit of every code, the most significant digit first; ``ValueError`` for what does not fit.
 
-        Args:
-            codes: ``num_codes`` stands for a masked one; k is the budget, 1 to K.
-            condition: one class or caption per row.
-            lengths: a budget for each row, at most k; codes past it are neither read nor meant.
-
-        Raises:
-            ValueError: for codes or conditions that do not fit.
+        ``num_codes`` stands for a masked code. ``lengths`` is a budget for each row, at most k; codes past it are
+        neither read nor meant.
         """
         batch, budget = self.check(codes)
         pooled, captions = self.condition(condition, batch=batch)

@@ -52,10 +52,6 @@ class Rows:
         lengths = self.lengths if len(x) == sum(self.lengths) else self._kept_lengths()
         return _RowModulation.apply(x, shift, scale, list(zip(lengths, self.fronts, strict=True)))
 
-    def gate(self, x: Packed, gate: Float[Tensor, "b d"]) -> Packed:
-        """Scale the first positions of every row by (1 + gate)."""
-        return self.modulate(x, None, gate)
-
     def _kept_lengths(self) -> list[int]:
         return self.kept.sum(dim=1).tolist()
 

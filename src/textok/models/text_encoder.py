@@ -126,12 +126,8 @@ class TextEncoder:
     ) -> list[Float[Tensor, "_ d"]]:
         """Encode captions to one (t_i, d) tensor each, without padding; a blank or None caption has t_i = 0.
 
-        Captions of like length run together, so that hardly any padding is computed.
-
-        Args:
-            captions: any number of captions.
-            batch_size: how many run through the encoder at once; changes speed and memory only. None is few on a
-                CPU, where padding costs more than small products, and 64 elsewhere.
+        Captions of like length run together, so that hardly any padding is computed. How many do so at once changes
+        speed and memory only: by default few on a CPU, where padding costs more than small products, and 64 elsewhere.
 
         Raises:
             TypeError: when a single string is passed in place of a list.

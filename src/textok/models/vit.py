@@ -126,13 +126,9 @@ def join_text(
     embed: TextTokens | PooledTextTokens | None,
     text: TextCondition | None,
 ) -> tuple[Float[Tensor, "b r d"], KeyMask]:
-    """Put the caption tokens, if this side reads them, behind the others.
+    """Put the caption tokens behind the patches and latents, of which ``mask`` tells the present ones; None for all.
 
-    Args:
-        tokens: patches and latents.
-        mask: which of them are present; None for all.
-        embed: caption states to tokens; None on a side without captions.
-        text: the captions.
+    ``embed`` is None on a side that reads no captions.
     """
     if embed is None:
         return tokens, KeyMask(mask=mask)
@@ -147,8 +143,8 @@ def grid_positions(
 ) -> Float[Tensor, "p d"]:
     """2-D sine-cosine positions of unit variance for a (rows, columns) grid of patches, row by row.
 
-    Coordinates are centred, and scaled so that the longer side spans what ``trained_side`` patches span:
-    at the trained grid the step is one, and other resolutions or shapes see the same picture plane.
+    Coordinates are centred, and scaled so that the longer side spans what ``trained_side`` patches span: at the trained
+    grid the step is one, and other resolutions or shapes see the same picture plane.
     """
     rows, columns = grid
     step = trained_side / max(rows, columns)

@@ -121,15 +121,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The first stages of EfficientNet-lite0, frozen; gradients flow to the images only.
+    """The first 1 to 7 stages of EfficientNet-lite0, frozen; gradients flow to the images only.
 
-    Args:
-        weights: state dict in the naming of the package ``efficientnet_lite_pytorch``.
-        num_stages: how many of the seven stages to keep, 1 to 7.
-        blocks: inverted residuals of each stage; larger networks of the family differ in these and in widths only.
-
-    Raises:
-        ValueError: when ``num_stages`` is outside 1 to 7.
+    ``weights`` is a state dict in the naming of the package ``efficientnet_lite_pytorch``. Larger networks of the
+    family differ in ``blocks``, the inverted residuals of each stage, and in widths only.
     """
 
     def __init__(

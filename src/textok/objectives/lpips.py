@@ -78,12 +78,7 @@ def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
 
 
 def read_weights(path: str | Path, *, backbone: Backbone) -> dict[str, Tensor]:
-    """Read and check a weights file (see the head of this module for its contents).
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when the file is not safetensors, or a tensor is missing or has another shape.
-    """
+    """Read and check a weights file; errors are those of :class:`LPIPS`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such LPIPS weights file; expected a .safetensors file")
@@ -124,10 +119,7 @@ class LPIPS(PerceptualLoss):
     As published, the five maps are summed and the mean runs over positions and batch, so a weight keeps its meaning at
     any resolution and batch size (a position sees the same number of pixels at any resolution).
 
-    Args:
-        path: safetensors file with the published weights (see the head of this module).
-        net: the network in it, "vgg16" or "alexnet".
-        dtype: the dtype of the network, also under autocast; distances are always fp32.
+    The file at ``path`` (see the head of this module) holds the network ``net``, "vgg16" or "alexnet".
 
     Raises:
         FileNotFoundError: when there is no such file.

@@ -62,13 +62,9 @@ class _DistancesWithGradient(torch.autograd.Function):
 
 
 class PerceptualLoss(nn.Module, ABC):
-    """A distance between the features that a frozen network finds in two images.
+    """A distance between the features that a frozen network finds in two images, called by the network's ``name``.
 
-    Args:
-        dtype: the dtype of the network, also under autocast; distances are always fp32.
-
-    Attributes:
-        name: what logs and reports call it; it names the network.
+    The network computes in ``dtype``, also under autocast; distances are always fp32.
     """
 
     name: str
@@ -120,9 +116,7 @@ class EfficientNetPerceptualLoss(PerceptualLoss):
 
     They have 24, 40, 80 and 112 channels at 1/4, 1/8, 1/16 and 1/16. The first stage is nearly pixels again (16
     channels for 2 x 2 pixels), which the pixel loss covers, and the dearest to compare.
-
-    Args:
-        dtype: the arithmetic of the network; bf16 pays on processors and GPUs that have it.
+    bf16 as its ``dtype`` pays on processors and GPUs that have it.
     """
 
     name = "perceptual_effnet_lite0"

@@ -194,10 +194,8 @@ def sample(
 class Guidance:
     """Classifier-free guidance (Ho & Salimans 2022), on an interval of times (Kynkaanniemi et al. 2024).
 
-    Attributes:
-        scale: 1 is the plain conditional prediction, above 1 moves away from the unconditional one.
-        interval: times (low, high) within which it acts; outside of it the conditional prediction is used
-            and the unconditional one is not computed.
+    At scale 1 it is the plain conditional prediction, above 1 it moves away from the unconditional one, which is not
+    computed outside of the interval.
     """
 
     scale: float = 1.0
