@@ -63,7 +63,6 @@ def run_blocks(
 
     Args:
         make: called once in each worker; it is pickled, and finds the same files there as here.
-        numbers: of the blocks.
         address: of a cluster, such as "auto" or "10.0.0.1:6379"; None starts one on this machine for the time.
         workers, cuda: see :meth:`Plan.of`.
 

@@ -112,11 +112,10 @@ def check_target(
     overwrite: bool | None = None,
     num_bytes: int = 0,
 ) -> None:
-    """Check before any work that results can be written to a place, and that nothing of the user's is lost there.
+    """Check before any work that results can be written to a file or folder, and that nothing is lost there.
 
     Args:
-        target: the file or the folder to write; it need not exist.
-        option: what errors call it.
+        option: what errors call the target.
         sources: the files, folders and globs that are read; the target must not be or lie in one of them.
         overwrite: replace what textok did not make; None where the command has no such option.
         num_bytes: estimate of what will be written.

@@ -23,12 +23,10 @@ TextBias = Float[Tensor, "h"] | None
 
 @dataclass(frozen=True)
 class KeyMask:
-    """Which positions of a padded sequence may be attended to.
+    """Which positions of a padded sequence may be attended to: those where ``mask`` is True, or all without one.
 
-    Attributes:
-        mask: (b, s), True where a token is present; None when all are.
-        num_text: how many of the last positions are caption tokens.
-        front: how many of the first positions a modulated block modulates.
+    The last ``num_text`` positions are caption tokens; the first ``front`` ones are those that a modulated block
+    modulates.
     """
 
     mask: Bool[Tensor, "b s"] | None = None
@@ -67,9 +65,9 @@ class KeyMask:
 def attend(q: Asking, k: Asked, v: Asked, *, bias: Bias = None) -> Asking:
     """Softmax attention with an additive bias on the keys, by the faster path of the device.
 
-    On the CPU the backward pass of the fused kernel is several times slower than two matrix products for
-    the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so
-    training there takes the products up to ``LONGEST_ROW`` keys.
+    On the CPU the backward pass of the fused kernel is several times slower than two matrix products for the short
+    sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so training
+    there takes the products up to ``LONGEST_ROW`` keys.
     """
     if q.device.type == "cpu" and k.shape[2] <= LONGEST_ROW and torch.is_grad_enabled():
         return attend_by_products(q, k, v, bias=bias)

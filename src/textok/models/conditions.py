@@ -19,9 +19,7 @@ NO_CLASS = -1
 class Condition:
     """One class or one caption per row; exactly one of the two kinds.
 
-    Attributes:
-        labels: (b,) class labels; ``NO_CLASS`` stands for none.
-        text: captions; a row without tokens stands for none.
+    The label ``NO_CLASS`` stands for none, as does a row of text without tokens.
     """
 
     labels: Int[Tensor, "b"] | None = None
@@ -197,7 +195,6 @@ def join_condition(
     x: Float[Tensor, "b k d"], captions: Captions | None, *, lengths: Int[Tensor, "b"] | None
 ) -> tuple[Float[Tensor, "b s d"], KeyMask]:
     """Put the caption tokens behind the latents, with the mask of what is present."""
-    mask = None
-    if lengths is not None:
-        mask = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
+    positions = torch.arange(x.shape[1], device=x.device)
+    mask = None if lengths is None else positions[None, :] < lengths[:, None]  # (b k)
     return (x, KeyMask(mask=mask)) if captions is None else join_captions(x, mask, *captions)

@@ -15,11 +15,8 @@ from textok.models.layers import init_linear
 class TextCondition:
     """Caption token embeddings of a frozen text encoder, padded to the longest caption of the batch.
 
-    A row whose mask has no True means *no caption*: the models put their learned null token there.
-
-    Attributes:
-        embeddings: token states, (b, t, d); values at masked positions are never read.
-        mask: (b, t), True where there is a real token.
+    ``mask`` (b, t) is True where there is a real token; ``embeddings`` (b, t, d) at other positions are never read. A
+    row whose mask has no True means *no caption*: the models put their learned null token there.
     """
 
     embeddings: Float[Tensor, "b t d"]
@@ -54,9 +51,7 @@ class TextCondition:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextCondition":
         """Move to a device and, for the embeddings, a dtype."""
-        return TextCondition(
-            embeddings=self.embeddings.to(device=device, dtype=dtype), mask=self.mask.to(device)
-        )
+        return TextCondition(self.embeddings.to(device=device, dtype=dtype), self.mask.to(device))
 
     def __len__(self) -> int:
         return len(self.mask)

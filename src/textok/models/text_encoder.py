@@ -49,9 +49,6 @@ class TextEncoder:
 
     The token states are the encoder's last hidden state for every token its tokenizer gives, special tokens
     ([CLS] and [SEP] of BERT, </s> of T5, start and end of CLIP) included. No prompt or prefix is added.
-
-    Attributes:
-        info: name, width, limits and fingerprint.
     """
 
     def __init__(self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any) -> None:

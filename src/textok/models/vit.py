@@ -95,13 +95,10 @@ class ViTConfig:
         self, side: Literal["encoder", "decoder"], *, modulated: bool = False
     ) -> Transformer:
         """The blocks of this side; ``modulated`` ones read a time too."""
+        depth = self.encoder_depth if side == "encoder" else self.decoder_depth
+        bias, ratio = self.text_bias if self.reads_text(side) else None, self.mlp_ratio
         return Transformer(
-            self.dim,
-            self.num_heads,
-            depth=self.encoder_depth if side == "encoder" else self.decoder_depth,
-            mlp_ratio=self.mlp_ratio,
-            text_bias=self.text_bias if self.reads_text(side) else None,
-            modulated=modulated,
+            self.dim, self.num_heads, depth=depth, mlp_ratio=ratio, text_bias=bias, modulated=modulated
         )
 
     def build_text(self, side: Literal["encoder", "decoder"]) -> TextTokens | PooledTextTokens | None:

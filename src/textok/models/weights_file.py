@@ -35,12 +35,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors in a safetensors file, from its header alone.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is damaged.
-    """
+    """Shapes of the tensors in a safetensors file, from its header alone; errors are those of ``load_weights``."""
     check_there(path)
     refuse_foreign(path, expected="weights in safetensors form")
     try:

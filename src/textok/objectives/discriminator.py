@@ -57,8 +57,7 @@ class DiscriminatorConfig:
     def for_resolution(cls, image_size: int, *, base: int = 128) -> "DiscriminatorConfig":
         """The published widths: a block at r pixels has base * 256 / r channels, at most 4 * base, to a 4 x 4 grid.
 
-        Raises:
-            ValueError: when ``image_size`` is under 8.
+        ``ValueError`` when ``image_size`` is under 8.
         """
         sizes = [image_size >> block for block in range(_num_halvings(image_size))]
         return cls(base=base, multipliers=tuple(min(4.0, 256 / 2 ** int(math.log2(size))) for size in sizes))
@@ -67,8 +66,7 @@ class DiscriminatorConfig:
     def small(cls, image_size: int) -> "DiscriminatorConfig":
         """One for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M parameters).
 
-        Raises:
-            ValueError: when ``image_size`` is under 16.
+        ``ValueError`` when ``image_size`` is under 16.
         """
         multipliers = [0.5, 1.0, 2.0] + [3.0] * 16
         return cls(base=64, multipliers=tuple(multipliers[: _num_halvings(image_size // 2)]), stem_stride=2)

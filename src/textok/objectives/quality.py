@@ -28,11 +28,7 @@ class Measure:
 
 
 def find_measure(name: MeasureName) -> Measure:
-    """The measure of this name: "psnr" in dB, or "perceptual", the distance of EfficientNet-lite0's features.
-
-    Raises:
-        ValueError: for another name.
-    """
+    """The measure called "psnr", in dB, or "perceptual", of EfficientNet-lite0; ``ValueError`` for another name."""
     measures = {
         "psnr": Measure("psnr", lower_is_better=False, compare=psnr_per_image),
         "perceptual": Measure("perceptual", lower_is_better=True, compare=perceptual_distance),
