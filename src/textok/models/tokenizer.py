@@ -211,7 +211,8 @@ class TexTok(Pretrained):
         grid = grid or (self.config.side, self.config.side)
         if min(grid) < 1:
             raise ValueError(f"grid: got {grid}, expected at least one row and one column of patches")
-        sampling = Sampling(steps=steps, guidance=guidance, start=start, generator=generator)
+        # A literal: torch.compile cannot call a TypedDict.
+        sampling: Sampling = {"steps": steps, "guidance": guidance, "start": start, "generator": generator}
         return self.decoder.decode(latents, text, grid=grid, mask=mask, **sampling)
 
     # --- checks -----------------------------------------------------------------------------------------
