@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from textok.data.held_out import open_train
 from textok.evaluation.results import write_result
-from textok.models.decoder.direct import DirectDecoder
+from textok.models.decoder import DirectDecoder
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import TexTokConfig

@@ -29,7 +29,7 @@ from textok.models.tokenizer import TexTok, count_parameters
 from textok.pipeline.precision import inference_dtype
 from textok.pipeline.sampling import guided
 from textok.recipes import GENERATOR_RECIPES, RECIPES
-from textok.sampling.flow import Guidance, sample_euler, time_grid
+from textok.sampling.flow import Guidance, sample, time_grid
 from textok.training.run_folder import environment
 from timing import seconds
 
@@ -76,7 +76,7 @@ def original(device: str, dtype: torch.dtype) -> System:
         return Guidance(scale=GUIDANCE).combine(conditional, unconditional)
 
     def picture(batch: int, steps: int) -> object:
-        return vae.decode(sample_euler(velocity, noise(batch), time_grid(steps))).sample
+        return vae.decode(sample(velocity, noise(batch), time_grid(steps))).sample
 
     return System(
         "DiT-XL/2, 1,024 tokens, SD-VAE",
@@ -109,7 +109,7 @@ def ours(device: str, dtype: torch.dtype) -> System:
         return tokenizer.decode(latents, TextCondition(states, present))
 
     def picture(batch: int, steps: int) -> object:
-        return decode(sample_euler(velocity(batch), noise(batch), time_grid(steps)))
+        return decode(sample(velocity(batch), noise(batch), time_grid(steps)))
 
     return System(
         "DiT-XL, 32 tokens, TexTok-B",

@@ -16,8 +16,9 @@ from textok.data.latents import LatentBatch, LatentCache, LatentLoader
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.models.dit import DiT, DiTConfig
 from textok.recipes import GENERATOR_RECIPES, find_recipe
-from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
+from textok.sampling.flow import FlowConfig, draw_times, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
+from textok.sampling.flow import sample as sample_flow
 from textok.sampling.random import seeded
 from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun, fitted
@@ -136,7 +137,7 @@ def draw(model: DiT, batch: LatentBatch, *, sampler: str, steps: int, seed: int)
         return model(x, torch.full((len(x),), time), condition)
 
     if sampler == "euler":
-        return sample_euler(predict, noise, time_grid(steps))
+        return sample_flow(predict, noise, time_grid(steps))
     return sample(predict, noise, sampler=sampler, steps=steps, generator=generator)
 
 

@@ -1,45 +1,27 @@
 """Checks of the values in configuration classes, with one form of message: ``key: got X, expected Y``."""
 
 from collections.abc import Sequence
+from operator import ge, gt, le, lt
 from typing import Any
 
+_HOLDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
-def check(
-    config: Any,
-    prefix: str,
-    *names: str,
-    at_least: int | float | None = None,
-    above: int | float | None = None,
-    at_most: int | float | None = None,
-    below: int | float | None = None,
-) -> None:
-    """Check that numbers lie within bounds; ``ValueError`` for the first value outside, or that is not a number.
 
-    Args:
-        config: the object whose attributes are checked.
-        prefix: what users write before the name, such as "model"; may be empty.
-        names: of the attributes.
-        at_least, above, at_most, below: the bounds.
+def check(config: Any, prefix: str, *names: str, **bounds: int | float) -> None:
+    """Check that the named attributes are numbers within bounds; ``ValueError`` for the first that is not.
+
+    The bounds are ``at_least``, ``above``, ``at_most`` and ``below``. ``prefix`` is what users write before the name,
+    such as "model"; it may be empty.
     """
     for name in names:
         value = getattr(config, name)
-        inside = (
-            (at_least is None or value >= at_least)
-            and (above is None or value > above)
-            and (at_most is None or value <= at_most)
-            and (below is None or value < below)
-        )
-        if not inside:
-            bounds = {"at least": at_least, "above": above, "at most": at_most, "below": below}
-            expected = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+        if not all(_HOLDS[word](value, bound) for word, bound in bounds.items()):
+            expected = " and ".join(f"{word.replace('_', ' ')} {bound}" for word, bound in bounds.items())
             raise ValueError(f"{_key(prefix, name)}: got {value}, expected {expected}")
 
 
 def check_choice(config: Any, prefix: str, **choices: Sequence[Any]) -> None:
-    """Check that each named attribute is one of the values given for it.
-
-    ``ValueError`` for the first value that is not.
-    """
+    """Check that each named attribute is one of the values given for it; ``ValueError`` for the first that is not."""
     for name, values in choices.items():
         value = getattr(config, name)
         if value not in values:

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -43,25 +42,16 @@ def waiting(message: str) -> Iterator[None]:
 
 
 class Progress:
-    """A progress bar on stderr. It cannot be read, so that the work is the same without one.
+    """A progress bar on stderr, for a total that may be unknown. It cannot be read: the work is the same without one.
 
-    Args:
-        total: how much there is to do; None when that is not known.
-        unit: of what, such as "image".
-        title: shown before the bar.
-        shown: whether to show anything; the environment variable TQDM_DISABLE and a stderr that is closed also
-            turn it off.
+    The environment variable TQDM_DISABLE and a stderr that is closed turn it off, as does ``shown``.
     """
 
     def __init__(self, total: int | None, *, unit: str, title: str = "", shown: bool = True) -> None:
         hidden = not shown or _silenced()  # tqdm reads the variable by default only
-        self._bar = tqdm(
-            total=total,
-            unit=unit,
-            desc=printable(title) or None,
-            disable=hidden,
-            position=0,  # a bar that an error left open would make tqdm move the cursor
-        )
+        title = printable(title)
+        # At a position: a bar that an error left open would make tqdm move the cursor.
+        self._bar = tqdm(total=total, unit=unit, desc=title or None, disable=hidden, position=0)
 
     def expect(self, total: int) -> None:
         """There are so many to do, which was not known at first: from now on the bar tells the time left."""
@@ -78,9 +68,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

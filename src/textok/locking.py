@@ -47,10 +47,8 @@ def only_writer(path: Path) -> Iterator[None]:
     """Keep others from writing a file or folder meanwhile, where the system has locks (``flock``).
 
     What is locked is a small file beside it (in a folder, where nothing may be written beside that), which says who
-    holds it and goes at the end. A killed process leaves it behind, unlocked. Who holds it may take it again.
-
-    Args:
-        path: the file or folder; the folder around it is made when missing, and goes if nothing came into it.
+    holds it and goes at the end. A killed process leaves it behind, unlocked. Who holds it may take it again. The
+    folder around it is made when missing, and goes if nothing came into it.
 
     Raises:
         ValueError: when another process, or another thread, is writing there.

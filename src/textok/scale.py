@@ -32,12 +32,9 @@ class Plan:
 
     @classmethod
     def of(cls, resources: Mapping[str, float], *, workers: int | None = None, cuda: bool = True) -> "Plan":
-        """A worker for each GPU, else for each core; all together leave a core to read and to schedule.
+        """A worker for each GPU, where ``cuda`` allows them, else for each core, or another number of ``workers``.
 
-        Args:
-            resources: what the cluster has, as Ray names it.
-            workers: another number of them.
-            cuda: whether to take GPUs where there are some.
+        All together leave a core to read and to schedule. ``resources`` is what the cluster has, as Ray names it.
 
         Raises:
             ValueError: when the cluster has no room for so many.
@@ -66,9 +63,8 @@ def run_blocks(
 
     Args:
         make: called once in each worker; it is pickled, and finds the same files there as here.
-        numbers: of the blocks.
         address: of a cluster, such as "auto" or "10.0.0.1:6379"; None starts one on this machine for the time.
-        workers: see :meth:`Plan.of`, as is ``cuda``.
+        workers, cuda: see :meth:`Plan.of`.
 
     Raises:
         ValueError: when Ray is not installed, no cluster answers or none has room within a minute, a worker meets
@@ -78,19 +74,17 @@ def run_blocks(
         plan = Plan.of(ray.cluster_resources(), workers=workers, cuda=cuda)
         _wait_for_room(ray, plan)
         ray.data.DataContext.get_current().enable_progress_bars = False  # ours is shown instead
-        warnings.filterwarnings(
-            "ignore", message=".*ray_remote_args_fn"
-        )  # goes with 2.64: pyproject.toml has the bound
+        # The argument goes with 2.64: pyproject.toml has the bound.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args_fn")
         blocks = ray.data.from_items([{"number": n} for n in numbers], override_num_blocks=len(numbers))
+        sizes = {"min_size": 1, "max_size": plan.workers, "initial_size": plan.workers}
+        sizes["max_tasks_in_flight_per_actor"] = (
+            2  # the next block waits at the worker, which asks nobody for it
+        )
         answers = blocks.map(
             _Worker,
             fn_constructor_args=(make, str(Path.cwd())),
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1,
-                max_size=plan.workers,
-                initial_size=plan.workers,
-                max_tasks_in_flight_per_actor=2,  # the next block waits at the worker, which asks nobody for it
-            ),
+            compute=ray.data.ActorPoolStrategy(**sizes),
             num_cpus=plan.cores,
             num_gpus=plan.gpus,
             ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},

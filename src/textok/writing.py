@@ -48,12 +48,9 @@ UMASK = _umask()
 def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A temporary name to write to: becomes ``path`` when the block ends well, goes when it fails.
 
-    The content is on the disk before the name is, so that not even a power cut leaves half a file.
-
-    Args:
-        path: the file; its folder is made when missing.
-        shared: other processes may write the same file at the same time, so each takes a name of its own. Where
-            that is not so, what a killed process left behind is overwritten by the next one.
+    The content is on the disk before the name is, so that not even a power cut leaves half a file. The folder is made
+    when missing. Of a ``shared`` file, which other processes may write at the same time, each takes a name of its own;
+    else what a killed process left behind is overwritten by the next one.
 
     Raises:
         OSError: when the folder cannot be written to, or ``path`` is a folder itself.
@@ -115,11 +112,10 @@ def check_target(
     overwrite: bool | None = None,
     num_bytes: int = 0,
 ) -> None:
-    """Check before any work that results can be written to a place, and that nothing of the user's is lost there.
+    """Check before any work that results can be written to a file or folder, and that nothing is lost there.
 
     Args:
-        target: the file or the folder to write; it need not exist.
-        option: what errors call it.
+        option: what errors call the target.
         sources: the files, folders and globs that are read; the target must not be or lie in one of them.
         overwrite: replace what textok did not make; None where the command has no such option.
         num_bytes: estimate of what will be written.

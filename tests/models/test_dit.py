@@ -7,7 +7,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from textok.models.attention import KeyMask
 from textok.models.conditions import NO_CLASS, Condition, ConditionConfig
 from textok.models.dit import SIZES, DiT, DiTConfig
-from textok.models.layers import AdaptiveBlock
+from textok.models.layers import AdaptiveBlock, checkpoint_activations
 from textok.models.text import TextCondition
 from textok.models.tokenizer import count_parameters
 
@@ -129,7 +129,7 @@ def test_checkpointed_activations_give_the_same_gradients(by_text: DiT) -> None:
     found = []
     for enabled in (False, True):
         by_text.train()
-        by_text.activation_checkpointing = enabled
+        checkpoint_activations(by_text, enabled=enabled)
         by_text.zero_grad()
         by_text(x, time, condition).square().sum().backward()
         found.append([p.grad.clone() for p in by_text.parameters() if p.grad is not None])

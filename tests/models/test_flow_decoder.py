@@ -11,8 +11,7 @@ from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLCo
 from textok.models.decoder import DirectConfig, FlowDecoderConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
-from textok.objectives.flow_loss import FlowLossConfig
-from textok.objectives.reconstruction import LossConfig, ReconstructionObjective
+from textok.objectives.reconstruction import FlowLossConfig, LossConfig, ReconstructionObjective
 from tiny import tiny_model
 
 FLOW = FlowDecoderConfig(patch_channels=16, steps=3)

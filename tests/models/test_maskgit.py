@@ -8,6 +8,7 @@ from torch import Tensor
 
 from textok.models.conditions import Condition, ConditionConfig
 from textok.models.generators import load_generator
+from textok.models.layers import checkpoint_activations
 from textok.models.maskgit import CodeEmbedding, MaskGIT, MaskGITConfig
 from textok.models.text import TextCondition
 from textok.sampling.flow import Guidance
@@ -138,8 +139,8 @@ def test_checkpointed_activations_give_the_same_gradients() -> None:
     model, codes, condition = small(TEXT).train(), some_codes(2), captions(2, 3)
     found = []
     for enabled in (False, True):
-        model.activation_checkpointing = enabled
-        assert model.activation_checkpointing is model.transformer.activation_checkpointing is enabled
+        checkpoint_activations(model, enabled=enabled)
+        assert model.transformer.blocks.activation_checkpointing is enabled
         model.zero_grad()
         model(codes, condition).square().sum().backward()
         found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig, NormConfig, VQConfig
+from textok.models.layers import checkpoint_activations
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters, cut
 from textok.models.vit import patchify, unpatchify
@@ -242,7 +243,7 @@ def test_activation_checkpointing_changes_no_gradient(
     gradients = []
     for enabled in (False, True):
         model = make_model().train()
-        model.checkpoint_activations(enabled=enabled)
+        checkpoint_activations(model, enabled=enabled)
         made = model(images, make_text([5, 0, 9]), generator=torch.Generator().manual_seed(0))
         made.images.square().mean().backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])

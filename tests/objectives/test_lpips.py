@@ -39,10 +39,9 @@ def random_weights(net):
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
     tensors = {f"features.{name}": tensor for name, tensor in features.state_dict().items()}
-    widths = [spec[-1].out_channels for spec in BACKBONES[net].slices]
-    tensors |= {
-        f"lin{number}.model.1.weight": torch.rand(1, width, 1, 1) for number, width in enumerate(widths)
-    }
+    shapes = expected_shapes(BACKBONES[net])
+    heads = {name: torch.rand(1, *shape, 1, 1) for name, shape in shapes.items() if name.startswith("lin")}
+    tensors |= {f"{name}.model.1.weight": head for name, head in heads.items()}
     return tensors, features, ends
 
 

@@ -4,7 +4,6 @@ from torch.nn import functional as F
 
 from textok.objectives.perceptual import (
     EfficientNetPerceptualLoss,
-    distances_in_chunks,
     unit_normalised,
     unit_vector_distance,
 )
@@ -93,4 +92,4 @@ def test_keeps_a_batch_of_one_on_an_odd_size(loss):
 
 def test_bad_arguments_are_named(loss, pictures):
     with pytest.raises(ValueError, match=r"targets:"):
-        distances_in_chunks(loss._distances, pictures, pictures[:, :, :32, :32], chunk=2)
+        loss.distances(pictures, pictures[:, :, :32, :32])

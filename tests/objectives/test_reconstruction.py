@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from textok.objectives import Estimate, TrainingPass
-from textok.objectives.flow_loss import FlowLoss, FlowLossConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
 from textok.objectives.reconstruction import (
+    FlowLoss,
+    FlowLossConfig,
     LossConfig,
     PerceptualDistance,
     PixelLoss,

@@ -8,14 +8,10 @@ from torch import Tensor
 from textok.sampling.flow import (
     FlowConfig,
     Guidance,
-    TimeMixture,
     add_noise,
+    draw_mixed_times,
     draw_times,
     sample,
-    sample_adams,
-    sample_euler,
-    sample_heun,
-    sample_stochastic,
     shift_times,
     time_grid,
 )
@@ -47,7 +43,7 @@ def test_the_line_ends_at_data_and_noise() -> None:
 def test_one_euler_step_of_a_true_line_is_exact() -> None:
     data, noise = torch.randn(2, 4, 2), torch.randn(2, 4, 2)
     for steps in (1, 7):
-        found = sample_euler(lambda x, t: noise - data, noise, time_grid(steps))
+        found = sample(lambda x, t: noise - data, noise, time_grid(steps))
         assert torch.allclose(found, data, atol=1e-5)
 
 
@@ -66,7 +62,8 @@ def test_heun_is_more_exact_than_euler_at_equal_steps() -> None:
     exact = 2.0 + 0.5 * noise
     predict = gaussian_velocity(2.0, 0.5)
     errors = [
-        float((s(predict, noise, time_grid(8)) - exact).abs().max()) for s in (sample_euler, sample_heun)
+        float((sample(predict, noise, time_grid(8), sampler=s) - exact).abs().max())
+        for s in ("euler", "heun")
     ]
     assert errors[1] < errors[0] / 3
 
@@ -74,8 +71,10 @@ def test_heun_is_more_exact_than_euler_at_equal_steps() -> None:
 def test_adams_is_exact_on_a_line_and_lands_on_an_estimate() -> None:
     data, noise = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
     times = time_grid(5, power=2.0)
-    assert torch.allclose(sample_adams(lambda x, t: noise - data, noise, times), data, atol=1e-5)
-    toward = sample_adams(lambda x, t: (x - data) / t, noise, times)  # a network that is sure of the data
+    assert torch.allclose(sample(lambda x, t: noise - data, noise, times, sampler="adams"), data, atol=1e-5)
+    toward = sample(
+        lambda x, t: (x - data) / t, noise, times, sampler="adams"
+    )  # a network that is sure of the data
     assert torch.allclose(toward, data, atol=1e-5)
 
 
@@ -87,10 +86,12 @@ def test_adams_is_of_second_order_and_calls_once_per_step() -> None:
         calls.append(time)
         return velocity(x, time)
 
-    errors = [float((sample_adams(predict, noise, time_grid(n)) - exact).abs().max()) for n in (16, 32)]
+    errors = [
+        float((sample(predict, noise, time_grid(n), sampler="adams") - exact).abs().max()) for n in (16, 32)
+    ]
     assert len(calls) == 16 + 32
     assert errors[1] < errors[0] / 3  # a method of first order would halve it
-    assert errors[0] < float((sample_euler(velocity, noise, time_grid(16)) - exact).abs().max()) / 2
+    assert errors[0] < float((sample(velocity, noise, time_grid(16)) - exact).abs().max()) / 2
 
 
 def test_a_power_above_one_moves_times_to_the_data() -> None:
@@ -105,7 +106,9 @@ def test_an_unknown_sampler_is_named() -> None:
 
 def test_stochastic_sampling_depends_on_its_generator_only() -> None:
     noise, predict = torch.randn(4, 2, 2), gaussian_velocity(0.0, 1.0)
-    runs = [sample_stochastic(predict, noise, time_grid(5), generator=seeded(s)) for s in (0, 0, 1)]
+    runs = [
+        sample(predict, noise, time_grid(5), sampler="stochastic", generator=seeded(s)) for s in (0, 0, 1)
+    ]
     assert torch.equal(runs[0], runs[1])
     assert not torch.allclose(runs[0], runs[2])
 
@@ -120,7 +123,7 @@ def test_euler_agrees_with_diffusers(shift: float) -> None:
     theirs = noise
     for step, sigma in zip(scheduler.timesteps, times, strict=False):
         theirs = scheduler.step(predict(theirs, sigma), step, theirs).prev_sample
-    assert torch.allclose(sample_euler(predict, noise, times), theirs, atol=1e-5)
+    assert torch.allclose(sample(predict, noise, times), theirs, atol=1e-5)
 
 
 def test_time_grids_run_from_noise_to_data() -> None:
@@ -149,23 +152,29 @@ def test_training_times_follow_the_config() -> None:
 
 @pytest.mark.parametrize("batch", [20, 200])
 def test_every_batch_has_its_shares(batch: int) -> None:
-    mixture = TimeMixture(direct_share=0.25, uniform_share=0.15, mean=0.4, std=0.9)
-    times, is_direct = mixture.draw(batch, generator=seeded(), device=torch.device("cpu"))
+    settings = {
+        "direct_share": 0.25,
+        "uniform_share": 0.15,
+        "mean": 0.4,
+        "std": 0.9,
+        "device": torch.device("cpu"),
+    }
+    times, is_direct = draw_mixed_times(batch, **settings, generator=seeded())
     assert int(is_direct.sum()) == batch // 4
     assert int((times[~is_direct] == 1).sum()) == pytest.approx(0.05 * batch, abs=1)
     assert bool(((times > 0) & (times <= 1)).all())
-    again, _ = mixture.draw(batch, generator=seeded(), device=torch.device("cpu"))
+    again, _ = draw_mixed_times(batch, **settings, generator=seeded())
     assert torch.equal(times, again)
 
 
 def test_the_times_of_a_mixture_follow_their_distributions() -> None:
-    mixture = TimeMixture(direct_share=0.0, uniform_share=0.0, mean=0.4, std=0.9)
-    times, _ = mixture.draw(4000, generator=seeded(), device=torch.device("cpu"))
+    drawn = {"generator": seeded(), "device": torch.device("cpu")}
+    times, _ = draw_mixed_times(4000, direct_share=0.0, uniform_share=0.0, mean=0.4, std=0.9, **drawn)
     normal = torch.logit(times.double())
     assert float(normal.mean()) == pytest.approx(0.4, abs=0.01)
     assert float(normal.std()) == pytest.approx(0.9, abs=0.01)
-    mixture = TimeMixture(direct_share=0.0, uniform_share=1.0, mean=0.0, std=1.0)
-    times, _ = mixture.draw(3000, generator=seeded(), device=torch.device("cpu"))
+    drawn = {"generator": seeded(), "device": torch.device("cpu")}
+    times, _ = draw_mixed_times(3000, direct_share=0.0, uniform_share=1.0, mean=0.0, std=1.0, **drawn)
     below = times[times < 1]
     assert len(below) == 2000 and float(below.mean()) == pytest.approx(0.5, abs=0.01)
 

@@ -11,7 +11,7 @@ from textok.data import TrainLoader
 from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok
 from textok.objectives.adversarial import AdversarialConfig
-from textok.objectives.flow_loss import FlowLossConfig
+from textok.objectives.reconstruction import FlowLossConfig
 from textok.pipeline.text import CachedText
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import micro_batches

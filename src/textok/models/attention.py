@@ -14,52 +14,44 @@ from torch import Tensor
 from textok.models.rows import LONGEST_ROW, Rows
 
 ABSENT = -1e4  # of a score: its exponential is 0 in every dtype
+States = Float[Tensor, "b s d"]
+Asking = Float[Tensor, "b h q e"]
+Asked = Float[Tensor, "b h s e"]
+Bias = Float[Tensor, "#b #h 1 s"] | None
+TextBias = Float[Tensor, "h"] | None
 
 
 @dataclass(frozen=True)
 class KeyMask:
-    """Which positions of a padded sequence may be attended to.
+    """Which positions of a padded sequence may be attended to: those where ``mask`` is True, or all without one.
 
-    Attributes:
-        mask: (b, s), True where a token is present; None when all are.
-        num_text: how many of the last positions are caption tokens.
-        front: how many of the first positions a modulated block modulates.
+    The last ``num_text`` positions are caption tokens; the first ``front`` ones are those that a modulated block
+    modulates.
     """
 
     mask: Bool[Tensor, "b s"] | None = None
     num_text: int = 0
     front: int = 0
 
-    def first(self, x: Float[Tensor, "b s d"], keep: int | None) -> Float[Tensor, "b q d"]:
+    def first(self, x: States, keep: int | None) -> Float[Tensor, "b q d"]:
         """The first ``keep`` positions; all without it."""
         return x[:, :keep]
 
     def attend(
-        self,
-        q: Float[Tensor, "b q d"],
-        k: Float[Tensor, "b s d"],
-        v: Float[Tensor, "b s d"],
-        *,
-        num_heads: int,
-        text_bias: Float[Tensor, "h"] | None,
+        self, q: Float[Tensor, "b q d"], k: States, v: States, *, num_heads: int, text_bias: TextBias
     ) -> Float[Tensor, "b q d"]:
         """Attend to what is present; ``text_bias`` is added to the scores of caption tokens."""
         heads = [x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (q, k, v)]
         bias = self.bias(text_bias, length=k.shape[1])
         return attend(*heads, bias=bias).transpose(1, 2).flatten(2)
 
-    def modulate(
-        self, x: Float[Tensor, "b s d"], shift: Float[Tensor, "b d"], scale: Float[Tensor, "b d"]
-    ) -> Float[Tensor, "b s d"]:
+    def modulate(self, x: States, shift: Float[Tensor, "b d"] | None, scale: Float[Tensor, "b d"]) -> States:
         """Scale the front of every row by (1 + scale), and shift it."""
+        shift = torch.zeros_like(scale) if shift is None else shift
         front = torch.addcmul(shift[:, None], x[:, : self.front].to(shift.dtype), 1 + scale[:, None])
         return torch.cat([front, x[:, self.front :].to(shift.dtype)], dim=1)
 
-    def gate(self, x: Float[Tensor, "b s d"], gate: Float[Tensor, "b d"]) -> Float[Tensor, "b s d"]:
-        """Scale the front of every row by (1 + gate)."""
-        return self.modulate(x, torch.zeros_like(gate), gate)
-
-    def bias(self, text_bias: Float[Tensor, "h"] | None, *, length: int) -> Float[Tensor, "#b #h 1 s"] | None:
+    def bias(self, text_bias: TextBias, *, length: int) -> Bias:
         """Additive attention bias: minus infinity on absent keys, ``text_bias`` on caption keys."""
         absent = absent_bias(self.mask, dtype=torch.float32)
         if text_bias is None or not self.num_text:
@@ -70,34 +62,21 @@ class KeyMask:
         return bias if absent is None else bias + absent
 
 
-def attend(
-    q: Float[Tensor, "b h q e"],
-    k: Float[Tensor, "b h s e"],
-    v: Float[Tensor, "b h s e"],
-    *,
-    bias: Float[Tensor, "#b #h 1 s"] | None = None,
-) -> Float[Tensor, "b h q e"]:
+def attend(q: Asking, k: Asked, v: Asked, *, bias: Bias = None) -> Asking:
     """Softmax attention with an additive bias on the keys, by the faster path of the device.
 
-    On the CPU the backward pass of the fused kernel is several times slower than two matrix products for
-    the short sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so
-    training there takes the products up to ``LONGEST_ROW`` keys.
+    On the CPU the backward pass of the fused kernel is several times slower than two matrix products for the short
+    sequences of a small tokenizer, and faster for those of TexTok-B (benchmarks/results/attention.json), so training
+    there takes the products up to ``LONGEST_ROW`` keys.
     """
-    short = k.shape[2] <= LONGEST_ROW
-    if q.device.type == "cpu" and short and torch.is_grad_enabled():
+    if q.device.type == "cpu" and k.shape[2] <= LONGEST_ROW and torch.is_grad_enabled():
         return attend_by_products(q, k, v, bias=bias)
     if bias is None:
         return F.scaled_dot_product_attention(q, k, v)
     return attend_by_channel(q, k, v, bias=bias)
 
 
-def attend_by_channel(
-    q: Float[Tensor, "b h q e"],
-    k: Float[Tensor, "b h s e"],
-    v: Float[Tensor, "b h s e"],
-    *,
-    bias: Float[Tensor, "#b #h 1 s"],
-) -> Float[Tensor, "b h q e"]:
+def attend_by_channel(q: Asking, k: Asked, v: Asked, *, bias: Float[Tensor, "#b #h 1 s"]) -> Asking:
     """The bias as one more channel of k, which q reads by a constant: kernels that take no mask then serve.
 
     Seven channels of zeros beside it keep heads a multiple of 8 wide, as those kernels want them.
@@ -110,13 +89,7 @@ def attend_by_channel(
     return mixed[..., :width]
 
 
-def attend_by_products(
-    q: Float[Tensor, "b h q e"],
-    k: Float[Tensor, "b h s e"],
-    v: Float[Tensor, "b h s e"],
-    *,
-    bias: Float[Tensor, "#b #h 1 s"] | None = None,
-) -> Float[Tensor, "b h q e"]:
+def attend_by_products(q: Asking, k: Asked, v: Asked, *, bias: Bias = None) -> Asking:
     """The definition: softmax(q k^T / sqrt(e) + bias) v."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (b h q s)
     if bias is not None:
@@ -132,10 +105,7 @@ def absent_bias(mask: Bool[Tensor, "b s"] | None, *, dtype: torch.dtype) -> Floa
 
 
 def join_captions(
-    x: Float[Tensor, "b s d"],
-    mask: Bool[Tensor, "b s"] | None,
-    tokens: Float[Tensor, "b t d"],
-    present: Bool[Tensor, "b t"],
+    x: States, mask: Bool[Tensor, "b s"] | None, tokens: Float[Tensor, "b t d"], present: Bool[Tensor, "b t"]
 ) -> tuple[Float[Tensor, "b r d"], KeyMask]:
     """Put the caption tokens behind the others; both masks are True where a token is present, None for all."""
     mask = present.new_ones(x.shape[:2]) if mask is None else mask

@@ -5,9 +5,7 @@ from typing import Any
 
 from textok.models.config_json import encode_config
 
-CARD_FILE = "README.md"
-SAMPLES_FILE = "samples.png"
-"""Pictures that a card shows."""
+CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
 
 _CARD = """# {title}
 
@@ -35,13 +33,16 @@ This card was written by a program. It does not tell what the weights are good f
 """
 
 
-def model_card(repo: str, *, model_id: str, model: Any) -> str:
-    """What is known of published weights, as a README.md.
+def model_card(model: Any, repo: str, *, model_id: str, card: str | None, has_samples: bool) -> str:
+    """The README.md of published weights, with the header that the Hugging Face hub reads.
 
     Args:
         repo: where they are published, such as ``someone/icons``.
+        card: what came with the weights; a plain one is made without it, and one that has a header stays as it is.
+        has_samples: whether ``SAMPLES_FILE`` is beside it.
     """
-    return _CARD.format(
+    made_by = getattr(model, "made_by", {})
+    card = card or _CARD.format(
         title=repo.split("/")[-1],
         repo=repo,
         model_id=model_id,
@@ -49,36 +50,30 @@ def model_card(repo: str, *, model_id: str, model: Any) -> str:
         name=type(model).__name__,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         settings=json.dumps(encode_config(model.config), indent=2),
-        made_by=json.dumps(getattr(model, "made_by", {}), indent=2),
+        made_by=json.dumps(made_by, indent=2),
     )
-
-
-def with_header(card: str, model: Any, *, has_samples: bool = False) -> str:
-    """A card with the header that the Hugging Face hub reads; one that has a header stays as it is."""
     if card.startswith("---\n"):
         return card
-    # JSON is YAML, too.
-    lines = [f"{key}: {json.dumps(value)}" for key, value in _header(model, has_samples=has_samples).items()]
+    header = _header(getattr(model.config, "condition", None), made_by, has_samples=has_samples)
+    lines = [f"{key}: {json.dumps(value)}" for key, value in header.items()]  # JSON is YAML, too
     return "\n".join(["---", *lines, "---", "", card])
 
 
-def _header(model: Any, *, has_samples: bool) -> dict[str, Any]:
-    made_by, condition = getattr(model, "made_by", {}), getattr(model.config, "condition", None)
+def _header(condition: Any, made_by: dict[str, Any], *, has_samples: bool) -> dict[str, Any]:
     header: dict[str, Any] = {
         "library_name": "open-textok",
         "tags": ["image-tokenization", "text-conditioned"],
+        "pipeline_tag": "image-to-image",
+        "metrics": ["psnr"] if condition is None else ["frechet_distance"],
     }
-    header["pipeline_tag"] = "image-to-image"
-    if condition is not None:
-        header["pipeline_tag"] = (
-            "text-to-image" if condition.kind == "text" else "unconditional-image-generation"
-        )
     if "licence" in made_by:
         header["license"] = str(made_by["licence"]).lower()  # the hub knows licences by lower-case names
     if data := str(made_by.get("data", "")).partition(",")[0].rstrip("/"):
         header["datasets"] = [data.rpartition("/")[2]]
-    header["metrics"] = ["psnr"] if condition is None else ["frechet_distance"]
-    if header["pipeline_tag"] == "text-to-image":
+    if condition is not None and condition.kind == "text":
+        header["pipeline_tag"] = "text-to-image"
         example: dict[str, Any] = {"text": "a glossy 3D emoji of a red apple; food, fruit"}
         header["widget"] = [example | ({"output": {"url": SAMPLES_FILE}} if has_samples else {})]
+    elif condition is not None:
+        header["pipeline_tag"] = "unconditional-image-generation"
     return header

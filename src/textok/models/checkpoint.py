@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-import shutil
+import tempfile
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from textok.display import note
-from textok.models.card import CARD_FILE, SAMPLES_FILE, model_card, with_header
+from textok.models.card import CARD_FILE, SAMPLES_FILE, model_card
 from textok.models.config_json import decode_config, encode_config
 from textok.models.hub import Hub, fetch
-from textok.models.weights_file import CONFIG_FILE, WEIGHTS_FILE, check_shapes, load_weights, own_file
-from textok.writing import check_target, replacing, write_text
+from textok.models.weights_file import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_shapes,
+    check_there,
+    load_weights,
+    own_file,
+)
+from textok.writing import check_target, replacing
 
 FORMAT = 1
 CLASS_CAPTIONS_FILE = "class_captions.json"
@@ -42,10 +49,8 @@ def shipped_folder(name: str) -> Path:
         FileNotFoundError: when neither has it.
     """
     package = Path(__file__).resolve().parents[1]
-    places = [
-        package / "_shipped" / name,
-        *(package.parents[1] / top / name for top in ("weights", "datasets")),
-    ]
+    tops = (package / "_shipped", package.parents[1] / "weights", package.parents[1] / "datasets")
+    places = [top / name for top in tops]
     for place in places:
         if place.is_dir():
             return place
@@ -63,10 +68,8 @@ class Pretrained(nn.Module):
     made_by: dict[str, Any]  # what trained the weights; free-form JSON values
     _name: str = "untrained"
     _model_id: str | None = None
-    _card: str | None = None
-    _companions: dict[str, bytes] | None = None
-    _samples: Path | None = None
     _config_json: dict[str, Any] | None = None
+    _beside: dict[str, bytes] | None = None  # files by name that came with the weights
 
     @property
     def model_id(self) -> str:
@@ -76,7 +79,7 @@ class Pretrained(nn.Module):
     def train(self: PretrainedT, mode: bool = True) -> PretrainedT:  # noqa: FBT001, FBT002 (torch's signature)
         """Switch to training mode, where weights are going to change: a loaded model loses its id and its card."""
         if mode:
-            self._model_id = self._card = self._companions = self._samples = self._config_json = None
+            self._model_id = self._config_json = self._beside = None
         super().train(mode)
         return self
 
@@ -103,11 +106,8 @@ class Pretrained(nn.Module):
         model.made_by = data.get("made_by", {})
         model._name = data.get("name", folder.name)
         load_weights(model, folder / WEIGHTS_FILE)
-        card = own_file(folder / CARD_FILE)
-        model._card = card.read_text(encoding="utf-8") if card.is_file() else None
-        model._samples = own_file(folder / SAMPLES_FILE)
-        beside = {name: own_file(folder / name) for name in COMPANIONS}
-        model._companions = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
+        beside = {name: own_file(folder / name) for name in (CARD_FILE, SAMPLES_FILE, *COMPANIONS)}
+        model._beside = {name: file.read_bytes() for name, file in beside.items() if file.is_file()}
         model._config_json = data["model"]  # so that the same weights are saved with the same hash
         model._model_id = identify(model._name, data["model"], model.state_dict())
         return model.eval()
@@ -166,32 +166,24 @@ class Pretrained(nn.Module):
         a README.md, a plain model card is made. The header that the hub reads is put before a card that has none.
 
         Args:
-            repo_id: such as ``someone/icons``; made where it is not there.
-            private: whether a new one is for its owner alone.
+            repo_id: such as ``someone/icons``; made, ``private`` or not, where it is not there.
             dtype: that of the weights there.
             token: of an account that may write there; by default that of ``hf auth login``.
             revision: the branch; by default the main one.
         """
-        import tempfile
-
         from huggingface_hub import HfApi
 
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             model_id = self.save_pretrained(folder, name=repo_id.split("/")[-1], dtype=dtype)
-            card = self._card or model_card(repo_id, model_id=model_id, model=self)
-            samples = self._samples if self._samples and self._samples.is_file() else None
-            write_text(Path(folder) / CARD_FILE, with_header(card, self, has_samples=samples is not None))
-            if samples is not None:
-                shutil.copyfile(samples, Path(folder) / SAMPLES_FILE)
-            for companion, content in (self._companions or {}).items():
+            files = dict(self._beside or {})
+            own, has_samples = files.get(CARD_FILE, b"").decode(), SAMPLES_FILE in files
+            card = model_card(self, repo_id, model_id=model_id, card=own, has_samples=has_samples)
+            for companion, content in (files | {CARD_FILE: card.encode()}).items():
                 (Path(folder) / companion).write_bytes(content)
-            return str(
-                api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, commit_message="Upload weights", revision=revision
-                )
-            )
+            said = {"commit_message": "Upload weights", "revision": revision}
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, **said))
 
 
 def _stored(value: Tensor, dtype: torch.dtype, key: str) -> Tensor:
@@ -222,11 +214,7 @@ def weights_hash(model_id: str) -> str:
 
 
 def resolve(name: str, *, shipped: dict[str, str], **hub: Unpack[Hub]) -> Path:
-    """The folder with the weights of a shipped name, a folder or a hub id.
-
-    Raises:
-        FileNotFoundError: when there is none.
-    """
+    """The folder with the weights of a shipped name, a folder or a hub id; ``FileNotFoundError`` when there is none."""
     if name in shipped:
         return shipped_folder(shipped[name])
     if Path(name).is_dir():
@@ -244,9 +232,7 @@ def resolve(name: str, *, shipped: dict[str, str], **hub: Unpack[Hub]) -> Path:
 def model_folder(folder: Path, *, part: str = "tokenizer") -> Path:
     """The folder of a model; of a run folder that of its best weights, else its last ones, and which is said.
 
-    Args:
-        folder: of a model, of a training run, or of what ``textok fit`` made, which holds a run of each part.
-        part: the one that is taken of the latter: "tokenizer" or "generator".
+    Of what ``textok fit`` made, which holds a run of each part, ``part`` is taken: "tokenizer" or "generator".
 
     Raises:
         FileNotFoundError: when a run has no weights yet.
@@ -256,11 +242,9 @@ def model_folder(folder: Path, *, part: str = "tokenizer") -> Path:
     if (folder / CONFIG_FILE).is_file() or not (folder / "run.json").is_file():
         return folder
     for name, kind in (("best", "best"), ("weights", "last")):
-        if (folder / name / CONFIG_FILE).is_file():
-            _report_weights(
-                folder, kind, read_config(folder / name / CONFIG_FILE).get("made_by", {}).get("step")
-            )
-            return folder / name
+        if (file := folder / name / CONFIG_FILE).is_file():
+            _report_weights(folder, kind, read_config(file).get("made_by", {}).get("step"))
+            return file.parent
     raise FileNotFoundError(f"{folder}: a run without weights yet; let it train to its first validation")
 
 
@@ -276,8 +260,7 @@ def read_config(path: Path) -> dict[str, Any]:
         FileNotFoundError: when there is no such file.
         ValueError: when it is not one that ``save_pretrained`` wrote, or of a newer format.
     """
-    if not own_file(path).is_file():
-        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    check_there(path)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):  # brackets can be nested deeper than the parser goes

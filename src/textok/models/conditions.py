@@ -1,9 +1,10 @@
 """What a generator is conditioned on: a class, or a caption; either may be absent (classifier-free guidance)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -18,9 +19,7 @@ NO_CLASS = -1
 class Condition:
     """One class or one caption per row; exactly one of the two kinds.
 
-    Attributes:
-        labels: (b,) class labels; ``NO_CLASS`` stands for none.
-        text: captions; a row without tokens stands for none.
+    The label ``NO_CLASS`` stands for none, as does a row of text without tokens.
     """
 
     labels: Int[Tensor, "b"] | None = None
@@ -61,14 +60,11 @@ class Condition:
         """The rows of both, this one's first; both of the same kind, captions padded to one length."""
         if self.text is None or other.text is None:
             return Condition(labels=torch.cat([self._first, other._first]))
-        longest = max(self.text.mask.shape[1], other.text.mask.shape[1])
-        mine, theirs = (_padded(text, longest) for text in (self.text, other.text))
-        return Condition(
-            text=TextCondition(
-                embeddings=torch.cat([mine.embeddings, theirs.embeddings]),
-                mask=torch.cat([mine.mask, theirs.mask]),
-            )
-        )
+        both = (self.text, other.text)
+        missing = [max(text.mask.shape[1] for text in both) - text.mask.shape[1] for text in both]
+        states = [F.pad(text.embeddings, (0, 0, 0, more)) for text, more in zip(both, missing, strict=True)]
+        masks = [F.pad(text.mask, (0, more)) for text, more in zip(both, missing, strict=True)]
+        return Condition(text=TextCondition(embeddings=torch.cat(states), mask=torch.cat(masks)))
 
     def __len__(self) -> int:
         return len(self._first)
@@ -78,14 +74,6 @@ class Condition:
         if self.text is not None:
             return Condition(text=self.text[rows])
         return Condition(labels=self._first[rows])
-
-
-def _padded(text: TextCondition, length: int) -> TextCondition:
-    missing = length - text.mask.shape[1]
-    return TextCondition(
-        embeddings=nn.functional.pad(text.embeddings, (0, 0, 0, missing)),
-        mask=nn.functional.pad(text.mask, (0, missing)),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,19 +104,38 @@ class ConditionConfig:
             )
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """A condition as a network reads it.
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """What the configurations of all generators share.
 
     Attributes:
-        pooled: (b, d), one vector per row.
-        tokens: (b, t, d), caption tokens for the sequence; None for classes.
-        mask: (b, t), True where there is one; None for classes.
+        dim, depth, num_heads, mlp_ratio: of the transformer.
+        num_latents: K, the largest budget.
+        condition: class or text.
+        tokenizer: model id of the tokenizer whose latents or codes it was trained on.
+        tokenizer_source: shipped name, folder or hub id where that tokenizer was loaded from.
     """
 
-    pooled: Float[Tensor, "b d"]
-    tokens: Float[Tensor, "b t d"] | None = None
-    mask: Bool[Tensor, "b t"] | None = None
+    dim: int = 384
+    depth: int = 12
+    num_heads: int = 6
+    mlp_ratio: float = 4.0
+    num_latents: int = 32
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
+    tokenizer: str = ""
+    tokenizer_source: str = ""
+
+    def __post_init__(self) -> None:
+        check(self, "model", "dim", "depth", "num_heads", "num_latents", at_least=1)
+        check(self, "model", "mlp_ratio", above=0)
+        if self.dim % self.num_heads:
+            raise ValueError(
+                f"model.dim: got {self.dim}, expected a multiple of num_heads = {self.num_heads}"
+            )
+
+
+Captions = tuple[Float[Tensor, "b t d"], Bool[Tensor, "b t"]]
+"""Caption tokens, and which of them are present."""
 
 
 class ConditionEmbedder(nn.Module):
@@ -146,8 +153,8 @@ class ConditionEmbedder(nn.Module):
         self.pool = nn.Linear(config.text_dim, dim)
         self.no_text = nn.Parameter(torch.randn(dim) * 0.02)
 
-    def forward(self, condition: Condition, *, batch: int) -> Embedded:
-        """Embed one condition per row.
+    def forward(self, condition: Condition, *, batch: int) -> tuple[Float[Tensor, "b d"], Captions | None]:
+        """One vector per row, and the caption tokens for the sequence; None of classes.
 
         Raises:
             ValueError: for another kind, number of rows, class, or text of another encoder.
@@ -155,12 +162,12 @@ class ConditionEmbedder(nn.Module):
         if len(condition) != batch:
             raise ValueError(f"condition: got {len(condition)} rows for {batch} of tokens; pass one per row")
         if self.classes is not None:
-            return Embedded(pooled=self.classes(self._rows_of(condition.labels)))
+            return self.classes(self._rows_of(condition.labels)), None
         if condition.text is None:
             raise ValueError("condition: got labels, expected text: this generator reads captions")
         assert self.text is not None
-        tokens, mask = self.text(condition.text, batch=batch)  # (b t d)
-        return Embedded(pooled=self._pooled(condition.text), tokens=tokens, mask=mask)
+        captions = self.text(condition.text, batch=batch)
+        return self._pooled(condition.text), captions
 
     def _rows_of(self, labels: Int[Tensor, "b"] | None) -> Int[Tensor, "b"]:
         count = self.config.num_classes
@@ -185,12 +192,9 @@ class ConditionEmbedder(nn.Module):
 
 
 def join_condition(
-    x: Float[Tensor, "b k d"], embedded: Embedded, *, lengths: Int[Tensor, "b"] | None
+    x: Float[Tensor, "b k d"], captions: Captions | None, *, lengths: Int[Tensor, "b"] | None
 ) -> tuple[Float[Tensor, "b s d"], KeyMask]:
     """Put the caption tokens behind the latents, with the mask of what is present."""
-    mask = None
-    if lengths is not None:
-        mask = torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None]  # (b k)
-    if embedded.tokens is None or embedded.mask is None:
-        return x, KeyMask(mask=mask)
-    return join_captions(x, mask, embedded.tokens, embedded.mask)
+    positions = torch.arange(x.shape[1], device=x.device)
+    mask = None if lengths is None else positions[None, :] < lengths[:, None]  # (b k)
+    return (x, KeyMask(mask=mask)) if captions is None else join_captions(x, mask, *captions)

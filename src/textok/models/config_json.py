@@ -40,7 +40,10 @@ def decode_config(cls: type, data: dict[str, Any], *, where: str) -> Any:
             "the file is from a newer version or another model"
         )
     for name in names & data.keys():
-        _check_type(hints[name], data[name], where=f"{where}: {name}")
+        if not _has_type(hints[name], data[name]):
+            kind = hints[name]
+            expected = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+            raise ValueError(f"{where}: {name}: got {data[name]!r:.60}, expected {expected}")
     values = {k: _decode_value(hints[k], v, where=where) for k, v in data.items() if k in names}
     try:
         return cls(**values)
@@ -60,27 +63,17 @@ def _without_retired(cls: type, data: dict[str, Any], *, where: str) -> dict[str
 
 
 def _decode_value(hint: Any, value: Any, *, where: str) -> Any:
-    if isinstance(value, dict):
-        return decode_config(_choose(hint, value, where=where), value, where=where)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _choose(hint: Any, value: dict[str, Any], *, where: str) -> type:
+    if not isinstance(value, dict):
+        return tuple(value) if isinstance(value, list) else value
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     classes = [option for option in options if dataclasses.is_dataclass(option)]
     if len(classes) == 1:
-        return classes[0]
+        return decode_config(classes[0], value, where=where)
     kinds = {cls.kind: cls for cls in classes if hasattr(cls, "kind")}
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"{where}: kind {kind!r:.60}, expected one of {', '.join(sorted(kinds))}")
-    return kinds[kind]
-
-
-def _check_type(hint: Any, value: Any, *, where: str) -> None:
-    if not _has_type(hint, value):
-        expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-        raise ValueError(f"{where}: got {value!r:.60}, expected {expected}")
+    return decode_config(kinds[kind], value, where=where)
 
 
 def _has_type(hint: Any, value: Any) -> bool:

@@ -3,7 +3,7 @@
 Axes: b batch, k latent tokens, K the most of them, t text tokens, s sequence, d width, c latent channels.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -12,42 +12,29 @@ from torch import Tensor, nn
 
 from textok.checks import check
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
-from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
-from textok.models.layers import AdaptiveBlock, Norm, TimeEmbedding, init_linear, modulate, run_blocks
+from textok.models.conditions import Condition, ConditionEmbedder, GeneratorConfig, join_condition
+from textok.models.layers import AdaptiveBlock, Blocks, Norm, TimeEmbedding, init_linear, modulate
+
+Latents = Float[Tensor, "b k c"]
+Lengths = Int[Tensor, "b"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiTConfig:
+class DiTConfig(GeneratorConfig):
     """Everything that fixes a generator's shape, and which tokenizer it writes for.
 
     Attributes:
-        dim, depth, num_heads, mlp_ratio: of the transformer.
-        num_latents: K, the largest budget.
         latent_dim: c, channels of a latent token.
-        condition: class or text.
-        tokenizer: model id of the tokenizer whose latents it was trained on.
-        tokenizer_source: shipped name, folder or hub id where that tokenizer was loaded from.
     """
 
     kind: ClassVar[str] = "dit"
     retired: ClassVar[dict[str, Any]] = {"prediction": "velocity"}
 
-    dim: int = 384
-    depth: int = 12
-    num_heads: int = 6
-    mlp_ratio: float = 4.0
-    num_latents: int = 32
     latent_dim: int = 8
-    condition: ConditionConfig = field(default_factory=ConditionConfig)
-    tokenizer: str = ""
-    tokenizer_source: str = ""
 
     def __post_init__(self) -> None:
-        check(self, "model", "dim", "depth", "num_heads", "num_latents", "latent_dim", at_least=1)
-        if self.dim % self.num_heads:
-            raise ValueError(
-                f"model.dim: got {self.dim}, expected a multiple of num_heads = {self.num_heads}"
-            )
+        super().__post_init__()
+        check(self, "model", "latent_dim", at_least=1)
 
 
 SIZES = {"S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "XL": (28, 1152, 16)}
@@ -68,7 +55,7 @@ class DiT(Pretrained):
         self.positions = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
         self.time = TimeEmbedding(config.dim)
         self.budget = nn.Embedding(config.num_latents, config.dim)
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             AdaptiveBlock(config.dim, config.num_heads, mlp_ratio=config.mlp_ratio)
             for _ in range(config.depth)
         )
@@ -77,7 +64,6 @@ class DiT(Pretrained):
         self.condition = ConditionEmbedder(config.condition, dim=config.dim)
         nn.init.normal_(self.budget.weight, std=0.02)
         self._start_at_zero()
-        self.activation_checkpointing = False
 
     def _start_at_zero(self) -> None:
         """adaLN-zero: every block starts as the identity and the output as zero."""
@@ -87,29 +73,20 @@ class DiT(Pretrained):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self,
-        latents: Float[Tensor, "b k c"],
-        time: Float[Tensor, "b"],
-        condition: Condition,
-        *,
-        lengths: Int[Tensor, "b"] | None = None,
-    ) -> Float[Tensor, "b k c"]:
-        """One prediction for each latent; ``ValueError`` for shapes or conditions that do not fit.
+        self, latents: Latents, time: Float[Tensor, "b"], condition: Condition, *, lengths: Lengths = None
+    ) -> Latents:
+        """One prediction for each of the k noisy latents; ``ValueError`` for shapes or conditions that do not fit.
 
-        Args:
-            latents: noisy; k is the budget, 1 to K.
-            time: in [0, 1]; 1 is pure noise.
-            condition: one class or caption per row.
-            lengths: a budget for each row, at most k; values past it are neither read nor meant.
+        Times are in [0, 1], where 1 is pure noise. ``lengths`` is a budget for each row, at most k; values past it are
+        neither read nor meant.
         """
         batch, budget = self.check(latents)
-        embedded = self.condition(condition, batch=batch)
+        pooled, captions = self.condition(condition, batch=batch)
         budgets = lengths if lengths is not None else torch.full((batch,), budget, device=latents.device)
-        state = self.time(time) + self.budget(budgets - 1) + embedded.pooled  # (b d)
+        state = self.time(time) + self.budget(budgets - 1) + pooled  # (b d)
         x = self.latent(latents.to(self.latent.weight.dtype)) + self.positions[:budget]  # (b k d)
-        x, keys = join_condition(x, embedded, lengths=lengths)  # (b k+t d)
-        recompute = self.activation_checkpointing and self.training
-        x = run_blocks(self.blocks, x, state, keys, keep=budget, recompute=recompute)  # (b k d)
+        x, keys = join_condition(x, captions, lengths=lengths)  # (b k+t d)
+        x = self.blocks(x, state, keys, keep=budget)  # (b k d)
         return self.output(x, state).float()  # (b k c)
 
     def check(self, latents: Tensor) -> tuple[int, int]:
@@ -131,7 +108,7 @@ class FinalLayer(nn.Module):
         self.modulation = nn.Linear(dim, 2 * dim)
         self.linear = nn.Linear(dim, channels)
 
-    def forward(self, x: Float[Tensor, "b k d"], state: Float[Tensor, "b d"]) -> Float[Tensor, "b k c"]:
+    def forward(self, x: Float[Tensor, "b k d"], state: Float[Tensor, "b d"]) -> Latents:
         """States to predictions."""
         shift, scale = self.modulation(nn.functional.silu(state))[:, None].to(x.dtype).chunk(2, dim=2)
         return self.linear(modulate(self.norm(x), shift, scale))

@@ -8,12 +8,9 @@ TRANSFORMERS_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 class Hub(TypedDict, total=False):
-    """How the hub is asked.
+    """How the hub is asked: for a branch, tag or commit, with the token of an account that may read the repository.
 
-    Attributes:
-        revision: branch, tag or commit.
-        token: of an account that may read the repository; by default that of ``hf auth login``.
-        cache_dir: folder for what is downloaded; by default the hub's own cache.
+    By default with that of ``hf auth login``; downloads go to ``cache_dir``, by default the hub's own cache.
     """
 
     revision: str | None
@@ -22,13 +19,9 @@ class Hub(TypedDict, total=False):
 
 
 def fetch(name: str, *, what: str, files: Sequence[str] = TRANSFORMERS_FILES, **hub: Unpack[Hub]) -> Path:
-    """The local copy of a hub repository's top-level files.
+    """The local copy of top-level files of a hub id such as ``someone/model``; errors call them ``what``.
 
-    Args:
-        name: hub id, such as ``someone/model``.
-        what: what the files are, for the error.
-        files: names or patterns; other runtimes keep copies of the weights in subfolders, which stay there.
-        **hub: revision, token and cache_dir, see :class:`Hub`.
+    Other runtimes keep copies of the weights in subfolders, which stay there.
 
     Raises:
         FileNotFoundError: when the hub has no such repository, or cannot be reached.

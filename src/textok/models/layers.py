@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
-from textok.models.attention import KeyMask, Keys
+from textok.models.attention import KeyMask, Keys, TextBias
 from textok.models.rows import LONGEST_ROW, as_rows, kept_of_rows
 
+States = Float[Tensor, "*b s d"]
 TIME_CHANNELS = 256
 TIME_SCALE = 1000.0  # times in [0, 1] are embedded as the step numbers of the original
 
@@ -43,12 +44,7 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(
-        self,
-        x: Float[Tensor, "*b s d"],
-        keys: Keys,
-        *,
-        text_bias: Float[Tensor, "h"] | None = None,
-        keep: int | None = None,
+        self, x: States, keys: Keys, *, text_bias: TextBias = None, keep: int | None = None
     ) -> Float[Tensor, "*b q d"]:
         """Attend from the first ``keep`` positions (default all) to all of them."""
         q, k, v = self.q(keys.first(x, keep)), self.k(x), self.v(x)
@@ -70,9 +66,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
         self.text_bias = None if text_bias is None else nn.Parameter(torch.full((num_heads,), text_bias))
 
-    def forward(
-        self, x: Float[Tensor, "*b s d"], keys: Keys, *, keep: int | None = None
-    ) -> Float[Tensor, "*b q d"]:
+    def forward(self, x: States, keys: Keys, *, keep: int | None = None) -> Float[Tensor, "*b q d"]:
         """One block; with ``keep`` only the first positions are computed (the last block needs no others)."""
         mixed = self.attention(self.norm1(x), keys, text_bias=self.text_bias, keep=keep)
         x = keys.first(x, keep) + mixed
@@ -90,14 +84,14 @@ class ModulatedBlock(Block):
         self.offsets = nn.Parameter(torch.zeros(6 * dim))
 
     def forward(
-        self, x: Float[Tensor, "*b s d"], keys: Keys, state: Float[Tensor, "b e"], *, keep: int | None = None
+        self, x: States, keys: Keys, state: Float[Tensor, "b e"], *, keep: int | None = None
     ) -> Float[Tensor, "*b q d"]:
         """One block; ``state`` (b, 6 d) acts on the positions that ``keys`` calls the front."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (state + self.offsets).to(x.dtype).chunk(6, dim=1)
         normed = keys.modulate(self.norm1(x), shift1, scale1)
         mixed = self.attention(normed, keys, text_bias=self.text_bias, keep=keep)
-        x = keys.first(x, keep) + keys.gate(mixed, gate1)
-        return x + keys.gate(self.mlp(keys.modulate(self.norm2(x), shift2, scale2)), gate2)
+        x = keys.first(x, keep) + keys.modulate(mixed, None, gate1)
+        return x + keys.modulate(self.mlp(keys.modulate(self.norm2(x), shift2, scale2)), None, gate2)
 
 
 class AdaptiveBlock(nn.Module):
@@ -112,12 +106,7 @@ class AdaptiveBlock(nn.Module):
         self.modulation = nn.Linear(dim, 6 * dim)
 
     def forward(
-        self,
-        x: Float[Tensor, "b s d"],
-        state: Float[Tensor, "b d"],
-        keys: KeyMask,
-        *,
-        keep: int | None = None,
+        self, x: States, state: Float[Tensor, "b d"], keys: KeyMask, *, keep: int | None = None
     ) -> Float[Tensor, "b q d"]:
         """One block; with ``keep`` only the first positions are computed."""
         modulation = self.modulation(F.silu(state))[:, None].to(x.dtype)  # (b 1 6d)
@@ -125,6 +114,31 @@ class AdaptiveBlock(nn.Module):
         mixed = self.attention(modulate(self.norm1(x), shift1, scale1), keys, keep=keep)
         x = x[:, :keep] + gate1 * mixed
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
+
+
+class Blocks(nn.ModuleList):
+    """Blocks one after another, each called as ``block(x, *context, keep=...)``."""
+
+    activation_checkpointing = False
+
+    def forward(self, x: States, *context: Any, keep: int) -> Float[Tensor, "*b q d"]:
+        """Run them on the sequence ``x``; the last one computes the first ``keep`` positions only."""
+        x = in_autocast_dtype(x)
+        last = len(self) - 1
+        for index, block in enumerate(self):
+            positions = keep if index == last else None
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(block, x, *context, keep=positions, use_reentrant=False)
+            else:
+                x = block(x, *context, keep=positions)
+        return x
+
+
+def checkpoint_activations(model: nn.Module, *, enabled: bool) -> None:
+    """Recompute activations in the backward pass: less memory for about a third more time."""
+    for module in model.modules():
+        if isinstance(module, Blocks):
+            module.activation_checkpointing = enabled
 
 
 class Transformer(nn.Module):
@@ -142,22 +156,20 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         block = ModulatedBlock if modulated else Block
-        self.blocks = nn.ModuleList(
+        self.blocks = Blocks(
             block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
         )
         self.norm = Norm(dim)
-        self.activation_checkpointing = False
         self.fixed_shapes = False  # keeps the padding, as compiled blocks want it
 
     def forward(
         self, x: Float[Tensor, "b s d"], keys: KeyMask, *context: Any, keep: int
     ) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions; modulated blocks read a state as ``context``."""
-        recompute = self.activation_checkpointing and self.training
         if self.fixed_shapes or not suits_rows(x):
-            return self.norm(run_blocks(self.blocks, x, keys, *context, keep=keep, recompute=recompute))
+            return self.norm(self.blocks(x, keys, *context, keep=keep))
         packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep, front=keys.front)
-        packed = run_blocks(self.blocks, packed, rows, *context, keep=keep, recompute=recompute)
+        packed = self.blocks(packed, rows, *context, keep=keep)
         return kept_of_rows(self.norm(packed), rows)
 
 
@@ -167,30 +179,7 @@ def suits_rows(x: Float[Tensor, "b s d"]) -> bool:
     return x.device.type == "cpu" and x.shape[1] <= LONGEST_ROW and has_values
 
 
-def run_blocks(
-    blocks: nn.ModuleList, x: Float[Tensor, "*b s d"], *context: Any, keep: int, recompute: bool
-) -> Float[Tensor, "*b q d"]:
-    """Run the blocks one after another; the last one computes the first ``keep`` positions only.
-
-    Args:
-        blocks: modules called as ``block(x, *context, keep=...)``.
-        x: the sequence.
-        context: what every block reads beside it.
-        keep: positions that the last block returns.
-        recompute: compute activations anew in the backward pass, which saves memory.
-    """
-    x = in_autocast_dtype(x)
-    last = len(blocks) - 1
-    for index, block in enumerate(blocks):
-        positions = keep if index == last else None
-        if recompute:
-            x = checkpoint(block, x, *context, keep=positions, use_reentrant=False)
-        else:
-            x = block(x, *context, keep=positions)
-    return x
-
-
-def in_autocast_dtype(x: Float[Tensor, "*b s d"]) -> Float[Tensor, "*b s d"]:
+def in_autocast_dtype(x: States) -> States:
     """The residual stream in autocast's dtype too, where that is on: half the memory traffic."""
     kind = x.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):

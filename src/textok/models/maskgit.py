@@ -6,7 +6,7 @@ vocabulary are read and predicted as a few digits each.
 Axes: b batch, k codes, K the most of them, t text tokens, d width, f digits of a code, n values of a digit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,50 +15,34 @@ from torch import Tensor, nn
 
 from textok.checks import check
 from textok.models.checkpoint import SHIPPED_GENERATORS, Pretrained
-from textok.models.conditions import Condition, ConditionConfig, ConditionEmbedder, join_condition
+from textok.models.conditions import Condition, ConditionEmbedder, GeneratorConfig, join_condition
 from textok.models.layers import Transformer, init_linear
 from textok.sampling.masked import digits_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskGITConfig:
+class MaskGITConfig(GeneratorConfig):
     """Everything that fixes a generator's shape, and which tokenizer it writes for.
 
     Attributes:
-        dim, depth, num_heads, mlp_ratio: of the transformer.
-        num_latents: K, the largest budget.
         num_codes: size of the tokenizer's vocabulary.
         factors: f, digits of a code; above 1 for large vocabularies, whose embedding and output would outweigh
             the rest. The digits of one code are predicted independently of each other.
         base: n, values of a digit; None for the fewest that do. The product of the first levels of an fsq
             tokenizer makes each digit a group of its channels: 512 for (8, 8, 8, 5, 5, 5).
-        condition: class or text.
-        tokenizer: model id of the tokenizer whose codes it was trained on.
-        tokenizer_source: shipped name, folder or hub id where that tokenizer was loaded from.
     """
 
     kind: ClassVar[str] = "maskgit"
 
-    dim: int = 384
     depth: int = 8
-    num_heads: int = 6
-    mlp_ratio: float = 4.0
-    num_latents: int = 32
     num_codes: int = 4096
     factors: int = 1
     base: int | None = None
-    condition: ConditionConfig = field(default_factory=ConditionConfig)
-    tokenizer: str = ""
-    tokenizer_source: str = ""
 
     def __post_init__(self) -> None:
-        check(self, "model", "dim", "depth", "num_heads", "num_latents", "factors", at_least=1)
+        super().__post_init__()
+        check(self, "model", "factors", at_least=1)
         check(self, "model", "num_codes", at_least=2)
-        check(self, "model", "mlp_ratio", above=0)
-        if self.dim % self.num_heads:
-            raise ValueError(
-                f"model.dim: got {self.dim}, expected a multiple of num_heads = {self.num_heads}"
-            )
         if self.digit_values < 2 or self.digit_values**self.factors < self.num_codes:
             raise ValueError(
                 f"model.base: got {self.base}, expected at least 2 and enough for the {self.num_codes} codes "
@@ -95,34 +79,20 @@ class MaskGIT(Pretrained):
         self.condition = ConditionEmbedder(config.condition, dim=config.dim)
         nn.init.normal_(self.budget.weight, std=0.02)
 
-    @property
-    def activation_checkpointing(self) -> bool:
-        """Whether the backward pass recomputes activations, which saves memory."""
-        return self.transformer.activation_checkpointing
-
-    @activation_checkpointing.setter
-    def activation_checkpointing(self, enabled: bool) -> None:
-        self.transformer.activation_checkpointing = enabled
-
     def forward(
         self, codes: Int[Tensor, "b k"], condition: Condition, *, lengths: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b k f n"]:
-        """Logits of every digit of every code, the most significant digit first.
+        """Logits of every digit of every code, the most significant digit first; ``ValueError`` for what does not fit.
 
-        Args:
-            codes: ``num_codes`` stands for a masked one; k is the budget, 1 to K.
-            condition: one class or caption per row.
-            lengths: a budget for each row, at most k; codes past it are neither read nor meant.
-
-        Raises:
-            ValueError: for codes or conditions that do not fit.
+        ``num_codes`` stands for a masked code. ``lengths`` is a budget for each row, at most k; codes past it are
+        neither read nor meant.
         """
         batch, budget = self.check(codes)
-        embedded = self.condition(condition, batch=batch)
+        pooled, captions = self.condition(condition, batch=batch)
         budgets = lengths if lengths is not None else torch.full((batch,), budget, device=codes.device)
-        state = self.budget(budgets - 1) + embedded.pooled  # (b d)
+        state = self.budget(budgets - 1) + pooled  # (b d)
         x = self.code(codes) + self.positions[:budget] + state[:, None]  # (b k d)
-        x, keys = join_condition(x, embedded, lengths=lengths)  # (b k+t d)
+        x, keys = join_condition(x, captions, lengths=lengths)  # (b k+t d)
         x = self.transformer(x, keys, keep=budget)  # (b k d)
         digits = (self.config.factors, self.config.digit_values)
         return self.output(x).unflatten(2, digits).float()  # (b k f n)

@@ -48,11 +48,8 @@ class MiniLM(nn.Module):
         x = self.norm(x + self.position[: ids.shape[1]])
         # Without a mask where nothing is masked, as transformers does: the kernels differ in the last bits.
         # A GPU is not asked, which would wait for it.
-        keys = (
-            None
-            if mask.is_cpu and mask.all()
-            else mask.bool()[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
-        )
+        all_present = mask.is_cpu and mask.all()
+        keys = None if all_present else mask.bool()[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
         for layer in self.layers:
             x = layer(x, keys)
         return x
@@ -75,13 +72,17 @@ class _Layer(nn.Module):
 
 
 def dim_and_limit(_: Path) -> tuple[int, int]:
-    """Channels of a token state, and the most tokens of a caption; known without reading the files."""
+    """Channels of a token state, and the most tokens of a caption."""
     return DIM, MAX_TOKENS
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> MiniLM:
     """The encoder with its weights; ``ValueError`` when the file lacks tensors."""
-    weights = {_renamed(key): value for key, value in load_file(folder / "model.safetensors").items()}
+    weights = {}
+    for key, value in load_file(folder / "model.safetensors").items():
+        for old, new in _RENAMED.items():
+            key = key.replace(old, new)
+        weights[key] = value
     with torch.device("meta"):  # no random weights that are overwritten at once
         model = MiniLM()
     if missing := model.state_dict().keys() - weights:
@@ -91,12 +92,6 @@ def load_model(folder: Path, dtype: torch.dtype) -> MiniLM:
     # assign: the file stays mapped, and of 30,522 word vectors only those that are read enter memory.
     model.load_state_dict({key: weights[key] for key in model.state_dict()}, assign=True)
     return model.to(dtype)
-
-
-def _renamed(key: str) -> str:
-    for old, new in _RENAMED.items():
-        key = key.replace(old, new)
-    return key
 
 
 class MiniLMTokenizer:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Packed = Float[Tensor, "n d"]
+Kept = Float[Tensor, "m d"]
 LONGEST_ROW = 512  # between the lengths 126 and 1,280 of benchmarks/results/attention.json
 
 
@@ -33,34 +35,22 @@ class Rows:
     kept: Bool[Tensor, "b keep"]
     kept_places: Int[Tensor, "m"]
 
-    def first(self, x: Float[Tensor, "n d"], keep: int | None) -> Float[Tensor, "m d"]:
+    def first(self, x: Packed, keep: int | None) -> Kept:
         """The positions that are kept; all without ``keep``."""
         return x if keep is None else x.index_select(0, self.kept_places)
 
     def attend(
-        self,
-        q: Float[Tensor, "m d"],
-        k: Float[Tensor, "n d"],
-        v: Float[Tensor, "n d"],
-        *,
-        num_heads: int,
-        text_bias: Float[Tensor, "h"] | None,
-    ) -> Float[Tensor, "m d"]:
+        self, q: Kept, k: Packed, v: Packed, *, num_heads: int, text_bias: Float[Tensor, "h"] | None
+    ) -> Kept:
         """Every row attends to itself; ``text_bias`` is added to the scores of its caption."""
         asking = self.lengths if len(q) == len(k) else self._kept_lengths()
         sizes = list(zip(asking, self.lengths, self.captions, strict=True))
         return _RowAttention.apply(q, k, v, text_bias, sizes, num_heads)
 
-    def modulate(
-        self, x: Float[Tensor, "n d"], shift: Float[Tensor, "b d"] | None, scale: Float[Tensor, "b d"]
-    ) -> Float[Tensor, "n d"]:
+    def modulate(self, x: Packed, shift: Float[Tensor, "b d"] | None, scale: Float[Tensor, "b d"]) -> Packed:
         """Scale the first positions of every row by (1 + scale), and shift them; ``x`` may hold the kept ones only."""
         lengths = self.lengths if len(x) == sum(self.lengths) else self._kept_lengths()
         return _RowModulation.apply(x, shift, scale, list(zip(lengths, self.fronts, strict=True)))
-
-    def gate(self, x: Float[Tensor, "n d"], gate: Float[Tensor, "b d"]) -> Float[Tensor, "n d"]:
-        """Scale the first positions of every row by (1 + gate)."""
-        return self.modulate(x, None, gate)
 
     def _kept_lengths(self) -> list[int]:
         return self.kept.sum(dim=1).tolist()
@@ -94,18 +84,16 @@ def kept_of_rows(x: Float[Tensor, "m d"], rows: Rows) -> Float[Tensor, "b keep d
     return padded
 
 
+Sizes = tuple[int, int, int]
+"""Of a row: positions that ask, all positions, caption tokens."""
+
+
 class _RowAttention(torch.autograd.Function):
     """Softmax attention within each row, by two products; the probabilities are kept for the backward pass."""
 
     @staticmethod
     def forward(
-        ctx,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        text_bias: Tensor | None,
-        sizes: list[tuple[int, int, int]],
-        num_heads: int,
+        ctx, q: Tensor, k: Tensor, v: Tensor, text_bias: Tensor | None, sizes: list[Sizes], num_heads: int
     ) -> Tensor:
         ctx.sizes, ctx.num_heads, ctx.scale = sizes, num_heads, (q.shape[-1] // num_heads) ** -0.5
         q = q * ctx.scale
@@ -140,16 +128,11 @@ class _RowAttention(torch.autograd.Function):
         return (*gradients, bias, None, None)
 
 
-def _by_row(sizes: list[tuple[int, int, int]], num_heads: int, *packed: Tensor) -> list[list[Tensor]]:
+def _by_row(sizes: list[Sizes], num_heads: int, *packed: Tensor) -> list[list[Tensor]]:
     """Views (h, s, e) of every row, for each of the packed tensors; those as long as the first have its rows."""
     asking, lengths = [size[0] for size in sizes], [size[1] for size in sizes]
-    return [
-        [
-            part.unflatten(-1, (num_heads, -1)).transpose(0, 1)
-            for part in x.split(asking if len(x) == sum(asking) else lengths)
-        ]
-        for x in packed
-    ]
+    parts = [x.split(asking if len(x) == sum(asking) else lengths) for x in packed]
+    return [[part.unflatten(-1, (num_heads, -1)).transpose(0, 1) for part in rows] for rows in parts]
 
 
 class _RowModulation(torch.autograd.Function):

@@ -15,11 +15,8 @@ from textok.models.layers import init_linear
 class TextCondition:
     """Caption token embeddings of a frozen text encoder, padded to the longest caption of the batch.
 
-    A row whose mask has no True means *no caption*: the models put their learned null token there.
-
-    Attributes:
-        embeddings: token states, (b, t, d); values at masked positions are never read.
-        mask: (b, t), True where there is a real token.
+    ``mask`` (b, t) is True where there is a real token; ``embeddings`` (b, t, d) at other positions are never read. A
+    row whose mask has no True means *no caption*: the models put their learned null token there.
     """
 
     embeddings: Float[Tensor, "b t d"]
@@ -34,22 +31,18 @@ class TextCondition:
 
     @classmethod
     def pad(cls, features: Sequence[Float[Tensor, "_ d"]]) -> "TextCondition":
-        """Pad ragged token states (t_i, d) to the longest of the batch; at least one position.
-
-        Args:
-            features: one (t_i, d) tensor per caption; t_i = 0 stands for no caption.
+        """Pad ragged token states (t_i, d) to the longest of the batch; t_i = 0 stands for no caption.
 
         Raises:
             ValueError: when the list is empty.
         """
         if not features:
             raise ValueError("TextCondition.pad: got no captions; expected at least one")
-        lengths = torch.tensor([len(f) for f in features], device=features[0].device)
-        longest = max(1, int(lengths.max()))
-        embeddings = features[0].new_zeros(len(features), longest, features[0].shape[-1])
-        for row, feature in zip(embeddings, features, strict=True):
-            row[: len(feature)] = feature
-        positions = torch.arange(longest, device=lengths.device)
+        embeddings = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
+        if not embeddings.shape[1]:  # there is always one position
+            embeddings = embeddings.new_zeros(len(features), 1, embeddings.shape[2])
+        lengths = torch.tensor([len(f) for f in features], device=embeddings.device)
+        positions = torch.arange(embeddings.shape[1], device=lengths.device)
         return cls(embeddings=embeddings, mask=positions[None, :] < lengths[:, None])
 
     def dropped(self, rows: Bool[Tensor, "b"]) -> "TextCondition":
@@ -58,9 +51,7 @@ class TextCondition:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "TextCondition":
         """Move to a device and, for the embeddings, a dtype."""
-        return TextCondition(
-            embeddings=self.embeddings.to(device=device, dtype=dtype), mask=self.mask.to(device)
-        )
+        return TextCondition(self.embeddings.to(device=device, dtype=dtype), self.mask.to(device))
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -94,9 +85,8 @@ class TextTokens(nn.Module):
         length = text.mask.shape[1]
         states = text.embeddings.to(self.norm.weight.dtype).masked_fill(~text.mask[..., None], 0.0)
         tokens = self.project(self.norm(states)) + self.positions[:length]  # (b t d)
-        empty = ~text.mask.any(dim=1)
         first = torch.zeros_like(text.mask)
-        first[:, 0] = empty
+        first[:, 0] = ~text.mask.any(dim=1)
         tokens = torch.where(first[..., None], self.null.to(tokens.dtype), tokens)
         return tokens, text.mask | first
 

@@ -25,10 +25,8 @@ class TextEncoderInfo:
     """What identifies a text encoder, known without loading its weights.
 
     Attributes:
-        name: as given to ``from_pretrained``: "minilm", a folder or a hub id.
+        name, max_tokens, dtype: as given to ``from_pretrained``.
         dim: channels of a token state.
-        max_tokens: captions are cut to this many tokens, special tokens included.
-        dtype: number format the encoder computes in.
         fingerprint: hash of configuration, weights, tokenizer, ``dtype`` and ``max_tokens``; the same on every
             machine and for every folder that holds the same files.
     """
@@ -51,9 +49,6 @@ class TextEncoder:
 
     The token states are the encoder's last hidden state for every token its tokenizer gives, special tokens
     ([CLS] and [SEP] of BERT, </s> of T5, start and end of CLIP) included. No prompt or prefix is added.
-
-    Attributes:
-        info: name, width, limits and fingerprint.
     """
 
     def __init__(self, info: TextEncoderInfo, *, model: torch.nn.Module, tokenizer: Any) -> None:
@@ -92,10 +87,8 @@ class TextEncoder:
             FileNotFoundError: no such folder, no safetensors weights, or a hub id that cannot be fetched.
             ValueError: a setting or a model that does not fit, with what to change.
         """
-        name = str(name_or_folder)
-        info = cls.describe(name, max_tokens=max_tokens, dtype=dtype)
-        folder = resolve(name)
-        home = _home(name)
+        info = cls.describe(name_or_folder, max_tokens=max_tokens, dtype=dtype)
+        home, folder = _home_and_folder(info.name)
         model = home.load_model(folder, _DTYPES[dtype]).to(device)
         return cls(info, model=model, tokenizer=home.load_tokenizer(folder))
 
@@ -108,14 +101,12 @@ class TextEncoder:
         Errors are those of ``from_pretrained``.
         """
         name = str(name_or_folder)
-        folder = resolve(name)
-        dim, limit = _home(name).dim_and_limit(folder)
+        home, folder = _home_and_folder(name)
+        dim, limit = home.dim_and_limit(folder)
         if limit is not None and max_tokens > limit:
             raise ValueError(f"text encoder {name}: max_tokens={max_tokens}; it reads at most {limit} tokens")
-        fingerprint = files_fingerprint(folder, settings=f"{dtype} {max_tokens}")
-        return TextEncoderInfo(
-            name=name, dim=dim, max_tokens=max_tokens, dtype=dtype, fingerprint=fingerprint
-        )
+        hashed = files_fingerprint(folder, settings=f"{dtype} {max_tokens}")
+        return TextEncoderInfo(name=name, dim=dim, max_tokens=max_tokens, dtype=dtype, fingerprint=hashed)
 
     @property
     def name(self) -> str:
@@ -132,12 +123,8 @@ class TextEncoder:
     ) -> list[Float[Tensor, "_ d"]]:
         """Encode captions to one (t_i, d) tensor each, without padding; a blank or None caption has t_i = 0.
 
-        Captions of like length run together, so that hardly any padding is computed.
-
-        Args:
-            captions: any number of captions.
-            batch_size: how many run through the encoder at once; changes speed and memory only. None is few on a
-                CPU, where padding costs more than small products, and 64 elsewhere.
+        Captions of like length run together, so that hardly any padding is computed. How many do so at once changes
+        speed and memory only: by default few on a CPU, where padding costs more than small products, and 64 elsewhere.
 
         Raises:
             TypeError: when a single string is passed in place of a list.
@@ -151,8 +138,9 @@ class TextEncoder:
         rows = sorted(tokens, key=lambda row: len(tokens[row]))
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
-            for row, states in zip(batch, self._token_states([tokens[row] for row in batch]), strict=True):
-                features[row] = states
+            padded = self._run(*self._pad([tokens[row] for row in batch], len(tokens[batch[-1]])))
+            for row, states in zip(batch, padded, strict=True):
+                features[row] = states[: len(tokens[row])].clone()
         return features
 
     @torch.no_grad()
@@ -167,22 +155,19 @@ class TextEncoder:
         longest = max(map(len, tokens), default=0)
         length = max(1, min(-(-longest // PADDED_TO) * PADDED_TO, self.info.max_tokens))
         ids, mask = self._pad(tokens, length)
-        return TextCondition(
-            embeddings=self._run(ids, mask, fast=self._device.type == "cuda"), mask=mask.bool()
-        )
+        states = self._run(ids, mask, fast=self._device.type == "cuda")
+        return TextCondition(embeddings=states, mask=mask.bool())
 
     def _tokenize(self, captions: Sequence[str | None]) -> dict[int, list[int]]:
         """Token ids of the captions that have any, by row."""
-        rows = [row for row, caption in enumerate(captions) if caption and caption.strip()]
-        if not rows:
+        texts = {row: caption for row, caption in enumerate(captions) if caption and caption.strip()}
+        if not texts:
             return {}
-        ids = self._tokenizer.ids([captions[row] for row in rows], max_tokens=self.info.max_tokens)
-        full = [
-            row for row, token_ids in zip(rows, ids, strict=True) if len(token_ids) == self.info.max_tokens
-        ]
-        if full and not self._cut_is_said:
-            self._say_what_is_cut([str(captions[row]) for row in full])
-        return {row: token_ids for row, token_ids in zip(rows, ids, strict=True) if token_ids}
+        limit = self.info.max_tokens
+        tokens = dict(zip(texts, self._tokenizer.ids(list(texts.values()), max_tokens=limit), strict=True))
+        if not self._cut_is_said:
+            self._say_what_is_cut([texts[row] for row, ids in tokens.items() if len(ids) == limit])
+        return {row: ids for row, ids in tokens.items() if ids}
 
     def _say_what_is_cut(self, captions: Sequence[str]) -> None:
         """Once: how much of the first caption that is too long is not read."""
@@ -195,10 +180,6 @@ class TextEncoder:
                     f"{caption[:60] + '...' if len(caption) > 60 else caption!r} are cut; others may be too"
                 )
                 return
-
-    def _token_states(self, tokens: list[list[int]]) -> list[Float[Tensor, "_ d"]]:
-        states = self._run(*self._pad(tokens, max(map(len, tokens))))
-        return [row[: len(token_ids)].clone() for row, token_ids in zip(states, tokens, strict=True)]
 
     def _run(
         self, ids: Int[Tensor, "b t"], mask: Int[Tensor, "b t"], *, fast: bool = False
@@ -218,10 +199,10 @@ def token_counts(name_or_folder: str | Path, captions: Sequence[str]) -> list[in
     """Tokens of each caption before any is cut, special tokens included; no weights are loaded."""
     if not captions:
         return []
-    name = str(name_or_folder)
-    return [len(row) for row in _home(name).load_tokenizer(resolve(name)).ids(captions)]
+    home, folder = _home_and_folder(str(name_or_folder))
+    return [len(row) for row in home.load_tokenizer(folder).ids(captions)]
 
 
-def _home(name: str) -> ModuleType:
-    """The module that loads an encoder: the packaged one does without transformers."""
-    return minilm if name == PACKAGED else transformers_text
+def _home_and_folder(name: str) -> tuple[ModuleType, Path]:
+    """The module that loads an encoder, where the packaged one does without transformers, and its files."""
+    return minilm if name == PACKAGED else transformers_text, resolve(name)

@@ -25,13 +25,12 @@ def resolve(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    repo = name.partition("@")[0]
+    repo, _, revision = name.partition("@")
     if folder.is_absolute() or name.startswith(("./", "../", "~")) or repo.count("/") > 1:
         raise FileNotFoundError(
             f"text encoder {name}: no such folder; expected a folder with config.json, tokenizer files and "
             f'model.safetensors, a hub id, or "minilm"'
         )
-    _, _, revision = name.partition("@")
     return fetch(repo, what="text encoder", revision=revision or None)
 
 

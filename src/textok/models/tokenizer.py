@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from textok.models.bottleneck import BottleneckConfig, KLConfig
 from textok.models.checkpoint import SHIPPED, Pretrained
-from textok.models.decoder import DecoderConfig, DirectConfig
+from textok.models.decoder import DecoderConfig, DirectConfig, Sampling
 from textok.models.layers import init_linear
 from textok.models.text import TextCondition
 from textok.models.vit import ViTConfig, join_text, patchify
 from textok.objectives import TrainingPass
 from textok.sampling.random import Random
+
+Images = Float[Tensor, "b 3 h w"]
+Text = TextCondition | None
+Lengths = Int[Tensor, "b"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +48,9 @@ class Encoding:
     """What ``TexTok.encode`` returns.
 
     Attributes:
-        latents: (b, k, c) of about zero mean and unit scale per channel; what ``decode`` reads.
-        codes: (b, k) integers of a discrete tokenizer, else None; ``decode`` reads these too.
-        log_variance: (b, k, c) of a ``kl`` tokenizer on the scale of ``latents``, else None.
+        latents: of about zero mean and unit scale per channel; what ``decode`` reads.
+        codes: those of a discrete tokenizer, else None; ``decode`` reads these too.
+        log_variance: that of a ``kl`` tokenizer on the scale of ``latents``, else None.
     """
 
     latents: Float[Tensor, "b k c"]
@@ -67,9 +71,7 @@ class TokenEncoder(nn.Module):
         init_linear(self)
         self.text = config.build_text("encoder")
 
-    def forward(
-        self, images: Float[Tensor, "b 3 h w"], text: TextCondition | None, *, grid: tuple[int, int]
-    ) -> Float[Tensor, "b K i"]:
+    def forward(self, images: Images, text: Text, *, grid: tuple[int, int]) -> Float[Tensor, "b K i"]:
         """All K latent states of the pictures."""
         images = images.to(self.patch.weight.dtype)
         patches = self.patch(patchify(images, grid=grid)) + self.config.positions(grid, like=self.queries)
@@ -81,9 +83,8 @@ class TokenEncoder(nn.Module):
 class TexTok(Pretrained):
     """The tokenizer: ``encode`` pictures into few tokens, ``decode`` them back, with the caption or without.
 
-    The text encoder is not part of it: both sides read a ``TextCondition``. Latent statistics measured
-    after training (``latent_mean``, ``latent_std``) live with the weights, so callers always see unit-scale
-    latents.
+    The text encoder is not part of it: both sides read a ``TextCondition``. Latent statistics measured after training
+    (``latent_mean``, ``latent_std``) live with the weights, so callers always see unit-scale latents.
     """
 
     config_class = TexTokConfig
@@ -111,20 +112,15 @@ class TexTok(Pretrained):
         """The weight that makes the pixels."""
         return self.decoder.last_layer
 
-    def checkpoint_activations(self, *, enabled: bool) -> None:
-        """Recompute activations in the backward pass: less memory for about a third more time."""
-        self.encoder.transformer.activation_checkpointing = enabled
-        self.decoder.transformer.activation_checkpointing = enabled
-
     # --- training ---------------------------------------------------------------------------------------
 
     def forward(
         self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextCondition | None = None,
+        images: Images,
+        text: Text = None,
         *,
-        decoder_text: TextCondition | None = None,
-        lengths: Int[Tensor, "b"] | None = None,
+        decoder_text: Text = None,
+        lengths: Lengths = None,
         generator: torch.Generator | None = None,
     ) -> TrainingPass:
         """Encode, squeeze, cut row i to its first ``lengths[i]`` latents (nested dropout), decode.
@@ -135,24 +131,12 @@ class TexTok(Pretrained):
         grid = self.grid_of(images)
         states, mask = cut(self._states(images, text, lengths, grid=grid), lengths)  # (b k i), (b k)
         bottleneck = self.bottleneck(states, mask=mask, generator=generator)
-        text = text if decoder_text is None else decoder_text
-        estimate = self.decoder(
-            bottleneck.latents, text, images=images, grid=grid, mask=mask, generator=generator
-        )
-        return TrainingPass(
-            estimate=estimate,
-            latents=bottleneck.latents,
-            bottleneck_loss=bottleneck.loss,
-            statistics=bottleneck.statistics,
-        )
+        latents, text = bottleneck.latents, text if decoder_text is None else decoder_text
+        estimate = self.decoder(latents, text, images=images, grid=grid, mask=mask, generator=generator)
+        return TrainingPass(estimate, latents, bottleneck.loss, bottleneck.statistics)
 
     def _states(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextCondition | None,
-        lengths: Int[Tensor, "b"] | None,
-        *,
-        grid: tuple[int, int],
+        self, images: Images, text: Text, lengths: Lengths, *, grid: tuple[int, int]
     ) -> Float[Tensor, "b K i"]:
         """All K latent states; zeros, which nothing reads, for pictures that keep none: they are not encoded."""
         if lengths is None or torch.compiler.is_compiling() or lengths.min() > 0:
@@ -164,13 +148,7 @@ class TexTok(Pretrained):
 
     # --- use --------------------------------------------------------------------------------------------
 
-    def encode(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        text: TextCondition | None = None,
-        *,
-        num_tokens: int | None = None,
-    ) -> Encoding:
+    def encode(self, images: Images, text: Text = None, *, num_tokens: int | None = None) -> Encoding:
         """Pictures to the first ``num_tokens`` latents (default all K); a smaller budget is a prefix.
 
         In training mode the bottleneck does as it does in training (``kl`` draws noise, ``vq`` counts and
@@ -187,27 +165,23 @@ class TexTok(Pretrained):
         budget = self.budget(num_tokens)
         states = self.encoder(images, text, grid=self.grid_of(images))[:, :budget]
         bottleneck = self.bottleneck(states)
-        log_variance = bottleneck.log_variance
-        if log_variance is not None:
-            log_variance = log_variance - 2 * self.latent_std.log()
-        return Encoding(
-            latents=(bottleneck.latents - self.latent_mean) / self.latent_std,
-            codes=bottleneck.codes,
-            log_variance=log_variance,
-        )
+        latents = (bottleneck.latents - self.latent_mean) / self.latent_std
+        spread = bottleneck.log_variance
+        spread = None if spread is None else spread - 2 * self.latent_std.log()
+        return Encoding(latents=latents, codes=bottleneck.codes, log_variance=spread)
 
     def decode(
         self,
         tokens: Float[Tensor, "b k c"] | Int[Tensor, "b k"],
-        text: TextCondition | None = None,
+        text: Text = None,
         *,
         grid: tuple[int, int] | None = None,
-        lengths: Int[Tensor, "b"] | None = None,
+        lengths: Lengths = None,
         steps: int | None = None,
         guidance: float | None = None,
         start: float | None = None,
         generator: Random | None = None,
-    ) -> Float[Tensor, "b 3 h w"]:
+    ) -> Images:
         """Latents, or codes of a discrete tokenizer, to pictures.
 
         Args:
@@ -237,20 +211,13 @@ class TexTok(Pretrained):
         grid = grid or (self.config.side, self.config.side)
         if min(grid) < 1:
             raise ValueError(f"grid: got {grid}, expected at least one row and one column of patches")
-        return self.decoder.decode(
-            latents,
-            text,
-            grid=grid,
-            mask=mask,
-            steps=steps,
-            guidance=guidance,
-            start=start,
-            generator=generator,
-        )
+        # A literal: torch.compile cannot call a TypedDict.
+        sampling: Sampling = {"steps": steps, "guidance": guidance, "start": start, "generator": generator}
+        return self.decoder.decode(latents, text, grid=grid, mask=mask, **sampling)
 
     # --- checks -----------------------------------------------------------------------------------------
 
-    def grid_of(self, images: Float[Tensor, "b 3 h w"]) -> tuple[int, int]:
+    def grid_of(self, images: Images) -> tuple[int, int]:
         """(rows, columns) of patches; raises ``ValueError`` when the sides are no multiples of the patch."""
         if images.dim() != 4 or images.shape[1] != 3:
             raise ValueError(f"images: got shape {tuple(images.shape)}, expected (b, 3, h, w)")
@@ -283,7 +250,7 @@ class TexTok(Pretrained):
 
 
 def cut(
-    states: Float[Tensor, "b K i"], lengths: Int[Tensor, "b"] | None
+    states: Float[Tensor, "b K i"], lengths: Lengths
 ) -> tuple[Float[Tensor, "b k i"], Bool[Tensor, "b k"] | None]:
     """Cut the sequence to the longest of ``lengths`` and mask what lies past each row's own; one is always there.
 
@@ -296,17 +263,15 @@ def cut(
         return states, None
     if lengths.shape != states.shape[:1]:
         raise ValueError(f"lengths: got shape {tuple(lengths.shape)}, expected ({len(states)},)")
-    if torch.compiler.is_compiling():
-        positions = torch.arange(states.shape[1], device=states.device)
-        return states, positions[None, :] < lengths.to(states.device)[:, None]
-    shortest, longest = int(lengths.min()), int(lengths.max())
-    if shortest < 0 or longest > states.shape[1]:
-        raise ValueError(f"lengths: got {shortest} to {longest}, expected within 0 to {states.shape[1]}")
-    if shortest == longest > 0:
-        return states[:, :longest], None
-    longest = max(longest, 1)
-    positions = torch.arange(longest, device=states.device)
-    return states[:, :longest], positions[None, :] < lengths.to(states.device)[:, None]
+    if not torch.compiler.is_compiling():
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        if shortest < 0 or longest > states.shape[1]:
+            raise ValueError(f"lengths: got {shortest} to {longest}, expected within 0 to {states.shape[1]}")
+        states = states[:, : max(longest, 1)]
+        if shortest == longest > 0:
+            return states, None
+    positions = torch.arange(states.shape[1], device=states.device)
+    return states, positions[None, :] < lengths.to(states.device)[:, None]
 
 
 def count_parameters(module: nn.Module) -> int:

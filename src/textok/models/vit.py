@@ -95,13 +95,10 @@ class ViTConfig:
         self, side: Literal["encoder", "decoder"], *, modulated: bool = False
     ) -> Transformer:
         """The blocks of this side; ``modulated`` ones read a time too."""
+        depth = self.encoder_depth if side == "encoder" else self.decoder_depth
+        bias, ratio = self.text_bias if self.reads_text(side) else None, self.mlp_ratio
         return Transformer(
-            self.dim,
-            self.num_heads,
-            depth=self.encoder_depth if side == "encoder" else self.decoder_depth,
-            mlp_ratio=self.mlp_ratio,
-            text_bias=self.text_bias if self.reads_text(side) else None,
-            modulated=modulated,
+            self.dim, self.num_heads, depth=depth, mlp_ratio=ratio, text_bias=bias, modulated=modulated
         )
 
     def build_text(self, side: Literal["encoder", "decoder"]) -> TextTokens | PooledTextTokens | None:
@@ -126,13 +123,9 @@ def join_text(
     embed: TextTokens | PooledTextTokens | None,
     text: TextCondition | None,
 ) -> tuple[Float[Tensor, "b r d"], KeyMask]:
-    """Put the caption tokens, if this side reads them, behind the others.
+    """Put the caption tokens behind the patches and latents, of which ``mask`` tells the present ones; None for all.
 
-    Args:
-        tokens: patches and latents.
-        mask: which of them are present; None for all.
-        embed: caption states to tokens; None on a side without captions.
-        text: the captions.
+    ``embed`` is None on a side that reads no captions.
     """
     if embed is None:
         return tokens, KeyMask(mask=mask)
@@ -147,8 +140,8 @@ def grid_positions(
 ) -> Float[Tensor, "p d"]:
     """2-D sine-cosine positions of unit variance for a (rows, columns) grid of patches, row by row.
 
-    Coordinates are centred, and scaled so that the longer side spans what ``trained_side`` patches span:
-    at the trained grid the step is one, and other resolutions or shapes see the same picture plane.
+    Coordinates are centred, and scaled so that the longer side spans what ``trained_side`` patches span: at the trained
+    grid the step is one, and other resolutions or shapes see the same picture plane.
     """
     rows, columns = grid
     step = trained_side / max(rows, columns)

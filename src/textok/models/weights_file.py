@@ -23,7 +23,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ValueError: when it is damaged or of another model; the first few differences are named.
     """
     expected = model.state_dict()
-    _check_fit({key: tuple(value.shape) for key, value in expected.items()}, stored_shapes(path), path)
+    _check_fit(model, stored_shapes(path), path)
     with safe_open(path, framework="pt") as file:
         weights = {key: file.get_tensor(key).to(value.dtype) for key, value in expected.items()}
     for key, value in weights.items():
@@ -35,14 +35,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors in a safetensors file, from its header alone.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is damaged.
-    """
-    if not own_file(path).is_file():
-        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    """Shapes of the tensors in a safetensors file, from its header alone; errors are those of ``load_weights``."""
+    check_there(path)
     refuse_foreign(path, expected="weights in safetensors form")
     try:
         with safe_open(path, framework="pt") as file:
@@ -81,13 +75,26 @@ def check_shapes(model_class: type[nn.Module], config: Any, folder: Path) -> Non
         raise ValueError(
             f"{folder / CONFIG_FILE}: got sizes that no model can have ({reason:.120})"
         ) from error
-    _check_fit({key: tuple(value.shape) for key, value in skeleton.state_dict().items()}, stored, path)
+    _check_fit(skeleton, stored, path)
 
 
-def _check_fit(expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]], path: Path) -> None:
-    wrong = _differences(expected, stored)
+def _check_fit(model: nn.Module, stored: dict[str, tuple[int, ...]], path: Path) -> None:
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    wrong = [
+        f"{key} got shape {stored[key]}, expected {shape}"
+        for key, shape in expected.items()
+        if stored.get(key, shape) != shape
+    ]
+    wrong += [f"{key} is missing" for key in expected if key not in stored]
+    wrong += [f"{key} is unknown" for key in stored if key not in expected]
     if wrong:
         raise ValueError(f"{path}: does not fit the configuration beside it: {'; '.join(wrong[:4])}")
+
+
+def check_there(path: Path) -> None:
+    """Raise ``FileNotFoundError`` without this file of a model folder; other errors are those of ``own_file``."""
+    if not own_file(path).is_file():
+        raise FileNotFoundError(f"{path} is missing; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
 
 
 def own_file(path: Path) -> Path:
@@ -104,14 +111,3 @@ def own_file(path: Path) -> Path:
     if path.name != WEIGHTS_FILE and path.is_file() and path.stat().st_size > MAX_TEXT_BYTES:
         raise ValueError(f"{path}: got {path.stat().st_size:,} bytes, expected at most {MAX_TEXT_BYTES:,}")
     return path
-
-
-def _differences(expected: dict[str, tuple[int, ...]], stored: dict[str, tuple[int, ...]]) -> list[str]:
-    missing = [f"{key} is missing" for key in expected if key not in stored]
-    unknown = [f"{key} is unknown" for key in stored if key not in expected]
-    shaped = [
-        f"{key} got shape {stored[key]}, expected {shape}"
-        for key, shape in expected.items()
-        if key in stored and stored[key] != shape
-    ]
-    return shaped + missing + unknown

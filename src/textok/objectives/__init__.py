@@ -12,13 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Estimate:
-    """A decoder's estimates of clean pictures.
+    """A decoder's estimates of clean pictures, on the scale [-1, 1], not clamped.
 
     Attributes:
-        images: (b, 3, h, w) on the scale [-1, 1], not clamped.
-        times: (b,), share of noise in the pictures that the decoder saw, from 0 to 1; None for a decoder that
-            sees no noisy pictures.
-        is_direct: (b,), True for rows decoded without a noisy picture; None when all are.
+        times: share of noise in the pictures that the decoder saw, from 0 to 1; None where it sees no noisy ones.
+        is_direct: True for rows decoded without a noisy picture; None when all are.
     """
 
     images: Float[Tensor, "b 3 h w"]
@@ -38,13 +36,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TrainingPass:
-    """One pass through encoder, bottleneck and decoder.
+    """One pass through encoder, bottleneck and decoder: what the decoder returned, and the latents that it read.
 
-    Attributes:
-        estimate: what the decoder returned.
-        latents: (b, k, c), what the decoder read.
-        bottleneck_loss: scalar, weighted.
-        statistics: scalars of the bottleneck for the log.
+    ``bottleneck_loss`` is weighted, and ``statistics`` are those of the bottleneck for the log.
     """
 
     estimate: Estimate

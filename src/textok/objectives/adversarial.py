@@ -10,6 +10,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,32 +18,31 @@ from torch.nn.parallel import DistributedDataParallel
 
 from textok.checks import check, check_choice
 
+Logits = Float[Tensor, "_"]
+Scalar = Float[Tensor, ""]
+Images = Float[Tensor, "b 3 h w"]
 ImagesToLogits = Callable[[Tensor], Tensor]
 R1_REFERENCE_PIXELS = 256 * 256
 
 
-def generator_non_saturating(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
+def generator_non_saturating(fakes: Logits) -> Scalar:
     """Mean softplus(-logit) over the batch (Goodfellow et al., 2014), one logit per image at any size."""
-    return F.softplus(-fake_logits.float()).mean()
+    return F.softplus(-fakes.float()).mean()
 
 
-def discriminator_non_saturating(
-    real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]
-) -> Float[Tensor, ""]:
+def discriminator_non_saturating(reals: Logits, fakes: Logits) -> Scalar:
     """Mean softplus(-real) plus mean softplus(fake): 2 log 2 for a discriminator that always answers 0."""
-    return F.softplus(-real_logits.float()).mean() + F.softplus(fake_logits.float()).mean()
+    return F.softplus(-reals.float()).mean() + F.softplus(fakes.float()).mean()
 
 
-def generator_hinge(fake_logits: Float[Tensor, "b"]) -> Float[Tensor, ""]:
+def generator_hinge(fakes: Logits) -> Scalar:
     """Minus the mean logit (Lim and Ye, 2017, arXiv 1705.02894)."""
-    return -fake_logits.float().mean()
+    return -fakes.float().mean()
 
 
-def discriminator_hinge(
-    real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]
-) -> Float[Tensor, ""]:
+def discriminator_hinge(reals: Logits, fakes: Logits) -> Scalar:
     """Mean relu(1 - real) plus mean relu(1 + fake): 2 for a discriminator that always answers 0."""
-    return F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()
+    return F.relu(1 - reals.float()).mean() + F.relu(1 + fakes.float()).mean()
 
 
 LOSSES = {
@@ -51,13 +51,12 @@ LOSSES = {
 }
 
 
-def r1_penalty(discriminator: ImagesToLogits, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+def r1_penalty(discriminator: ImagesToLogits, images: Images) -> Scalar:
     """Half the squared norm of the discriminator's gradient at real images (R1, Mescheder et al., 2018), in fp32.
 
     Published: 1/2 E |grad|^2, summed over pixels. Of the same discriminator at twice the resolution each pixel's
-    gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied
-    here by pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over
-    the batch.
+    gradient is a quarter and there are four times as many, so that sum falls as 1 / pixels. It is multiplied here by
+    pixels / 256^2: at 256 px the published value, at others the weight keeps its meaning. Mean over the batch.
     """
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         images = images.detach().float().requires_grad_()
@@ -67,17 +66,11 @@ def r1_penalty(discriminator: ImagesToLogits, images: Float[Tensor, "b 3 h w"]) 
 
 
 def adaptive_weight(
-    reconstruction_loss: Float[Tensor, ""],
-    adversarial_loss: Float[Tensor, ""],
-    *,
-    last_layer: Tensor,
-    maximum: float = 1e4,
-) -> Float[Tensor, ""]:
-    """Ratio of the two losses' gradient norms at the decoder's last layer (VQGAN, Esser et al., 2021,
-    equation 7).
+    reconstruction_loss: Scalar, adversarial_loss: Scalar, *, last_layer: Tensor, maximum: float = 1e4
+) -> Scalar:
+    """Ratio of the two losses' gradient norms at the decoder's last layer (VQGAN, Esser et al., 2021, equation 7).
 
-    A ratio: scaling both losses by resolution or batch leaves it as it is. Detached; both graphs are kept for
-    backward.
+    Scaling both losses by resolution or batch leaves it as it is. Detached; both graphs are kept for backward.
     """
     norms = [
         torch.autograd.grad(loss, last_layer, retain_graph=True)[0].float().norm()
@@ -86,24 +79,12 @@ def adaptive_weight(
     return (norms[0] / (norms[1] + 1e-4)).clamp(max=maximum).detach()
 
 
-def mean_over_processes(value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Mean of ``value`` over the processes of ``torch.distributed``; ``value`` itself when there is one process."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    value = value.clone()
-    torch.distributed.all_reduce(value)
-    return value / torch.distributed.get_world_size()
-
-
 class LeCam(nn.Module):
     """LeCam regularisation of a discriminator (Tseng et al., 2021, arXiv 2104.03310, equation 5).
 
-    Mean squared distance of real logits to the running mean of fake ones, and of fake logits to that of
-    real ones.
-
-    The anchors are running means over batches and processes, kept in the state dict; the first batch sets
-    them. A mean over the batch of one logit an image: resolution, batch size and number of processes do not
-    change the scale.
+    Mean squared distance of real logits to the running mean of fake ones, and of fake logits to that of real ones.
+    The anchors are running means over batches and processes, kept in the state dict; the first batch sets them.
+    Resolution, batch size and number of processes do not change the scale.
     """
 
     anchors: Float[Tensor, "2"]
@@ -115,17 +96,20 @@ class LeCam(nn.Module):
         self.register_buffer("anchors", torch.zeros(2))  # real, fake
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
-    def forward(self, real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    def forward(self, reals: Logits, fakes: Logits) -> Scalar:
         """Move the anchors by these logits, then return the penalty; gradients flow to the logits only."""
-        real_logits, fake_logits = real_logits.float(), fake_logits.float()
-        self.update(real_logits, fake_logits)
+        reals, fakes = reals.float(), fakes.float()
+        self.update(reals, fakes)
         real_anchor, fake_anchor = self.anchors.clone()
-        return (real_logits - fake_anchor).square().mean() + (fake_logits - real_anchor).square().mean()
+        return (reals - fake_anchor).square().mean() + (fakes - real_anchor).square().mean()
 
     @torch.no_grad()
-    def update(self, real_logits: Float[Tensor, "b"], fake_logits: Float[Tensor, "n"]) -> None:
+    def update(self, reals: Logits, fakes: Logits) -> None:
         """Move the anchors towards the means of these logits, over all processes; not by NaN or infinity."""
-        means = mean_over_processes(torch.stack([real_logits.float().mean(), fake_logits.float().mean()]))
+        means = torch.stack([reals.float().mean(), fakes.float().mean()])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(means)
+            means = means / dist.get_world_size()
         finite = means.isfinite().all()
         moved = torch.where(self.updates == 0, means, torch.lerp(means, self.anchors, self.decay))
         self.anchors.copy_(torch.where(finite, moved, self.anchors))
@@ -196,11 +180,8 @@ class AdversarialConfig:
 
     def computes_r1(self, step: int) -> bool:
         """Whether the discriminator's loss has its R1 term at ``step``."""
-        return (
-            self.r1_weight > 0
-            and self.trains_discriminator(step)
-            and (step - self.start_step) % self.r1_every == 0
-        )
+        since = step - self.start_step
+        return self.r1_weight > 0 and since >= 0 and since % self.r1_every == 0
 
 
 class AdversarialObjective(nn.Module):
@@ -211,7 +192,7 @@ class AdversarialObjective(nn.Module):
         self.config = config
         self.lecam = LeCam()
 
-    def generator_loss(self, discriminator: nn.Module, fakes: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    def generator_loss(self, discriminator: nn.Module, fakes: Images) -> Scalar:
         """The generator's GAN loss, not weighted; no gradients to the discriminator's parameters."""
         generator_side, _ = LOSSES[self.config.loss]
         discriminator = _without_ddp(discriminator)
@@ -219,46 +200,29 @@ class AdversarialObjective(nn.Module):
             return generator_side(discriminator(fakes))
 
     def generator_weight(
-        self,
-        reconstruction_loss: Float[Tensor, ""],
-        adversarial_loss: Float[Tensor, ""],
-        *,
-        last_layer: Tensor,
-    ) -> Float[Tensor, ""]:
-        """What the generator's GAN loss is multiplied with: ``config.weight``, times the adaptive ratio if it
-        is on.
-        """
+        self, reconstruction_loss: Scalar, adversarial_loss: Scalar, *, last_layer: Tensor
+    ) -> Scalar:
+        """What the generator's GAN loss is multiplied with: ``config.weight``, times the adaptive ratio if it is on."""
         if not self.config.adaptive:
             return adversarial_loss.new_tensor(self.config.weight)
-        return self.config.weight * adaptive_weight(
-            reconstruction_loss, adversarial_loss, last_layer=last_layer
-        )
+        ratio = adaptive_weight(reconstruction_loss, adversarial_loss, last_layer=last_layer)
+        return self.config.weight * ratio
 
     def discriminator_terms(
-        self,
-        discriminator: nn.Module,
-        reals: Float[Tensor, "b 3 h w"],
-        fakes: Float[Tensor, "b 3 h w"],
-        *,
-        step: int,
-    ) -> dict[str, Float[Tensor, ""]]:
+        self, discriminator: nn.Module, reals: Images, fakes: Float[Tensor, "n 3 h w"], *, step: int
+    ) -> dict[str, Scalar]:
         """The weighted terms of the discriminator's loss at ``step``: their sum is what to minimise.
 
-        Each is a mean over images of one number per picture, and R1 is scaled by pixels (see ``r1_penalty``), so
-        the weights keep their meaning at any resolution and batch size.
-
-        Returns:
-            "discriminator", "lecam" and, at steps where it is due, "r1" (already times ``r1_every``).
+        They are "discriminator", "lecam" and, at steps where it is due, "r1" (already times ``r1_every``). Each is a
+        mean over images of one number per picture, and R1 is scaled by pixels (see ``r1_penalty``), so the weights
+        keep their meaning at any resolution and batch size.
         """
-        _, discriminator_side = LOSSES[self.config.loss]
-        real_logits, fake_logits = discriminator(reals), discriminator(fakes.detach())
-        terms = {"discriminator": discriminator_side(real_logits, fake_logits)}
-        if self.config.lecam_weight > 0:
-            terms["lecam"] = self.config.lecam_weight * self.lecam(real_logits, fake_logits)
-        if self.config.computes_r1(step):
-            terms["r1"] = (
-                self.config.r1_weight
-                * self.config.r1_every
-                * r1_penalty(_plain_forward(discriminator), reals)
-            )
+        config, (_, discriminator_side) = self.config, LOSSES[self.config.loss]
+        logits = discriminator(reals), discriminator(fakes.detach())
+        terms = {"discriminator": discriminator_side(*logits)}
+        if config.lecam_weight > 0:
+            terms["lecam"] = config.lecam_weight * self.lecam(*logits)
+        if config.computes_r1(step):
+            penalty = r1_penalty(_plain_forward(discriminator), reals)
+            terms["r1"] = config.r1_weight * config.r1_every * penalty
         return terms

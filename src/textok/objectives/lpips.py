@@ -1,16 +1,14 @@
 """LPIPS with the published weights, read from a safetensors file that the user provides (Zhang et al., 2018).
 
-The file holds the convolutions of torchvision's VGG16 or AlexNet, named ``features.N.weight`` and
-``features.N.bias``, and the five linear heads of LPIPS v0.1, named ``lin0`` to ``lin4``, each with one weight per
-channel (any shape with so many elements, such as (1, channels, 1, 1)); ``lin0.model.1.weight``, the name in the
-published files, is understood as well.
+The file holds the convolutions of torchvision's VGG16 or AlexNet, named ``features.N.weight`` and ``features.N.bias``,
+and the five linear heads of LPIPS v0.1, named ``lin0`` to ``lin4``, each with one weight per channel (in any shape,
+such as (1, channels, 1, 1)); ``lin0.model.1.weight``, the name in the published files, is understood as well.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -25,56 +23,41 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 
-class ConvSpec(NamedTuple):
-    """One convolution followed by ReLU, at position ``index`` of torchvision's ``features``."""
-
-    index: int
-    in_channels: int
-    out_channels: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
-
-
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Five slices of convolutions with max pooling before some of them; LPIPS reads the end of each slice.
+    """Convolutions with a ReLU each, of which LPIPS reads five.
 
-    The sums of the published heads (LPIPS v0.1) tell them from others.
+    Attributes:
+        convolutions: position in torchvision's ``features`` -> width, kernel, stride and padding; before one that is
+            three places behind the other lies a max pooling.
+        read: positions of those whose ReLUs are read.
+        pool_kernel: side of the max pooling; its stride is 2.
+        published_head_sums: the sums of the published heads (LPIPS v0.1), which tell them from others.
     """
 
-    slices: tuple[tuple[ConvSpec, ...], ...]
+    convolutions: dict[int, tuple[int, int, int, int]]
+    read: tuple[int, ...]
     pool_kernel: int
-    pooled_before: tuple[bool, ...]
     published_head_sums: tuple[float, ...]
 
 
-def _chain(*specs: tuple[int, ...]) -> tuple[ConvSpec, ...]:
-    return tuple(ConvSpec(*spec) for spec in specs)
-
-
+_VGG_BLOCKS = {(0, 2): 64, (5, 7): 128, (10, 12, 14): 256, (17, 19, 21, 24, 26, 28): 512}
 VGG16 = Backbone(
-    slices=(
-        _chain((0, 3, 64), (2, 64, 64)),
-        _chain((5, 64, 128), (7, 128, 128)),
-        _chain((10, 128, 256), (12, 256, 256), (14, 256, 256)),
-        _chain((17, 256, 512), (19, 512, 512), (21, 512, 512)),
-        _chain((24, 512, 512), (26, 512, 512), (28, 512, 512)),
-    ),
+    convolutions={index: (width, 3, 1, 1) for block, width in _VGG_BLOCKS.items() for index in block},
+    read=(2, 7, 14, 21, 28),
     pool_kernel=2,
-    pooled_before=(False, True, True, True, True),
     published_head_sums=(6.92599, 8.85833, 17.51501, 51.52132, 47.03485),
 )
 ALEXNET = Backbone(
-    slices=(
-        _chain((0, 3, 64, 11, 4, 2)),
-        _chain((3, 64, 192, 5, 1, 2)),
-        _chain((6, 192, 384)),
-        _chain((8, 384, 256)),
-        _chain((10, 256, 256)),
-    ),
+    convolutions={
+        0: (64, 11, 4, 2),
+        3: (192, 5, 1, 2),
+        6: (384, 3, 1, 1),
+        8: (256, 3, 1, 1),
+        10: (256, 3, 1, 1),
+    },
+    read=(0, 3, 6, 8, 10),
     pool_kernel=3,
-    pooled_before=(False, True, True, False, False),
     published_head_sums=(2.34953, 16.14303, 39.26844, 27.19718, 20.31718),
 )
 BACKBONES = {"vgg16": VGG16, "alexnet": ALEXNET}
@@ -83,21 +66,19 @@ BACKBONES = {"vgg16": VGG16, "alexnet": ALEXNET}
 def expected_shapes(backbone: Backbone) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors that a weights file must hold; heads are named ``lin0`` to ``lin4``."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for number, specs in enumerate(backbone.slices):
-        for index, inner, outer, kernel, *_ in specs:
-            shapes[f"features.{index}.weight"] = (outer, inner, kernel, kernel)
-            shapes[f"features.{index}.bias"] = (outer,)
-        shapes[f"lin{number}"] = (specs[-1].out_channels,)
-    return shapes
+    fan_in = 3
+    for index, (width, kernel, _, _) in backbone.convolutions.items():
+        shapes |= {
+            f"features.{index}.weight": (width, fan_in, kernel, kernel),
+            f"features.{index}.bias": (width,),
+        }
+        fan_in = width
+    widths = [backbone.convolutions[index][0] for index in backbone.read]
+    return shapes | {f"lin{number}": (width,) for number, width in enumerate(widths)}
 
 
 def read_weights(path: str | Path, *, backbone: Backbone) -> dict[str, Tensor]:
-    """Read and check a weights file (see the head of this module for its contents).
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when the file is not safetensors, or a tensor is missing or has another shape.
-    """
+    """Read and check a weights file; errors are those of :class:`LPIPS`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such LPIPS weights file; expected a .safetensors file")
@@ -125,7 +106,7 @@ def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], p
 
 def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) -> bool:
     """Whether the heads are the published ones, up to storage in 16 bits."""
-    sums = torch.stack([weights[f"lin{number}"].double().sum() for number in range(len(backbone.slices))])
+    sums = torch.stack([weights[f"lin{number}"].double().sum() for number in range(5)])
     published = torch.tensor(backbone.published_head_sums, dtype=torch.float64)
     return torch.allclose(sums, published, rtol=1e-3)
 
@@ -133,16 +114,12 @@ def has_published_heads(weights: Mapping[str, Tensor], *, backbone: Backbone) ->
 class LPIPS(PerceptualLoss):
     """Learned perceptual image patch similarity, frozen; gradients flow to the images only.
 
-    ``name`` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with
-    others.
+    ``name`` is "lpips_vgg16" or "lpips_alexnet" with the published heads, "perceptual_..._other_heads" with others.
 
-    As published, the five slices are summed and the mean runs over positions and batch, so a weight keeps its
-    meaning at any resolution and batch size (a position sees the same number of pixels at any resolution).
+    As published, the five maps are summed and the mean runs over positions and batch, so a weight keeps its meaning at
+    any resolution and batch size (a position sees the same number of pixels at any resolution).
 
-    Args:
-        path: safetensors file with the published weights (see the head of this module).
-        net: the network in it, "vgg16" or "alexnet".
-        dtype: the dtype of the network, also under autocast; distances are always fp32.
+    The file at ``path`` (see the head of this module) holds the network ``net``, "vgg16" or "alexnet".
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -165,12 +142,14 @@ class LPIPS(PerceptualLoss):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         x = ((images.float() - self.shift) / self.scale).to(self.dtype)
-        features = []
-        for specs, pooled in zip(self.backbone.slices, self.backbone.pooled_before, strict=True):
-            x = F.max_pool2d(x, self.backbone.pool_kernel, stride=2) if pooled else x
-            for spec in specs:
-                x = self._convolve(x, spec)
-            features.append(x)
+        features, before = [], 0
+        for index, (_, _, stride, padding) in self.backbone.convolutions.items():
+            if index - before == 3:
+                x = F.max_pool2d(x, self.backbone.pool_kernel, stride=2)
+            weight, bias = (self.get_buffer(f"features_{index}_{part}") for part in ("weight", "bias"))
+            x, before = F.relu(F.conv2d(x, weight, bias, stride=stride, padding=padding)), index
+            if index in self.backbone.read:
+                features.append(x)
         return features
 
     def _compare(self, features: list[Tensor], expected: list[Tensor]) -> Tensor:
@@ -179,8 +158,3 @@ class LPIPS(PerceptualLoss):
             squares = (unit_normalised(feature) - unit_normalised(other)).square().mean(dim=(2, 3))
             total = total + squares @ self.get_buffer(f"lin{number}")
         return total
-
-    def _convolve(self, x: Tensor, spec: ConvSpec) -> Tensor:
-        weight = self.get_buffer(f"features_{spec.index}_weight")
-        bias = self.get_buffer(f"features_{spec.index}_bias")
-        return F.relu(F.conv2d(x, weight, bias, stride=spec.stride, padding=spec.padding))

@@ -13,32 +13,22 @@ from textok.objectives.perceptual import EfficientNetPerceptualLoss
 from textok.pixels import to_unit
 
 MeasureName = Literal["psnr", "perceptual"]
-
+Pixels = UInt8[Tensor, "b 3 h w"]
 MAX_PSNR = 100.0
 """PSNR of two identical pictures, in dB, so that means stay finite."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A quality of single pictures.
-
-    Attributes:
-        name: what budgets and results call it.
-        lower_is_better: True of a distance.
-        compare: originals and reconstructions, uint8 (b, 3, h, w), to b values.
-    """
+    """A quality of single pictures; ``compare`` takes originals and reconstructions."""
 
     name: str
     lower_is_better: bool
-    compare: Callable[[UInt8[Tensor, "b 3 h w"], UInt8[Tensor, "b 3 h w"]], Float[Tensor, "b"]]
+    compare: Callable[[Pixels, Pixels], Float[Tensor, "b"]]
 
 
 def find_measure(name: MeasureName) -> Measure:
-    """The measure of this name: "psnr" in dB, or "perceptual", the distance of EfficientNet-lite0's features.
-
-    Raises:
-        ValueError: for another name.
-    """
+    """The measure called "psnr", in dB, or "perceptual", of EfficientNet-lite0; ``ValueError`` for another name."""
     measures = {
         "psnr": Measure("psnr", lower_is_better=False, compare=psnr_per_image),
         "perceptual": Measure("perceptual", lower_is_better=True, compare=perceptual_distance),
@@ -48,18 +38,14 @@ def find_measure(name: MeasureName) -> Measure:
     return measures[name]
 
 
-def psnr_per_image(
-    originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:
+def psnr_per_image(originals: Pixels, reconstructions: Pixels) -> Float64[Tensor, "b"]:
     """Peak signal-to-noise ratio in dB of each picture, data range 255, at most ``MAX_PSNR``."""
     squared_error = (originals.double() - reconstructions.double()).square().mean(dim=(1, 2, 3))
     return (10 * torch.log10(255**2 / squared_error)).clamp(max=MAX_PSNR)
 
 
 @torch.no_grad()
-def perceptual_distance(
-    originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float[Tensor, "b"]:
+def perceptual_distance(originals: Pixels, reconstructions: Pixels) -> Float[Tensor, "b"]:
     """Distance of EfficientNet-lite0's features of each picture and its reconstruction, 0 to 4."""
     network = _network(str(originals.device))
     return network.distances(to_unit(reconstructions), to_unit(originals))

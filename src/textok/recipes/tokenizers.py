@@ -10,8 +10,7 @@ from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
-from textok.objectives.flow_loss import FlowLossConfig
-from textok.objectives.reconstruction import LossConfig
+from textok.objectives.reconstruction import FlowLossConfig, LossConfig
 from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig

@@ -9,7 +9,6 @@ Axes: b batch, k latent tokens, c latent channels, n steps.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from itertools import pairwise
 
 import torch
@@ -56,37 +55,29 @@ def draw_times(config: FlowConfig, batch: int, *, generator: torch.Generator) ->
     return shift_times(times, config.time_shift)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimeMixture:
-    """How the rows of a batch are shared out: direct (no noise), uniform times, and logit-normal times.
+def draw_mixed_times(
+    batch: int,
+    *,
+    direct_share: float,
+    uniform_share: float,
+    mean: float,
+    std: float,
+    generator: torch.Generator | None,
+    device: torch.device,
+) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b"]]:
+    """Times in (0, 1] of each row, and which rows are direct; stratified, so that every batch has its shares.
 
-    Attributes:
-        direct_share, uniform_share: shares of rows; the rest has the sigmoid of a normal as its time.
-        mean, std: of that normal.
+    Direct rows see no noise, and their times mean nothing. A third of the uniform rows is at time 1, pure noise. The
+    rest has the sigmoid of a normal as its time.
     """
-
-    direct_share: float
-    uniform_share: float
-    mean: float
-    std: float
-
-    def draw(
-        self, batch: int, *, generator: torch.Generator | None, device: torch.device
-    ) -> tuple[Float[Tensor, "b"], Bool[Tensor, "b"]]:
-        """Times in (0, 1] of each row, and which rows are direct; stratified, so that every batch has its shares.
-
-        A third of the uniform rows is at time 1, pure noise. The times of direct rows mean nothing.
-        """
-        order = torch.randperm(batch, generator=generator, device=device)
-        quantile = (order + torch.rand(batch, generator=generator, device=device)) / batch
-        low, high = self.direct_share, self.direct_share + self.uniform_share
-        place = ((quantile - low) / max(self.uniform_share, 1e-6)).clamp(0, 1)
-        uniform = torch.where(place < 1 / 3, 1.0, (1.5 * place - 0.5).clamp(min=1e-3))
-        rest = ((quantile - high) / max(1 - high, 1e-6)).clamp(1e-4, 1 - 1e-4)
-        times = torch.where(
-            quantile < high, uniform, torch.sigmoid(self.mean + self.std * torch.special.ndtri(rest))
-        )
-        return times, quantile < low
+    order = torch.randperm(batch, generator=generator, device=device)
+    quantile = (order + torch.rand(batch, generator=generator, device=device)) / batch
+    place = ((quantile - direct_share) / max(uniform_share, 1e-6)).clamp(0, 1)
+    uniform = torch.where(place < 1 / 3, 1.0, (1.5 * place - 0.5).clamp(min=1e-3))
+    high = direct_share + uniform_share
+    rest = ((quantile - high) / max(1 - high, 1e-6)).clamp(1e-4, 1 - 1e-4)
+    times = torch.where(quantile < high, uniform, torch.sigmoid(mean + std * torch.special.ndtri(rest)))
+    return times, quantile < direct_share
 
 
 def shift_times(times: Float[Tensor, "n"], shift: float) -> Float[Tensor, "n"]:
@@ -106,13 +97,9 @@ def velocity_target(data: State, noise: State) -> State:
 
 
 def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: float = 1.0) -> list[float]:
-    """``steps + 1`` times from ``start`` to 0; ``ValueError`` for less than one step.
+    """``steps + 1`` times from ``start`` (1 is pure noise) to 0; ``ValueError`` for less than one step.
 
-    Args:
-        steps: at least 1.
-        shift: above 1 spends more steps near the noise.
-        power: above 1 spends more steps near the data, by (1 - i / steps) ** power.
-        start: the first time; 1 is pure noise.
+    A shift above 1 spends more steps near the noise, a power above 1 more near the data: (1 - i / steps) ** power.
     """
     if steps < 1:
         raise ValueError(f"steps: got {steps}, expected at least 1")
@@ -123,36 +110,12 @@ def time_grid(steps: int, *, shift: float = 1.0, power: float = 1.0, start: floa
 # --- samplers -------------------------------------------------------------------------------------------
 
 
-def _sampler(start: Callable[[Predict, Random | None], Advance]) -> Callable[..., State]:
-    """A sampler, from what makes its steps."""
-
-    @wraps(start)
-    def walk(
-        predict: Predict,
-        noise: State,
-        times: list[float],
-        *,
-        generator: Random | None = None,
-        on_step: OnStep | None = None,
-    ) -> State:
-        x, advance = noise, start(predict, generator)
-        for index, (now, after) in enumerate(pairwise(times)):
-            x = advance(x, now, after)
-            if on_step is not None:
-                on_step(index + 1)
-        return x
-
-    return walk
-
-
-@_sampler
-def sample_euler(predict: Predict, random: Random | None) -> Advance:
+def euler(predict: Predict, random: Random | None) -> Advance:
     """Straight steps: one evaluation each; nothing is drawn."""
     return lambda x, now, after: x + (after - now) * predict(x, now)
 
 
-@_sampler
-def sample_heun(predict: Predict, random: Random | None) -> Advance:
+def heun(predict: Predict, random: Random | None) -> Advance:
     """Second order: the mean of the slopes at both ends of a step; two evaluations each, but for the last."""
 
     def advance(x: State, now: float, after: float) -> State:
@@ -163,8 +126,7 @@ def sample_heun(predict: Predict, random: Random | None) -> Advance:
     return advance
 
 
-@_sampler
-def sample_adams(predict: Predict, random: Random | None) -> Advance:
+def adams(predict: Predict, random: Random | None) -> Advance:
     """Second-order Adams-Bashforth: the slope is extrapolated from the one before; one evaluation each.
 
     The first step and the one that ends at the data are straight: an estimate of the data is then met exactly.
@@ -181,8 +143,7 @@ def sample_adams(predict: Predict, random: Random | None) -> Advance:
     return advance
 
 
-@_sampler
-def sample_stochastic(predict: Predict, random: Random | None) -> Advance:
+def stochastic(predict: Predict, random: Random | None) -> Advance:
     """Euler-Maruyama on the reverse equation with the same marginals and diffusion t (SiT, arXiv 2401.08740).
 
     The score of the line is -(expected noise) / t, and the expected noise is x + (1 - t) * velocity. The last
@@ -202,12 +163,8 @@ def sample_stochastic(predict: Predict, random: Random | None) -> Advance:
     return advance
 
 
-SAMPLERS: dict[str, Callable[..., State]] = {
-    "euler": sample_euler,
-    "heun": sample_heun,
-    "adams": sample_adams,
-    "stochastic": sample_stochastic,
-}
+SAMPLERS = {"euler": euler, "heun": heun, "adams": adams, "stochastic": stochastic}
+"""From a network and random numbers, which only the stochastic one draws, to what makes a step."""
 
 
 def sample(
@@ -216,13 +173,18 @@ def sample(
     times: list[float],
     *,
     sampler: str = "euler",
-    generator: Random,
+    generator: Random | None = None,
     on_step: OnStep | None = None,
 ) -> State:
-    """Sample by name; the generator serves the stochastic sampler only; ``ValueError`` for an unknown sampler."""
+    """Walk from noise along ``times``; ``ValueError`` for an unknown sampler."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler: got {sampler!r}, expected one of {', '.join(SAMPLERS)}")
-    return SAMPLERS[sampler](predict, noise, times, generator=generator, on_step=on_step)
+    x, advance = noise, SAMPLERS[sampler](predict, generator)
+    for index, (now, after) in enumerate(pairwise(times)):
+        x = advance(x, now, after)
+        if on_step is not None:
+            on_step(index + 1)
+    return x
 
 
 # --- guidance -------------------------------------------------------------------------------------------
@@ -232,10 +194,8 @@ def sample(
 class Guidance:
     """Classifier-free guidance (Ho & Salimans 2022), on an interval of times (Kynkaanniemi et al. 2024).
 
-    Attributes:
-        scale: 1 is the plain conditional prediction, above 1 moves away from the unconditional one.
-        interval: times (low, high) within which it acts; outside of it the conditional prediction is used
-            and the unconditional one is not computed.
+    At scale 1 it is the plain conditional prediction, above 1 it moves away from the unconditional one, which is not
+    computed outside of the interval.
     """
 
     scale: float = 1.0

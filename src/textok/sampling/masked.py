@@ -43,12 +43,8 @@ def mask_codes(
 ) -> tuple[Codes, Bool[Tensor, "b k"]]:
     """Mask at least one code per row: as many as the schedule gives for a random progress, at random positions.
 
-    Args:
-        mask_code: what stands for a masked code.
-        lengths: how many codes each row has, at least 1; those past it are left as they are.
-
-    Returns:
-        The codes with some masked, and which ones.
+    ``lengths`` says how many codes each row has, at least 1; those past it are left as they are. Returned are the
+    codes with ``mask_code`` in some places, and which ones.
     """
     rows, most = codes.shape
     if lengths is None:
@@ -87,22 +83,18 @@ def decode_masked(
     device: torch.device | str = "cpu",
     on_step: OnStep | None = None,
 ) -> Codes:
-    """Start with every code masked; each step draws all of them and keeps those it is most confident of.
+    """Codes, all masked at first; each step draws all of them and keeps those it is most confident of.
 
     Args:
         predict: logits of codes, some of them masked; guidance is its own affair.
         shape: (b, k).
         mask_code: stands for a masked code, and is the number of codes.
         steps: passes through the network; more than k are cut to k, as each step keeps at least one code.
-        temperature: of the distribution that codes are drawn from.
-        confidence_temperature: scale of the Gumbel noise on the log probability of a drawn code, by which it
-            is kept; falls linearly to 0. Without noise the most common codes come first, and samples lack
-            variety.
+        temperature: of the distribution that codes are drawn from, above 0.
+        confidence_temperature: scale of the Gumbel noise on the log probability of a drawn code, by which it is kept;
+            falls linearly to 0. Without noise the most common codes come first, and samples lack variety.
         device: where ``predict`` wants the codes.
         on_step: is called with the number of finished steps.
-
-    Returns:
-        Codes from 0 to ``mask_code`` - 1.
 
     Raises:
         ValueError: for settings out of range.
@@ -139,10 +131,9 @@ def most_confident(
 def sample_codes(
     logits: Logits, *, num_codes: int, temperature: float, generator: Random
 ) -> tuple[Codes, Float[Tensor, "b k"]]:
-    """Draw codes digit by digit; while the digits are those of the last code, the next may not exceed its.
+    """Codes drawn digit by digit, and their log probability at temperature 1.
 
-    Returns:
-        The codes, and their log probability at temperature 1.
+    While the digits are those of the last code, the next may not exceed its.
     """
     factors, base = logits.shape[2:]
     last_code = digits_of(torch.tensor([num_codes - 1]), base=base, factors=factors)[0].tolist()

@@ -16,6 +16,7 @@ import torch
 from accelerate import PartialState
 
 from textok.data.held_out import open_train
+from textok.models.layers import checkpoint_activations
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import ReconstructionObjective
@@ -198,7 +199,7 @@ def step_bytes(run: TokenizerRun, pictures: int) -> float:
     try:
         model = TexTok(run.model).to(device)
         _averaged = [p.detach().clone() for p in model.parameters()]
-        model.checkpoint_activations(enabled=run.activation_checkpointing)
+        checkpoint_activations(model, enabled=run.activation_checkpointing)
         optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
         objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
         side, tokens = run.model.image_size, run.model.max_text_tokens

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from textok.data.latents import LatentCache, LatentLoader
 from textok.locking import writing_alone
 from textok.models.generators import build_generator
+from textok.models.layers import checkpoint_activations
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
 from textok.training.generator.config import GeneratorRun, fitted
@@ -62,7 +63,7 @@ def train_generator(
     # --- model --------------------------------------------------------------------------------------------
     torch.manual_seed(run.seed)
     model = build_generator(run.model).to(device)
-    model.activation_checkpointing = run.activation_checkpointing
+    checkpoint_activations(model, enabled=run.activation_checkpointing)
     ema = Average(model, decay=run.ema_decay)
     parallel = distribute(model, ema, accelerator, sharded=run.sharded)
     if run.compile:

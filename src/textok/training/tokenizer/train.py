@@ -14,6 +14,7 @@ from textok.data import EvalLoader
 from textok.data.held_out import open_training
 from textok.evaluation.captioned import CaptionedPictures
 from textok.locking import writing_alone
+from textok.models.layers import checkpoint_activations
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
@@ -84,7 +85,7 @@ def train_tokenizer(
     model = TexTok(run.model)
     if run.init_from:
         start_from(model, run.init_from)
-    model.checkpoint_activations(enabled=run.activation_checkpointing)
+    checkpoint_activations(model, enabled=run.activation_checkpointing)
     ema = Average(model.to(device), decay=run.ema_decay)
     averaged = cast(TexTok, ema.module)
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32

@@ -1,33 +1,132 @@
-"""The decoder that generates: latents to pixels by rectified flow, or in one pass by the same weights.
+"""How latents become pictures: in one pass (direct), as in the paper, or by a flow from noise (flow).
 
-The network reads noisy pictures beside the latents and predicts the clean ones (x-prediction: Li and He 2025, arXiv
-2511.13720). Times run from 0 (the picture) to 1 (pure noise), as in ``textok.sampling.flow``. A row that is decoded
-directly sees neither a noisy picture nor a time: before training it comes out exactly as from ``DirectDecoder``.
+Every decoder maps latents, with the caption or without, to pictures. In training it returns an ``Estimate``, which the
+objective judges.
 
-Axes: b batch, h w pixels, p patch tokens, k latent tokens, d width, c latent channels.
+Axes: b batch, h w pixels, p patch tokens, k latent tokens, t text tokens, d width, c latent channels.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from textok.checks import check
-from textok.models.decoder.direct import DirectDecoder
+from textok.models.attention import KeyMask
 from textok.models.layers import TimeEmbedding, init_linear
 from textok.models.text import TextCondition
-from textok.models.vit import ViTConfig, patchify, unpatchify
+from textok.models.vit import ViTConfig, join_text, patchify, unpatchify
 from textok.objectives import Estimate
-from textok.sampling.flow import Guidance, Predict, TimeMixture, add_noise, sample_adams, time_grid
+from textok.sampling.flow import Guidance, Predict, add_noise, draw_mixed_times, sample, time_grid
 from textok.sampling.random import Random, normal
 
+__all__ = ["DecoderConfig", "DirectConfig", "DirectDecoder", "FlowDecoder", "FlowDecoderConfig"]
+
 DETAIL_CHANNELS = 32
+Latents = Float[Tensor, "b k c"]
+Present = Bool[Tensor, "b k"] | None
 Pictures = Float[Tensor, "b 3 h w"]
-Denoise = Callable[..., Pictures]
+Text = TextCondition | None
+Grid = tuple[int, int]
+Draws = torch.Generator | None
+
+
+class Sampling(TypedDict, total=False):
+    """How a decoder that samples does it; see ``TexTok.decode``."""
+
+    steps: int | None
+    guidance: float | None
+    start: float | None
+    generator: Random | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectConfig:
+    """One pass, no noise: the decoder of the paper; it has no settings of its own."""
+
+    kind: ClassVar[str] = "direct"
+
+    def build(self, config: ViTConfig, *, latent_dim: int) -> "DirectDecoder":
+        """The module of this configuration."""
+        return DirectDecoder(config, latent_dim=latent_dim)
+
+
+class DirectDecoder(nn.Module):
+    """[patch queries ; latents ; text] -> ViT -> keep the patches -> linear -> pixels."""
+
+    modulated: ClassVar[bool] = False
+
+    def __init__(self, config: ViTConfig, *, latent_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.latent = nn.Linear(latent_dim, config.dim)
+        self.latent_positions = nn.Parameter(torch.randn(config.num_latents, config.dim) * 0.5)
+        self.query = nn.Parameter(torch.zeros(config.dim))
+        self.transformer = config.build_transformer("decoder", modulated=self.modulated)
+        self.output = nn.Linear(config.dim, 3 * config.patch_size**2)
+        init_linear(self)
+        self.text = config.build_text("decoder")
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight that makes the pixels; the adaptive weight of a GAN loss is measured there."""
+        return self.output.weight
+
+    def forward(
+        self, latents: Latents, text: Text, *, images: Pictures, grid: Grid, mask: Present, generator: Draws
+    ) -> Estimate:
+        """The training pass: estimates of ``images``, with what the losses must know of them.
+
+        ``mask`` is False at the tail of rows with a smaller budget; a decoder may draw from ``generator``.
+        """
+        return Estimate(images=self.decode(latents, text, grid=grid, mask=mask))
+
+    def decode(
+        self, latents: Latents, text: Text, *, grid: Grid, mask: Present = None, **sampling: Unpack[Sampling]
+    ) -> Pictures:
+        """Pictures on the scale [-1, 1], not clamped; here nothing is drawn.
+
+        Raises:
+            ValueError: for steps, guidance or a start, which need a flow decoder.
+        """
+        for name, expected in {"steps": 0, "guidance": 1.0, "start": 1.0}.items():
+            if (value := sampling.get(name)) is not None and value != expected:
+                raise ValueError(
+                    f"{name}: got {value}, expected {expected}: this tokenizer's decoder is direct; "
+                    "leave it out, or use a tokenizer with a flow decoder"
+                )
+        queries = self.patch_queries(grid, batch=len(latents))
+        tokens, keys = self.sequence(queries, latents, text, mask=mask)  # (b p+k+t d)
+        patches = self.output(self.transformer(tokens, keys, keep=queries.shape[1]))  # (b p 3*patch*patch)
+        return unpatchify(patches, grid=grid, patch_size=self.config.patch_size).float()
+
+    def patch_queries(self, grid: Grid, *, batch: int) -> Float[Tensor, "b p d"]:
+        """The learned query at every patch's position."""
+        return (self.query + self.config.positions(grid, like=self.query)).expand(batch, -1, -1)
+
+    def sequence(
+        self,
+        front: Float[Tensor, "b s d"],
+        latents: Latents,
+        text: Text,
+        *,
+        mask: Present,
+        front_mask: Bool[Tensor, "b s"] | None = None,
+    ) -> tuple[Float[Tensor, "b r d"], KeyMask]:
+        """``front``, the latents, then the caption; each mask is None where all positions are present."""
+        tokens = self.latent(latents.to(self.query.dtype)) + self.latent_positions[: latents.shape[1]]
+        if mask is not None or front_mask is not None:
+            masks = zip((front_mask, mask), (front, tokens), strict=True)
+            every = [x.new_ones(x.shape[:2], dtype=torch.bool) if part is None else part for part, x in masks]
+            mask = torch.cat(every, dim=1)
+        return join_text(torch.cat([front, tokens], dim=1), mask, self.text, text)
+
+
+# --- the decoder that generates ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +176,14 @@ class FlowDecoderConfig:
         """The module of this configuration."""
         return FlowDecoder(config, self, latent_dim=latent_dim)
 
-    def time_mixture(self) -> TimeMixture:
-        """How training draws times."""
-        return TimeMixture(
-            direct_share=self.direct_share,
-            uniform_share=self.uniform_share,
-            mean=self.time_mean,
-            std=self.time_std,
-        )
-
 
 class FlowDecoder(DirectDecoder):
     """[noisy patches + queries ; time ; latents ; text] -> modulated ViT -> keep the patches -> pixels -> detailer.
 
-    The weights that a ``DirectDecoder`` has too bear the same names.
+    The network reads noisy pictures beside the latents and predicts the clean ones (x-prediction: Li and He 2025,
+    arXiv 2511.13720). Times run from 0 (the picture) to 1 (pure noise), as in ``textok.sampling.flow``. A row that is
+    decoded directly sees neither a noisy picture nor a time: before training it comes out exactly as from
+    ``DirectDecoder``, whose weights bear the same names here.
     """
 
     modulated = True
@@ -116,77 +209,54 @@ class FlowDecoder(DirectDecoder):
         self.detailer = Detailer()
 
     def forward(
-        self,
-        latents: Float[Tensor, "b k c"],
-        text: TextCondition | None,
-        *,
-        images: Pictures,
-        grid: tuple[int, int],
-        mask: Bool[Tensor, "b k"] | None = None,
-        generator: torch.Generator | None = None,
+        self, latents: Latents, text: Text, *, images: Pictures, grid: Grid, mask: Present, generator: Draws
     ) -> Estimate:
         """The training pass: a share of the rows directly, the others from noisy pictures."""
-        times, is_direct = self.settings.time_mixture().draw(
-            len(images), generator=generator, device=images.device
-        )
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
-        noisy = add_noise(images.float(), noise, times)
-        estimates = self.denoise(
-            latents, text, grid=grid, mask=mask, noisy=noisy, times=times, is_direct=is_direct
-        )
+        settings, drawn = self.settings, {"generator": generator, "device": images.device}
+        shares = {"direct_share": settings.direct_share, "uniform_share": settings.uniform_share}
+        rest = {"mean": settings.time_mean, "std": settings.time_std}
+        times, is_direct = draw_mixed_times(len(images), **shares, **rest, **drawn)
+        noise = torch.randn(images.shape, **drawn)
+        seen = {"noisy": add_noise(images.float(), noise, times), "times": times, "is_direct": is_direct}
+        estimates = self.denoise(latents, text, grid=grid, mask=mask, **seen)
         return Estimate(images=estimates, times=times, is_direct=is_direct)
 
     def decode(
-        self,
-        latents: Float[Tensor, "b k c"],
-        text: TextCondition | None,
-        *,
-        grid: tuple[int, int],
-        mask: Bool[Tensor, "b k"] | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        start: float | None = None,
-        generator: Random | None = None,
+        self, latents: Latents, text: Text, *, grid: Grid, mask: Present = None, **sampling: Unpack[Sampling]
     ) -> Pictures:
         """Sample pictures, or decode them directly with 0 steps.
 
         Raises:
             ValueError: for settings out of range, or guidance of a decoder that reads no captions.
         """
-        steps = self.settings.steps if steps is None else steps
-        start = self.settings.start if start is None else start
-        scale = self.settings.guidance if guidance is None else guidance
-        self._check_sampling(steps, scale, start, is_explicit=guidance is not None)
+        steps, guidance, start = self._settings_of(sampling)
         denoise = partial(self.denoise, latents, grid=grid, mask=mask)
         if steps == 0:
             return denoise(text)
         rows, columns = grid
         shape = (len(latents), 3, rows * self.config.patch_size, columns * self.config.patch_size)
-        x = normal(shape, generator or _same_noise(len(latents)), device=latents.device)
+        same_noise = [torch.Generator().manual_seed(0) for _ in latents]  # whichever pictures are beside one
+        x = normal(shape, sampling.get("generator") or same_noise, device=latents.device)
         if start < 1:
             x = add_noise(denoise(text), x, x.new_full((len(x),), start))
-        guide = Guidance(scale=scale, interval=self.settings.guidance_interval)
+        guide = Guidance(scale=guidance, interval=self.settings.guidance_interval)
         times = time_grid(steps, power=self.settings.time_power, start=start)
-        return sample_adams(_velocity(denoise, text, guide), x, times)
+        return sample(_velocity(denoise, text, guide), x, times, sampler="adams")
 
     def denoise(
         self,
-        latents: Float[Tensor, "b k c"],
-        text: TextCondition | None,
+        latents: Latents,
+        text: Text,
         *,
-        grid: tuple[int, int],
-        mask: Bool[Tensor, "b k"] | None = None,
+        grid: Grid,
+        mask: Present = None,
         noisy: Pictures | None = None,
         times: Float[Tensor, "b"] | None = None,
         is_direct: Bool[Tensor, "b"] | None = None,
     ) -> Pictures:
-        """Estimates of the clean pictures in one pass.
+        """Estimates of the clean pictures in one pass, from ``noisy`` ones with the share ``times`` of noise.
 
-        Args:
-            latents, text, grid, mask: as for ``decode``.
-            noisy: pictures with the share ``times`` of noise; None to decode all rows directly.
-            times: of each row.
-            is_direct: rows that do not see their noisy picture; None for no such row.
+        Without them all rows are decoded directly, else those of ``is_direct``, which do not see their noisy picture.
         """
         front = self.patch_queries(grid, batch=len(latents))  # (b p d)
         num_patches, front_mask = front.shape[1], None
@@ -197,9 +267,8 @@ class FlowDecoder(DirectDecoder):
             state = torch.where(sees_noisy[:, None], self.time(times), state)
             embedded = self.noisy(patchify(noisy.to(front.dtype), grid=grid)) * sees_noisy[:, None, None]
             front = torch.cat([front + embedded, state[:, None]], dim=1)  # (b p+1 d)
-            front_mask = sees_noisy[:, None] | (
-                torch.arange(num_patches + 1, device=front.device) < num_patches
-            )
+            is_patch = torch.arange(num_patches + 1, device=front.device) < num_patches
+            front_mask = sees_noisy[:, None] | is_patch
         tokens, keys = self.sequence(front, latents, text, mask=mask, front_mask=front_mask)
         modulation = self.modulation(nn.functional.silu(state))  # (b 6d)
         keys = replace(keys, front=front.shape[1])
@@ -207,17 +276,21 @@ class FlowDecoder(DirectDecoder):
         images = unpatchify(self.output(states), grid=grid, patch_size=self.config.patch_size)
         return self.detailer(images, noisy).float()
 
-    def _check_sampling(self, steps: int, guidance: float, start: float, *, is_explicit: bool) -> None:
+    def _settings_of(self, sampling: Sampling) -> tuple[int, float, float]:
+        steps, guidance, start = sampling.get("steps"), sampling.get("guidance"), sampling.get("start")
+        steps = self.settings.steps if steps is None else steps
+        start = self.settings.start if start is None else start
         if steps < 0:
             raise ValueError(f"steps: got {steps}, expected 0 (one pass) or more")
         if not 0 < start <= 1:
             raise ValueError(f"start: got {start}, expected a time above 0, at most 1")
-        if not is_explicit or guidance == 1:
-            return
-        if steps == 0:
+        if guidance is None:
+            return steps, self.settings.guidance, start
+        if guidance != 1 and steps == 0:
             raise ValueError(f"guidance: got {guidance} with 0 steps, expected 1: one pass has no guidance")
-        if self.text is None:
+        if guidance != 1 and self.text is None:
             raise ValueError(f"guidance: got {guidance}, expected 1: this decoder reads no captions")
+        return steps, guidance, start
 
 
 class Detailer(nn.Module):
@@ -239,7 +312,7 @@ class Detailer(nn.Module):
         return images + nn.functional.pixel_shuffle(details, 2)
 
 
-def _velocity(denoise: Denoise, text: TextCondition | None, guidance: Guidance) -> Predict:
+def _velocity(denoise: Callable[..., Pictures], text: Text, guidance: Guidance) -> Predict:
     """The flow's direction; guidance compares with the same latents without a caption, and only where it acts."""
 
     def predict(x: Pictures, time: float) -> Pictures:
@@ -252,6 +325,4 @@ def _velocity(denoise: Denoise, text: TextCondition | None, guidance: Guidance) 
     return predict
 
 
-def _same_noise(count: int) -> list[torch.Generator]:
-    """A generator per picture, all alike: a picture never depends on those beside it."""
-    return [torch.Generator().manual_seed(0) for _ in range(count)]
+DecoderConfig = DirectConfig | FlowDecoderConfig
