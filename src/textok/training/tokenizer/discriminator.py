@@ -9,77 +9,39 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import AdamW
 
-from textok.objectives.adversarial import AdversarialConfig, AdversarialObjective
+from textok.objectives.adversarial import AdversarialObjective
 from textok.objectives.discriminator import Discriminator, DiscriminatorConfig
-from textok.training.optimizers import OptimizerConfig, learning_rate, set_learning_rate
+from textok.training.input import Stateful
+from textok.training.optimizers import learning_rate, set_learning_rate
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import total
 
 
-class NoDiscriminator:
-    """Stands where a training has no GAN terms: it has no loss and moves nothing."""
+class DiscriminatorTraining:
+    """Judges reconstructions from its start step on; has no term and no state in a run without GAN terms."""
 
-    def generator_term(
-        self, images: Tensor, terms: dict[str, Tensor], *, step: int, last_layer: Tensor
-    ) -> dict[str, Float[Tensor, ""]]:
-        """No term."""
-        return {}
-
-    def accumulate(
-        self, reals: Tensor, fakes: Tensor, *, step: int, share: float, last: bool
-    ) -> dict[str, Float[Tensor, ""]]:
-        """No term."""
-        return {}
-
-    def gradient_norms(self, *, step: int) -> dict[str, Float[Tensor, ""]]:
-        """No norm."""
-        return {}
-
-    def step(self, *, step: int) -> None:
-        """Move nothing."""
-
-    def zero_grad(self) -> None:
-        """There is no gradient."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """No state."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """There is nothing to load."""
-
-
-class DiscriminatorTraining(NoDiscriminator):
-    """Judges reconstructions from its start step on; has no term before.
-
-    Args:
-        config: the GAN terms and when they act.
-        network: widths of the discriminator.
-        optimizer: AdamW settings; its schedule runs over the steps that the discriminator trains.
-        steps: of the whole run.
-        accelerator: device and ranks.
-    """
-
-    def __init__(
-        self,
-        config: AdversarialConfig,
-        network: DiscriminatorConfig,
-        optimizer: OptimizerConfig,
-        *,
-        steps: int,
-        accelerator: Accelerator,
-    ) -> None:
-        self.config, self.schedule, self.steps, self.accelerator = config, optimizer, steps, accelerator
-        self.discriminator = Discriminator(network).to(accelerator.device)
-        self.objective = AdversarialObjective(config).to(accelerator.device)
+    def __init__(self, run: TokenizerRun, accelerator: Accelerator) -> None:
+        self.run, self.config, self.accelerator = run, run.adversarial, accelerator
+        self.parts: dict[str, Stateful] = {}
+        if run.adversarial is None:
+            return
+        widths, adam = run.discriminator, run.discriminator_optimizer
+        widths = widths or DiscriminatorConfig.for_resolution(run.model.image_size)
+        self.discriminator = Discriminator(widths).to(accelerator.device)
+        self.objective = AdversarialObjective(run.adversarial).to(accelerator.device)
         self.network = accelerator.prepare(self.discriminator)
         self.optimizer = AdamW(
             self.discriminator.parameters(),
-            lr=optimizer.lr,
-            betas=optimizer.betas,
-            weight_decay=optimizer.weight_decay,
+            lr=adam.lr,
+            betas=adam.betas,
+            weight_decay=adam.weight_decay,
             fused=True,
         )
+        self.parts = {
+            "discriminator": self.discriminator,
+            "objective": self.objective,
+            "optimizer": self.optimizer,
+        }
 
     def generator_term(
         self,
@@ -90,7 +52,7 @@ class DiscriminatorTraining(NoDiscriminator):
         last_layer: Tensor,
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted GAN term beside the tokenizer's other ``terms``; no term before it counts."""
-        if not self.config.counts_in_generator(step):
+        if self.config is None or not self.config.counts_in_generator(step):
             return {}
         loss = self.objective.generator_loss(self.network, images)
         weight = self.objective.generator_weight(total(terms), loss, last_layer=last_layer)
@@ -106,7 +68,7 @@ class DiscriminatorTraining(NoDiscriminator):
         last: bool,
     ) -> dict[str, Float[Tensor, ""]]:
         """Add a micro-batch to the discriminator's gradient; returns its weighted terms."""
-        if not self.config.trains_discriminator(step):
+        if not self._trains(step):
             return {}
         with nullcontext() if last else self.accelerator.no_sync(self.network):
             terms = self.objective.discriminator_terms(self.network, reals, fakes.detach(), step=step)
@@ -115,45 +77,36 @@ class DiscriminatorTraining(NoDiscriminator):
 
     def gradient_norms(self, *, step: int) -> dict[str, Float[Tensor, ""]]:
         """Clip the gradient; its norm before that is zero while the discriminator does not train."""
+        if self.config is None:
+            return {}
         norm = torch.zeros((), device=self.accelerator.device)
-        if self.config.trains_discriminator(step):
-            clip_norm = self.schedule.clip_norm
-            norm = torch.as_tensor(
-                self.accelerator.clip_grad_norm_(self.discriminator.parameters(), clip_norm)
-            )
+        if self._trains(step):
+            parameters, most = self.discriminator.parameters(), self.run.discriminator_optimizer.clip_norm
+            norm = torch.as_tensor(self.accelerator.clip_grad_norm_(parameters, most))
         return {"discriminator_grad_norm": norm}
 
     def step(self, *, step: int) -> None:
-        """Move the discriminator by the accumulated gradient."""
-        if not self.config.trains_discriminator(step):
+        """Move the discriminator by the accumulated gradient; its schedule runs over the steps that it trains."""
+        if self.config is None or not self._trains(step):
             return
-        own_step, own_steps = step - self.config.start_step, self.steps - self.config.start_step
-        set_learning_rate([self.optimizer], learning_rate(self.schedule, step=own_step, steps=own_steps))
+        own_step, own_steps = step - self.config.start_step, self.run.steps - self.config.start_step
+        rate = learning_rate(self.run.discriminator_optimizer, step=own_step, steps=own_steps)
+        set_learning_rate([self.optimizer], rate)
         self.optimizer.step()
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient."""
-        self.discriminator.zero_grad(set_to_none=True)
+        if self.config is not None:
+            self.discriminator.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Discriminator, LeCam anchors and optimizer."""
-        return {
-            "discriminator": self.discriminator.state_dict(),
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved state."""
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
 
-
-def build_discriminator(run: TokenizerRun, accelerator: Accelerator) -> NoDiscriminator:
-    """The discriminator with its optimizer, or its stand-in without GAN terms."""
-    if run.adversarial is None:
-        return NoDiscriminator()
-    widths = run.discriminator or DiscriminatorConfig.for_resolution(run.model.image_size)
-    optimizer = run.discriminator_optimizer
-    return DiscriminatorTraining(run.adversarial, widths, optimizer, steps=run.steps, accelerator=accelerator)
+    def _trains(self, step: int) -> bool:
+        return self.config is not None and self.config.trains_discriminator(step)

@@ -23,7 +23,7 @@ from textok.training.run_folder import RunFolder
 from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
 from textok.training.state import TrainState
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.discriminator import build_discriminator
+from textok.training.tokenizer.discriminator import DiscriminatorTraining
 from textok.training.tokenizer.setup import (
     next_input,
     open_loader,
@@ -90,7 +90,7 @@ def train_tokenizer(
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
     objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
-    discriminator = build_discriminator(run, accelerator)
+    discriminator = DiscriminatorTraining(run, accelerator)
     parallel = distribute(model, ema, accelerator, sharded=False)
     if run.compile:
         compile_blocks(model)
