@@ -234,7 +234,7 @@ def test_a_start_that_was_killed_is_no_obstacle(short: TokenizerRun, tmp_path: P
 def test_ranks_must_share_a_batch(
     tiny: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textok.training.tokenizer.train.start_accelerator", lambda *_, **__: _ThreeRanks())
+    monkeypatch.setattr("textok.training.parallel.Accelerator", lambda **_: _ThreeRanks())
     with pytest.raises(ValueError, match="batch_size:"):
         train_tokenizer(tiny, tmp_path)
 
@@ -248,8 +248,9 @@ class _ThreeRanks:
 
 def test_lines_past_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.append("metrics.jsonl", [{"step": 1}, {"step": 2}, {"step": 3}])
-    folder.append("bad.jsonl", [{"key": "torn"}])
+    for step in (1, 2, 3):
+        folder.append("metrics.jsonl", {"step": step})
+    folder.append("bad.jsonl", {"key": "torn"})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     folder.forget_after(2)

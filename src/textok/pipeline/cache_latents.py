@@ -83,12 +83,7 @@ def cache_latents(
             work.bar.update(len(work.shards[number]) if engine else 0)
             if work.stop.asked:
                 break
-        stopped = work.stop.asked
-    if world > 1:
-        flag = torch.tensor([float(stopped)], device=device)
-        dist.all_reduce(flag)  # also waits for the shards of the others
-        stopped = bool(flag.item())
-    if stopped:
+    if work.stop.agreed(device):  # also waits for the shards of the others
         return None
     if rank == 0:
         return _close_manifest(run, manifest, out, shards=len(work.shards))

@@ -21,7 +21,7 @@ from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.training.generator.config import GeneratorRun
 from textok.training.optimizers import build_optimizers
-from textok.training.parallel import mixed_precision
+from textok.training.parallel import step_dtype
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import total
 
@@ -193,7 +193,7 @@ def step_bytes(run: TokenizerRun, pictures: int) -> float:
         ValueError: when there is not enough for them.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if mixed_precision(run.precision) == "bf16" else torch.float32
+    dtype = step_dtype(run.precision)
     _begin_peak()
     try:
         model = TexTok(run.model).to(device)

@@ -156,18 +156,16 @@ class RunFolder:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a line to metrics.jsonl, and give the same numbers to tensorboard and the trackers."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        self.append("metrics.jsonl", {"step": step, **values})
         for name, value in values.items():
             self.tensorboard(step).add_scalar(name, value, step)
         for tracker in self.trackers:
             tracker.log(values, step=step)
 
-    def append(self, name: str, records: list[dict[str, Any]]) -> None:
-        """Append records to a .jsonl file of the folder."""
-        if records:
-            with (self.path / name).open("a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
+    def append(self, name: str, record: dict[str, Any]) -> None:
+        """Append a record to a .jsonl file of the folder."""
+        with (self.path / name).open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
     def tensorboard(self, step: int) -> Any:
         """The event writer; events past ``step`` of an interrupted run are hidden."""

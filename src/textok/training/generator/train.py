@@ -21,11 +21,16 @@ from textok.training.generator.step import loss_of, micro_rows
 from textok.training.generator.validation import Validation, export
 from textok.training.input import StepInputs
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import compile_blocks, distribute, start_accelerator
+from textok.training.parallel import (
+    Replicated,
+    Sharded,
+    compile_blocks,
+    start_accelerator,
+    start_trackers,
+    step_dtype,
+)
 from textok.training.run_folder import RunFolder
-from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
-from textok.training.state import TrainState
-from textok.training.tracking import start_trackers
+from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
 from textok.writing import check_target
 
 
@@ -48,10 +53,8 @@ def train_generator(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run.precision, trackers=run.trackers)
+    accelerator, dtype = start_accelerator(run), step_dtype(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    if run.batch_size % world:
-        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- latents ------------------------------------------------------------------------------------------
     check_target(Path(out), sources=[run.latents], overwrite=True)
@@ -64,10 +67,9 @@ def train_generator(
     model = build_generator(run.model).to(device)
     model.activation_checkpointing = run.activation_checkpointing
     ema = Average(model, decay=run.ema_decay)
-    parallel = distribute(model, ema, accelerator, sharded=run.sharded)
+    parallel = Sharded(model, ema, accelerator) if run.sharded else Replicated(model, accelerator)
     if run.compile:
         compile_blocks(model)
-    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
     # --- run folder and resume ----------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def train_generator(
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     inputs.begin(step)
     with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
-        while step < last and not agreed(stop, accelerator):
+        while step < last and not stop.agreed(device):
             model.train()
             read = next(inputs)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
@@ -112,8 +114,7 @@ def train_generator(
                 ema.update_parameters(model)
                 means.add({"loss": health, "grad_norm": norm})
             else:
-                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": read.batch.keys}])
-                guard.check(step=step + 1, keys=read.batch.keys)
+                guard.note(folder, step=step + 1, rank=rank, keys=read.batch.keys)
             model.zero_grad(set_to_none=True)
             step += 1
             throughput.add(run.batch_size)

@@ -18,10 +18,16 @@ from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import compile_blocks, distribute, node_first, start_accelerator
+from textok.training.parallel import (
+    Replicated,
+    compile_blocks,
+    node_first,
+    start_accelerator,
+    start_trackers,
+    step_dtype,
+)
 from textok.training.run_folder import RunFolder
-from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
-from textok.training.state import TrainState
+from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.discriminator import DiscriminatorTraining
 from textok.training.tokenizer.setup import (
@@ -35,7 +41,6 @@ from textok.training.tokenizer.setup import (
 )
 from textok.training.tokenizer.step import total
 from textok.training.tokenizer.validation import Validation, export, first_batches
-from textok.training.tracking import start_trackers
 from textok.writing import check_target
 
 
@@ -64,10 +69,8 @@ def train_tokenizer(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run.precision, trackers=run.trackers)
+    accelerator, dtype = start_accelerator(run), step_dtype(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    if run.batch_size % world:
-        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- data and captions --------------------------------------------------------------------------------
     check_target(Path(out), sources=[run.data.source], overwrite=True)
@@ -87,11 +90,10 @@ def train_tokenizer(
     model.checkpoint_activations(enabled=run.activation_checkpointing)
     ema = Average(model.to(device), decay=run.ema_decay)
     averaged = cast(TexTok, ema.module)
-    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
     objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
     discriminator = DiscriminatorTraining(run, accelerator)
-    parallel = distribute(model, ema, accelerator, sharded=False)
+    parallel = Replicated(model, accelerator)
     if run.compile:
         compile_blocks(model)
 
@@ -119,7 +121,7 @@ def train_tokenizer(
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     inputs.begin(step)
     with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
-        while step < last and not agreed(stop, accelerator):
+        while step < last and not stop.agreed(device):
             model.train()
             read = next_input(inputs, loader, folder, rank=rank)
             folder.contents.add(read.batch)
@@ -157,8 +159,7 @@ def train_tokenizer(
                 for values in (*records, norms):
                     means.add(values)
             else:
-                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": read.batch.keys}])
-                guard.check(step=step + 1, keys=read.batch.keys)
+                guard.note(folder, step=step + 1, rank=rank, keys=read.batch.keys)
             model.zero_grad(set_to_none=True)
             discriminator.zero_grad()
             step += 1
