@@ -16,8 +16,7 @@ from textok.objectives.reconstruction import ReconstructionObjective
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.optimizers import build_optimizers
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.discriminator import DiscriminatorTraining
-from textok.training.tokenizer.step import total
+from textok.training.tokenizer.step import DiscriminatorTraining, total
 
 PAPER = [(256, 8, 2048, "xl"), (512, 16, 4096, "xxl")]
 

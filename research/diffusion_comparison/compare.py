@@ -19,10 +19,10 @@ from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target
 from textok.sampling.flow import add_noise as add_flow_noise
 from textok.sampling.random import seeded
-from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import condition_of
 from textok.training.optimizers import build_optimizers, learning_rate, set_learning_rate
+from textok.training.run import drop_rows
 from textok.training.run_folder import environment
 from textok.writing import write_json
 

@@ -21,7 +21,7 @@ from textok.training.run_folder import RunFolder
 from textok.training.state import TrainState
 from textok.training.tokenizer import setup
 from textok.training.tokenizer import train as tokenizer
-from textok.training.tokenizer.discriminator import DiscriminatorTraining
+from textok.training.tokenizer.step import DiscriminatorTraining
 from tiny import invented_states
 
 whole_step, save, resume = setup.micro_batches, TrainState.save, TrainState.resume

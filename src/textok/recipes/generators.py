@@ -7,9 +7,9 @@ from functools import partial
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import SIZES, DiTConfig
 from textok.models.maskgit import MaskGITConfig
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
+from textok.training.run import BudgetDraw
 
 # --- small, on the pictures of this repository ----------------------------------------------------------
 

@@ -12,8 +12,8 @@ from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.objectives.flow_loss import FlowLossConfig
 from textok.objectives.reconstruction import LossConfig
-from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
+from textok.training.run import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
 
 ICONS = DataConfig(source="icons", split="train")

@@ -9,8 +9,7 @@ from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGITConfig
 from textok.sampling.flow import FlowConfig
-from textok.training.draws import BudgetDraw
-from textok.training.run import Run
+from textok.training.run import BudgetDraw, Run
 
 PROMPTS = (
     "a glossy 3D emoji of a red apple; food, fruit",

@@ -14,8 +14,8 @@ from textok.models.text import TextCondition
 from textok.sampling import flow
 from textok.sampling.masked import mask_codes, masked_loss
 from textok.sampling.random import seeded
-from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun
+from textok.training.run import drop_rows
 
 Network = Callable[..., Tensor]
 

@@ -29,7 +29,6 @@ from textok.training.parallel import (
 from textok.training.run_folder import RunFolder
 from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.discriminator import DiscriminatorTraining
 from textok.training.tokenizer.setup import (
     next_input,
     open_loader,
@@ -39,7 +38,7 @@ from textok.training.tokenizer.setup import (
     step_inputs,
     with_batch,
 )
-from textok.training.tokenizer.step import total
+from textok.training.tokenizer.step import DiscriminatorTraining, total
 from textok.training.tokenizer.validation import Validation, export, first_batches
 from textok.writing import check_target
 
