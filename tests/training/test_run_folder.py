@@ -19,9 +19,8 @@ from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
-from textok.training import snapshots as snapshots_module
-from textok.training.run_folder import RunFolder, environment
-from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
+from textok.training import run_folder
+from textok.training.run_folder import RunFolder, environment, load_snapshot, save_snapshot, snapshots
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.setup import start_from
 from textok.training.tokenizer.train import train_tokenizer
@@ -265,7 +264,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_nothing(
         path.touch()
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(snapshots_module, "save_file", full)
+    monkeypatch.setattr(run_folder, "save_file", full)
     with pytest.raises(OSError, match="step-00000004") as error:
         save_snapshot(tmp_path, step=4, state={"a": torch.zeros(1)})
     assert error.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())

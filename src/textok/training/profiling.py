@@ -22,43 +22,33 @@ ROWS = 40
 def profiled(folder: Path, *, steps: int) -> Iterator[None]:
     """Record training steps made inside, from the fourth on; the training itself is as without.
 
-    Each rank writes ``folder/rank-N.json``, which chrome://tracing and Perfetto open, and ``folder/rank-N.txt``, the
-    operations by their own time. A training that ends before the fourth step says so and writes none.
-
-    Args:
-        folder: is made when the steps are recorded.
-        steps: how many; a trace takes some ten megabytes each.
-
-    Raises:
-        ValueError: for fewer than one step.
+    Each rank writes ``folder/rank-N.json``, which chrome://tracing and Perfetto open, some ten megabytes a step, and
+    ``folder/rank-N.txt``, the operations by their own time. A training that ends before the fourth step says so.
     """
     if steps < 1:
         raise ValueError(f"profile: got {steps} steps, expected at least 1")
-    rank = PartialState().process_index
+    trace = folder / f"rank-{PartialState().process_index}.json"
     plan = schedule(wait=SKIPPED, warmup=WARM_UP, active=steps, repeat=1)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
-    seen: list[Optimizer] = []
-    written: list[Path] = []
+    written, seen = list[Path](), list[Optimizer]()
 
     def write(profiler: profile) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        trace = folder / f"rank-{rank}.json"
         profiler.export_chrome_trace(str(trace))
         time = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
         write_text(trace.with_suffix(".txt"), profiler.key_averages().table(sort_by=time, row_limit=ROWS))
         written.append(trace)
 
+    def count(optimizer: Optimizer, *_: Any) -> None:
+        if not seen:
+            seen.append(optimizer)  # a step moves several optimizers; the first to move counts them
+        if optimizer is seen[0]:
+            profiler.step()
+
     with profile(activities=activities, schedule=plan, on_trace_ready=write) as profiler:
-
-        def count(optimizer: Optimizer, *_: Any) -> None:
-            if not seen:
-                seen.append(optimizer)  # a step moves several optimizers; the first to move counts them
-            if optimizer is seen[0]:
-                profiler.step()
-
         hook = register_optimizer_step_post_hook(count)
         try:
             yield
         finally:
             hook.remove()
-    note(f"profile: {written[0]}" if written else "profile: the training ended before its fourth step")
+    note(f"profile: {trace}" if written else "profile: the training ended before its fourth step")

@@ -77,16 +77,9 @@ class Rehearsed:
 
 
 def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
-    """Run every phase in a folder beside ``out``, which goes away again; all ranks call.
+    """Run every phase by ``train`` in a folder beside ``out``, which goes away again; all ranks call.
 
-    Args:
-        run: as it would be trained.
-        out: its run folder, whose disk is looked at.
-        train: the training, which stops at ``stop_at`` and goes on when it is called again.
-
-    Raises:
-        ValueError: when the run does not fit into memory or onto the disk here; says what would fit.
-        Exception: of the training, such as for data that are not there.
+    ``ValueError`` when the run does not fit into memory or onto the disk here; says what would fit.
     """
     if isinstance(run, TokenizerRun):
         open_train(run.data)  # whose error comes before the minute that follows
@@ -98,8 +91,7 @@ def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
         train(short, scratch, stop_at=short.steps - 1)
         began = time.perf_counter()
         train(short, scratch)
-        second_half = time.perf_counter() - began
-        made = _summary(run, short, scratch, second_half)
+        made = _summary(run, scratch, time.perf_counter() - began)
     finally:
         if PartialState().is_main_process:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -120,25 +112,24 @@ def _shortened(run: Run) -> Run:
             settings["adversarial"] = replace(
                 run.adversarial, start_step=PLAIN, discriminator_warmup_steps=0, r1_every=PLAIN
             )
-        count = min(run.validation.count, VALIDATED)
-        settings["validation"] = replace(
-            run.validation, count=count, every=10**9, best_by="perceptual_effnet_lite2"
-        )
+        few = {"count": min(run.validation.count, VALIDATED), "best_by": "perceptual_effnet_lite2"}
+        settings["validation"] = replace(run.validation, every=10**9, **few)
     return replace(run, **settings)
 
 
-def _summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearsed:
+def _summary(run: Run, scratch: Path, second_half: float) -> Rehearsed:
     """The figures of the whole from those of the few steps."""
     log = [json.loads(line) for line in (scratch / "metrics.jsonl").read_text().splitlines()]
     rates = [line.get("images_per_second") or line.get("rows_per_second") for line in log]
     seconds = [run.batch_size / rate for rate in rates if rate]
     plain, gan, r1 = seconds[PLAIN - 1], None, None
-    if isinstance(run, TokenizerRun) and run.adversarial is not None:
-        r1, gan = seconds[PLAIN], seconds[PLAIN + 1]
-    rest = max(0.0, second_half - seconds[-1])
-    share = 1.0
-    if isinstance(run, TokenizerRun) and isinstance(short, TokenizerRun):
-        share = run.validation.count / short.validation.count
+    steps, validation = run.steps * plain, max(0.0, second_half - seconds[-1])
+    if isinstance(run, TokenizerRun):
+        validation *= max(1.0, run.validation.count / VALIDATED)
+        if run.adversarial is not None:
+            r1, gan = seconds[PLAIN], seconds[PLAIN + 1]
+            late = max(0, run.steps - run.adversarial.start_step)
+            steps = (run.steps - late) * plain + late * (gan + max(0.0, r1 - gan) / run.adversarial.r1_every)
     every = run.validation.every if isinstance(run, TokenizerRun) else run.preview.every
     checkpoint = sum(f.stat().st_size for f in max((scratch / "checkpoints").iterdir()).iterdir())
     weights = sum(f.stat().st_size for f in (scratch / "weights").iterdir())
@@ -146,52 +137,35 @@ def _summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehears
         step=plain,
         gan_step=gan,
         r1_step=r1,
-        validation=rest * share,
+        validation=validation,
         memory=_peak_bytes(),
         memory_limit=memory_bytes(),
         checkpoint=checkpoint,
         disk=3 * checkpoint + 2 * weights,
         disk_free=shutil.disk_usage(scratch).free,
-        whole=_whole_seconds(run, plain, gan, r1) + math.ceil(run.steps / every) * rest * share,
+        whole=steps + math.ceil(run.steps / every) * validation,
     )
-
-
-def _whole_seconds(run: Run, plain: float, gan: float | None, r1: float | None) -> float:
-    if gan is None or r1 is None or not isinstance(run, TokenizerRun) or run.adversarial is None:
-        return run.steps * plain
-    late = max(0, run.steps - run.adversarial.start_step)
-    return (run.steps - late) * plain + late * (gan + max(0.0, r1 - gan) / run.adversarial.r1_every)
 
 
 # --- memory -------------------------------------------------------------------------------------------------
 
 
 def check_memory(run: TokenizerRun) -> None:
-    """Take steps of one and of two pictures; refuse a micro-batch for which the memory cannot last.
-
-    Raises:
-        ValueError: with the largest micro-batch that fits.
-    """
+    """Take steps of one and of two pictures; ``ValueError`` names the largest micro-batch that the memory allows."""
     one, two = (step_bytes(run, pictures) for pictures in (1, 2))
-    limit, each = HEADROOM * memory_bytes(), max(1.0, two - one)
-    micro = min(run.micro_batch, run.batch_size)
-    if one + (micro - 1) * each <= limit:
-        return
-    fits = int((limit - one) / each) + 1
-    advice = f"use --micro-batch {fits}" if fits >= 1 else "use a smaller model or a larger device"
-    more = "" if run.activation_checkpointing else ", or --activation-checkpointing"
-    raise ValueError(
-        f"micro_batch: got {micro}, which takes about {(one + (micro - 1) * each) / GB:.1f} GB of the "
-        f"{memory_bytes() / GB:.1f} GB here; {advice}{more}"
-    )
+    limit, each, micro = HEADROOM * memory_bytes(), max(1.0, two - one), min(run.micro_batch, run.batch_size)
+    needed, fits = one + (micro - 1) * each, int((limit - one) / each) + 1
+    if needed > limit:
+        advice = f"use --micro-batch {fits}" if fits >= 1 else "use a smaller model or a larger device"
+        more = "" if run.activation_checkpointing else ", or --activation-checkpointing"
+        raise ValueError(
+            f"micro_batch: got {micro}, which takes about {needed / GB:.1f} GB of the "
+            f"{memory_bytes() / GB:.1f} GB here; {advice}{more}"
+        )
 
 
 def step_bytes(run: TokenizerRun, pictures: int) -> float:
-    """Memory at the peak of a step of so many pictures, with everything that a training keeps.
-
-    Raises:
-        ValueError: when there is not enough for them.
-    """
+    """Memory at the peak of a step of so many pictures, with everything that a training keeps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = step_dtype(run.precision)
     _begin_peak()
