@@ -4,7 +4,6 @@ A budget of k is the first k tokens of one encoding, so a picture is encoded onc
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -30,11 +29,8 @@ from textok.budgets.search import (
     exhaustive,
     measure_all,
 )
-from textok.models.text import TextCondition
-from textok.models.tokenizer import Encoding
 from textok.objectives.quality import Measure, find_measure
-from textok.pipeline.image_tokenizer import ImageTokenizer, values_of
-from textok.pipeline.passes import decode_values, encode_pixels
+from textok.pipeline.image_tokenizer import ImageTokenizer, decode_values, encode_pixels, values_of
 from textok.pipeline.pictures import Picture
 from textok.pipeline.text import Captions, as_captions
 from textok.pipeline.tokens import Tokens
@@ -44,19 +40,27 @@ Chooser = Literal["oracle", "bisection"] | QualityPredictor
 """What finds the budgets: decoding at every one, decoding at log2 of them, or a head that decodes nothing."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedCurves:
     """Quality against tokens by decoding: every value is that of a decoded picture against its original.
 
-    ``batch_size`` pictures are decoded at a time; those of like numbers of tokens go together.
+    One batch of pictures is encoded once; ``batch_size`` of them are decoded at a time, those of like numbers of
+    tokens together.
     """
 
-    tokenizer: ImageTokenizer
-    values: Float[Tensor, "b k c"] | Int[Tensor, "b k"]
-    text: TextCondition | None
-    originals: UInt8[Tensor, "b 3 h w"]
-    measure: Measure
-    batch_size: int
+    def __init__(
+        self,
+        tokenizer: ImageTokenizer,
+        pixels: UInt8[Tensor, "b 3 h w"],
+        captions: Sequence[str],
+        *,
+        measure: Measure,
+        batch_size: int,
+    ) -> None:
+        self.model, self.measure, self.batch_size = tokenizer.model, measure, batch_size
+        self.text = tokenizer.text_of(captions)
+        self.encoding = encode_pixels(self.model, pixels, self.text)
+        self.values = values_of(self.encoding)
+        self.originals = pixels.to(self.values.device)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -71,33 +75,11 @@ class DecodedCurves:
 
     @torch.no_grad()
     def _measured(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
-        patch, originals = self.tokenizer.model.config.patch_size, self.originals[rows]
+        patch, originals = self.model.config.patch_size, self.originals[rows]
         grid = (originals.shape[2] // patch, originals.shape[3] // patch)
         text = None if self.text is None else self.text[rows]
-        pictures = decode_values(self.tokenizer.model, self.values[rows], text, grid=grid, lengths=budgets)
+        pictures = decode_values(self.model, self.values[rows], text, grid=grid, lengths=budgets)
         return self.measure.compare(originals, to_uint8(pictures))
-
-
-def decoded_curves(
-    tokenizer: ImageTokenizer,
-    pixels: UInt8[Tensor, "b 3 h w"],
-    captions: Sequence[str],
-    *,
-    measure: Measure,
-    batch_size: int,
-) -> tuple[Encoding, DecodedCurves]:
-    """Encode one batch of pictures; what comes of it, and the curves that decoding it gives."""
-    text = tokenizer.text_of(captions)
-    encoding = encode_pixels(tokenizer.model, pixels, text)
-    values = values_of(encoding)
-    return encoding, DecodedCurves(
-        tokenizer=tokenizer,
-        values=values,
-        text=text,
-        originals=pixels.to(values.device),
-        measure=measure,
-        batch_size=batch_size,
-    )
 
 
 class SoftEncoder:
@@ -174,8 +156,8 @@ class SoftEncoder:
     ) -> Calibration:
         """Find the quality at which a sample has the mean budget; pictures encoded afterwards have to reach it.
 
-        The sample is decoded at every budget within bounds, but for a predictor. The arguments are those of
-        ``encode``. ``ValueError`` when the budget is no mean, or the sample cannot meet it.
+        The sample is decoded at every budget within bounds, but for a predictor. ``ValueError`` when the budget is no
+        mean, or the sample cannot meet it.
         """
         mean = self.budget.mean_tokens if self.budget.bytes is None else self.budget.bytes
         if mean is None:
@@ -249,7 +231,10 @@ class SoftEncoder:
             ValueError: when the budget is a mean and was not calibrated.
         """
         if self.budget.is_fixed:
-            return self._encode_fixed(images, captions, keys=keys, keep_size=keep_size)
+            options: dict[str, Any] = {"keys": keys, "keep_size": keep_size, "batch_size": self.batch_size}
+            tokens = self.tokenizer.encode(images, captions, num_tokens=self.budget.low, **options)
+            budgets = torch.tensor(tokens.lengths)
+            return tokens, Choice(budgets, budgets * torch.nan, budgets > 0)
         goal, choices, parts = self.goal, list[Choice](), list[Tokens]()
         pixels = self.tokenizer.pixels_of(images, keep_size=keep_size)
         texts = as_captions(captions, len(pixels))
@@ -264,28 +249,19 @@ class SoftEncoder:
             parts.append(whole.cut(choice.budgets.tolist()))
         return Tokens.concat(parts), Choice.concat(choices)
 
-    def _encode_fixed(
-        self, images: Picture | Sequence[Picture], captions: Captions, **options: Any
-    ) -> tuple[Tokens, Choice]:
-        tokens = self.tokenizer.encode(
-            images, captions, num_tokens=self.budget.low, batch_size=self.batch_size, **options
-        )
-        budgets = torch.tensor(tokens.lengths)
-        return tokens, Choice(budgets, budgets * torch.nan, budgets > 0)
-
     def _batches(
         self, pixels: UInt8[Tensor, "b 3 h w"], texts: Sequence[str]
     ) -> Iterator[tuple[slice, Float[Tensor, "n k c"] | Int[Tensor, "n k"], Curves]]:
         """The pictures of each batch, all their tokens, and their curves by whatever chooses."""
         for start in range(0, len(pixels), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            encoding, decoded = decoded_curves(
+            decoded = DecodedCurves(
                 self.tokenizer, pixels[rows], texts[rows], measure=self.measure, batch_size=self.batch_size
             )
             curves: Curves = decoded
             if isinstance(self.chooser, QualityPredictor):
                 detail = picture_detail(to_unit(pixels[rows]))
-                curves = KnownCurves(self.chooser(encoding.latents.float().cpu(), detail))
+                curves = KnownCurves(self.chooser(decoded.encoding.latents.float().cpu(), detail))
             if self.budget.by_drop:
                 curves = DropCurves(curves, self.bounds.high, self.measure.lower_is_better)
             yield rows, decoded.values, curves

@@ -83,11 +83,9 @@ class QualityPredictor(Pretrained):
         self.register_buffer("detail_std", torch.ones(NUM_DETAILS))
 
     def forward(self, latents: Float[Tensor, "b K c"], detail: Float[Tensor, "b f"]) -> Float[Tensor, "b K"]:
-        """Quality of each picture; column k - 1 is that of k tokens.
+        """Quality of each picture, of which column k - 1 is that of k tokens.
 
-        Args:
-            latents: all K, of unit scale, as ``TexTok.encode`` returns them.
-            detail: what :func:`picture_detail` measures of the pictures.
+        Reads all K latents of unit scale, as ``TexTok.encode`` returns them, and what :func:`picture_detail` measures.
         """
         tokens = self.dropout(gelu(self.read(latents.to(self.read.weight.dtype))).flatten(1))
         detail = (detail - self.detail_mean) / self.detail_std

@@ -14,7 +14,7 @@ from textok.data.samples import BadSample
 from textok.data.text import CaptionForm, caption_in_form, checked_forms
 from textok.display import Progress
 from textok.models.tokenizer import TexTok
-from textok.pipeline import passes
+from textok.pipeline.image_tokenizer import encode_pixels
 from textok.pipeline.precision import Precision
 from textok.pipeline.stopping import StopRequest
 from textok.pipeline.text import CachedText
@@ -136,7 +136,7 @@ class RowEncoder:
         text = self.text(captions)
         pixels = batch.images.flip(-1) if mirrored else batch.images
         read = None if self.model.config.placement == "none" else text
-        encoding = passes.encode_pixels(self.model, pixels, read, autocast=self._autocast)
+        encoding = encode_pixels(self.model, pixels, read, autocast=self._autocast)
         mask = text.mask if self.run.text else torch.zeros_like(text.mask)
         states = [row[present] for row, present in zip(text.embeddings, mask, strict=True)]
         return Rows(

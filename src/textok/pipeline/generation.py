@@ -20,11 +20,16 @@ from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.hub import Hub
 from textok.models.layers import lay_out_for_few_rows
-from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.passes import decode_values
+from textok.pipeline.image_tokenizer import ImageTokenizer, decode_values
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.requests import Request, checked_conditions, checked_negatives, read_class_captions
-from textok.pipeline.sampling import Sampling, draw_tokens
+from textok.pipeline.sampling import (
+    Request,
+    Sampling,
+    checked_conditions,
+    checked_negatives,
+    draw_tokens,
+    read_class_captions,
+)
 from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
@@ -88,10 +93,6 @@ class Pipeline:
             tokenizer: where its tokenizer is, when it is not where it was at training.
             device, dtype: as for the class.
             **hub: revision (of the generator), token and cache_dir of hub ids.
-
-        Raises:
-            FileNotFoundError: when one of them is not there.
-            ValueError: when the files are damaged or do not belong together.
         """
         generator = load_generator(name_or_folder, **hub)
         folder = resolve(str(name_or_folder), shipped=type(generator).shipped, **hub)
@@ -100,13 +101,8 @@ class Pipeline:
             tokenizer = fit.parent
         if not isinstance(tokenizer, ImageTokenizer):
             tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype, **hub)
-        return cls(
-            generator,
-            tokenizer,
-            class_captions=read_class_captions(folder / CLASS_CAPTIONS_FILE),
-            device=device,
-            dtype=dtype,
-        )
+        captions = read_class_captions(folder / CLASS_CAPTIONS_FILE)
+        return cls(generator, tokenizer, class_captions=captions, device=device, dtype=dtype)
 
     def to(self, device: torch.device | str, dtype: Precision | torch.dtype | None = None) -> "Pipeline":
         """Move everything to a device and cast to a dtype; without one the earlier choice holds."""
@@ -207,7 +203,13 @@ class Pipeline:
         record = settings.record(self.generator)
         batches = [slice(first, first + batch_size) for first in range(0, count, batch_size)]
         with tqdm(total=record["steps"] * len(batches), unit="step", disable=not progress) as bar:
-            count_step = _step_counter(bar, on_step)
+            finished = count_from(1)  # a bar that is not shown does not count
+
+            def count_step(_: int) -> None:
+                bar.update()
+                if on_step is not None:
+                    on_step(next(finished))
+
             draw = partial(self._draw, settings=settings, decoding=decoding, on_step=count_step)
             pixels = torch.cat([draw(requests[rows], randoms=randoms[rows]) for rows in batches])
         if output == "uint8":
@@ -246,16 +248,11 @@ class Pipeline:
     ) -> UInt8[Tensor, "b 3 h w"]:
         """One batch, on the device throughout: condition -> tokens -> pixels."""
         condition, negative = self._conditions(requests)
-        noise = self._noise(randoms)
-        tokens = draw_tokens(
-            self.generator,
-            condition,
-            settings,
-            negative=negative,
-            random=randoms,
-            noise=noise,
-            on_step=on_step,
-        )
+        noise, config = None, self.generator.config
+        if isinstance(config, DiTConfig):  # at full K, so that budgets share it; codes start as masks
+            noise = normal((len(randoms), config.num_latents, config.latent_dim), randoms, device=self.device)
+        own: dict[str, Any] = {"negative": negative, "random": randoms, "noise": noise, "on_step": on_step}
+        tokens = draw_tokens(self.generator, condition, settings, **own)
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
         text = self.tokenizer.text_of([request.caption for request in requests])
@@ -277,14 +274,6 @@ class Pipeline:
         caption = captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
         return Request(caption, label)
 
-    def _noise(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
-        """A DiT's starts at full K, so that budgets share them; None for codes, which start as masks."""
-        config = self.generator.config
-        if not isinstance(config, DiTConfig):
-            return None
-        shape = (len(randoms), config.num_latents, config.latent_dim)
-        return normal(shape, randoms, device=self.device)
-
     def _check(self, settings: Sampling, *, num_images: int, batch_size: int) -> None:
         most = self.generator.config.num_latents
         if settings.num_tokens is not None and not 1 <= settings.num_tokens <= most:
@@ -292,19 +281,6 @@ class Pipeline:
         for name, value in {"num_images": num_images, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
-
-
-def _step_counter(bar: tqdm, on_step: OnStep | None) -> OnStep:
-    """Counts the steps of all batches; a bar that is not shown does not count."""
-    finished = count_from(1)
-
-    def count(_: int) -> None:
-        bar.update()
-        number = next(finished)
-        if on_step is not None:
-            on_step(number)
-
-    return count
 
 
 def _load_tokenizer(

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from textok.budgets.encoder import decoded_curves
+from textok.budgets.encoder import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.checks import check
 from textok.data import DataConfig, EvalLoader, Source
@@ -203,12 +203,12 @@ def measure_pictures(
     measure, parts = find_measure(run.measure), list[tuple[Tensor, ...]]()
     for batch in with_progress(loader, len(loader), unit="batch", title=name):
         budgets = draw_budgets(len(batch), num_probes=run.num_probes, num_latents=most, generator=generator)
-        encoding, curves = decoded_curves(
+        curves = DecodedCurves(
             tokenizer, batch.images, batch.captions, measure=measure, batch_size=len(batch)
         )
         rows = torch.arange(len(batch))[:, None].expand_as(budgets)
         quality = curves.at(rows.flatten(), budgets.flatten()).view(budgets.shape).float()
-        latents, detail = encoding.latents.float().cpu(), picture_detail(to_unit(batch.images))
+        latents, detail = curves.encoding.latents.float().cpu(), picture_detail(to_unit(batch.images))
         parts.append((latents, detail, budgets, quality))
     return MeasuredPictures(*map(torch.cat, zip(*parts, strict=True)))
 

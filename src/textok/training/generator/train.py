@@ -18,7 +18,7 @@ from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
 from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import loss_of, micro_rows
-from textok.training.generator.validation import Validation, export
+from textok.training.generator.validation import Validation
 from textok.training.input import StepInputs
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
 from textok.training.parallel import (
@@ -139,6 +139,6 @@ def train_generator(
     # --- weights ------------------------------------------------------------------------------------------
     if is_main and step < run.steps:
         print(f"stopped at step {step} of {run.steps}; the same command goes on")
-    export(ema.module, run, folder, cache, step=step, parallel=parallel, accelerator=accelerator)
+    preview.export(ema.module, folder, step=step)
     accelerator.wait_for_everyone()
     return folder.path / "weights"

@@ -39,7 +39,7 @@ from textok.training.tokenizer.setup import (
     with_batch,
 )
 from textok.training.tokenizer.step import DiscriminatorTraining, total
-from textok.training.tokenizer.validation import Validation, export, first_batches
+from textok.training.tokenizer.validation import Validation
 from textok.writing import check_target
 
 
@@ -186,6 +186,6 @@ def train_tokenizer(
     if is_main:
         if step < run.steps:
             print(f"stopped at step {step} of {run.steps}; the same command goes on")
-        export(averaged, run, folder, step=step, text=text, batches=first_batches(loader))
+        validation.export(averaged, folder, step=step)
     accelerator.wait_for_everyone()
     return folder.path / "weights"
