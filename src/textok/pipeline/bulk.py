@@ -70,7 +70,8 @@ class BulkRun:
         """All that the bytes depend on, as one line of JSON."""
         words = hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()
         facts = {"prompts": words, "models": [pipeline.model_id, pipeline.tokenizer.model_id]}
-        return strict_json(facts | (vars(self) | facts) | {"dtype": str(pipeline.dtype)})
+        facts |= {name: value for name, value in vars(self).items() if name != "prompts"}
+        return strict_json(facts | {"dtype": str(pipeline.dtype)})
 
 
 def generate_shards(

@@ -45,15 +45,8 @@ def cache_latents(
 ) -> Manifest | None:
     """Cache, or go on caching; finished shards are verified and kept, damaged ones made again.
 
-    With several ranks each makes every ``world``-th shard, and rank 0 closes the cache when all are there.
-
-    Args:
-        run: what to cache.
-        out: the folder.
-        device: where the tokenizer runs; "auto" takes CUDA where a process has it.
-        rank: this process's number.
-        world: number of processes; they share a process group, which the caller started.
-        engine: makes the shards; None makes them in this process.
+    With several ranks, which share a process group that the caller started, each makes every ``world``-th shard, and
+    rank 0 closes the cache when all are there. An ``engine`` makes the shards elsewhere.
 
     Returns:
         The manifest, on rank 0 that of the finished cache; None when a rank was asked to stop before.
@@ -91,12 +84,7 @@ def cache_latents(
 
 
 class _ShardMaker:
-    """Makes one shard after another, in this process or in one of many.
-
-    Attributes:
-        stop: asked to stop, it leaves the shard that it is at.
-        bar: shows the pictures that are done.
-    """
+    """Makes one shard after another, in this process or in one of many; asked to stop, it leaves that it is at."""
 
     stop: StopRequest | None = None
     bar: Progress | None = None
@@ -108,9 +96,8 @@ class _ShardMaker:
         count, size = min(len(self.source), run.limit or len(self.source)), run.shard_pictures
         self.shards = [range(first, min(first + size, count)) for first in range(0, count, size)]
         self.encoder = RowEncoder(run, model, device=place, dtype=dtype)
-        self.settings = run.settings(self.source, dtype=dtype) | {
-            "text_encoder": self.encoder.text.fingerprint
-        }
+        reader = {"text_encoder": self.encoder.text.fingerprint}
+        self.settings = run.settings(self.source, dtype=dtype) | reader
 
     def __call__(self, number: int) -> dict[str, Any]:
         """Make a shard; returns the pictures that it leaves out."""
@@ -118,10 +105,8 @@ class _ShardMaker:
         rows = self.encoder.rows(source, self.bar, self.stop)
         if rows is not None:
             dim = self.encoder.model.config.text_dim
-            write_json(
-                self._out / _shard(number, "json"),
-                write_shard(self._out / _shard(number), rows, text_dim=dim),
-            )
+            entry = write_shard(self._out / _shard(number), rows, text_dim=dim)
+            write_json(self._out / _shard(number, "json"), entry)
         return {"left_out": [vars(bad) for bad in self.encoder.bad]}
 
 
@@ -142,13 +127,12 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     """Whether a shard is finished and whole; one that was altered is made again."""
     try:
         entry = _entry_of(out, manifest, number)
-        if entry is None:
-            return False
-        check_shard(out, entry)
+        if entry is not None:
+            check_shard(out, entry)
     except (ValueError, KeyError) as error:
         note(f"made again: {error}")
         return False
-    return True
+    return entry is not None
 
 
 def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: bool) -> Manifest:
@@ -187,21 +171,14 @@ def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: b
 
 
 def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out: Path) -> None:
-    """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches.
-
-    Raises:
-        ValueError: when there are such and the run does not accept changes; names them.
-    """
+    """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches."""
     files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
     own = [work.shards[number] if number < len(work.shards) else range(0) for number, _ in files]
     contents = [shard_contents(file) for _, file in files]
     stale, changed = stale_parts(work.source, list(zip(own, contents, strict=True)))
     if stale and not run.accept_changes:
-        raise changes_error(
-            out,
-            changed,
-            remedy="restore it, choose another --out, or make anew what changed by --accept-changes",
-        )
+        remedy = "restore it, choose another --out, or make anew what changed by --accept-changes"
+        raise changes_error(out, changed, remedy=remedy)
     entries = [_entry_of(out, manifest, number) for number, _ in files]
     for place, (number, file) in enumerate(files):
         if place in stale or entries[place] is None:

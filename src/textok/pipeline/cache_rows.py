@@ -104,13 +104,11 @@ class RowEncoder:
         self.text.warm(forms, progress=False)
         loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
         parts = [self._no_rows()]  # so that a shard of bad pictures is an empty one
+        looks = [(form, way) for form in self.run.captions for way in (False, True)[: 1 + self.run.flip]]
         for batch in loader:
             if stop is not None and stop.asked:
                 return None
-            for form in self.run.captions:
-                parts.append(self._encoded(batch, form, mirrored=False))
-                if self.run.flip:
-                    parts.append(self._encoded(batch, form, mirrored=True))
+            parts += [self._encoded(batch, form, mirrored=mirrored) for form, mirrored in looks]
             if bar is not None:
                 bar.update(len(batch))
         self.bad = loader.bad.samples

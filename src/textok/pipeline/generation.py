@@ -93,6 +93,8 @@ class Pipeline:
             tokenizer: where its tokenizer is, when it is not where it was at training.
             device, dtype: as for the class.
             **hub: revision (of the generator), token and cache_dir of hub ids.
+
+        ``FileNotFoundError`` when one of them is not there, ``ValueError`` when they are damaged or no pair.
         """
         generator = load_generator(name_or_folder, **hub)
         folder = resolve(str(name_or_folder), shipped=type(generator).shipped, **hub)

@@ -42,11 +42,8 @@ def inference_dtype(device: torch.device | str, dtype: Precision | torch.dtype =
     """bfloat16 where the hardware multiplies it faster than float32, else float32; ``ValueError`` for another dtype.
 
     A processor's flags do not answer that: some virtual machines offer AVX512-BF16 at half the speed of float32.
-    So where the flags allow bfloat16, one product in each dtype is timed, once per process (some 30 ms).
-
-    Args:
-        device: where the model will run.
-        dtype: "float32" or "bfloat16", or the same of torch, overrides the choice.
+    So where the flags allow bfloat16, one product in each dtype is timed, once per process (some 30 ms). A dtype by
+    name, or of torch, overrides the choice.
     """
     if dtype != "auto":
         name = str(dtype).removeprefix("torch.")

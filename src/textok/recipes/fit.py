@@ -45,16 +45,12 @@ class Plan:
 
 
 def choose(count: int, hours: float | None, speed: float, *, mix: bool) -> Plan:
-    """The recipes and steps for so many training pictures.
+    """The recipes and steps for ``count`` training pictures.
 
     Args:
-        count: pictures to train on.
         hours: most hours for everything; None takes what the pictures are worth.
         speed: pictures a second that the tokenizer trains on; is not used without ``hours``.
         mix: whether the pictures that the shipped weights were made of are there.
-
-    Raises:
-        ValueError: for no picture, or hours that are not positive.
     """
     if count < 1:
         raise ValueError(f"count: got {count}, expected at least 1 training picture")
