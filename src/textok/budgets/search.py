@@ -210,13 +210,8 @@ def calibrate(
 ) -> Calibration:
     """The threshold whose budgets have this mean over the sample, as nearly as its pictures allow.
 
-    Args:
-        curves: the curves of the sample, which cover the bounds.
-        share: the share of the pictures that may have more than ``bounds.high`` tokens.
-        costs: what each budget costs each picture, such as bytes; more for more tokens. None counts tokens.
-
-    Raises:
-        ValueError: when there are fewer than two pictures, or a quality is not finite.
+    A ``share`` of the pictures may have more than ``bounds.high`` tokens. ``costs`` are what each budget costs each
+    picture, such as bytes; more for more tokens. None counts tokens.
     """
     if len(curves) < 2 or not bool(torch.isfinite(curves.quality).all()):
         raise ValueError(f"calibration: got {len(curves)} pictures, expected at least 2 of finite quality")

@@ -105,13 +105,8 @@ def draw_tokens(
 ) -> Tensor:
     """Latents (b, k, c) of unit scale, or codes (b, k), of the budget of the settings.
 
-    Args:
-        network: a DiT, which predicts the velocity, or a MaskGIT.
-        condition: one class or caption per row.
-        random: serves samplers that draw on the way.
-        negative: what guidance leads away from, one per row; None for no condition.
-        noise: the start of a DiT, standard normal; its first k tokens are read.
-        on_step: gets the number of finished steps.
+    Guidance leads away from ``negative``, or from no condition. A DiT starts from ``noise``, standard normal, of which
+    the first k tokens are read; ``random`` serves samplers that draw on the way.
     """
     budget = settings.num_tokens or network.config.num_latents
     if isinstance(network, MaskGIT):
@@ -169,17 +164,11 @@ def _draw_codes(
 
 
 class Request(NamedTuple):
-    """One picture to make.
+    """One picture to make."""
 
-    Attributes:
-        caption: what the decoder reads, and a generator conditioned on text.
-        label: the class, for a generator conditioned on classes.
-        negative: what guidance leads away from; "" for no condition.
-    """
-
-    caption: str
-    label: int | None = None
-    negative: str = ""
+    caption: str  # what the decoder reads, and a generator conditioned on text
+    label: int | None = None  # for a generator conditioned on classes
+    negative: str = ""  # what guidance leads away from
 
 
 def checked_conditions(

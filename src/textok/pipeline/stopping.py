@@ -15,10 +15,7 @@ class StopRequest:
     """Set by SIGINT or SIGTERM: the loop saves and leaves; a second SIGINT interrupts at once.
 
     torchrun answers a Ctrl-C by a SIGTERM, or a SIGINT at once, to processes that got the SIGINT already: that stays
-    polite.
-
-    Args:
-        hours: after which it sets itself.
+    polite. After ``hours`` it sets itself.
     """
 
     def __init__(self, hours: float | None) -> None:

@@ -36,27 +36,18 @@ class Loader(Stateful, Protocol[BatchT]):
 
 @dataclass(frozen=True)
 class StepInput(Generic[BatchT, Part]):
-    """What one step reads.
-
-    Attributes:
-        batch: as the loader gave it.
-        parts: what goes through the network at a time, on its device.
-        state: of the loader after this batch.
-    """
+    """What one step reads: a batch, and its parts on the device as they go through the network."""
 
     batch: BatchT
     parts: Iterable[Part]
-    state: dict[str, Any]
+    state: dict[str, Any]  # of the loader after this batch
 
 
 class StepInputs(Generic[BatchT, Part]):
     """The inputs of one step after another, from a thread ``ahead`` of the step, or made as they are asked for.
 
-    Every input is a pure function of the loader's position and the step, so the thread changes no value.
-
-    Args:
-        cut: makes the parts of a batch for a step.
-        ahead: steps; 0 starts no thread.
+    Every input is a pure function of the loader's position and the step, so the thread changes no value. ``cut`` makes
+    the parts of a batch for a step; ``ahead`` of 0 starts no thread.
     """
 
     def __init__(

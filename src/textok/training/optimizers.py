@@ -47,13 +47,7 @@ class OptimizerConfig:
 def build_optimizers(
     model: nn.Module, config: OptimizerConfig, *, dtype: torch.dtype = torch.float32
 ) -> list[Optimizer]:
-    """One or two optimizers that together move every trainable parameter once.
-
-    Args:
-        model: whose parameters.
-        config: which optimizer, and its settings.
-        dtype: that the training computes in; Muon's iteration does so too.
-    """
+    """One or two optimizers that together move every trainable parameter once; Muon's iteration is in ``dtype``."""
     parameters = dict(model.named_parameters())
     if config.kind == "adam":
         decay = config.weight_decay
@@ -136,12 +130,7 @@ class StackedMuon(Muon):
 
     torch takes five steps in bfloat16 always, a matrix at a time. A processor that does not multiply bfloat16
     natively needs many times as long for that as for the network itself; blocks repeat a few shapes, whose products
-    are cheaper in one batch; and four better steps do what five equal ones do.
-
-    Args:
-        params: matrices.
-        dtype: of the iteration, such as bfloat16 where it is native.
-        options: of ``torch.optim.Muon``.
+    are cheaper in one batch; and four better steps do what five equal ones do. The iteration is in ``dtype``.
     """
 
     def __init__(self, params: Iterable[nn.Parameter], *, dtype: torch.dtype, **options: Any) -> None:
@@ -186,11 +175,9 @@ def same_shapes(parameters: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
 def orthogonalized(
     matrices: Float[Tensor, "n rows columns"], *, eps: float
 ) -> Float[Tensor, "n rows columns"]:
-    """Each matrix with its singular values brought near 1, by quintic Newton-Schulz steps.
+    """Each matrix with its singular values brought near 1, by quintic Newton-Schulz steps (K. Jordan, "Muon", 2024).
 
     The norm of the Gram matrix is a closer bound of the largest singular value than the matrix's own.
-
-    Source: K. Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024).
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices  # the smaller square is cheaper

@@ -119,13 +119,9 @@ WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Replicated:
-    """Every rank has all weights; gradients are averaged by DDP, which accelerate puts in place.
+    """Every rank has all weights; gradients are averaged by DDP, which accelerate puts in place."""
 
-    Attributes:
-        network: what the training step calls.
-    """
-
-    network: Callable[..., Any]
+    network: Callable[..., Any]  # what the training step calls
 
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator

@@ -37,28 +37,18 @@ DAY, GB = 86_400, 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """What a machine took for the parts of a run, in seconds and bytes.
-
-    Attributes:
-        step: of a plain step.
-        gan_step, r1_step: with the discriminator, and with its R1 term; None without adversarial terms.
-        validation: of a whole validation, from one of few pictures with a restart and a checkpoint: an upper bound.
-        memory, memory_limit: at the peak, and of the device.
-        checkpoint: bytes of one.
-        disk, disk_free: of the run folder with two checkpoints and one being written, and what is free.
-        whole: of all steps and validations.
-    """
+    """What a machine took for the parts of a run, in seconds and bytes."""
 
     step: float
-    gan_step: float | None
-    r1_step: float | None
-    validation: float
-    memory: float
+    gan_step: float | None  # with the discriminator
+    r1_step: float | None  # and with its R1 term
+    validation: float  # from one of few pictures with a restart and a checkpoint: an upper bound
+    memory: float  # at the peak
     memory_limit: float
     checkpoint: int
-    disk: int
+    disk: int  # two checkpoints, one that is being written, and weights
     disk_free: int
-    whole: float
+    whole: float  # all steps and validations
 
     def lines(self, run: Run) -> list[str]:
         """The table."""

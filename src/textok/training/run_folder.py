@@ -61,12 +61,8 @@ MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
 class RunFolder:
     """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only.
 
-    Args:
-        extend: take other values of the settings in ``MAY_EXTEND``.
-        accept_changes: go on with pictures, captions or latents that changed.
-
-    Attributes:
-        trackers: services that get the numbers too.
+    ``extend`` takes other values of the settings in ``MAY_EXTEND``; with ``accept_changes`` the run goes on with
+    pictures, captions or latents that changed; ``trackers`` get the numbers too.
     """
 
     def __init__(self, path: str | Path, *, extend: bool = False, accept_changes: bool = False) -> None:

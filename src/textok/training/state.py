@@ -100,15 +100,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class TrainState:
-    """The state of a run, as its checkpoints hold it.
-
-    Attributes:
-        model, ema: the trained and the averaged weights.
-        parallel: how the ranks hold them.
-        optimizers: together they move every weight once.
-        loader: where in the data each rank is.
-        others: further parts that one kind of training has, by name.
-    """
+    """The state of a run, as its checkpoints hold it; ``others`` are what one kind of training has, by name."""
 
     model: nn.Module
     ema: AveragedModel

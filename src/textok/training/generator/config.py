@@ -87,11 +87,7 @@ class GeneratorRun(Run):
 
 
 def fitted(run: GeneratorRun, manifest: Manifest) -> GeneratorRun:
-    """The run with everything in its model that the tokenizer of the cache fixes.
-
-    Raises:
-        ValueError: when the model cannot be trained on such tokens.
-    """
+    """The run with all that the tokenizer of the cache fixes; ``ValueError`` for a model of other tokens."""
     discrete = manifest.num_codes is not None
     if isinstance(run.model, DiTConfig) == discrete:
         tokens, model = ("codes", "a MaskGIT") if discrete else ("continuous latents", "a DiT")

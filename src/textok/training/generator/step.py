@@ -22,23 +22,14 @@ Network = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class MicroRows:
-    """A part of a rank's batch: what one pass through the network needs.
+    """A part of a rank's batch: what one pass through the network needs."""
 
-    Attributes:
-        tokens: latents (b, k, c) or codes (b, k), cut to the longest budget.
-        condition: of each row, some without.
-        lengths: a budget per row; None when all have k.
-        draws: from which the parts of a step draw, in their order.
-        share: of the rank's batch.
-        last: whether gradients are complete after it.
-    """
-
-    tokens: Tensor
+    tokens: Tensor  # latents (b, k, c) or codes (b, k), cut to the longest budget
     condition: Condition
-    lengths: Int[Tensor, "b"] | None
-    draws: torch.Generator
-    share: float
-    last: bool
+    lengths: Int[Tensor, "b"] | None  # None when all have k
+    draws: torch.Generator  # the parts of a step draw from it in their order
+    share: float  # of the rank's batch
+    last: bool  # gradients are complete after it
 
 
 def condition_of(batch: LatentBatch, *, kind: str) -> Condition:
