@@ -10,17 +10,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from textok.data import latent_shards
 from textok.data.contents import changes_error, stale_parts
-from textok.data.latent_shards import (
-    MANIFEST,
-    Manifest,
-    check_shard,
-    read_manifest,
-    read_shard,
-    shard_contents,
-    write_manifest,
-    write_shard,
-)
+from textok.data.latent_shards import MANIFEST, Manifest
 from textok.data.samples import BadSample, SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
 from textok.locking import writing_alone
@@ -105,7 +97,7 @@ class _ShardMaker:
         rows = self.encoder.rows(source, self.bar, self.stop)
         if rows is not None:
             dim = self.encoder.model.config.text_dim
-            entry = write_shard(self._out / _shard(number), rows, text_dim=dim)
+            entry = latent_shards.write_shard(self._out / _shard(number), rows, text_dim=dim)
             write_json(self._out / _shard(number, "json"), entry)
         return {"left_out": [vars(bad) for bad in self.encoder.bad]}
 
@@ -128,7 +120,7 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     try:
         entry = _entry_of(out, manifest, number)
         if entry is not None:
-            check_shard(out, entry)
+            latent_shards.check_shard(out, entry)
     except (ValueError, KeyError) as error:
         note(f"made again: {error}")
         return False
@@ -151,13 +143,13 @@ def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: b
         settings=work.settings,
     )
     if (out / MANIFEST).is_file():
-        old = read_manifest(out)
+        old = latent_shards.read_manifest(out)
         before, now = ({"tokenizer": weights_hash(one.tokenizer)} | dict(one.settings) for one in (old, new))
         before.setdefault("text_encoder", now["text_encoder"])  # of an earlier version
         changed = [name for name in now | before if now.get(name) != before.get(name)]
         if changed == ["data"]:
             _remove_stale(run, work, old, out)
-            write_manifest(out, new)
+            latent_shards.write_manifest(out, new)
             return new
         if changed:
             changes = "; ".join(f"{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in changed)
@@ -166,7 +158,7 @@ def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: b
     if write:
         if out.is_dir() and any(not path.name.startswith((".", "latents-")) for path in out.iterdir()):
             raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
-        write_manifest(out, new)
+        latent_shards.write_manifest(out, new)
     return new
 
 
@@ -174,7 +166,7 @@ def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out:
     """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches."""
     files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
     own = [work.shards[number] if number < len(work.shards) else range(0) for number, _ in files]
-    contents = [shard_contents(file) for _, file in files]
+    contents = [latent_shards.shard_contents(file) for _, file in files]
     stale, changed = stale_parts(work.source, list(zip(own, contents, strict=True)))
     if stale and not run.accept_changes:
         remedy = "restore it, choose another --out, or make anew what changed by --accept-changes"
@@ -191,7 +183,7 @@ def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out:
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
     """Put the entries of all shards, each made or verified just now, into the manifest."""
     entries = [entry for number in range(shards) if (entry := _entry_of(out, manifest, number)) is not None]
-    labels = torch.cat([read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
+    labels = torch.cat([latent_shards.read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
     labelled = bool((labels != NO_LABEL).all())
@@ -203,7 +195,7 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
         num_classes=int(labels.max()) + 1 if labelled else None,
         complete=True,
     )
-    write_manifest(out, whole)
+    latent_shards.write_manifest(out, whole)
     for number in range(shards):
         (out / _shard(number, "json")).unlink(missing_ok=True)
     return whole

@@ -20,16 +20,9 @@ from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.hub import Hub
 from textok.models.layers import lay_out_for_few_rows
+from textok.pipeline import sampling
 from textok.pipeline.image_tokenizer import ImageTokenizer, decode_values
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.sampling import (
-    Request,
-    Sampling,
-    checked_conditions,
-    checked_negatives,
-    draw_tokens,
-    read_class_captions,
-)
 from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
@@ -72,7 +65,7 @@ class Pipeline:
         self.generator = generator.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.class_captions = class_captions or {}
-        self.defaults = Sampling.of(generator)
+        self.defaults = sampling.Sampling.of(generator)
         self._text = self._text_reader()
         self.to(device, dtype)
 
@@ -103,7 +96,7 @@ class Pipeline:
             tokenizer = fit.parent
         if not isinstance(tokenizer, ImageTokenizer):
             tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype, **hub)
-        captions = read_class_captions(folder / CLASS_CAPTIONS_FILE)
+        captions = sampling.read_class_captions(folder / CLASS_CAPTIONS_FILE)
         return cls(generator, tokenizer, class_captions=captions, device=device, dtype=dtype)
 
     def to(self, device: torch.device | str, dtype: Precision | torch.dtype | None = None) -> "Pipeline":
@@ -192,13 +185,15 @@ class Pipeline:
         settings = self.defaults.changed(self.generator, **changes, **more)
         self._check(settings, num_images=num_images, batch_size=batch_size)
         random = generator or torch.Generator().manual_seed(0)
-        prompts, labels = checked_conditions(self.generator.config.condition, prompts, labels)
-        negatives = checked_negatives(negative_prompt, texts=prompts, guidance=settings.guidance)
+        prompts, labels = sampling.checked_conditions(self.generator.config.condition, prompts, labels)
+        negatives = sampling.checked_negatives(negative_prompt, texts=prompts, guidance=settings.guidance)
         start = int(torch.randint(2**62, (), generator=random, device=random.device))
         count = num_images * len(prompts or labels)
         randoms = [seeded(start, first_index + index) for index in range(count)]
         texts = list(zip(prompts, negatives, strict=True))
-        requests = [Request(text, negative=other) for text, other in texts for _ in range(num_images)]
+        requests = [
+            sampling.Request(text, negative=other) for text, other in texts for _ in range(num_images)
+        ]
         classes = [label for label in labels for _ in range(num_images)]
         requests = requests or list(map(self._request_of_class, classes, randoms))
         decoding = {"steps": decoder_steps, "guidance": decoder_guidance}
@@ -223,7 +218,7 @@ class Pipeline:
     def _images(
         self,
         pixels: UInt8[Tensor, "b 3 h w"],
-        requests: Sequence[Request],
+        requests: Sequence[sampling.Request],
         settings: Mapping[str, Any],
         *,
         first_index: int,
@@ -241,8 +236,8 @@ class Pipeline:
 
     def _draw(
         self,
-        requests: Sequence[Request],
-        settings: Sampling,
+        requests: Sequence[sampling.Request],
+        settings: sampling.Sampling,
         *,
         randoms: Sequence[torch.Generator],
         decoding: Mapping[str, Any],
@@ -254,14 +249,14 @@ class Pipeline:
         if isinstance(config, DiTConfig):  # at full K, so that budgets share it; codes start as masks
             noise = normal((len(randoms), config.num_latents, config.latent_dim), randoms, device=self.device)
         own: dict[str, Any] = {"negative": negative, "random": randoms, "noise": noise, "on_step": on_step}
-        tokens = draw_tokens(self.generator, condition, settings, **own)
+        tokens = sampling.draw_tokens(self.generator, condition, settings, **own)
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
         text = self.tokenizer.text_of([request.caption for request in requests])
         pictures = decode_values(self.tokenizer.model, tokens, text, generator=randoms, **decoding)
         return to_uint8(pictures).cpu()
 
-    def _conditions(self, requests: Sequence[Request]) -> tuple[Condition, Condition | None]:
+    def _conditions(self, requests: Sequence[sampling.Request]) -> tuple[Condition, Condition | None]:
         """What the generator follows, and what guidance leads away from, where that is more than nothing."""
         if self.generator.config.condition.kind == "class":
             return Condition(labels=torch.tensor([r.label for r in requests], device=self.device)), None
@@ -270,13 +265,13 @@ class Pipeline:
         negative = Condition(text=text(negatives)) if any(negatives) else None
         return Condition(text=text([request.caption for request in requests])), negative
 
-    def _request_of_class(self, label: int, random: torch.Generator) -> Request:
+    def _request_of_class(self, label: int, random: torch.Generator) -> sampling.Request:
         """The decoder's caption is drawn from the captions of the class."""
         captions = self.class_captions.get(label)
         caption = captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
-        return Request(caption, label)
+        return sampling.Request(caption, label)
 
-    def _check(self, settings: Sampling, *, num_images: int, batch_size: int) -> None:
+    def _check(self, settings: sampling.Sampling, *, num_images: int, batch_size: int) -> None:
         most = self.generator.config.num_latents
         if settings.num_tokens is not None and not 1 <= settings.num_tokens <= most:
             raise ValueError(f"num_tokens: got {settings.num_tokens}, expected 1 to {most}")
@@ -286,19 +281,14 @@ class Pipeline:
 
 
 def _load_tokenizer(
-    generator: Generator,
-    name_or_folder: str | Path | None,
-    *,
-    device: torch.device | str,
-    dtype: Precision | torch.dtype,
-    **hub: Unpack[Hub],
+    generator: Generator, name_or_folder: str | Path | None, **options: Any
 ) -> ImageTokenizer:
     """The tokenizer of a generator: the one that is named, or that from where it was at training."""
     source = name_or_folder or generator.config.tokenizer_source
     try:
         if not source:
             raise FileNotFoundError("the generator does not say where its tokenizer is")
-        return ImageTokenizer.from_pretrained(source, device=device, dtype=dtype, **hub)
+        return ImageTokenizer.from_pretrained(source, **options)
     except FileNotFoundError as error:
         if name_or_folder:
             raise

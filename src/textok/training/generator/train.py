@@ -16,19 +16,12 @@ from textok.locking import writing_alone
 from textok.models.generators import build_generator
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
+from textok.training import parallel as ranks
 from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import loss_of, micro_rows
 from textok.training.generator.validation import Validation
 from textok.training.input import StepInputs
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import (
-    Replicated,
-    Sharded,
-    compile_blocks,
-    start_accelerator,
-    start_trackers,
-    step_dtype,
-)
 from textok.training.run_folder import RunFolder
 from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
 from textok.writing import check_target
@@ -53,7 +46,7 @@ def train_generator(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator, dtype = start_accelerator(run), step_dtype(run.precision)
+    accelerator, dtype = ranks.start_accelerator(run), ranks.step_dtype(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
 
     # --- latents ------------------------------------------------------------------------------------------
@@ -67,9 +60,9 @@ def train_generator(
     model = build_generator(run.model).to(device)
     model.activation_checkpointing = run.activation_checkpointing
     ema = Average(model, decay=run.ema_decay)
-    parallel = Sharded(model, ema, accelerator) if run.sharded else Replicated(model, accelerator)
+    parallel = ranks.Sharded(model, ema, accelerator) if run.sharded else ranks.Replicated(model, accelerator)
     if run.compile:
-        compile_blocks(model)
+        ranks.compile_blocks(model)
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
     # --- run folder and resume ----------------------------------------------------------------------------
@@ -78,7 +71,7 @@ def train_generator(
         facts = {"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}
         folder.start(run, facts=facts)
     accelerator.wait_for_everyone()
-    folder.trackers = start_trackers(accelerator, run)
+    folder.trackers = ranks.start_trackers(accelerator, run)
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     cut = partial(micro_rows, run=run, rank=rank, device=device)
     inputs = StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))

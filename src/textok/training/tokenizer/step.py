@@ -13,6 +13,7 @@ from torch.optim import AdamW
 
 from textok.data.samples import Batch
 from textok.models.text import TextCondition
+from textok.models.tokenizer import TexTok
 from textok.objectives.adversarial import AdversarialObjective
 from textok.objectives.discriminator import Discriminator, DiscriminatorConfig
 from textok.pipeline.text import CachedText
@@ -85,8 +86,8 @@ def total(terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
 class DiscriminatorTraining:
     """Judges reconstructions from its start step on; has no term and no state in a run without GAN terms."""
 
-    def __init__(self, run: TokenizerRun, accelerator: Accelerator) -> None:
-        self.run, self.config, self.accelerator = run, run.adversarial, accelerator
+    def __init__(self, run: TokenizerRun, model: TexTok, accelerator: Accelerator) -> None:
+        self.run, self.config, self.model, self.accelerator = run, run.adversarial, model, accelerator
         self.parts: dict[str, Stateful] = {}
         if run.adversarial is None:
             return
@@ -109,35 +110,24 @@ class DiscriminatorTraining:
         }
 
     def generator_term(
-        self,
-        images: Float[Tensor, "b 3 h w"],
-        terms: dict[str, Float[Tensor, ""]],
-        *,
-        step: int,
-        last_layer: Tensor,
+        self, images: Float[Tensor, "b 3 h w"], terms: dict[str, Float[Tensor, ""]], *, step: int
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted GAN term beside the tokenizer's other ``terms``; no term before it counts."""
         if self.config is None or not self.config.counts_in_generator(step):
             return {}
         loss = self.objective.generator_loss(self.network, images)
-        weight = self.objective.generator_weight(total(terms), loss, last_layer=last_layer)
+        weight = self.objective.generator_weight(total(terms), loss, last_layer=self.model.last_layer)
         return {"adversarial": loss * weight}
 
     def accumulate(
-        self,
-        reals: Float[Tensor, "b 3 h w"],
-        fakes: Float[Tensor, "b 3 h w"],
-        *,
-        step: int,
-        share: float,
-        last: bool,
+        self, part: MicroBatch, fakes: Float[Tensor, "b 3 h w"], *, step: int
     ) -> dict[str, Float[Tensor, ""]]:
         """Add a micro-batch to the discriminator's gradient; returns its weighted terms."""
         if not self._trains(step):
             return {}
-        with nullcontext() if last else self.accelerator.no_sync(self.network):
-            terms = self.objective.discriminator_terms(self.network, reals, fakes.detach(), step=step)
-            self.accelerator.backward(sum(terms.values()) * share)
+        with nullcontext() if part.last else self.accelerator.no_sync(self.network):
+            terms = self.objective.discriminator_terms(self.network, part.images, fakes.detach(), step=step)
+            self.accelerator.backward(sum(terms.values()) * part.share)
         return terms
 
     def gradient_norms(self, *, step: int) -> dict[str, Float[Tensor, ""]]:

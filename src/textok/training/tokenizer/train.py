@@ -17,27 +17,12 @@ from textok.locking import writing_alone
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
+from textok.training import parallel as ranks
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import (
-    Replicated,
-    compile_blocks,
-    node_first,
-    start_accelerator,
-    start_trackers,
-    step_dtype,
-)
 from textok.training.run_folder import RunFolder
 from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
+from textok.training.tokenizer import setup
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.setup import (
-    next_input,
-    open_loader,
-    read_captions,
-    start_folder,
-    start_from,
-    step_inputs,
-    with_batch,
-)
 from textok.training.tokenizer.step import DiscriminatorTraining, total
 from textok.training.tokenizer.validation import Validation
 from textok.writing import check_target
@@ -68,44 +53,46 @@ def train_tokenizer(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator, dtype = start_accelerator(run), step_dtype(run.precision)
+    accelerator, dtype = ranks.start_accelerator(run), ranks.step_dtype(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
 
     # --- data and captions --------------------------------------------------------------------------------
     check_target(Path(out), sources=[run.data.source], overwrite=True)
-    with node_first(accelerator):  # which lists the files
+    with ranks.node_first(accelerator):  # which lists the files
         pictures = open_training(run.data, source=run.validation.source, split=run.validation.split)
-    run = with_batch(run, samples=len(pictures.train), world=world)
-    loader = open_loader(run, pictures.train, rank=rank, world=world)
+    run = setup.with_batch(run, samples=len(pictures.train), world=world)
+    loader = setup.open_loader(run, pictures.train, rank=rank, world=world)
     held_out_loader = EvalLoader(run.data, batch_size=64, source=pictures.held_out)
     held_out = CaptionedPictures.collect(pictures.name, held_out_loader, limit=run.validation.count)
-    text = read_captions(run, loader, held_out.captions, accelerator)
+    text = setup.read_captions(run, loader, held_out.captions, accelerator)
 
     # --- models -------------------------------------------------------------------------------------------
     torch.manual_seed(run.seed)
     model = TexTok(run.model)
     if run.init_from:
-        start_from(model, run.init_from)
+        setup.start_from(model, run.init_from)
     model.checkpoint_activations(enabled=run.activation_checkpointing)
     ema = Average(model.to(device), decay=run.ema_decay)
     averaged = cast(TexTok, ema.module)
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
     objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
-    discriminator = DiscriminatorTraining(run, accelerator)
-    parallel = Replicated(model, accelerator)
+    discriminator = DiscriminatorTraining(run, model, accelerator)
+    parallel = ranks.Replicated(model, accelerator)
     if run.compile:
-        compile_blocks(model)
+        ranks.compile_blocks(model)
 
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out, extend=extend, accept_changes=accept_changes), rank == 0
     if is_main:
-        start_folder(folder, run, loader, held_out_loader, text, facts=pictures.facts | {"ranks": world})
+        setup.start_folder(
+            folder, run, loader, held_out_loader, text, facts=pictures.facts | {"ranks": world}
+        )
     accelerator.wait_for_everyone()
-    folder.trackers = start_trackers(accelerator, run)
+    folder.trackers = ranks.start_trackers(accelerator, run)
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
     others = {"validation": validation, "discriminator": discriminator}
-    inputs = step_inputs(run, loader, text, accelerator)
+    inputs = setup.step_inputs(run, loader, text, accelerator)
     state = TrainState(model, ema, parallel, optimizers, inputs, guard, means, others)
     step = state.resume(folder, rank=rank, world=world)
     if is_main:
@@ -122,7 +109,7 @@ def train_tokenizer(
     with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
         while step < last and not stop.agreed(device):
             model.train()
-            read = next_input(inputs, loader, folder, rank=rank)
+            read = setup.next_input(inputs, loader, folder, rank=rank)
             folder.contents.add(read.batch)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
@@ -137,13 +124,9 @@ def train_tokenizer(
                         generator=part.noise,
                     )
                     terms = objective(result, part.images)
-                    terms |= discriminator.generator_term(
-                        result.images, terms, step=step, last_layer=model.last_layer
-                    )
+                    terms |= discriminator.generator_term(result.images, terms, step=step)
                     accelerator.backward(total(terms) * part.share)
-                terms |= discriminator.accumulate(
-                    part.images, result.images, step=step, share=part.share, last=part.last
-                )
+                terms |= discriminator.accumulate(part, result.images, step=step)
                 losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
                 records.append(losses | result.statistics)
                 health = health + sum(losses.values())
