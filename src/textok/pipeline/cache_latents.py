@@ -13,14 +13,12 @@ import torch.distributed as dist
 from textok.data import latent_shards
 from textok.data.contents import changes_error, stale_parts
 from textok.data.latent_shards import MANIFEST, Manifest
-from textok.data.samples import BadSample, SourceSubset, report_bad, write_bad
+from textok.data.samples import BadSample, report_bad, write_bad
 from textok.display import Progress, note
 from textok.locking import writing_alone
 from textok.models.checkpoint import weights_hash
-from textok.models.tokenizer import TexTok
-from textok.pipeline.cache_rows import NO_LABEL, CachingRun, RowEncoder
-from textok.pipeline.precision import inference_dtype, torch_device
-from textok.pipeline.stopping import StopRequest, polite_stop
+from textok.pipeline.cache_rows import NO_LABEL, CachingRun, ShardMaker, shard_name
+from textok.pipeline.stopping import polite_stop
 from textok.scale import Engine
 from textok.writing import check_target, write_json
 
@@ -49,7 +47,7 @@ def cache_latents(
     """
     out = Path(out)
     check_target(out, sources=[run.data.source], overwrite=True)
-    work = _ShardMaker(run, out, device=str(device))
+    work = ShardMaker(run, out, device=str(device))
     if rank:  # the first one looks whether the data changed
         dist.barrier()
     manifest = _begun_manifest(run, work, out, write=not rank)
@@ -58,7 +56,7 @@ def cache_latents(
     own = sum(map(len, work.shards[rank::world]))
     missing = [n for n in range(rank, len(work.shards), world) if not _is_whole(out, manifest, n)]
     here = ((number, work(number)) for number in missing)
-    make = partial(_ShardMaker, replace(run, precision=work.settings["precision"]), out, device=device)
+    make = partial(ShardMaker, replace(run, precision=work.settings["precision"]), out, device=device)
     with polite_stop() as work.stop, Progress(own, unit="image", shown=rank == 0) as work.bar:
         work.bar.update(own - sum(len(work.shards[number]) for number in missing))
         for number, known in engine(make, missing) if engine and missing else here:
@@ -75,41 +73,9 @@ def cache_latents(
     return manifest
 
 
-class _ShardMaker:
-    """Makes one shard after another, in this process or in one of many; asked to stop, it leaves that it is at."""
-
-    stop: StopRequest | None = None
-    bar: Progress | None = None
-
-    def __init__(self, run: CachingRun, out: Path, *, device: torch.device | str) -> None:
-        place = torch_device(str(device))
-        model = TexTok.from_pretrained(run.tokenizer).to(place)
-        self._out, self.source, dtype = out, run.open(), inference_dtype(place, run.precision)
-        count, size = min(len(self.source), run.limit or len(self.source)), run.shard_pictures
-        self.shards = [range(first, min(first + size, count)) for first in range(0, count, size)]
-        self.encoder = RowEncoder(run, model, device=place, dtype=dtype)
-        reader = {"text_encoder": self.encoder.text.fingerprint}
-        self.settings = run.settings(self.source, dtype=dtype) | reader
-
-    def __call__(self, number: int) -> dict[str, Any]:
-        """Make a shard; returns the pictures that it leaves out."""
-        source = SourceSubset(self.source, self.shards[number])
-        rows = self.encoder.rows(source, self.bar, self.stop)
-        if rows is not None:
-            dim = self.encoder.model.config.text_dim
-            entry = latent_shards.write_shard(self._out / _shard(number), rows, text_dim=dim)
-            write_json(self._out / _shard(number, "json"), entry)
-        return {"left_out": [vars(bad) for bad in self.encoder.bad]}
-
-
-def _shard(number: int, suffix: str = "safetensors") -> str:
-    """The file of a shard; that with the suffix json vouches for a finished one until the manifest does."""
-    return f"latents-{number:05d}.{suffix}"
-
-
 def _entry_of(out: Path, manifest: Manifest, number: int) -> Mapping[str, Any] | None:
     """What vouches for a shard: the file beside it, else a manifest that was complete; None before it is made."""
-    file = out / _shard(number, "json")
+    file = out / shard_name(number, "json")
     if file.is_file():
         return json.loads(file.read_text())
     return manifest.shards[number] if manifest.complete else None
@@ -120,27 +86,24 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     try:
         entry = _entry_of(out, manifest, number)
         if entry is not None:
-            latent_shards.check_shard(out, entry)
+            latent_shards.checkshard_name(out, entry)
     except (ValueError, KeyError) as error:
         note(f"made again: {error}")
         return False
     return entry is not None
 
 
-def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: bool) -> Manifest:
+def _begun_manifest(run: CachingRun, work: ShardMaker, out: Path, *, write: bool) -> Manifest:
     """The manifest that the folder has, or a new one; what differs is named where it holds another cache."""
-    model, config = work.encoder.model, work.encoder.model.config
+    model, config = work.model, work.model.config
+    same = ("num_latents", "latent_dim", "text_encoder", "text_dim", "max_text_tokens")
     new = Manifest(
         tokenizer=model.model_id,
         tokenizer_source=run.tokenizer,
         kind=config.bottleneck.kind,
-        num_latents=config.num_latents,
-        latent_dim=config.latent_dim,
         num_codes=model.num_codes,
-        text_encoder=config.text_encoder,
-        text_dim=config.text_dim,
-        max_text_tokens=config.max_text_tokens,
         settings=work.settings,
+        **{name: getattr(config, name) for name in same},
     )
     if (out / MANIFEST).is_file():
         old = latent_shards.read_manifest(out)
@@ -162,7 +125,7 @@ def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: b
     return new
 
 
-def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out: Path) -> None:
+def _remove_stale(run: CachingRun, work: ShardMaker, manifest: Manifest, out: Path) -> None:
     """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches."""
     files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
     own = [work.shards[number] if number < len(work.shards) else range(0) for number, _ in files]
@@ -174,16 +137,18 @@ def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out:
     entries = [_entry_of(out, manifest, number) for number, _ in files]
     for place, (number, file) in enumerate(files):
         if place in stale or entries[place] is None:
-            (out / _shard(number, "json")).unlink(missing_ok=True)
+            (out / shard_name(number, "json")).unlink(missing_ok=True)
             file.unlink()
         else:
-            write_json(out / _shard(number, "json"), entries[place])
+            write_json(out / shard_name(number, "json"), entries[place])
 
 
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
     """Put the entries of all shards, each made or verified just now, into the manifest."""
     entries = [entry for number in range(shards) if (entry := _entry_of(out, manifest, number)) is not None]
-    labels = torch.cat([latent_shards.read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
+    labels = torch.cat(
+        [latent_shards.readshard_name(out / str(entry["file"]))[0]["labels"] for entry in entries]
+    )
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
     labelled = bool((labels != NO_LABEL).all())
@@ -197,5 +162,5 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
     )
     latent_shards.write_manifest(out, whole)
     for number in range(shards):
-        (out / _shard(number, "json")).unlink(missing_ok=True)
+        (out / shard_name(number, "json")).unlink(missing_ok=True)
     return whole

@@ -109,12 +109,8 @@ def fitted_condition(config: ConditionConfig, manifest: Manifest, *, data: str) 
     if config.kind == "text":
         if not manifest.settings.get("text", True):
             raise ValueError(f"{data}: was cached without text; cache it with, or train on classes")
-        return replace(
-            config,
-            text_encoder=manifest.text_encoder,
-            text_dim=manifest.text_dim,
-            max_text_tokens=manifest.max_text_tokens,
-        )
+        of_text = ("text_encoder", "text_dim", "max_text_tokens")
+        return replace(config, **{name: getattr(manifest, name) for name in of_text})
     if manifest.num_classes is None:
         raise ValueError(f"{data}: its rows have no classes; cache a source with labels, or train on text")
     if config.num_classes and config.num_classes < manifest.num_classes:
