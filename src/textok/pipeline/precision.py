@@ -68,12 +68,8 @@ def bfloat16_gain() -> float:
     seconds = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     for _ in range(20):
         for dtype in seconds:
-            seconds[dtype] = min(seconds[dtype], _seconds(dtype))
+            left, right = torch.ones(256, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)
+            start = time.perf_counter()
+            left @ right
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
     return seconds[torch.float32] / seconds[torch.bfloat16]
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    left, right = torch.ones(256, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)
-    start = time.perf_counter()
-    left @ right
-    return time.perf_counter() - start

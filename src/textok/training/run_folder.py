@@ -78,7 +78,6 @@ class RunFolder:
         config: Any,
         *,
         facts: dict[str, Any],
-        census: dict[str, Any] | None = None,
         source: Source | None = None,
         held_out: Sequence[Content] = (),
     ) -> None:
@@ -103,7 +102,8 @@ class RunFolder:
             return
         if not holds_nothing(self.path):
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
-        write_json(file, {**record, "environment": environment()} | ({"census": census} if census else {}))
+        census = {} if source is None else {"census": source.census.facts()}
+        write_json(file, {**record, "environment": environment(), **census})
         self.contents.compare(facts.get("data", ""), source, held_out, before=facts.get("data", ""))
         self.contents.save()
 
@@ -120,30 +120,34 @@ class RunFolder:
             before.setdefault("text_encoder", now["text_encoder"])
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        for part in ("config", "facts"):
-            changes = _changes(before[part], now[part], either=part == "facts")
-            if part == "facts" and (ranks := changes.pop("ranks", None)):
-                note(f"{self.path}: {ranks}; the run goes on, but not bit for bit as with the former number")
-            changed = [
-                text
-                for path, text in changes.items()
-                if part == "facts"
-                or not (path in MAY_DIFFER or (self._extend and path.partition(".")[0] in MAY_EXTEND))
-            ]
-            if changed:
-                raise ValueError(
-                    f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
-                    "Use the same settings; --extend to go on for other steps; or another --out, with --init-from this "
-                    "run to start from its weights"
-                )
+        config = _changes(before["config"], now["config"], either=False)
+        free = MAY_EXTEND if self._extend else set()
+        changed = [
+            t for path, t in config.items() if path not in MAY_DIFFER and path.split(".")[0] not in free
+        ]
+        facts = _changes(before["facts"], now["facts"], either=True)
+        ranks = facts.pop("ranks", None)
+        if changed := changed or [*facts.values()]:
+            raise ValueError(
+                f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
+                "Use the same settings; --extend to go on for other steps; or another --out, with --init-from this "
+                "run to start from its weights"
+            )
+        if ranks:
+            note(f"{self.path}: {ranks}; the run goes on, but not bit for bit as with the former number")
 
     # --- what came out ----------------------------------------------------------------------------------
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a line to metrics.jsonl, and give the same numbers to tensorboard and the trackers."""
         self.append("metrics.jsonl", {"step": step, **values})
+        if self._tensorboard is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Events past the step of an interrupted run are hidden.
+            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
         for name, value in values.items():
-            self.tensorboard(step).add_scalar(name, value, step)
+            self._tensorboard.add_scalar(name, value, step)
         for tracker in self.trackers:
             tracker.log(values, step=step)
 
@@ -151,14 +155,6 @@ class RunFolder:
         """Append a record to a .jsonl file of the folder."""
         with (self.path / name).open("a") as file:
             file.write(json.dumps(record) + "\n")
-
-    def tensorboard(self, step: int) -> Any:
-        """The event writer; events past ``step`` of an interrupted run are hidden."""
-        if self._tensorboard is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
-        return self._tensorboard
 
     def close(self) -> None:
         """Write out the events that are still buffered."""

@@ -99,8 +99,7 @@ def start_folder(
     facts = {"data": source.fingerprint, "samples": len(source)} | facts
     facts |= {} if text is None else {"text_encoder": text.fingerprint}
     facts |= {"mix": loader.mixed_source.fingerprint} if isinstance(loader, MixedLoader) else {}
-    census = source.census.facts()
-    folder.start(run, facts=facts, census=census, source=source, held_out=held_out.contents)
+    folder.start(run, facts=facts, source=source, held_out=held_out.contents)
     write_bad(folder.path, held_out.bad.samples, add=True)
 
 
