@@ -111,6 +111,7 @@ class SoftEncoder:
         self.tokenizer, self.chooser, self.batch_size = tokenizer, chooser, batch_size
         self.budget, self._sizes = budget, sizes
         self.measure = find_measure(budget.measure)
+        self._lower_is_better = budget.by_drop or self.measure.lower_is_better
         overflow = most if budget.overflow_share else budget.high
         self.bounds = search.Bounds(low=budget.low, high=budget.high, overflow=overflow)
         self.calibration: search.Calibration | None = None
@@ -129,10 +130,6 @@ class SoftEncoder:
                 "budget: got a mean of tokens or bytes, which a quality meets; call calibrate with a sample of pictures"
             )
         return search.Goal(threshold, self._lower_is_better)
-
-    @property
-    def _lower_is_better(self) -> bool:
-        return self.budget.by_drop or self.measure.lower_is_better
 
     def calibrate(
         self, images: Picture | Sequence[Picture], captions: Captions = None, *, keep_size: bool = False

@@ -250,7 +250,8 @@ class TexTokPipeline:
         """
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type: got {output_type!r}, expected 'pil', 'np' or 'pt'")
-        images: Any = self.pipeline(
+        output: Any = "pil" if output_type == "pil" else "uint8"
+        images = self.pipeline(
             prompt,
             negative_prompt=negative_prompt,
             num_images=num_images_per_prompt,
@@ -258,10 +259,10 @@ class TexTokPipeline:
             guidance=guidance_scale,
             generator=generator,
             on_step=callback_on_step_end and self._on_step(callback_on_step_end, num_inference_steps, more),
-            output="pil" if output_type == "pil" else "uint8",
+            output=output,
             **more,
         )
-        if output_type == "pil":
+        if isinstance(images, list):
             return ImagesOutput(images)
         pixels = images.float() / 255
         return ImagesOutput(pixels if output_type == "pt" else pixels.movedim(1, -1).numpy())

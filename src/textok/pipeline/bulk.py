@@ -45,23 +45,14 @@ def read_prompts(name: str, *, split: str | None = None, limit: int | None = Non
 
 @dataclass(frozen=True, kw_only=True)
 class BulkRun:
-    """What is drawn, and how.
-
-    Attributes:
-        prompts: what to draw.
-        num_images: pictures of each prompt.
-        seed: of all noise.
-        batch_size: pictures at a time; pictures depend on it by the rounding of the dtype.
-        tars: pack a thousand pictures into each file, instead of a file for each.
-        sampling: further arguments of ``Pipeline``.
-    """
+    """What is drawn, and how."""
 
     prompts: Sequence[str]
-    num_images: int = 1
+    num_images: int = 1  # of each prompt
     seed: int = 0
-    batch_size: int = 16
-    tars: bool = False
-    sampling: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 16  # pictures depend on it by the rounding of the dtype
+    tars: bool = False  # pack a thousand pictures into each file
+    sampling: dict[str, Any] = field(default_factory=dict)  # further arguments of Pipeline
 
     def __len__(self) -> int:
         return len(self.prompts) * self.num_images
@@ -103,13 +94,8 @@ def _draw(pipeline: Pipeline, run: BulkRun, start: int, end: int) -> Iterator[tu
     for first in range(start, end, run.batch_size):
         numbers = range(first, min(first + run.batch_size, end))
         prompts = [run.prompts[number // run.num_images] for number in numbers]
-        images = pipeline(
-            prompts,
-            first_index=first,
-            generator=torch.Generator().manual_seed(run.seed),
-            batch_size=run.batch_size,
-            **run.sampling,
-        )
+        options = run.sampling | {"first_index": first, "batch_size": run.batch_size}
+        images = pipeline(prompts, generator=torch.Generator().manual_seed(run.seed), **options)
         for number, prompt, image in zip(numbers, prompts, images, strict=True):
             yield f"{number:08d}.txt", prompt.encode()
             yield f"{number:08d}.png", encode_png(image)

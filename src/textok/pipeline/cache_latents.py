@@ -86,7 +86,7 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     try:
         entry = _entry_of(out, manifest, number)
         if entry is not None:
-            latent_shards.checkshard_name(out, entry)
+            latent_shards.check_shard(out, entry)
     except (ValueError, KeyError) as error:
         note(f"made again: {error}")
         return False
@@ -146,9 +146,7 @@ def _remove_stale(run: CachingRun, work: ShardMaker, manifest: Manifest, out: Pa
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
     """Put the entries of all shards, each made or verified just now, into the manifest."""
     entries = [entry for number in range(shards) if (entry := _entry_of(out, manifest, number)) is not None]
-    labels = torch.cat(
-        [latent_shards.readshard_name(out / str(entry["file"]))[0]["labels"] for entry in entries]
-    )
+    labels = torch.cat([latent_shards.read_shard(out / str(entry["file"]))[0]["labels"] for entry in entries])
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
     labelled = bool((labels != NO_LABEL).all())

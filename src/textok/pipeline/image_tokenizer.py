@@ -106,15 +106,9 @@ class ImageTokenizer:
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
         """The column "tokens" of a batch of a Hugging Face data set: ``data.map(tokenizer, batched=True)``.
 
-        Args:
-            batch: its pictures are in the first column of "image", "img", "picture", "jpg", "png", "webp", its
-                captions, if any, in the first of "caption", "text", "prompt", one or several for each picture.
-
-        Returns:
-            One array (k, c) of latents or (k,) of codes for each picture.
-
-        Raises:
-            ValueError: for a batch without pictures, or a single sample.
+        Its pictures are in the first column of ``IMAGE_COLUMNS``, its captions, if any, in the first of
+        ``CAPTION_COLUMNS``, one or several for each. The tokens of a picture are an array (k, c) of latents or (k,) of
+        codes. ``ValueError`` for a batch without pictures, or a single sample.
         """
         images = next((batch[name] for name in IMAGE_COLUMNS if name in batch), None)
         if not isinstance(images, list):

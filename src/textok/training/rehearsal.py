@@ -107,7 +107,10 @@ def _shortened(run: Run) -> Run:
             settings["adversarial"] = replace(
                 run.adversarial, start_step=PLAIN, discriminator_warmup_steps=0, r1_every=PLAIN
             )
-        few = {"count": min(run.validation.count, VALIDATED), "best_by": "perceptual_effnet_lite2"}
+        few: dict[str, Any] = {
+            "count": min(run.validation.count, VALIDATED),
+            "best_by": "perceptual_effnet_lite2",
+        }
         settings["validation"] = replace(run.validation, every=10**9, **few)
     return replace(run, **settings)
 

@@ -65,19 +65,15 @@ class Validation:
             batch_size=self.config.batch_size,
             autocast=self.autocast,
         )
-        scores = evaluator.score(
-            self.pictures,
-            budgets=self.budgets,
-            captions=self.captions,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-        )
+        looks: dict[str, Any] = {"budgets": self.budgets, "captions": self.captions}
+        rank, world = accelerator.process_index, accelerator.num_processes
+        scores = evaluator.score(self.pictures, rank=rank, world_size=world, **looks)
         if not accelerator.is_main_process:
             return
         folder.log(step, {f"val/{k}": v for row in scores.rows for k, v in flat(row).items()})
         drawn = self.pictures.spread(self.config.pictures)
-        outputs = evaluator.reconstruct(drawn, budgets=self.budgets, captions=self.captions)
-        save_picture(reconstruction_grid(drawn, outputs), folder.path / "grids" / f"step-{step:08d}.png")
+        grid = reconstruction_grid(drawn, evaluator.reconstruct(drawn, **looks))
+        save_picture(grid, folder.path / "grids" / f"step-{step:08d}.png")
         self._keep_best(model, folder, scores.rows, step=step)
 
     def state_dict(self) -> dict[str, Any]:
