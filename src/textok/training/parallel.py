@@ -13,13 +13,7 @@ from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 from accelerate.utils import InitProcessGroupKwargs, LoggerType
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint import state_dict as distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
@@ -115,7 +109,7 @@ def _patient_group(world: dist.ProcessGroup) -> Any:
 
 # --- weights ------------------------------------------------------------------------------------------------
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+WHOLE = distributed.StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Replicated:
@@ -138,21 +132,13 @@ class Replicated:
         """Scale gradients to at most ``norm``; returns what it was, the same on all ranks."""
         return torch.as_tensor(self.accelerator.clip_grad_norm_(self.model.parameters(), norm))
 
-    def weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """Whole weights; all ranks call, rank 0 gets them."""
-        return model.state_dict()
+    def whole(self, part: nn.Module | Optimizer) -> dict[str, Any]:
+        """Whole state of weights or of an optimizer; all ranks call, rank 0 gets it."""
+        return part.state_dict()
 
-    def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
-        """Load whole weights."""
-        model.load_state_dict(state)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Whole optimizer state; all ranks call, rank 0 gets it."""
-        return optimizer.state_dict()
-
-    def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Load whole optimizer state."""
-        optimizer.load_state_dict(state)
+    def load(self, part: nn.Module | Optimizer, state: dict[str, Any]) -> None:
+        """Load whole state."""
+        part.load_state_dict(state)
 
 
 class Sharded(Replicated):
@@ -196,21 +182,18 @@ class Sharded(Replicated):
         total = torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
         return total.full_tensor() if isinstance(total, DTensor) else total
 
-    def weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """Gathered from all ranks onto the CPU of rank 0."""
-        return cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
+    def whole(self, part: nn.Module | Optimizer) -> dict[str, Any]:
+        """Gathered from all ranks onto the CPU of rank 0, that of an optimizer named by parameter."""
+        if isinstance(part, Optimizer):
+            return distributed.get_optimizer_state_dict(self.model, part, options=WHOLE)
+        return cast(dict[str, Any], distributed.get_model_state_dict(part, options=WHOLE))
 
-    def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
+    def load(self, part: nn.Module | Optimizer, state: dict[str, Any]) -> None:
         """Every rank takes its part."""
-        set_model_state_dict(model, dict[str, Any](state), options=WHOLE)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Gathered from all ranks, named by parameter."""
-        return get_optimizer_state_dict(self.model, optimizer, options=WHOLE)
-
-    def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Every rank takes its part."""
-        set_optimizer_state_dict(self.model, optimizer, state, options=WHOLE)
+        if isinstance(part, Optimizer):
+            distributed.set_optimizer_state_dict(self.model, part, state, options=WHOLE)
+        else:
+            distributed.set_model_state_dict(part, state, options=WHOLE)
 
 
 def _mesh(accelerator: Accelerator) -> DeviceMesh:

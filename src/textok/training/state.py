@@ -116,10 +116,10 @@ class TrainState:
         loaders = gather_object([self.loader.state_dict()])
         state = {
             "step": step,
-            "model": self.parallel.weights(self.model),
-            "ema": self.parallel.weights(self.ema.module),
+            "model": self.parallel.whole(self.model),
+            "ema": self.parallel.whole(self.ema.module),
             "averaged": int(self.ema.n_averaged),
-            "optimizers": [self.parallel.optimizer_state(optimizer) for optimizer in self.optimizers],
+            "optimizers": [self.parallel.whole(optimizer) for optimizer in self.optimizers],
             "loaders": loaders,
             "skipped": self.guard.skipped,
             "means": gather_object([self.means.state_dict()]),
@@ -139,11 +139,11 @@ class TrainState:
         state = folder.latest()
         if state is None:
             return 0
-        self.parallel.load_weights(self.model, state["model"])
-        self.parallel.load_weights(self.ema.module, state.get("ema", state["model"]))
+        self.parallel.load(self.model, state["model"])
+        self.parallel.load(self.ema.module, state.get("ema", state["model"]))
         self.ema.n_averaged.fill_(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
-            self.parallel.load_optimizer(optimizer, saved)
+            self.parallel.load(optimizer, saved)
         # What changed was accepted when the run was started.
         same = {"data": self.loader.state_dict()["data"]}
         self.loader.load_state_dict(_position(state["loaders"], rank=rank) | same)

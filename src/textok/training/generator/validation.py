@@ -73,7 +73,7 @@ class Validation:
 
     def _whole(self, averaged: nn.Module) -> Generator | None:
         """A model of its own from the weights of all ranks, on rank 0."""
-        weights = self.parallel.weights(averaged)
+        weights = self.parallel.whole(averaged)
         if not self.accelerator.is_main_process:
             return None
         model = build_generator(self.run_config.model)
