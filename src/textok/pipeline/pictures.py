@@ -42,7 +42,7 @@ def as_pictures(images: Picture | Sequence[Picture], *, size: Size | None) -> UI
     items = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
     pictures: list[Picture] = []
     for item in items:
-        pictures += item if isinstance(item, Tensor | np.ndarray) and item.ndim == 4 else [item]
+        pictures.extend(item if isinstance(item, Tensor | np.ndarray) and item.ndim == 4 else [item])
     if not pictures:
         raise ValueError("images: got none, expected at least one picture")
     pixels = [_as_uint8(picture, f"images[{place}]", size=size) for place, picture in enumerate(pictures)]

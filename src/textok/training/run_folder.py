@@ -24,35 +24,13 @@ from textok.display import note
 from textok.models.config_json import encode_config
 from textok.writing import flush, holds_nothing, naming, write_json, write_text
 
-_LIBRARIES = (
-    "open-textok",
-    "torch",
-    "numpy",
-    "pillow",
-    "safetensors",
-    "transformers",
-    "accelerate",
-    "datasets",
-)
+_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "transformers", "accelerate", "datasets")
 
 # Settings that may change when a run is resumed: speed, places of files and how often it logs, not what it learns.
 # Data that moved are known by their fingerprint, which is one of the facts.
-MAY_DIFFER = {
-    "latents",
-    "data.source",
-    "data.workers",
-    "data.keep_decoded_mb",
-    "data.resident",
-    "text_cache",
-    "text_states",
-    "compile",
-    "prepare_ahead",
-    "preview.held_out",
-    "preview.tokenizer",
-    "log_every",
-    "checkpoint_every",
-    "trackers",
-}
+_PLACES = {"latents", "data.source", "text_cache", "preview.held_out", "preview.tokenizer"}
+_SPEED = {"data.workers", "data.keep_decoded_mb", "data.resident", "text_states", "compile", "prepare_ahead"}
+MAY_DIFFER = _PLACES | _SPEED | {"log_every", "checkpoint_every", "trackers"}
 
 MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
 """What a run may be extended with another value of: for how long and how it is optimized and judged."""
@@ -287,7 +265,7 @@ def environment() -> dict[str, Any]:
         "command": _command(),
         "code": code_version(),
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: _version(name) for name in ("open-textok", *_LIBRARIES)},
         "machine": {
             "platform": platform.platform(),
             "cpu": _cpu_name(),
