@@ -22,19 +22,17 @@ def model_facts(config: TexTokConfig, *, arithmetic: bool = True) -> dict[str, A
     with FakeTensorMode():  # tensors with a shape and no memory
         model = TexTok(config).eval()
         gmacs = {"gmacs_per_image": _gmacs(model)} if arithmetic else {}
-    reads = {"both": (1, 1), "encoder": (1, 0), "decoder": (0, 1), "none": (0, 0)}[config.placement]
-    own = config.num_patches + config.num_latents
-    sequence = [own + text * config.max_text_tokens for text in reads]
-    parts = {"total": model, "encoder": model.encoder, "decoder": model.decoder}
+    sides = {"encoder": model.encoder, "decoder": model.decoder}
+    own, text = config.num_patches + config.num_latents, config.max_text_tokens
     return {
-        "parameters": {name: count_parameters(part) for name, part in parts.items()},
+        "parameters": {name: count_parameters(part) for name, part in {"total": model, **sides}.items()},
         "image": config.image_size,
         "grid": [config.side, config.side],
         "tokens": config.num_latents,
         "channels": config.latent_dim,
         "codes": model.num_codes,
         "bytes_per_image": bytes_per_image(model, num_tokens=config.num_latents),
-        "sequence": dict(zip(("encoder", "decoder"), sequence, strict=True)),
+        "sequence": {side: own + (config.placement in ("both", side)) * text for side in sides},
     } | gmacs
 
 

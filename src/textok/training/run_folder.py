@@ -76,13 +76,12 @@ class RunFolder:
             if self._extend and before["config"] != now["config"]:
                 earlier = [*before.get("extended", []), before["config"]]
                 write_json(file, {**before, **now, "extended": earlier})
-            self.contents.save()
-            return
-        if not holds_nothing(self.path):
+        elif not holds_nothing(self.path):
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
-        census = {} if source is None else {"census": source.census.facts()}
-        write_json(file, {**record, "environment": environment(), **census})
-        self.contents.compare(facts.get("data", ""), source, held_out, before=facts.get("data", ""))
+        else:
+            census = {} if source is None else {"census": source.census.facts()}
+            write_json(file, {**record, "environment": environment(), **census})
+            self.contents.compare(facts.get("data", ""), source, held_out, before=facts.get("data", ""))
         self.contents.save()
 
     def _check_same_data(
