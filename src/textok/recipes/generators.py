@@ -25,7 +25,6 @@ def icons_128_dit() -> GeneratorRun:
         preview=PreviewConfig(held_out="latents/icons-128-val", every=500, count=610),
         steps=7000,
         batch_size=64,
-        micro_batch=64,
         checkpoint_every=250,
     )
 

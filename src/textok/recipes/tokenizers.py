@@ -32,15 +32,12 @@ def icons_128() -> TokenizerRun:
     """The small default: 128 px drawings, K = 32 elastic kl tokens, MiniLM text, 10M parameters."""
     return TokenizerRun(
         name="icons-128",
-        model=TexTokConfig(),
         data=ICONS,
         loss=LossConfig(l2=1.0, perceptual=0.04),
         optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=200),
         budgets=BudgetDraw(kind="log_uniform", full_share=0.25),
         steps=3800,
         batch_size=64,
-        micro_batch=64,
-        validation=ValidationConfig(every=1000),
     )
 
 
@@ -93,7 +90,6 @@ def icons_64() -> TokenizerRun:
         batch_size=32,
         micro_batch=32,
         checkpoint_every=250,
-        validation=replace(run.validation, every=1000),
     )
 
 
@@ -141,8 +137,6 @@ def scenes_64_direct() -> TokenizerRun:
         decoder_caption_dropout=0.1,
         steps=6250,
         batch_size=64,
-        micro_batch=64,
-        checkpoint_every=500,
         validation=ValidationConfig(every=1250, budgets=(1, 2, 4, 8, 16, 32)),
     )
 
@@ -160,9 +154,7 @@ def scenes_128() -> TokenizerRun:
         name="scenes-128",
         model=replace(
             start,
-            bottleneck=KLConfig(
-                weight=1e-3
-            ),  # the direct rows weigh five times as much as those of icons-128
+            bottleneck=KLConfig(weight=1e-3),  # direct rows weigh five times as much as those of icons-128
             decoder=run.model.decoder,
             max_text_tokens=96,
             text_pool=16,
@@ -172,8 +164,6 @@ def scenes_128() -> TokenizerRun:
         optimizer=replace(run.optimizer, warmup_steps=200),
         init_from="icons-128",
         steps=25_000,
-        batch_size=64,
-        micro_batch=64,
     )
 
 
