@@ -221,9 +221,7 @@ class SoftEncoder:
         names = tuple(map(str, range(len(pixels)))) if keys is None else keys
         for rows, values, curves in self._batches(pixels, texts):
             choice = search.choose(curves, goal, self.bounds, search=self._search, allowance=self._allowance)
-            if isinstance(
-                curves, search.DropCurves
-            ):  # at high nothing is lost, whatever fewer tokens could gain
+            if isinstance(curves, search.DropCurves):  # at high nothing is lost, whatever fewer could gain
                 reached = choice.reached | (choice.budgets >= self.bounds.high)
                 choice = search.Choice(choice.budgets, curves.quality(choice.quality), reached)
             choices.append(choice)
