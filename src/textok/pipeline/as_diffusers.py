@@ -192,9 +192,9 @@ class AutoencoderTexTok(nn.Module):
     def _slices(self, rows: Tensor, captions: Captions) -> Iterator[tuple[Tensor, TextCondition | None]]:
         """The rows that go through the model at a time, with their captions."""
         texts, size = as_captions(captions, len(rows)), 1 if self.use_slicing else max(1, len(rows))
-        for start, part in zip(range(0, len(rows), size), rows.split(size), strict=True):
+        for start in range(0, max(1, len(rows)), size):
             text = self.tokenizer.text_of(texts[start : start + size])
-            yield part, text and text.to(self.device, self.dtype)
+            yield rows[start : start + size], text and text.to(self.device, self.dtype)
 
 
 class TexTokPipeline:
