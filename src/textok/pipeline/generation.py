@@ -66,7 +66,11 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.class_captions = class_captions or {}
         self.defaults = sampling.Sampling.of(generator)
-        self._text = self._text_reader()
+        condition, config = generator.config.condition, tokenizer.model.config
+        shared = (config.text_encoder, config.max_text_tokens)
+        self._text: RememberedText | None = None  # the tokenizer's
+        if condition.kind == "text" and (condition.text_encoder, condition.max_text_tokens) != shared:
+            self._text = RememberedText(condition.text_encoder, max_tokens=condition.max_text_tokens)
         self.to(device, dtype)
 
     @classmethod
@@ -116,14 +120,6 @@ class Pipeline:
         kind = self.generator.config.condition.kind
         where = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
         return f"Pipeline({self.model_id!r}: {kind} to pictures of {self.tokenizer.model_id!r}; {where})"
-
-    def _text_reader(self) -> RememberedText | None:
-        """The text encoder of a generator that does not share the tokenizer's."""
-        condition, config = self.generator.config.condition, self.tokenizer.model.config
-        shared = (condition.text_encoder, condition.max_text_tokens)
-        if condition.kind == "class" or shared == (config.text_encoder, config.max_text_tokens):
-            return None
-        return RememberedText(condition.text_encoder, max_tokens=condition.max_text_tokens)
 
     @overload
     def __call__(
@@ -191,9 +187,7 @@ class Pipeline:
         count = num_images * len(prompts or labels)
         randoms = [seeded(start, first_index + index) for index in range(count)]
         texts = list(zip(prompts, negatives, strict=True))
-        requests = [
-            sampling.Request(text, negative=other) for text, other in texts for _ in range(num_images)
-        ]
+        requests = [sampling.Request(text, negative=no) for text, no in texts for _ in range(num_images)]
         classes = [label for label in labels for _ in range(num_images)]
         requests = requests or list(map(self._request_of_class, classes, randoms))
         decoding = {"steps": decoder_steps, "guidance": decoder_guidance}
