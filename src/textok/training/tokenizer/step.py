@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -39,7 +39,7 @@ class MicroBatch:
 
 
 def micro_batches(
-    batch: Batch, run: TokenizerRun, text: CachedText | None, *, step: int, rank: int, device: torch.device
+    batch: Batch, run: TokenizerRun, reader: CachedText | None, *, step: int, rank: int, device: torch.device
 ) -> Iterator[MicroBatch]:
     """Cut a batch to what fits, with captions dropped and budgets drawn by the step."""
     draws = seeded(run.seed, step, f"rank {rank}")
@@ -48,34 +48,29 @@ def micro_batches(
     lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
     dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
     captions = swap_rows(batch.captions, run.wrong_caption_share, generator=draws)
-    condition = None if text is None else text(captions)
+    condition = None if reader is None else reader(captions)
     dropped_by_decoder = None
     if run.decoder_caption_dropout is not None:
         dropped_by_decoder = drop_rows(len(batch), run.decoder_caption_dropout, generator=draws)
+    texts = [
+        None if condition is None or drops is None else condition.dropped(drops)
+        for drops in (dropped, dropped_by_decoder)
+    ]
     order = torch.arange(len(batch))
-    if condition is not None:  # captions of like length together, so that little of a micro-batch is padding
-        order = condition.dropped(dropped).mask.sum(dim=1).argsort(stable=True)
+    if texts[0] is not None:  # captions of like length together, so that little of a micro-batch is padding
+        order = texts[0].mask.sum(dim=1).argsort(stable=True)
     for rows in order.split(run.micro_batch):
         images = to_unit(batch.images[rows].to(device))
+        text, decoder_text = (None if one is None else one[rows].to(device) for one in texts)
         yield MicroBatch(
             images=images,
-            text=_without(condition, dropped, rows, device),
-            decoder_text=_without(condition, dropped_by_decoder, rows, device),
+            text=text,
+            decoder_text=decoder_text,
             lengths=None if lengths is None else lengths[rows],
             noise=noise,
             share=len(images) / len(batch),
             last=bool(rows[-1] == order[-1]),
         )
-
-
-def _without(
-    text: TextCondition | None,
-    dropped: Bool[Tensor, "n"] | None,
-    rows: Int[Tensor, "b"],
-    device: torch.device,
-) -> TextCondition | None:
-    """Some rows of the captions, without those that are dropped; None where there is nothing to draw."""
-    return None if text is None or dropped is None else text.dropped(dropped)[rows].to(device)
 
 
 def total(terms: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
