@@ -153,13 +153,12 @@ def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
         raise ValueError(
             f"captions: got {len(captions)} for {count} pictures, expected one each, or one for all"
         )
-    return tuple(_as_caption(caption, place) for place, caption in enumerate(captions))
-
-
-def _as_caption(caption: object, place: int) -> str:
-    if not isinstance(caption, str | None):
-        raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
-    try:
-        return clean_text(caption or "")
-    except TextError as error:
-        raise ValueError(f"captions[{place}]: {str(error).removeprefix('text: ')}") from error
+    texts = []
+    for place, caption in enumerate(captions):
+        if not isinstance(caption, str | None):
+            raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
+        try:
+            texts.append(clean_text(caption or ""))
+        except TextError as error:
+            raise ValueError(f"captions[{place}]: {str(error).removeprefix('text: ')}") from error
+    return tuple(texts)

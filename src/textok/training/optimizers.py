@@ -52,7 +52,9 @@ def build_optimizers(
     if config.kind == "adam":
         decay = config.weight_decay
         return [Adam(parameters.values(), lr=config.lr, betas=config.betas, weight_decay=decay, fused=True)]
-    blocks = {name: p for name, p in parameters.items() if p.ndim == 2 and _is_hidden(name)}
+    # Matrices from hidden states to hidden states inside a block, not what a condition modulates.
+    hidden = [name for name in parameters if ".blocks." in f".{name}" and ".modulation." not in name]
+    blocks = {name: parameters[name] for name in hidden if parameters[name].ndim == 2}
     matrices = blocks if config.kind == "muon" else {}
     rest = [(name, p) for name, p in parameters.items() if name not in matrices]
     decayed = [p for name, p in rest if p.ndim == 2 and name.endswith("weight")]
@@ -67,11 +69,6 @@ def build_optimizers(
             StackedMuon(matrices.values(), dtype=dtype, lr=config.lr, weight_decay=config.weight_decay)
         )
     return optimizers
-
-
-def _is_hidden(name: str) -> bool:
-    """Whether a matrix maps hidden states to hidden states inside a block; not what a condition modulates."""
-    return ".blocks." in f".{name}" and ".modulation." not in name
 
 
 def learning_rate(config: OptimizerConfig, *, step: int, steps: int) -> float:

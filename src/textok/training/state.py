@@ -144,20 +144,15 @@ class TrainState:
         self.ema.n_averaged.fill_(state["averaged"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
             self.parallel.load(optimizer, saved)
+        # All ranks are at the same place; the bad samples of one that was not there are none.
+        loaders, none = state["loaders"], {"bad": {"seen": 0, "count": 0, "samples": []}}
+        new = loaders[0] | (none if "bad" in loaders[0] else {})
         # What changed was accepted when the run was started.
         same = {"data": self.loader.state_dict()["data"]}
-        self.loader.load_state_dict(_position(state["loaders"], rank=rank) | same)
+        self.loader.load_state_dict((loaders[rank] if rank < len(loaders) else new) | same)
         self.guard.skipped = state["skipped"]
         if len(state["means"]) == world:
             self.means.load_state_dict(state["means"][rank])
         for name, part in self.others.items():
             part.load_state_dict(state["others"][name])
         return state["step"]
-
-
-def _position(loaders: list[dict[str, Any]], *, rank: int) -> dict[str, Any]:
-    """Where a rank goes on: all are at the same place; the bad samples of one that was not there are none."""
-    if rank < len(loaders):
-        return loaders[rank]
-    nothing = {"bad": {"seen": 0, "count": 0, "samples": []}} if "bad" in loaders[0] else {}
-    return loaders[0] | nothing

@@ -32,14 +32,20 @@ class Validation:
         self, run: GeneratorRun, cache: LatentCache, *, accelerator: Accelerator, parallel: Replicated
     ) -> None:
         manifest = cache.manifest
-        self.run_config, self.config, self.manifest = run, run.preview, manifest
+        self.run_config, self.config = run, run.preview
         self.accelerator, self.parallel = accelerator, parallel
         self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
         self.held_out = _held_out(self.config.held_out, manifest, run.model.condition)
         self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
         self.tokenizer: ImageTokenizer | None = None
         if self.config.tokenizer != "none" and accelerator.is_main_process:
-            self.tokenizer = self._decoder()  # now, not after hours of training
+            source = self.config.tokenizer or manifest.tokenizer_source
+            try:  # now, not after hours of training
+                self.tokenizer = ImageTokenizer.from_pretrained(source, device=accelerator.device)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"{error} (preview.tokenizer: say where the tokenizer is, or none for no pictures)"
+                ) from error
 
     def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
         """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""
@@ -114,15 +120,6 @@ class Validation:
         columns = [pipeline(num_tokens=k, output="uint8", **request, **settings) for k in self.budgets]
         titles = [f"{k} tokens" for k in self.budgets]
         save_picture(sample_grid(torch.stack(columns, dim=1), rows=names, columns=titles), path)
-
-    def _decoder(self) -> ImageTokenizer:
-        source = self.config.tokenizer or self.manifest.tokenizer_source
-        try:
-            return ImageTokenizer.from_pretrained(source, device=self.accelerator.device)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{error} (preview.tokenizer: say where the tokenizer is, or none for no pictures)"
-            ) from error
 
 
 def _held_out(folder: str | None, manifest: Manifest, condition: ConditionConfig) -> LatentCache | None:
