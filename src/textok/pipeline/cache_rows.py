@@ -91,7 +91,7 @@ def shard_name(number: int, suffix: str = "safetensors") -> str:
 
 
 class ShardMaker:
-    """Makes one shard after another, in this process or in one of many; asked to stop, it leaves that it is at.
+    """Makes one shard after another, in this process or in one of many; asked to stop, it leaves the one it is at.
 
     A shard is pictures to rows: every caption form, and mirrored if asked, each encoded with its caption.
     """
