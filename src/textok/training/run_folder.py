@@ -10,10 +10,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.tracking import GeneralTracker
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,6 +22,9 @@ from textok.data.samples import Source
 from textok.display import note
 from textok.models.config_json import encode_config
 from textok.writing import flush, holds_nothing, naming, write_json, write_text
+
+if TYPE_CHECKING:  # accelerate takes a moment, which commands that train nothing do not wait for
+    from accelerate.tracking import GeneralTracker
 
 _LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "transformers", "accelerate", "datasets")
 
@@ -47,7 +49,7 @@ class RunFolder:
         self.path, self._extend, self._accept_changes = Path(path), extend, accept_changes
         self.contents = ContentRecord(self.path / "contents.json")
         self._tensorboard: Any = None
-        self.trackers: Sequence[GeneralTracker] = ()
+        self.trackers: Sequence["GeneralTracker"] = ()
 
     # --- settings ---------------------------------------------------------------------------------------
 
