@@ -49,7 +49,7 @@ class RunFolder:
         self.path, self._extend, self._accept_changes = Path(path), extend, accept_changes
         self.contents = ContentRecord(self.path / "contents.json")
         self._tensorboard: Any = None
-        self.trackers: Sequence["GeneralTracker"] = ()
+        self.trackers: Sequence[GeneralTracker] = ()
 
     # --- settings ---------------------------------------------------------------------------------------
 
