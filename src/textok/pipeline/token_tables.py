@@ -68,21 +68,5 @@ def _table(part: Tokens, schema: pa.Schema) -> pa.Table:
 def card(facts: Mapping[str, Any]) -> str:
     """The README.md of a data set of such files, as the Hugging Face hub reads it."""
     values = "integer codes" if facts["kind"] == "codes" else "lists of 16-bit numbers, about unit scale"
-    return f"""---
-configs:
-- config_name: default
-  data_files: "*.parquet"
----
-
-# Image tokens of {facts["pictures"]:,} pictures
-
-The tokenizer `{facts["model_id"]}` (open-textok) made these tokens, {facts["mean_tokens"]:.1f} for each picture on
-average. Columns: `key` (the picture), `caption` (what it was encoded with; "" for none), `tokens` ({values}).
-Only this tokenizer decodes them. The pictures and the captions keep the licences of the data they come from.
-
-```python
-from datasets import load_dataset
-
-rows = load_dataset("parquet", data_files="*.parquet", split="train")
-```
-"""
+    text = Path(__file__).with_name("table_card.md").read_text(encoding="utf-8")
+    return text.format(values=values, **facts)
