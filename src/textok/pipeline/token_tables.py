@@ -68,5 +68,5 @@ def _table(part: Tokens, schema: pa.Schema) -> pa.Table:
 def card(facts: Mapping[str, Any]) -> str:
     """The README.md of a data set of such files, as the Hugging Face hub reads it."""
     values = "integer codes" if facts["kind"] == "codes" else "lists of 16-bit numbers, about unit scale"
-    text = Path(__file__).with_name("table_card.md").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("table_card.txt").read_text(encoding="utf-8")
     return text.format(values=values, **facts)
