@@ -75,13 +75,10 @@ class SoftEncoder:
         ...     tokens, choice = encoder.encode(pictures, captions)
 
     Args:
-        tokenizer: encodes and decodes.
-        budget: what each picture may have.
         chooser: "oracle" decodes at every budget; "bisection" at log2 of them, and may miss the fewest tokens where
             quality is not monotone; a QualityPredictor trained for this tokenizer decodes nothing.
         sizes: the function that counts coded tokens, for a budget of bytes: ``textok.codec.coded_sizes(tokenizer.model,
             prior=prior)`` for a .ttk file by that probability model.
-        batch_size: pictures at a time.
 
     Budgets are those of one picture at a time where the threshold is not within the rounding of sums of a quality
     that a picture has: in float32 1e-4 on the scale [-1, 1]. In bfloat16 a small drop is little more than that

@@ -91,10 +91,9 @@ class AutoencoderConfig:
 
 
 class AutoencoderTexTok(nn.Module):
-    """A tokenizer as an autoencoder of diffusers. Gradients reach the pictures and latents, not the weights.
+    """A tokenizer as an autoencoder of diffusers, with which it is moved and cast.
 
-    Args:
-        tokenizer: with its text encoder; moved and cast together with this.
+    Gradients reach the pictures and latents, not the weights.
     """
 
     def __init__(self, tokenizer: ImageTokenizer) -> None:
@@ -238,7 +237,6 @@ class TexTokPipeline:
         """Pictures for prompts; see ``Pipeline`` for ``more``, such as num_tokens and sampler.
 
         Args:
-            prompt: one or many.
             num_inference_steps, guidance_scale: of the sampler; None takes what comes with the weights.
             negative_prompt: what guidance leads away from: one for all prompts, or one each.
             num_images_per_prompt: those of the first prompt come first.

@@ -38,7 +38,6 @@ class Pipeline:
 
     Args:
         generator: a DiT or a MaskGIT; put in eval mode, moved and cast.
-        tokenizer: the tokenizer whose tokens it makes.
         class_captions: captions of each class, of which the decoder gets one at random, as in the paper.
         device: where all run: "cpu", "cuda", "auto".
         dtype: that of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
@@ -88,7 +87,6 @@ class Pipeline:
         Args:
             name_or_folder: where the generator is.
             tokenizer: where its tokenizer is, when it is not where it was at training.
-            device, dtype: as for the class.
             **hub: revision (of the generator), token and cache_dir of hub ids.
 
         ``FileNotFoundError`` when one of them is not there, ``ValueError`` when they are damaged or no pair.
@@ -167,7 +165,6 @@ class Pipeline:
                 of its own, made from it: the i-th picture does not depend on how many there are, up to the
                 rounding of the dtype (of 255 levels at most 1 in float32, a few in bfloat16).
             decoder_steps, decoder_guidance: those of a tokenizer whose decoder samples; see ``TexTok.decode``.
-            batch_size: pictures at a time.
             progress: show the sampler's steps on stderr.
             on_step: is called after each step with the number of finished ones, of ``steps`` for each batch.
             output: "pil", whose ``info["textok"]`` says how each was drawn, or "uint8".

@@ -41,7 +41,6 @@ def train_tokenizer(
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
     Args:
-        run: what to train.
         out: the run folder; must be new, or hold the same run.
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
         hours: leave after so many hours of steps, likewise.
