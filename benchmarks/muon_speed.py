@@ -16,8 +16,7 @@ from torch.optim import Muon
 from textok.models.tokenizer import TexTok
 from textok.pipeline.precision import inference_dtype
 from textok.recipes.tokenizers import RECIPES
-from textok.training.muon import StackedMuon
-from textok.training.optimizers import build_optimizers
+from textok.training.optimizers import StackedMuon, build_optimizers
 from textok.training.run_folder import environment
 from timing import seconds
 

@@ -55,8 +55,7 @@ from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CONDITIONS, CaptionedPictures
 from textok.evaluation.results import Row, write_result
 from textok.objectives.quality import find_measure
-from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.passes import encode_pixels
+from textok.pipeline.image_tokenizer import ImageTokenizer, encode_pixels
 from textok.pixels import to_unit
 from textok.training.run_folder import environment
 from timing import seconds

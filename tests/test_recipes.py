@@ -16,8 +16,7 @@ from textok.objectives.reconstruction import ReconstructionObjective
 from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.optimizers import build_optimizers
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.discriminator import build_discriminator
-from textok.training.tokenizer.step import total
+from textok.training.tokenizer.step import DiscriminatorTraining, MicroBatch, total
 
 PAPER = [(256, 8, 2048, "xl"), (512, 16, 4096, "xxl")]
 
@@ -81,9 +80,10 @@ def test_a_small_twin_takes_a_step(name: str, tmp_path: Path) -> None:
     made = model.train()(images, text, lengths=lengths, generator=random)
     terms = ReconstructionObjective(run.loss)(made, images)
     AcceleratorState._reset_state(reset_partial_state=True)
-    discriminator = build_discriminator(run, Accelerator(cpu=True))
-    terms |= discriminator.generator_term(made.images, terms, step=0, last_layer=model.last_layer)
-    judged = discriminator.accumulate(images, made.images, step=0, share=1.0, last=True)
+    discriminator = DiscriminatorTraining(run, model, Accelerator(cpu=True))
+    terms |= discriminator.generator_term(made.images, terms, step=0)
+    part = MicroBatch(images, text, None, lengths, noise=random, share=1.0, last=True)
+    judged = discriminator.accumulate(part, made.images, step=0)
     norms = discriminator.gradient_norms(step=0)
     if run.adversarial is not None:
         assert "adversarial" in terms and judged.keys() >= {"lecam", "r1"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from textok.models.bottleneck import AEConfig, FSQConfig, VQConfig
 from textok.models.vit import Placement
 from textok.recipes import RECIPES
-from textok.training.draws import BudgetDraw
+from textok.training.run import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun
 
 TABLES = ("placement", "explanation", "bottleneck", "quality", "encoder", "budgets")

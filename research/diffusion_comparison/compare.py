@@ -20,10 +20,10 @@ from textok.sampling.flow import FlowConfig, draw_times, time_grid, velocity_tar
 from textok.sampling.flow import add_noise as add_flow_noise
 from textok.sampling.flow import sample as sample_flow
 from textok.sampling.random import seeded
-from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import condition_of
 from textok.training.optimizers import build_optimizers, learning_rate, set_learning_rate
+from textok.training.run import drop_rows
 from textok.training.run_folder import environment
 from textok.writing import write_json
 

@@ -26,9 +26,9 @@ from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.pipeline.cache_latents import CachingRun, cache_latents
 from textok.pipeline.generation import Pipeline
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun
 from textok.training.generator.train import train_generator
+from textok.training.run import BudgetDraw
 from textok.training.run_folder import environment
 from textok.writing import write_json, write_text
 

@@ -212,14 +212,7 @@ def test_a_look_at_many_budgets_is_that_at_each_alone(tokenizer: ImageTokenizer,
     one_each = SoftEncoder(tokenizer, SoftBudget(1, 4, quality=0.0), chooser="oracle", batch_size=1)
     known = one_each.curves(images, CAPTIONS).quality
     assert float(known.diff(dim=1).abs().max()) > 0.01  # budgets differ in quality
-    curves = DecodedCurves(
-        tokenizer=tokenizer,
-        values=tokenizer.encode(images, CAPTIONS).values,
-        text=tokenizer.text_of(CAPTIONS),
-        originals=images,
-        measure=find_measure("psnr"),
-        batch_size=4,
-    )
+    curves = DecodedCurves(tokenizer, images, CAPTIONS, measure=find_measure("psnr"), batch_size=4)
     order = torch.randperm(28, generator=torch.Generator().manual_seed(0))
     rows, budgets = order // 4, order % 4 + 1
     torch.testing.assert_close(curves.at(rows, budgets), known[rows, budgets - 1], atol=1e-3, rtol=0)

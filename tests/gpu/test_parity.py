@@ -12,8 +12,7 @@ from textok.models.decoder import FlowDecoderConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok, TexTokConfig
 from textok.objectives.perceptual import EfficientNetPerceptualLoss
-from textok.training.muon import StackedMuon
-from textok.training.optimizers import OptimizerConfig, build_optimizers
+from textok.training.optimizers import OptimizerConfig, StackedMuon, build_optimizers
 
 SIZES = {"image_size": 64, "patch_size": 8, "dim": 64, "encoder_depth": 2, "decoder_depth": 2, "num_heads": 2}
 CPU = torch.device("cpu")

@@ -23,7 +23,7 @@ from textok.data.text import caption_in_form
 from textok.models.bottleneck import AEConfig, BottleneckConfig, FSQConfig, KLConfig
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
-from textok.pipeline import cache_latents as caching
+from textok.pipeline import cache_rows as caching
 from textok.pipeline.cache_latents import CachingRun, cache_latents
 from textok.pipeline.text import CachedText
 from textok.pixels import to_unit

@@ -45,7 +45,7 @@ def test_training_and_use_read_states_of_the_same_dtype(tmp_path: Path) -> None:
     config = TexTokConfig(text_dtype="bfloat16")
     text = ImageTokenizer(TexTok(config)).remembered_text
     cached = CachedText(config, folder=str(tmp_path))
-    assert text.encoder.info.dtype == cached.dtype == "bfloat16"
+    assert text.encoder.info.dtype == cached._options["dtype"] == "bfloat16"
     assert text.encoder.info.fingerprint == TextEncoder.describe(max_tokens=40, dtype="bfloat16").fingerprint
 
 

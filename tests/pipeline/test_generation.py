@@ -17,8 +17,7 @@ from textok.models.maskgit import MaskGIT, MaskGITConfig
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.requests import read_class_captions
-from textok.pipeline.sampling import Sampling
+from textok.pipeline.sampling import Sampling, read_class_captions
 from textok.sampling.random import seeded as seeded_by
 
 SHAPE = {"dim": 16, "depth": 1, "num_heads": 2, "num_latents": 4}

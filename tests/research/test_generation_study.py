@@ -17,8 +17,8 @@ from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGITConfig
 from textok.models.tokenizer import TexTokConfig
 from textok.recipes.generators import GENERATOR_RECIPES, icons_64_dit, toy_dit
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun
+from textok.training.run import BudgetDraw
 from tiny import tiny_model
 
 NAMED = {"both": TexTokConfig(), "none": TexTokConfig(placement="none")}

@@ -16,9 +16,9 @@ from textok.data import DataConfig
 from textok.models.bottleneck import KLConfig
 from textok.models.dit import DiTConfig
 from textok.recipes.tokenizers import toy
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
+from textok.training.run import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
 
 

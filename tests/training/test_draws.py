@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textok.sampling.random import seeded
-from textok.training.draws import BudgetDraw, drop_rows, swap_rows
+from textok.training.run import BudgetDraw, drop_rows, swap_rows
 
 KINDS = ("uniform", "log_uniform", "powers")
 

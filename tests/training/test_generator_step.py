@@ -6,9 +6,9 @@ import torch
 from textok.data.latents import LatentBatch
 from textok.models.conditions import NO_CLASS, ConditionConfig
 from textok.models.dit import DiTConfig
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun
 from textok.training.generator.step import micro_rows
+from textok.training.run import BudgetDraw
 
 ROWS, DIM = 400, 6
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import Muon
 
-from textok.training.muon import StackedMuon, orthogonalized, same_shapes
+from textok.training.optimizers import StackedMuon, orthogonalized, same_shapes
 
 SHAPES = ((8, 8), (8, 24), (24, 8), (8, 8), (3, 5))
 

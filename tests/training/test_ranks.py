@@ -17,8 +17,8 @@ import torch
 from textok.models.bottleneck import AEConfig, VQConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
-from textok.training.draws import BudgetDraw
 from textok.training.parallel import PATIENCE, STEP_PATIENCE
+from textok.training.run import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.train import train_tokenizer
 

@@ -19,9 +19,8 @@ from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
 from textok.pixels import to_unit
-from textok.training import snapshots as snapshots_module
-from textok.training.run_folder import RunFolder, environment
-from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
+from textok.training import run_folder
+from textok.training.run_folder import RunFolder, environment, load_snapshot, save_snapshot, snapshots
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.setup import start_from
 from textok.training.tokenizer.train import train_tokenizer
@@ -234,7 +233,7 @@ def test_a_start_that_was_killed_is_no_obstacle(short: TokenizerRun, tmp_path: P
 def test_ranks_must_share_a_batch(
     tiny: TokenizerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("textok.training.tokenizer.train.start_accelerator", lambda *_, **__: _ThreeRanks())
+    monkeypatch.setattr("textok.training.parallel.Accelerator", lambda **_: _ThreeRanks())
     with pytest.raises(ValueError, match="batch_size:"):
         train_tokenizer(tiny, tmp_path)
 
@@ -248,8 +247,9 @@ class _ThreeRanks:
 
 def test_lines_past_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.append("metrics.jsonl", [{"step": 1}, {"step": 2}, {"step": 3}])
-    folder.append("bad.jsonl", [{"key": "torn"}])
+    for step in (1, 2, 3):
+        folder.append("metrics.jsonl", {"step": step})
+    folder.append("bad.jsonl", {"key": "torn"})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     folder.forget_after(2)
@@ -264,7 +264,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_leaves_nothing(
         path.touch()
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(snapshots_module, "save_file", full)
+    monkeypatch.setattr(run_folder, "save_file", full)
     with pytest.raises(OSError, match="step-00000004") as error:
         save_snapshot(tmp_path, step=4, state={"a": torch.zeros(1)})
     assert error.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())

@@ -5,13 +5,15 @@ import platform
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
 
 from textok.pipeline.stopping import polite_stop
-from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
+from textok.training.run_folder import RunFolder
+from textok.training.state import Means, NonFiniteGuard, Throughput
 
 
 @pytest.fixture
@@ -19,11 +21,11 @@ def accelerator() -> Accelerator:
     return Accelerator(cpu=True)
 
 
-def test_a_signal_is_a_request_and_a_second_ctrl_c_an_order(accelerator: Accelerator) -> None:
+def test_a_signal_is_a_request_and_a_second_ctrl_c_an_order() -> None:
     with polite_stop() as stop:
-        assert not agreed(stop, accelerator)
+        assert not stop.agreed("cpu")
         os.kill(os.getpid(), signal.SIGINT)
-        assert agreed(stop, accelerator)
+        assert stop.agreed("cpu")
         os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, after the user's Ctrl-C
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -45,11 +47,11 @@ def test_the_ctrl_c_that_torchrun_repeats_is_no_order(monkeypatch: pytest.Monkey
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_end_of_the_hours_is_a_request(accelerator: Accelerator) -> None:
+def test_the_end_of_the_hours_is_a_request() -> None:
     with polite_stop(hours=1.0) as stop:
-        assert not agreed(stop, accelerator)
+        assert not stop.agreed("cpu")
     with polite_stop(hours=0.0) as stop:
-        assert agreed(stop, accelerator)
+        assert stop.agreed("cpu")
 
 
 def test_handlers_come_back_after_an_error() -> None:
@@ -68,19 +70,19 @@ def test_means_survive_a_save(accelerator: Accelerator) -> None:
     assert other.take(accelerator) == {}
 
 
-def test_the_guard_counts_to_its_limit() -> None:
-    guard = NonFiniteGuard(limit=1)
+def test_the_guard_counts_to_its_limit(tmp_path: Path) -> None:
+    guard, folder = NonFiniteGuard(limit=1), RunFolder(tmp_path)
     assert guard.admits(torch.tensor(1e30)) and guard.skipped == 0
     assert not guard.admits(torch.tensor(torch.inf))
-    guard.check(step=1, keys=["a"])
+    guard.note(folder, step=1, rank=0, keys=["a"])
     assert not guard.admits(torch.tensor(torch.nan))
     with pytest.raises(FloatingPointError, match=r"step 2:"):
-        guard.check(step=2, keys=["a", "b"])
+        guard.note(folder, step=2, rank=0, keys=["a", "b"])
 
 
 def test_speed_counts_since_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 10.0
-    monkeypatch.setattr("textok.training.runtime.time.perf_counter", lambda: now)
+    monkeypatch.setattr("textok.training.state.time.perf_counter", lambda: now)
     speed = Throughput()
     speed.add(64)
     now = 14.0

@@ -7,8 +7,8 @@ import pytest
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.recipes.tokenizers import toy
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun
+from textok.training.run import BudgetDraw
 
 
 def test_a_discriminator_without_a_gan_loss_is_refused() -> None:

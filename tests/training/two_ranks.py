@@ -21,7 +21,7 @@ from textok.training.run_folder import RunFolder
 from textok.training.state import TrainState
 from textok.training.tokenizer import setup
 from textok.training.tokenizer import train as tokenizer
-from textok.training.tokenizer.discriminator import DiscriminatorTraining
+from textok.training.tokenizer.step import DiscriminatorTraining
 from tiny import invented_states
 
 whole_step, save, resume = setup.micro_batches, TrainState.save, TrainState.resume
@@ -42,7 +42,7 @@ def digest(state: dict[str, torch.Tensor]) -> str:
 def save_and_note(state: TrainState, folder: RunFolder, *, step: int, rank: int) -> None:
     found = {"model": digest(state.model.state_dict()), "ema": digest(state.ema.state_dict())}
     discriminator = state.others["discriminator"]
-    if isinstance(discriminator, DiscriminatorTraining):
+    if isinstance(discriminator, DiscriminatorTraining) and discriminator.parts:
         found["discriminator"] = digest(discriminator.discriminator.state_dict())
         found["anchors"] = digest(discriminator.objective.state_dict())
     note = {"step": step, "replica": found, "skipped": state.guard.skipped, "means": means_of(state)}

@@ -15,13 +15,9 @@ _DECISIONS = ("quality", "max_drop", "mean_tokens", "bytes")
 
 
 def token_range(text: str, num_latents: int) -> tuple[int, int]:
-    """Fewest and most tokens of a picture: "16", "8-24", or a name of ``RANGES_256``.
+    """Fewest and most tokens of a picture: "16", "8-24", or a name of ``RANGES_256``; else ``ValueError``.
 
-    Args:
-        num_latents: K of the tokenizer; a name stands for the same shares of it, rounded.
-
-    Raises:
-        ValueError: for anything else.
+    A name stands for the same shares of the tokenizer's K, rounded.
     """
     if text in RANGES_256:
         low, high = (max(1, round(share * num_latents / 256)) for share in RANGES_256[text])

@@ -20,26 +20,15 @@ _MIN_ENERGY = 1e-4  # of the energy of pixels in [-1, 1]; about a third of a lev
 
 @dataclass(frozen=True, kw_only=True)
 class QualityPredictorConfig:
-    """What the head reads and how wide it is.
+    """What the head reads and how wide it is."""
 
-    Attributes:
-        tokenizer: model id of the tokenizer that it belongs to; it reads no other's latents.
-        measure: the quality that it predicts, such as "psnr".
-        num_latents: K of the tokenizer.
-        latent_dim: its latent channels c.
-        token_dim: width that every token is read into.
-        hidden: width of the hidden layer.
-        degree: the degree of the polynomials in the logarithm of the budget that curves are made of.
-        dropout: share of units dropped in training.
-    """
-
-    tokenizer: str
-    measure: str
-    num_latents: int
-    latent_dim: int
-    token_dim: int = 16
+    tokenizer: str  # model id; it reads no other's latents
+    measure: str  # the quality that it predicts, such as "psnr"
+    num_latents: int  # K of the tokenizer
+    latent_dim: int  # its latent channels c
+    token_dim: int = 16  # width that every token is read into
     hidden: int = 128
-    degree: int = 3
+    degree: int = 3  # of the polynomials in the logarithm of the budget that curves are made of
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
@@ -83,11 +72,9 @@ class QualityPredictor(Pretrained):
         self.register_buffer("detail_std", torch.ones(NUM_DETAILS))
 
     def forward(self, latents: Float[Tensor, "b K c"], detail: Float[Tensor, "b f"]) -> Float[Tensor, "b K"]:
-        """Quality of each picture; column k - 1 is that of k tokens.
+        """Quality of each picture, of which column k - 1 is that of k tokens.
 
-        Args:
-            latents: all K, of unit scale, as ``TexTok.encode`` returns them.
-            detail: what :func:`picture_detail` measures of the pictures.
+        Reads all K latents of unit scale, as ``TexTok.encode`` returns them, and what :func:`picture_detail` measures.
         """
         tokens = self.dropout(gelu(self.read(latents.to(self.read.weight.dtype))).flatten(1))
         detail = (detail - self.detail_mean) / self.detail_std

@@ -26,7 +26,6 @@ class Curves(Protocol):
 
     def at(self, rows: Int[Tensor, "r"], budgets: Int[Tensor, "r"]) -> Float[Tensor, "r"]:
         """Quality of these pictures, each at its own budget; a picture may come several times."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,17 +210,8 @@ def calibrate(
 ) -> Calibration:
     """The threshold whose budgets have this mean over the sample, as nearly as its pictures allow.
 
-    Args:
-        curves: the curves of the sample, which cover the bounds.
-        bounds: the fewest and the most tokens.
-        mean: the mean to meet, of tokens or of ``costs``.
-        lower_is_better: whether less of the curves' quality is better.
-        search: the search by which budgets will be chosen.
-        share: the share of the pictures that may have more than ``bounds.high`` tokens.
-        costs: what each budget costs each picture, such as bytes; more for more tokens. None counts tokens.
-
-    Raises:
-        ValueError: when there are fewer than two pictures, or a quality is not finite.
+    A ``share`` of the pictures may have more than ``bounds.high`` tokens. ``costs`` are what each budget costs each
+    picture, such as bytes; more for more tokens. None counts tokens.
     """
     if len(curves) < 2 or not bool(torch.isfinite(curves.quality).all()):
         raise ValueError(f"calibration: got {len(curves)} pictures, expected at least 2 of finite quality")
@@ -233,7 +223,9 @@ def calibrate(
     def costs_of(budgets: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
         return (budgets if costs is None else costs.at(torch.arange(len(budgets)), budgets)).double()
 
-    easy, hard = _ends(curves, lower_is_better=lower_is_better)
+    least, most = float(curves.quality.min()), float(curves.quality.max())
+    margin = max(1e-6, 1e-3 * (most - least))
+    easy, hard = (most, least - margin) if lower_is_better else (least, most + margin)
     threshold = _meet(lambda value: float(costs_of(budgets_at(value)).mean()), mean, easy=easy, hard=hard)
     budgets = budgets_at(threshold)
     sample_costs = costs_of(budgets)
@@ -244,13 +236,6 @@ def calibrate(
         mean_tokens=float(budgets.double().mean()),
         pictures=len(budgets),
     )
-
-
-def _ends(curves: KnownCurves, *, lower_is_better: bool) -> tuple[float, float]:
-    """A threshold that every budget reaches, and one that none does."""
-    least, most = float(curves.quality.min()), float(curves.quality.max())
-    margin = max(1e-6, 1e-3 * (most - least))
-    return (most, least - margin) if lower_is_better else (least, most + margin)
 
 
 def _meet(mean_at: Callable[[float], float], target: float, *, easy: float, hard: float) -> float:

@@ -15,11 +15,10 @@ from textok.cli.options import Json, check_folders, check_seed, optional
 from textok.cli.output import report
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe
-from textok.training import rehearsal
 from textok.training.generator import train as generator
 from textok.training.generator.config import GeneratorRun
-from textok.training.profiling import profiled
 from textok.training.quality_predictor import PredictorRun, train_predictor
+from textok.training.rehearsal import profiled, rehearse
 from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun
@@ -56,7 +55,7 @@ class RunOptions:
     def train(self, run: RunT, recipe: RunT, train: Callable[..., Path]) -> None:
         """Train a run that was made from a recipe."""
         if self.rehearse:
-            made = rehearsal.rehearse(run, self.out, train)
+            made = rehearse(run, self.out, train)
             if is_first():
                 report(vars(made), *made.lines(run), json=self.json)
             return

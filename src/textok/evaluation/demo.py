@@ -26,8 +26,7 @@ from textok.models.checkpoint import shipped_folder
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.facts import bytes_per_image, model_facts
 from textok.pipeline.generation import Pipeline
-from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.passes import decode_values, encode_pixels
+from textok.pipeline.image_tokenizer import ImageTokenizer, decode_values, encode_pixels
 from textok.writing import write_text
 
 SHIPPED_PICTURES = "demo-pictures"

@@ -31,7 +31,7 @@ from textok.evaluation.reconstruction import (
 from textok.evaluation.results import Scores
 from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding, TexTok
-from textok.pipeline.passes import decode_values, encode_pixels
+from textok.pipeline.image_tokenizer import decode_values, encode_pixels
 from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
 

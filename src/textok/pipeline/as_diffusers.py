@@ -8,18 +8,17 @@ Latents are sequences (b, k, c), not maps; they are of unit scale already, so th
 is a tuple of one whose value has a name too, for ``return_dict=True`` and for ``return_dict=False``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 
 from textok.models.text import TextCondition
-from textok.models.tokenizer import Encoding, TexTok
+from textok.models.tokenizer import TexTok
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.text import Captions, as_captions
@@ -32,12 +31,7 @@ StepCallback = Callable[["TexTokPipeline", int, float, dict[str, Any]], object]
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDistribution:
-    """A diagonal Gaussian; a point where the tokenizer has no variance, and then every sample is the mean.
-
-    Attributes:
-        mean: (b, k, c).
-        logvar: (b, k, c), or None for a point.
-    """
+    """A diagonal Gaussian; a point where the tokenizer has no variance, and then every sample is the mean."""
 
     mean: Float[Tensor, "b k c"]
     logvar: Float[Tensor, "b k c"] | None = None
@@ -97,10 +91,9 @@ class AutoencoderConfig:
 
 
 class AutoencoderTexTok(nn.Module):
-    """A tokenizer as an autoencoder of diffusers. Gradients reach the pictures and latents, not the weights.
+    """A tokenizer as an autoencoder of diffusers, with which it is moved and cast.
 
-    Args:
-        tokenizer: with its text encoder; moved and cast together with this.
+    Gradients reach the pictures and latents, not the weights.
     """
 
     def __init__(self, tokenizer: ImageTokenizer) -> None:
@@ -157,14 +150,14 @@ class AutoencoderTexTok(nn.Module):
         return_dict: bool = True,
     ) -> EncoderOutput:
         """Pictures in [-1, 1] to a distribution of latents; the ``Captions`` are one each, one for all, or none."""
-        texts = as_captions(captions, len(x))
         parts = [
-            self.model.encode(
-                x[rows].to(self.device, self.dtype), self._text(texts[rows]), num_tokens=num_tokens
-            )
-            for rows in self._slices(len(x))
+            self.model.encode(pictures.to(self.device, self.dtype), text, num_tokens=num_tokens)
+            for pictures, text in self._slices(x, captions)
         ]
-        return EncoderOutput(_distribution(parts))
+        mean = torch.cat([part.latents for part in parts])
+        variances = [part.log_variance for part in parts if part.log_variance is not None]
+        logvar = torch.cat(variances) if variances else None
+        return EncoderOutput(LatentDistribution(mean=mean, logvar=logvar))
 
     def decode(
         self,
@@ -175,10 +168,9 @@ class AutoencoderTexTok(nn.Module):
         **decoding: Any,
     ) -> DecoderOutput:
         """Latents to pictures; ``decoding`` is that of ``TexTok.decode``: grid, steps, guidance, generator."""
-        texts = as_captions(captions, len(z))
         parts = [
-            self.model.decode(z[rows].to(self.device).float(), self._text(texts[rows]), **decoding)
-            for rows in self._slices(len(z))
+            self.model.decode(latents.to(self.device).float(), text, **decoding)
+            for latents, text in self._slices(z, captions)
         ]
         return DecoderOutput(torch.cat(parts))
 
@@ -196,18 +188,12 @@ class AutoencoderTexTok(nn.Module):
         z = distribution.sample(generator) if sample_posterior else distribution.mode()
         return self.decode(z, captions)
 
-    def _slices(self, count: int) -> list[slice]:
-        return [slice(row, row + 1) for row in range(count)] if self.use_slicing else [slice(count)]
-
-    def _text(self, captions: Sequence[str]) -> TextCondition | None:
-        text = self.tokenizer.text_of(captions)
-        return text and text.to(self.device, self.dtype)
-
-
-def _distribution(parts: Sequence[Encoding]) -> LatentDistribution:
-    variances = [part.log_variance for part in parts if part.log_variance is not None]
-    mean = torch.cat([part.latents for part in parts])
-    return LatentDistribution(mean=mean, logvar=torch.cat(variances) if variances else None)
+    def _slices(self, rows: Tensor, captions: Captions) -> Iterator[tuple[Tensor, TextCondition | None]]:
+        """The rows that go through the model at a time, with their captions."""
+        texts, size = as_captions(captions, len(rows)), 1 if self.use_slicing else max(1, len(rows))
+        for start in range(0, max(1, len(rows)), size):
+            text = self.tokenizer.text_of(texts[start : start + size])
+            yield rows[start : start + size], text and text.to(self.device, self.dtype)
 
 
 class TexTokPipeline:
@@ -251,18 +237,14 @@ class TexTokPipeline:
         """Pictures for prompts; see ``Pipeline`` for ``more``, such as num_tokens and sampler.
 
         Args:
-            prompt: one or many.
             num_inference_steps, guidance_scale: of the sampler; None takes what comes with the weights.
             negative_prompt: what guidance leads away from: one for all prompts, or one each.
             num_images_per_prompt: those of the first prompt come first.
-            generator: source of all randomness; the same pictures as without one when None, of seed 0.
+            generator: source of all randomness, of seed 0 when None.
             output_type: "pil", "np" (b, h, w, 3) or "pt" (b, 3, h, w), both of these in [0, 1].
             return_dict: the result is a tuple of one, with a name, for True and for False.
             callback_on_step_end: is called after each step; latents cannot be changed in it.
             **more: other arguments of ``Pipeline``.
-
-        Raises:
-            ValueError: for what does not fit the generator.
         """
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"output_type: got {output_type!r}, expected 'pil', 'np' or 'pt'")
@@ -278,7 +260,10 @@ class TexTokPipeline:
             output=output,
             **more,
         )
-        return ImagesOutput(_converted(images, output_type))
+        if isinstance(images, list):
+            return ImagesOutput(images)
+        pixels = images.float() / 255
+        return ImagesOutput(pixels if output_type == "pt" else pixels.movedim(1, -1).numpy())
 
     def _on_step(self, callback: StepCallback, steps: int | None, more: dict[str, Any]) -> OnStep:
         """The callback for the steps of all batches, each of which begins with index 0."""
@@ -291,10 +276,3 @@ class TexTokPipeline:
             callback(self, index, 1 - (index + 1) / count, {})
 
         return report
-
-
-def _converted(images: list[Image.Image] | Tensor, output_type: str) -> Any:
-    if isinstance(images, list):
-        return images
-    pixels = images.float() / 255
-    return pixels if output_type == "pt" else pixels.movedim(1, -1).numpy()

@@ -21,14 +21,8 @@ SHARD = 1000
 def read_prompts(name: str, *, split: str | None = None, limit: int | None = None) -> list[str]:
     """Prompts, one for each line of a .txt file, key of a .json or .jsonl file, or picture of a data set.
 
-    Args:
-        name: the file or the data set; of a picture with several captions the first is taken.
-        split: part of the data set.
-        limit: take at most so many, from the first.
-
-    Raises:
-        FileNotFoundError: when nothing is there.
-        ValueError: for an empty prompt, none at all, or a split of a file.
+    Of a picture with several captions the first is taken. ``ValueError`` for an empty prompt, none at all, or a split
+    of a file.
     """
     path = Path(name)
     if path.suffix in (".txt", ".json", ".jsonl") and split is not None:
@@ -43,31 +37,22 @@ def read_prompts(name: str, *, split: str | None = None, limit: int | None = Non
         prompts = [next(iter(source.read(index).captions), "") for index in range(count)]
     if not prompts:
         raise ValueError(f"prompts: got {name}, which holds none, expected at least one")
-    if not all(prompt.strip() for prompt in prompts):
-        empty = next(number for number, prompt in enumerate(prompts, start=1) if not prompt.strip())
-        raise ValueError(f"prompts: got {name}, whose number {empty} is empty, expected words for each")
+    empty = [number for number, prompt in enumerate(prompts, start=1) if not prompt.strip()]
+    if empty:
+        raise ValueError(f"prompts: got {name}, whose number {empty[0]} is empty, expected words for each")
     return prompts[:limit]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BulkRun:
-    """What is drawn, and how.
-
-    Attributes:
-        prompts: what to draw.
-        num_images: pictures of each prompt.
-        seed: of all noise.
-        batch_size: pictures at a time; pictures depend on it by the rounding of the dtype.
-        tars: pack a thousand pictures into each file, instead of a file for each.
-        sampling: further arguments of ``Pipeline``.
-    """
+    """What is drawn, and how."""
 
     prompts: Sequence[str]
-    num_images: int = 1
+    num_images: int = 1  # of each prompt
     seed: int = 0
-    batch_size: int = 16
-    tars: bool = False
-    sampling: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 16  # pictures depend on it by the rounding of the dtype
+    tars: bool = False  # pack a thousand pictures into each file
+    sampling: dict[str, Any] = field(default_factory=dict)  # further arguments of Pipeline
 
     def __len__(self) -> int:
         return len(self.prompts) * self.num_images
@@ -76,9 +61,7 @@ class BulkRun:
         """All that the bytes depend on, as one line of JSON."""
         words = hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()
         facts = {"prompts": words, "models": [pipeline.model_id, pipeline.tokenizer.model_id]}
-        facts |= {
-            name: getattr(self, name) for name in ("num_images", "seed", "batch_size", "tars", "sampling")
-        }
+        facts |= {name: value for name, value in vars(self).items() if name != "prompts"}
         return strict_json(facts | {"dtype": str(pipeline.dtype)})
 
 
@@ -87,12 +70,8 @@ def generate_shards(
 ) -> Iterator[int]:
     """Draw what is not there yet: ``NUMBER.png``, which holds its settings, and ``NUMBER.txt``, its prompt.
 
-    Args:
-        out: the folder, of this very run or new.
-        rank, count: of several processes each draws shards of its own.
-
-    Yields:
-        The number of pictures of each shard that is there, drawn now or before.
+    The folder is of this very run or new; of ``count`` processes each draws shards of its own. Yields the number of
+    pictures of each shard that is there, drawn now or before.
     """
     size = SHARD if run.tars else run.batch_size
     for start in list(range(0, len(run), size))[rank::count]:
@@ -115,13 +94,8 @@ def _draw(pipeline: Pipeline, run: BulkRun, start: int, end: int) -> Iterator[tu
     for first in range(start, end, run.batch_size):
         numbers = range(first, min(first + run.batch_size, end))
         prompts = [run.prompts[number // run.num_images] for number in numbers]
-        images = pipeline(
-            prompts,
-            first_index=first,
-            generator=torch.Generator().manual_seed(run.seed),
-            batch_size=run.batch_size,
-            **run.sampling,
-        )
+        options = run.sampling | {"first_index": first, "batch_size": run.batch_size}
+        images = pipeline(prompts, generator=torch.Generator().manual_seed(run.seed), **options)
         for number, prompt, image in zip(numbers, prompts, images, strict=True):
             yield f"{number:08d}.txt", prompt.encode()
             yield f"{number:08d}.png", encode_png(image)

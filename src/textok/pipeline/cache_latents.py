@@ -10,24 +10,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from textok.data import latents as stored
 from textok.data.contents import changes_error, stale_parts
-from textok.data.latents import (
-    MANIFEST,
-    Manifest,
-    check_shard,
-    read_manifest,
-    read_shard,
-    write_manifest,
-    write_shard,
-)
-from textok.data.samples import BadSample, SourceSubset, report_bad, write_bad
+from textok.data.latents import MANIFEST, Manifest
+from textok.data.samples import BadSample, report_bad, write_bad
 from textok.display import Progress, note
 from textok.locking import writing_alone
 from textok.models.checkpoint import weights_hash
-from textok.models.tokenizer import TexTok
-from textok.pipeline.cache_rows import NO_LABEL, CachingRun, RowEncoder
-from textok.pipeline.precision import inference_dtype, torch_device
-from textok.pipeline.stopping import StopRequest, polite_stop
+from textok.pipeline.cache_rows import NO_LABEL, CachingRun, ShardMaker, shard_name
+from textok.pipeline.stopping import polite_stop
 from textok.scale import Engine
 from textok.writing import check_target, write_json
 
@@ -44,15 +35,8 @@ def cache_latents(
 ) -> Manifest | None:
     """Cache, or go on caching; finished shards are verified and kept, damaged ones made again.
 
-    With several ranks each makes every ``world``-th shard, and rank 0 closes the cache when all are there.
-
-    Args:
-        run: what to cache.
-        out: the folder.
-        device: where the tokenizer runs; "auto" takes CUDA where a process has it.
-        rank: this process's number.
-        world: number of processes; they share a process group, which the caller started.
-        engine: makes the shards; None makes them in this process.
+    With several ranks, which share a process group that the caller started, each makes every ``world``-th shard, and
+    rank 0 closes the cache when all are there. An ``engine`` makes the shards elsewhere.
 
     Returns:
         The manifest, on rank 0 that of the finished cache; None when a rank was asked to stop before.
@@ -63,7 +47,7 @@ def cache_latents(
     """
     out = Path(out)
     check_target(out, sources=[run.data.source], overwrite=True)
-    work = _ShardMaker(run, out, device=str(device))
+    work = ShardMaker(run, out, device=str(device))
     if rank:  # the first one looks whether the data changed
         dist.barrier()
     manifest = _begun_manifest(run, work, out, write=not rank)
@@ -72,7 +56,7 @@ def cache_latents(
     own = sum(map(len, work.shards[rank::world]))
     missing = [n for n in range(rank, len(work.shards), world) if not _is_whole(out, manifest, n)]
     here = ((number, work(number)) for number in missing)
-    make = partial(_ShardMaker, replace(run, precision=work.settings["precision"]), out, device=device)
+    make = partial(ShardMaker, replace(run, precision=work.settings["precision"]), out, device=device)
     with polite_stop() as work.stop, Progress(own, unit="image", shown=rank == 0) as work.bar:
         work.bar.update(own - sum(len(work.shards[number]) for number in missing))
         for number, known in engine(make, missing) if engine and missing else here:
@@ -82,61 +66,16 @@ def cache_latents(
             work.bar.update(len(work.shards[number]) if engine else 0)
             if work.stop.asked:
                 break
-        stopped = work.stop.asked
-    if world > 1:
-        flag = torch.tensor([float(stopped)], device=device)
-        dist.all_reduce(flag)  # also waits for the shards of the others
-        stopped = bool(flag.item())
-    if stopped:
+    if work.stop.agreed(device):  # also waits for the shards of the others
         return None
     if rank == 0:
         return _close_manifest(run, manifest, out, shards=len(work.shards))
     return manifest
 
 
-class _ShardMaker:
-    """Makes one shard after another, in this process or in one of many.
-
-    Attributes:
-        stop: asked to stop, it leaves the shard that it is at.
-        bar: shows the pictures that are done.
-    """
-
-    stop: StopRequest | None = None
-    bar: Progress | None = None
-
-    def __init__(self, run: CachingRun, out: Path, *, device: torch.device | str) -> None:
-        place = torch_device(str(device))
-        model = TexTok.from_pretrained(run.tokenizer).to(place)
-        self._out, self.source, dtype = out, run.open(), inference_dtype(place, run.precision)
-        count, size = min(len(self.source), run.limit or len(self.source)), run.shard_pictures
-        self.shards = [range(first, min(first + size, count)) for first in range(0, count, size)]
-        self.encoder = RowEncoder(run, model, device=place, dtype=dtype)
-        self.settings = run.settings(self.source, dtype=dtype) | {
-            "text_encoder": self.encoder.text.fingerprint
-        }
-
-    def __call__(self, number: int) -> dict[str, Any]:
-        """Make a shard; returns the pictures that it leaves out."""
-        source = SourceSubset(self.source, self.shards[number])
-        rows = self.encoder.rows(source, self.bar, self.stop)
-        if rows is not None:
-            dim = self.encoder.model.config.text_dim
-            write_json(
-                self._out / _shard(number, "json"),
-                write_shard(self._out / _shard(number), rows, text_dim=dim),
-            )
-        return {"left_out": [vars(bad) for bad in self.encoder.bad]}
-
-
-def _shard(number: int, suffix: str = "safetensors") -> str:
-    """The file of a shard; that with the suffix json vouches for a finished one until the manifest does."""
-    return f"latents-{number:05d}.{suffix}"
-
-
 def _entry_of(out: Path, manifest: Manifest, number: int) -> Mapping[str, Any] | None:
     """What vouches for a shard: the file beside it, else a manifest that was complete; None before it is made."""
-    file = out / _shard(number, "json")
+    file = out / shard_name(number, "json")
     if file.is_file():
         return json.loads(file.read_text())
     return manifest.shards[number] if manifest.complete else None
@@ -146,38 +85,34 @@ def _is_whole(out: Path, manifest: Manifest, number: int) -> bool:
     """Whether a shard is finished and whole; one that was altered is made again."""
     try:
         entry = _entry_of(out, manifest, number)
-        if entry is None:
-            return False
-        check_shard(out, entry)
+        if entry is not None:
+            stored.check_shard(out, entry)
     except (ValueError, KeyError) as error:
         note(f"made again: {error}")
         return False
-    return True
+    return entry is not None
 
 
-def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: bool) -> Manifest:
+def _begun_manifest(run: CachingRun, work: ShardMaker, out: Path, *, write: bool) -> Manifest:
     """The manifest that the folder has, or a new one; what differs is named where it holds another cache."""
-    model, config = work.encoder.model, work.encoder.model.config
+    model, config = work.model, work.model.config
+    same = ("num_latents", "latent_dim", "text_encoder", "text_dim", "max_text_tokens")
     new = Manifest(
         tokenizer=model.model_id,
         tokenizer_source=run.tokenizer,
         kind=config.bottleneck.kind,
-        num_latents=config.num_latents,
-        latent_dim=config.latent_dim,
         num_codes=model.num_codes,
-        text_encoder=config.text_encoder,
-        text_dim=config.text_dim,
-        max_text_tokens=config.max_text_tokens,
         settings=work.settings,
+        **{name: getattr(config, name) for name in same},
     )
     if (out / MANIFEST).is_file():
-        old = read_manifest(out)
+        old = stored.read_manifest(out)
         before, now = ({"tokenizer": weights_hash(one.tokenizer)} | dict(one.settings) for one in (old, new))
         before.setdefault("text_encoder", now["text_encoder"])  # of an earlier version
         changed = [name for name in now | before if now.get(name) != before.get(name)]
         if changed == ["data"]:
             _remove_stale(run, work, old, out)
-            write_manifest(out, new)
+            stored.write_manifest(out, new)
             return new
         if changed:
             changes = "; ".join(f"{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in changed)
@@ -186,39 +121,32 @@ def _begun_manifest(run: CachingRun, work: "_ShardMaker", out: Path, *, write: b
     if write:
         if out.is_dir() and any(not path.name.startswith((".", "latents-")) for path in out.iterdir()):
             raise ValueError(f"{out}: not empty and no latent cache; choose another --out")
-        write_manifest(out, new)
+        stored.write_manifest(out, new)
     return new
 
 
-def _remove_stale(run: CachingRun, work: "_ShardMaker", manifest: Manifest, out: Path) -> None:
-    """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches.
-
-    Raises:
-        ValueError: when there are such and the run does not accept changes; names them.
-    """
+def _remove_stale(run: CachingRun, work: ShardMaker, manifest: Manifest, out: Path) -> None:
+    """Remove the shards whose pictures or captions are not what they were; the others get the file that vouches."""
     files = [(int(file.stem.rpartition("-")[2]), file) for file in sorted(out.glob("latents-*.safetensors"))]
     own = [work.shards[number] if number < len(work.shards) else range(0) for number, _ in files]
-    contents = [read_shard(file).contents for _, file in files]
+    contents = [stored.read_shard(file).contents for _, file in files]
     stale, changed = stale_parts(work.source, list(zip(own, contents, strict=True)))
     if stale and not run.accept_changes:
-        raise changes_error(
-            out,
-            changed,
-            remedy="restore it, choose another --out, or make anew what changed by --accept-changes",
-        )
+        remedy = "restore it, choose another --out, or make anew what changed by --accept-changes"
+        raise changes_error(out, changed, remedy=remedy)
     entries = [_entry_of(out, manifest, number) for number, _ in files]
     for place, (number, file) in enumerate(files):
         if place in stale or entries[place] is None:
-            (out / _shard(number, "json")).unlink(missing_ok=True)
+            (out / shard_name(number, "json")).unlink(missing_ok=True)
             file.unlink()
         else:
-            write_json(out / _shard(number, "json"), entries[place])
+            write_json(out / shard_name(number, "json"), entries[place])
 
 
 def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: int) -> Manifest:
     """Put the entries of all shards, each made or verified just now, into the manifest."""
     entries = [entry for number in range(shards) if (entry := _entry_of(out, manifest, number)) is not None]
-    labels = torch.cat([read_shard(out / str(entry["file"])).tensors["labels"] for entry in entries])
+    labels = torch.cat([stored.read_shard(out / str(entry["file"])).tensors["labels"] for entry in entries])
     if not len(labels):
         raise ValueError(f"{run.data.source}: no usable picture")
     labelled = bool((labels != NO_LABEL).all())
@@ -230,7 +158,7 @@ def _close_manifest(run: CachingRun, manifest: Manifest, out: Path, *, shards: i
         num_classes=int(labels.max()) + 1 if labelled else None,
         complete=True,
     )
-    write_manifest(out, whole)
+    stored.write_manifest(out, whole)
     for number in range(shards):
-        (out / _shard(number, "json")).unlink(missing_ok=True)
+        (out / shard_name(number, "json")).unlink(missing_ok=True)
     return whole

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -9,15 +10,16 @@ import torch
 from textok.checks import check
 from textok.data import BadSampleError, Batch, DataConfig, EvalLoader, Source
 from textok.data.held_out import open_train, open_training
-from textok.data.latents import Rows
-from textok.data.samples import BadSample
+from textok.data.latents import Rows, write_shard
+from textok.data.samples import SourceSubset
 from textok.data.text import CaptionForm, caption_in_form, checked_forms
 from textok.display import Progress
 from textok.models.tokenizer import TexTok
-from textok.pipeline import passes
-from textok.pipeline.precision import Precision
+from textok.pipeline.image_tokenizer import encode_pixels
+from textok.pipeline.precision import Precision, inference_dtype, torch_device
 from textok.pipeline.stopping import StopRequest
 from textok.pipeline.text import CachedText
+from textok.writing import write_json
 
 NO_LABEL = -1
 Part = Literal["all", "train", "held-out"]
@@ -83,38 +85,54 @@ class CachingRun:
         }
 
 
-class RowEncoder:
-    """Pictures to rows: every caption form, and mirrored if asked, each encoded with its caption."""
+def shard_name(number: int, suffix: str = "safetensors") -> str:
+    """The file of a shard; that with the suffix json vouches for a finished one until the manifest does."""
+    return f"latents-{number:05d}.{suffix}"
 
-    def __init__(
-        self, run: CachingRun, model: TexTok, *, device: torch.device | str, dtype: torch.dtype
-    ) -> None:
-        self.run, self.model, self.device = run, model.eval().requires_grad_(False), device
-        self.text = CachedText(model.config, folder=run.text_cache, device=str(device))
-        self.dtype, self._autocast = dtype, None if dtype == torch.float32 else dtype
-        self.bad: list[BadSample] = []
 
-    def rows(self, source: Source, bar: Progress | None, stop: StopRequest | None) -> Rows | None:
-        """All rows of some pictures; their captions are encoded first. None when asked to stop before the last.
+class ShardMaker:
+    """Makes one shard after another, in this process or in one of many; asked to stop, it leaves the one it is at.
 
-        Bad pictures that the policy leaves out are in ``bad`` afterwards.
-        """
-        self.bad = []
+    A shard is pictures to rows: every caption form, and mirrored if asked, each encoded with its caption.
+    """
+
+    stop: StopRequest | None = None
+    bar: Progress | None = None
+
+    def __init__(self, run: CachingRun, out: Path, *, device: torch.device | str) -> None:
+        place = torch_device(str(device))
+        model = TexTok.from_pretrained(run.tokenizer).to(place)
+        self.run, self.model, self.source, self._out = (
+            run,
+            model.eval().requires_grad_(False),
+            run.open(),
+            out,
+        )
+        count, size = min(len(self.source), run.limit or len(self.source)), run.shard_pictures
+        self.shards = [range(first, min(first + size, count)) for first in range(0, count, size)]
+        self.text = CachedText(model.config, folder=run.text_cache, device=str(place))
+        dtype = inference_dtype(place, run.precision)
+        self._autocast = None if dtype == torch.float32 else dtype
+        self.settings = run.settings(self.source, dtype=dtype) | {"text_encoder": self.text.fingerprint}
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Make a shard; returns the pictures that the policy leaves out."""
+        source = SourceSubset(self.source, self.shards[number])
+        loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
         forms = [caption_in_form(c, form) for c in _first_captions(source) for form in self.run.captions]
         self.text.warm(forms, progress=False)
-        loader = EvalLoader(self.run.data, batch_size=self.run.batch_size, source=source)
+        looks = [(form, way) for form in self.run.captions for way in (False, True)[: 1 + self.run.flip]]
         parts = [self._no_rows()]  # so that a shard of bad pictures is an empty one
         for batch in loader:
-            if stop is not None and stop.asked:
-                return None
-            for form in self.run.captions:
-                parts.append(self._encoded(batch, form, mirrored=False))
-                if self.run.flip:
-                    parts.append(self._encoded(batch, form, mirrored=True))
-            if bar is not None:
-                bar.update(len(batch))
-        self.bad = loader.bad.samples
-        return replace(_joined(parts), contents=loader.contents)
+            if self.stop is not None and self.stop.asked:
+                return {"left_out": []}
+            parts += [self._encoded(batch, form, mirrored=mirrored) for form, mirrored in looks]
+            if self.bar is not None:
+                self.bar.update(len(batch))
+        rows = replace(_joined(parts), contents=loader.contents)
+        entry = write_shard(self._out / shard_name(number), rows, text_dim=self.model.config.text_dim)
+        write_json(self._out / shard_name(number, "json"), entry)
+        return {"left_out": [vars(bad) for bad in loader.bad.samples]}
 
     def _no_rows(self) -> Rows:
         """No rows, of the shapes that this tokenizer gives."""
@@ -136,7 +154,7 @@ class RowEncoder:
         text = self.text(captions)
         pixels = batch.images.flip(-1) if mirrored else batch.images
         read = None if self.model.config.placement == "none" else text
-        encoding = passes.encode_pixels(self.model, pixels, read, autocast=self._autocast)
+        encoding = encode_pixels(self.model, pixels, read, autocast=self._autocast)
         mask = text.mask if self.run.text else torch.zeros_like(text.mask)
         states = [row[present] for row, present in zip(text.embeddings, mask, strict=True)]
         return Rows(

@@ -13,34 +13,26 @@ from textok.models.tokenizer import TexTok, TexTokConfig, count_parameters
 def model_facts(config: TexTokConfig, *, arithmetic: bool = True) -> dict[str, Any]:
     """Sizes of a tokenizer, which is not allocated for that.
 
-    Args:
-        arithmetic: count the multiplications too, which takes seconds.
-
     Returns:
         ``parameters`` (total, encoder, decoder), ``image`` size, ``grid`` of patches, ``tokens`` (K),
         ``channels`` (c), ``codes`` (vocabulary of a discrete tokenizer, else None), ``bytes_per_image`` at K
         tokens (16-bit latents, or whole bits of codes), and with the longest caption the ``sequence`` lengths
-        and ``gmacs_per_image`` (matrix products and attention) of encoder and decoder.
+        and with ``arithmetic``, which takes seconds, ``gmacs_per_image`` (matrix products and attention) of both.
     """
     with FakeTensorMode():  # tensors with a shape and no memory
         model = TexTok(config).eval()
         gmacs = {"gmacs_per_image": _gmacs(model)} if arithmetic else {}
-    reads = {"both": (1, 1), "encoder": (1, 0), "decoder": (0, 1), "none": (0, 0)}[config.placement]
-    own = config.num_patches + config.num_latents
-    sequence = [own + text * config.max_text_tokens for text in reads]
+    sides = {"encoder": model.encoder, "decoder": model.decoder}
+    own, text = config.num_patches + config.num_latents, config.max_text_tokens
     return {
-        "parameters": {
-            "total": count_parameters(model),
-            "encoder": count_parameters(model.encoder),
-            "decoder": count_parameters(model.decoder),
-        },
+        "parameters": {name: count_parameters(part) for name, part in {"total": model, **sides}.items()},
         "image": config.image_size,
         "grid": [config.side, config.side],
         "tokens": config.num_latents,
         "channels": config.latent_dim,
         "codes": model.num_codes,
         "bytes_per_image": bytes_per_image(model, num_tokens=config.num_latents),
-        "sequence": dict(zip(("encoder", "decoder"), sequence, strict=True)),
+        "sequence": {side: own + (config.placement in ("both", side)) * text for side in sides},
     } | gmacs
 
 

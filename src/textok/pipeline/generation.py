@@ -20,11 +20,9 @@ from textok.models.dit import DiTConfig
 from textok.models.generators import Generator, load_generator
 from textok.models.hub import Hub
 from textok.models.layers import lay_out_for_few_rows
-from textok.pipeline.image_tokenizer import ImageTokenizer
-from textok.pipeline.passes import decode_values
+from textok.pipeline import sampling
+from textok.pipeline.image_tokenizer import ImageTokenizer, decode_values
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
-from textok.pipeline.requests import Request, checked_conditions, checked_negatives, read_class_captions
-from textok.pipeline.sampling import Sampling, draw_tokens
 from textok.pipeline.text import RememberedText
 from textok.pixels import to_uint8
 from textok.sampling.flow import OnStep
@@ -40,7 +38,6 @@ class Pipeline:
 
     Args:
         generator: a DiT or a MaskGIT; put in eval mode, moved and cast.
-        tokenizer: the tokenizer whose tokens it makes.
         class_captions: captions of each class, of which the decoder gets one at random, as in the paper.
         device: where all run: "cpu", "cuda", "auto".
         dtype: that of the weights, "float32" or "bfloat16"; "auto" takes bfloat16 where the processor has it.
@@ -67,8 +64,12 @@ class Pipeline:
         self.generator = generator.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.class_captions = class_captions or {}
-        self.defaults = Sampling.of(generator)
-        self._text = self._text_reader()
+        self.defaults = sampling.Sampling.of(generator)
+        condition, config = generator.config.condition, tokenizer.model.config
+        shared = (config.text_encoder, config.max_text_tokens)
+        self._text: RememberedText | None = None  # the tokenizer's
+        if condition.kind == "text" and (condition.text_encoder, condition.max_text_tokens) != shared:
+            self._text = RememberedText(condition.text_encoder, max_tokens=condition.max_text_tokens)
         self.to(device, dtype)
 
     @classmethod
@@ -86,12 +87,9 @@ class Pipeline:
         Args:
             name_or_folder: where the generator is.
             tokenizer: where its tokenizer is, when it is not where it was at training.
-            device, dtype: as for the class.
             **hub: revision (of the generator), token and cache_dir of hub ids.
 
-        Raises:
-            FileNotFoundError: when one of them is not there.
-            ValueError: when the files are damaged or do not belong together.
+        ``FileNotFoundError`` when one of them is not there, ``ValueError`` when they are damaged or no pair.
         """
         generator = load_generator(name_or_folder, **hub)
         folder = resolve(str(name_or_folder), shipped=type(generator).shipped, **hub)
@@ -100,13 +98,8 @@ class Pipeline:
             tokenizer = fit.parent
         if not isinstance(tokenizer, ImageTokenizer):
             tokenizer = _load_tokenizer(generator, tokenizer, device=device, dtype=dtype, **hub)
-        return cls(
-            generator,
-            tokenizer,
-            class_captions=read_class_captions(folder / CLASS_CAPTIONS_FILE),
-            device=device,
-            dtype=dtype,
-        )
+        captions = sampling.read_class_captions(folder / CLASS_CAPTIONS_FILE)
+        return cls(generator, tokenizer, class_captions=captions, device=device, dtype=dtype)
 
     def to(self, device: torch.device | str, dtype: Precision | torch.dtype | None = None) -> "Pipeline":
         """Move everything to a device and cast to a dtype; without one the earlier choice holds."""
@@ -125,14 +118,6 @@ class Pipeline:
         kind = self.generator.config.condition.kind
         where = f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
         return f"Pipeline({self.model_id!r}: {kind} to pictures of {self.tokenizer.model_id!r}; {where})"
-
-    def _text_reader(self) -> RememberedText | None:
-        """The text encoder of a generator that does not share the tokenizer's."""
-        condition, config = self.generator.config.condition, self.tokenizer.model.config
-        shared = (condition.text_encoder, condition.max_text_tokens)
-        if condition.kind == "class" or shared == (config.text_encoder, config.max_text_tokens):
-            return None
-        return RememberedText(condition.text_encoder, max_tokens=condition.max_text_tokens)
 
     @overload
     def __call__(
@@ -180,7 +165,6 @@ class Pipeline:
                 of its own, made from it: the i-th picture does not depend on how many there are, up to the
                 rounding of the dtype (of 255 levels at most 1 in float32, a few in bfloat16).
             decoder_steps, decoder_guidance: those of a tokenizer whose decoder samples; see ``TexTok.decode``.
-            batch_size: pictures at a time.
             progress: show the sampler's steps on stderr.
             on_step: is called after each step with the number of finished ones, of ``steps`` for each batch.
             output: "pil", whose ``info["textok"]`` says how each was drawn, or "uint8".
@@ -194,20 +178,26 @@ class Pipeline:
         settings = self.defaults.changed(self.generator, **changes, **more)
         self._check(settings, num_images=num_images, batch_size=batch_size)
         random = generator or torch.Generator().manual_seed(0)
-        prompts, labels = checked_conditions(self.generator.config.condition, prompts, labels)
-        negatives = checked_negatives(negative_prompt, texts=prompts, guidance=settings.guidance)
+        prompts, labels = sampling.checked_conditions(self.generator.config.condition, prompts, labels)
+        negatives = sampling.checked_negatives(negative_prompt, texts=prompts, guidance=settings.guidance)
         start = int(torch.randint(2**62, (), generator=random, device=random.device))
         count = num_images * len(prompts or labels)
         randoms = [seeded(start, first_index + index) for index in range(count)]
         texts = list(zip(prompts, negatives, strict=True))
-        requests = [Request(text, negative=other) for text, other in texts for _ in range(num_images)]
+        requests = [sampling.Request(text, negative=no) for text, no in texts for _ in range(num_images)]
         classes = [label for label in labels for _ in range(num_images)]
         requests = requests or list(map(self._request_of_class, classes, randoms))
         decoding = {"steps": decoder_steps, "guidance": decoder_guidance}
         record = settings.record(self.generator)
         batches = [slice(first, first + batch_size) for first in range(0, count, batch_size)]
         with tqdm(total=record["steps"] * len(batches), unit="step", disable=not progress) as bar:
-            count_step = _step_counter(bar, on_step)
+            finished = count_from(1)  # a bar that is not shown does not count
+
+            def count_step(_: int) -> None:
+                bar.update()
+                if on_step is not None:
+                    on_step(next(finished))
+
             draw = partial(self._draw, settings=settings, decoding=decoding, on_step=count_step)
             pixels = torch.cat([draw(requests[rows], randoms=randoms[rows]) for rows in batches])
         if output == "uint8":
@@ -219,7 +209,7 @@ class Pipeline:
     def _images(
         self,
         pixels: UInt8[Tensor, "b 3 h w"],
-        requests: Sequence[Request],
+        requests: Sequence[sampling.Request],
         settings: Mapping[str, Any],
         *,
         first_index: int,
@@ -237,8 +227,8 @@ class Pipeline:
 
     def _draw(
         self,
-        requests: Sequence[Request],
-        settings: Sampling,
+        requests: Sequence[sampling.Request],
+        settings: sampling.Sampling,
         *,
         randoms: Sequence[torch.Generator],
         decoding: Mapping[str, Any],
@@ -246,23 +236,18 @@ class Pipeline:
     ) -> UInt8[Tensor, "b 3 h w"]:
         """One batch, on the device throughout: condition -> tokens -> pixels."""
         condition, negative = self._conditions(requests)
-        noise = self._noise(randoms)
-        tokens = draw_tokens(
-            self.generator,
-            condition,
-            settings,
-            negative=negative,
-            random=randoms,
-            noise=noise,
-            on_step=on_step,
-        )
+        noise, config = None, self.generator.config
+        if isinstance(config, DiTConfig):  # at full K, so that budgets share it; codes start as masks
+            noise = normal((len(randoms), config.num_latents, config.latent_dim), randoms, device=self.device)
+        own: dict[str, Any] = {"negative": negative, "random": randoms, "noise": noise, "on_step": on_step}
+        tokens = sampling.draw_tokens(self.generator, condition, settings, **own)
         if not bool(torch.isfinite(tokens).all()):
             raise ValueError(f"{self.model_id}: drew NaN or infinite latents; are its weights damaged?")
         text = self.tokenizer.text_of([request.caption for request in requests])
         pictures = decode_values(self.tokenizer.model, tokens, text, generator=randoms, **decoding)
         return to_uint8(pictures).cpu()
 
-    def _conditions(self, requests: Sequence[Request]) -> tuple[Condition, Condition | None]:
+    def _conditions(self, requests: Sequence[sampling.Request]) -> tuple[Condition, Condition | None]:
         """What the generator follows, and what guidance leads away from, where that is more than nothing."""
         if self.generator.config.condition.kind == "class":
             return Condition(labels=torch.tensor([r.label for r in requests], device=self.device)), None
@@ -271,21 +256,13 @@ class Pipeline:
         negative = Condition(text=text(negatives)) if any(negatives) else None
         return Condition(text=text([request.caption for request in requests])), negative
 
-    def _request_of_class(self, label: int, random: torch.Generator) -> Request:
+    def _request_of_class(self, label: int, random: torch.Generator) -> sampling.Request:
         """The decoder's caption is drawn from the captions of the class."""
         captions = self.class_captions.get(label)
         caption = captions[int(torch.randint(len(captions), (), generator=random))] if captions else ""
-        return Request(caption, label)
+        return sampling.Request(caption, label)
 
-    def _noise(self, randoms: Sequence[torch.Generator]) -> Tensor | None:
-        """A DiT's starts at full K, so that budgets share them; None for codes, which start as masks."""
-        config = self.generator.config
-        if not isinstance(config, DiTConfig):
-            return None
-        shape = (len(randoms), config.num_latents, config.latent_dim)
-        return normal(shape, randoms, device=self.device)
-
-    def _check(self, settings: Sampling, *, num_images: int, batch_size: int) -> None:
+    def _check(self, settings: sampling.Sampling, *, num_images: int, batch_size: int) -> None:
         most = self.generator.config.num_latents
         if settings.num_tokens is not None and not 1 <= settings.num_tokens <= most:
             raise ValueError(f"num_tokens: got {settings.num_tokens}, expected 1 to {most}")
@@ -294,33 +271,15 @@ class Pipeline:
                 raise ValueError(f"{name}: got {value}, expected at least 1")
 
 
-def _step_counter(bar: tqdm, on_step: OnStep | None) -> OnStep:
-    """Counts the steps of all batches; a bar that is not shown does not count."""
-    finished = count_from(1)
-
-    def count(_: int) -> None:
-        bar.update()
-        number = next(finished)
-        if on_step is not None:
-            on_step(number)
-
-    return count
-
-
 def _load_tokenizer(
-    generator: Generator,
-    name_or_folder: str | Path | None,
-    *,
-    device: torch.device | str,
-    dtype: Precision | torch.dtype,
-    **hub: Unpack[Hub],
+    generator: Generator, name_or_folder: str | Path | None, **options: Any
 ) -> ImageTokenizer:
     """The tokenizer of a generator: the one that is named, or that from where it was at training."""
     source = name_or_folder or generator.config.tokenizer_source
     try:
         if not source:
             raise FileNotFoundError("the generator does not say where its tokenizer is")
-        return ImageTokenizer.from_pretrained(source, device=device, dtype=dtype, **hub)
+        return ImageTokenizer.from_pretrained(source, **options)
     except FileNotFoundError as error:
         if name_or_folder:
             raise

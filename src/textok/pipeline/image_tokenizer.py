@@ -1,6 +1,7 @@
 """Pictures and captions to tokens and back: a trained TexTok with its text encoder and its image handling."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
@@ -18,12 +19,11 @@ from textok.models.hub import Hub
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.models.tokenizer import Encoding, TexTok
-from textok.pipeline import passes
 from textok.pipeline.pictures import Picture, as_pictures
 from textok.pipeline.precision import Precision, inference_dtype, torch_device
 from textok.pipeline.text import Captions, RememberedText, as_captions
 from textok.pipeline.tokens import Tokens
-from textok.pixels import to_uint8
+from textok.pixels import to_uint8, to_unit
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp")
 CAPTION_COLUMNS = ("caption", "text", "prompt")
@@ -106,15 +106,9 @@ class ImageTokenizer:
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
         """The column "tokens" of a batch of a Hugging Face data set: ``data.map(tokenizer, batched=True)``.
 
-        Args:
-            batch: its pictures are in the first column of "image", "img", "picture", "jpg", "png", "webp", its
-                captions, if any, in the first of "caption", "text", "prompt", one or several for each picture.
-
-        Returns:
-            One array (k, c) of latents or (k,) of codes for each picture.
-
-        Raises:
-            ValueError: for a batch without pictures, or a single sample.
+        Its pictures are in the first column of ``IMAGE_COLUMNS``, its captions, if any, in the first of
+        ``CAPTION_COLUMNS``, one or several for each. The tokens of a picture are an array (k, c) of latents or (k,) of
+        codes. ``ValueError`` for a batch without pictures, or a single sample.
         """
         images = next((batch[name] for name in IMAGE_COLUMNS if name in batch), None)
         if not isinstance(images, list):
@@ -162,7 +156,7 @@ class ImageTokenizer:
         for start in range(0, len(pixels), batch_size):
             rows = slice(start, start + batch_size)
             text = self.text_of(texts[rows])
-            encoding = passes.encode_pixels(self.model, pixels[rows], text, num_tokens=num_tokens)
+            encoding = encode_pixels(self.model, pixels[rows], text, num_tokens=num_tokens)
             parts.append(values_of(encoding))
         return self.tokens_of(torch.cat(parts), pixels, captions=texts, keys=keys)
 
@@ -182,18 +176,14 @@ class ImageTokenizer:
         keys: Sequence[str] | None = None,
     ) -> Tokens:
         """Values that were encoded from these pictures, on the CPU, with all that decoding them needs."""
-        patch = self.model.config.patch_size
+        patch, made = self.model.config.patch_size, {"precision": _name(self.dtype), "textok": __version__}
         return Tokens(
             values=values.cpu(),
             model_id=self.model_id,
             grid=(pixels.shape[2] // patch, pixels.shape[3] // patch),
             keys=tuple(map(str, range(len(pixels)))) if keys is None else tuple(keys),
             captions=captions,
-            settings={
-                "text_encoder": self.remembered_text.name,
-                "precision": _name(self.dtype),
-                "textok": __version__,
-            },
+            settings={"text_encoder": self.remembered_text.name, **made},
         )
 
     @overload
@@ -235,7 +225,7 @@ class ImageTokenizer:
         for rows in order.split(self.at_once(tokens.grid, batch_size)):
             text = self.text_of([texts[row] for row in rows.tolist()])
             own = {"grid": tokens.grid, "lengths": lengths[rows]}
-            pictures = passes.decode_values(self.model, tokens.values[rows], text, **own, **decoding)
+            pictures = decode_values(self.model, tokens.values[rows], text, **own, **decoding)
             parts.append((pictures.clamp(-1, 1) if output == "float" else to_uint8(pictures)).cpu())
         pixels = torch.cat(parts)[order.argsort()]
         return [tensor_to_image(picture) for picture in pixels] if output == "pil" else pixels
@@ -251,9 +241,8 @@ class ImageTokenizer:
         **decoding: Any,
     ) -> list[Image.Image]:
         """Encode and decode; the arguments are those of the two."""
-        tokens = self.encode(
-            images, captions, num_tokens=num_tokens, keep_size=keep_size, batch_size=batch_size
-        )
+        options: dict[str, Any] = {"num_tokens": num_tokens, "keep_size": keep_size}
+        tokens = self.encode(images, captions, batch_size=batch_size, **options)
         return self.decode(tokens, batch_size=batch_size, **decoding)
 
     def at_once(self, grid: tuple[int, int], most: int) -> int:
@@ -280,6 +269,53 @@ class ImageTokenizer:
         if not any(captions) or self.model.config.placement == "none":
             return None
         return self.remembered_text(captions)
+
+
+# --- one batch through the model: all that encodes or decodes after training does it here --------------------
+
+
+@torch.no_grad()
+def encode_pixels(
+    model: TexTok,
+    pixels: UInt8[Tensor, "b 3 h w"],
+    text: TextCondition | None,
+    *,
+    num_tokens: int | None = None,
+    autocast: torch.dtype | None = None,
+) -> Encoding:
+    """Encode uint8 pictures of one size on the model's device, in ``autocast`` or the dtype of its weights."""
+    weights = next(model.encoder.parameters())
+    images = to_unit(pixels.to(weights.device)).to(weights.dtype)
+    with _autocast(weights, autocast):
+        return model.encode(images, _text_like(weights, text), num_tokens=num_tokens)
+
+
+@torch.no_grad()
+def decode_values(
+    model: TexTok,
+    values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"],
+    text: TextCondition | None,
+    *,
+    autocast: torch.dtype | None = None,
+    **options: Any,
+) -> Float[Tensor, "b 3 h w"]:
+    """Decode latents or codes to float32 pictures, nearly all of whose values are in [-1, 1].
+
+    ``options`` are grid, lengths, and the settings of a decoder that samples, as ``TexTok.decode`` takes them.
+    """
+    weights = next(model.decoder.parameters())
+    values = values.to(weights.device)
+    values = values.float() if values.is_floating_point() else values.long()
+    with _autocast(weights, autocast):
+        return model.decode(values, _text_like(weights, text), **options).float()
+
+
+def _autocast(weights: Tensor, dtype: torch.dtype | None) -> AbstractContextManager:
+    return torch.autocast(weights.device.type, dtype) if dtype else nullcontext()
+
+
+def _text_like(weights: Tensor, text: TextCondition | None) -> TextCondition | None:
+    return None if text is None else text.to(weights.device, weights.dtype)
 
 
 def values_of(encoding: Encoding) -> Float[Tensor, "b k c"] | Int[Tensor, "b k"]:

@@ -39,7 +39,10 @@ def as_pictures(images: Picture | Sequence[Picture], *, size: Size | None) -> UI
         FileNotFoundError: when there is no such file.
         ValueError: for another type, shape, dtype or value range (names the picture), or unequal sizes.
     """
-    pictures = [picture for item in _listed(images) for picture in _split(item)]
+    items = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    pictures: list[Picture] = []
+    for item in items:
+        pictures.extend(item if isinstance(item, Tensor | np.ndarray) and item.ndim == 4 else [item])
     if not pictures:
         raise ValueError("images: got none, expected at least one picture")
     pixels = [_as_uint8(picture, f"images[{place}]", size=size) for place, picture in enumerate(pictures)]
@@ -56,14 +59,6 @@ def as_pictures(images: Picture | Sequence[Picture], *, size: Size | None) -> UI
             "encode those of one size at a time"
         )
     return torch.stack(pixels)
-
-
-def _listed(images: Picture | Sequence[Picture]) -> Sequence[Picture]:
-    return images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
-
-
-def _split(item: Picture) -> Sequence[Picture]:
-    return list(item) if isinstance(item, Tensor | np.ndarray) and item.ndim == 4 else [item]
 
 
 def _as_uint8(picture: Picture, name: str, *, size: Size | None) -> UInt8[Tensor, "3 h w"]:

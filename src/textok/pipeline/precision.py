@@ -42,11 +42,8 @@ def inference_dtype(device: torch.device | str, dtype: Precision | torch.dtype =
     """bfloat16 where the hardware multiplies it faster than float32, else float32; ``ValueError`` for another dtype.
 
     A processor's flags do not answer that: some virtual machines offer AVX512-BF16 at half the speed of float32.
-    So where the flags allow bfloat16, one product in each dtype is timed, once per process (some 30 ms).
-
-    Args:
-        device: where the model will run.
-        dtype: "float32" or "bfloat16", or the same of torch, overrides the choice.
+    So where the flags allow bfloat16, one product in each dtype is timed, once per process (some 30 ms). A dtype by
+    name, or of torch, overrides the choice.
     """
     if dtype != "auto":
         name = str(dtype).removeprefix("torch.")
@@ -71,12 +68,8 @@ def bfloat16_gain() -> float:
     seconds = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     for _ in range(20):
         for dtype in seconds:
-            seconds[dtype] = min(seconds[dtype], _seconds(dtype))
+            left, right = torch.ones(256, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)
+            start = time.perf_counter()
+            left @ right
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
     return seconds[torch.float32] / seconds[torch.bfloat16]
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    left, right = torch.ones(256, 256, dtype=dtype), torch.ones(256, 512, dtype=dtype)
-    start = time.perf_counter()
-    left @ right
-    return time.perf_counter() - start

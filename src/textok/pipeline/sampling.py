@@ -1,20 +1,24 @@
-"""How a generator is sampled: the settings, and the walk from noise (or masks) to tokens.
+"""How a generator is sampled: the settings, the walk from noise (or masks) to tokens, and what it is asked for.
 
 Axes: b batch, k latent tokens, K the most of them, c latent channels.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from textok.checks import check
-from textok.models.conditions import Condition
+from textok.models.conditions import NO_CLASS, Condition, ConditionConfig
 from textok.models.dit import DiT
 from textok.models.generators import Generator
 from textok.models.maskgit import MaskGIT
+from textok.pipeline.text import as_captions
 from textok.sampling.flow import Guidance, OnStep, Predict, sample, time_grid
 from textok.sampling.masked import decode_masked
 from textok.sampling.random import Random
@@ -101,24 +105,13 @@ def draw_tokens(
 ) -> Tensor:
     """Latents (b, k, c) of unit scale, or codes (b, k), of the budget of the settings.
 
-    Args:
-        network: a DiT, which predicts the velocity, or a MaskGIT.
-        condition: one class or caption per row.
-        settings: the settings of the sampler.
-        random: serves samplers that draw on the way.
-        negative: what guidance leads away from, one per row; None for no condition.
-        noise: the start of a DiT, standard normal; its first k tokens are read.
-        on_step: gets the number of finished steps.
-
-    Raises:
-        ValueError: for an unknown sampler.
+    Guidance leads away from ``negative``, or from no condition. A DiT starts from ``noise``, standard normal, of which
+    the first k tokens are read; ``random`` serves samplers that draw on the way.
     """
     budget = settings.num_tokens or network.config.num_latents
     if isinstance(network, MaskGIT):
-        both = condition.joined(negative or condition.unconditional())
-        return _draw_codes(
-            network, condition, settings, both=both, budget=budget, random=random, on_step=on_step
-        )
+        shape, both = (len(condition), budget), condition.joined(negative or condition.unconditional())
+        return _draw_codes(network, condition, settings, both, shape=shape, generator=random, on_step=on_step)
     if noise is None:
         raise ValueError("noise: got none, expected that from which a DiT starts")
     guidance = Guidance(scale=settings.guidance, interval=settings.guidance_interval)
@@ -145,14 +138,7 @@ def guided(
 
 
 def _draw_codes(
-    network: MaskGIT,
-    condition: Condition,
-    settings: Sampling,
-    *,
-    both: Condition,
-    budget: int,
-    random: Random,
-    on_step: OnStep | None,
+    network: MaskGIT, condition: Condition, settings: Sampling, both: Condition, **drawing: Any
 ) -> Int[Tensor, "b k"]:
     """All masks to codes; guidance, between the two halves of ``both``, rises over the steps up to its scale."""
 
@@ -165,12 +151,74 @@ def _draw_codes(
 
     return decode_masked(
         predict,
-        shape=(len(condition), budget),
         mask_code=network.config.num_codes,
         steps=settings.steps,
         temperature=settings.temperature,
         confidence_temperature=settings.confidence_temperature,
-        generator=random,
         device=condition.device,
-        on_step=on_step,
+        **drawing,
     )
+
+
+# --- what is drawn: prompts or classes, checked, one request for each picture -----------------------------------
+
+
+class Request(NamedTuple):
+    """One picture to make."""
+
+    caption: str  # what the decoder reads, and a generator conditioned on text
+    label: int | None = None  # for a generator conditioned on classes
+    negative: str = ""  # what guidance leads away from
+
+
+def checked_conditions(
+    config: ConditionConfig, prompts: str | Sequence[str] | None, labels: int | Sequence[int] | None
+) -> tuple[list[str], list[int]]:
+    """Prompts or labels as lists, the other one empty; ``ValueError`` for what such a generator does not read."""
+    name, given, other = ("prompts", prompts, labels)
+    if config.kind == "class":
+        name, given, other = ("labels", labels, prompts)
+    if given is None or other is not None:
+        raise ValueError(
+            f"{name}: this generator is conditioned on {config.kind}; pass {name}, and them only"
+        )
+    values = [given] if isinstance(given, str | int) else list(given)
+    if not values:
+        raise ValueError(f"{name}: got none, expected at least one")
+    if config.kind == "text":
+        texts: Any = values  # as_captions checks them
+        return list(as_captions(texts, len(values))), []
+    numbers = [int(label) for label in values]
+    if min(numbers) < NO_CLASS or max(numbers) >= config.num_classes:
+        raise ValueError(
+            f"labels: got {min(numbers)} to {max(numbers)}, expected 0 to {config.num_classes - 1}, "
+            f"or {NO_CLASS} for no class"
+        )
+    return [], numbers
+
+
+def checked_negatives(
+    negative_prompt: str | Sequence[str] | None, *, texts: Sequence[str], guidance: float
+) -> tuple[str, ...]:
+    """A negative prompt for each text, "" for none; ``ValueError`` for one that nothing reads."""
+    if negative_prompt and not texts:
+        raise ValueError("negative_prompt: got one, expected none: this generator is conditioned on class")
+    if negative_prompt and guidance == 1:
+        raise ValueError(
+            "negative_prompt: got one with guidance 1, expected a guidance above 1, by which alone it acts"
+        )
+    return as_captions(negative_prompt, len(texts))
+
+
+def read_class_captions(path: Path) -> dict[int, list[str]]:
+    """Captions of every class from a JSON object {label: [captions]}; empty when there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        captions = {int(label): texts for label, texts in json.loads(path.read_text()).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: got {error}, expected a JSON object {{label: [captions]}}") from error
+    lists = all(isinstance(texts, list) for texts in captions.values())
+    if not lists or not all(isinstance(text, str) for texts in captions.values() for text in texts):
+        raise ValueError(f"{path}: got something else, expected a JSON object {{label: [captions]}}")
+    return captions

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
+import torch.distributed as dist
+
 
 class StopRequest:
     """Set by SIGINT or SIGTERM: the loop saves and leaves; a second SIGINT interrupts at once.
 
     torchrun answers a Ctrl-C by a SIGTERM, or a SIGINT at once, to processes that got the SIGINT already: that stays
-    polite.
-
-    Args:
-        hours: after which it sets itself.
+    polite. After ``hours`` it sets itself.
     """
 
     def __init__(self, hours: float | None) -> None:
@@ -26,6 +26,14 @@ class StopRequest:
     def asked(self) -> bool:
         """Whether to stop."""
         return self._by_signal or time.monotonic() >= self._end
+
+    def agreed(self, device: torch.device | str) -> bool:
+        """Whether any rank was asked, so that all leave at the same step; all ranks call."""
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return self.asked
+        flag = torch.tensor([float(self.asked)], device=device)
+        dist.all_reduce(flag)
+        return bool(flag.item() > 0)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

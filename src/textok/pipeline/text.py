@@ -28,11 +28,11 @@ class CachedText:
     """
 
     def __init__(self, config: TexTokConfig, *, folder: str | None, device: str = "cpu") -> None:
-        self.name, self.max_tokens = config.text_encoder, config.max_text_tokens
-        self.dtype, self.device = config.text_dtype, device
+        self.name, self.device = config.text_encoder, device
+        self._options: dict[str, Any] = {"max_tokens": config.max_text_tokens, "dtype": config.text_dtype}
         self._encode: Encode | None = None
         self._online: TextEncoder | None = None
-        info = TextEncoder.describe(self.name, max_tokens=self.max_tokens, dtype=self.dtype)
+        info = TextEncoder.describe(self.name, **self._options)
         if info.dim != config.text_dim:
             raise ValueError(
                 f"model.text_dim: got {config.text_dim}, expected {info.dim}, that of {self.name}"
@@ -42,7 +42,7 @@ class CachedText:
             folder or cache_folder("captions"),
             encoder_fingerprint=self.fingerprint,
             dim=info.dim,
-            max_tokens=self.max_tokens,
+            max_tokens=config.max_text_tokens,
         )
 
     def warm(self, captions: Iterable[str], *, progress: bool) -> int:
@@ -58,9 +58,7 @@ class CachedText:
         self._online = self._load()
 
     def _load(self) -> TextEncoder:
-        return TextEncoder.from_pretrained(
-            self.name, max_tokens=self.max_tokens, dtype=self.dtype, device=self.device
-        )
+        return TextEncoder.from_pretrained(self.name, device=self.device, **self._options)
 
     def _encoder(self) -> Encode:
         return self._load().encode_ragged
@@ -82,14 +80,8 @@ class CachedText:
 class RememberedText:
     """A frozen text encoder that is loaded when the first caption comes, and remembers the last captions.
 
-    Encoding and decoding a picture, or drawing several pictures from one prompt, reads the same caption
-    several times.
-
-    Args:
-        encoder: a TextEncoder, or the name or folder of one.
-        max_tokens: the most tokens of a caption, for an encoder that is loaded by name.
-        text_dtype: that such an encoder computes in.
-        remember: how many captions.
+    Encoding and decoding a picture, or drawing several pictures from one prompt, reads the same caption several times.
+    ``max_tokens`` of a caption and ``text_dtype`` are for an encoder that is loaded by name or folder.
     """
 
     def __init__(
@@ -100,8 +92,8 @@ class RememberedText:
         text_dtype: str = "float32",
         remember: int = MAX_REMEMBERED,
     ) -> None:
-        self._source, self._max_tokens, self._text_dtype = encoder, max_tokens, text_dtype
-        self._remember = remember
+        self._source, self._remember = encoder, remember
+        self._options: dict[str, Any] = {"max_tokens": max_tokens, "dtype": text_dtype}
         self.to("cpu", torch.float32)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
@@ -129,9 +121,7 @@ class RememberedText:
         if isinstance(self._source, TextEncoder):
             return self._source
         if self._loaded is None:
-            self._loaded = TextEncoder.from_pretrained(
-                self._source, max_tokens=self._max_tokens, dtype=self._text_dtype, device=self.device
-            )
+            self._loaded = TextEncoder.from_pretrained(self._source, device=self.device, **self._options)
         return self._loaded
 
     def __call__(self, captions: Sequence[str]) -> TextCondition:
@@ -152,11 +142,7 @@ class RememberedText:
 
 
 def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
-    """One string for each picture, "" where there is none.
-
-    Raises:
-        ValueError: for anything but strings and None, text that is not Unicode, or another number of captions.
-    """
+    """One string for each picture, "" where there is none; ``ValueError`` for anything else, or another number."""
     if captions is None or isinstance(captions, str):
         captions = (captions,) * count
     if not isinstance(captions, Sequence):
@@ -167,13 +153,12 @@ def as_captions(captions: Captions, count: int) -> tuple[str, ...]:
         raise ValueError(
             f"captions: got {len(captions)} for {count} pictures, expected one each, or one for all"
         )
-    return tuple(_as_caption(caption, place) for place, caption in enumerate(captions))
-
-
-def _as_caption(caption: object, place: int) -> str:
-    if not isinstance(caption, str | None):
-        raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
-    try:
-        return clean_text(caption or "")
-    except TextError as error:
-        raise ValueError(f"captions[{place}]: {str(error).removeprefix('text: ')}") from error
+    texts = []
+    for place, caption in enumerate(captions):
+        if not isinstance(caption, str | None):
+            raise ValueError(f"captions[{place}]: got {type(caption).__name__}, expected a string or None")
+        try:
+            texts.append(clean_text(caption or ""))
+        except TextError as error:
+            raise ValueError(f"captions[{place}]: {str(error).removeprefix('text: ')}") from error
+    return tuple(texts)

@@ -1,5 +1,6 @@
 """Tokens as parquet files for other people's trainers: ``key``, ``caption`` and ``tokens`` as a list column."""
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -25,14 +26,7 @@ def save_table(
 
     A row is a picture: its key, its caption ("" for none), and its own tokens: integer codes (int32), or a list of
     c numbers for each latent. The schema's metadata has the model and the grid of patches as JSON, under "textok".
-
-    Args:
-        parts: at least one, of one model and one grid.
-        captions: False leaves the column out.
-
-    Returns:
-        ``model_id``, ``kind``, ``settings``, ``pictures``, ``mean_tokens`` and ``token_bytes_per_image``, not
-        compressed.
+    Returns what :func:`textok.pipeline.tokens.save_parts` does, with the settings; the bytes are not compressed.
     """
     rest = iter(parts)
     first = next(rest)
@@ -47,13 +41,9 @@ def save_table(
         for part in chain([first], rest):
             pictures, total = pictures + len(part), total + sum(part.lengths)
             writer.write_table(_table(part, schema))
-    numbers = 1 if first.latents is None else first.values.shape[2]
-    each = total / pictures
-    return facts | {
-        "pictures": pictures,
-        "mean_tokens": each,
-        "token_bytes_per_image": each * numbers * number.bit_width // 8,
-    }
+    each, numbers = total / pictures, math.prod(first.values.shape[2:])
+    facts |= {"pictures": pictures, "mean_tokens": each}
+    return facts | {"token_bytes_per_image": each * numbers * number.bit_width // 8}
 
 
 _NUMBERS = {"float16": pa.float16(), "float32": pa.float32()}
@@ -78,21 +68,5 @@ def _table(part: Tokens, schema: pa.Schema) -> pa.Table:
 def card(facts: Mapping[str, Any]) -> str:
     """The README.md of a data set of such files, as the Hugging Face hub reads it."""
     values = "integer codes" if facts["kind"] == "codes" else "lists of 16-bit numbers, about unit scale"
-    return f"""---
-configs:
-- config_name: default
-  data_files: "*.parquet"
----
-
-# Image tokens of {facts["pictures"]:,} pictures
-
-The tokenizer `{facts["model_id"]}` (open-textok) made these tokens, {facts["mean_tokens"]:.1f} for each picture on
-average. Columns: `key` (the picture), `caption` (what it was encoded with; "" for none), `tokens` ({values}).
-Only this tokenizer decodes them. The pictures and the captions keep the licences of the data they come from.
-
-```python
-from datasets import load_dataset
-
-rows = load_dataset("parquet", data_files="*.parquet", split="train")
-```
-"""
+    text = Path(__file__).with_name("table_card.txt").read_text(encoding="utf-8")
+    return text.format(values=values, **facts)

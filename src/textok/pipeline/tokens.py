@@ -220,8 +220,7 @@ def save_parts(
     Returns:
         ``model_id``, ``kind``, ``pictures``, ``mean_tokens`` and ``token_bytes_per_image`` of the file.
 
-    Raises:
-        ValueError: for text that is not Unicode, numbers in the settings that are not finite, or too many pictures.
+    ``ValueError`` for text that is not Unicode, numbers in the settings that are not finite, or too many pictures.
     """
     header, kind, shape, largest = _contents(parts)
     if not captions:
@@ -285,12 +284,7 @@ def _safetensors_head(
 
 
 def load_tokens(path: str | Path) -> Tokens:
-    """Read a token file, in the dtype that it is stored in, and check everything in it.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is not a complete and consistent token file.
-    """
+    """Read a token file, in the dtype that it is stored in; ``ValueError`` when it is not complete and consistent."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such token file")

@@ -20,41 +20,27 @@ MIX, CROP = "icons:0.25", 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is trained.
-
-    Attributes:
-        tokenizer, generator: the recipes.
-        init_from: the weights that the tokenizer starts from; None for new ones.
-        mix: pictures that the start was made of, mixed into the batches of the tokenizer; None for none.
-        vary: crop and mirror the pictures.
-        tokenizer_steps, generator_steps: how long they train.
-        tokenizer_batch, generator_batch: pictures of a step.
-        reasons: why, a sentence each.
-    """
+    """What is trained."""
 
     tokenizer: str = "icons-128"
     generator: str = "icons-128-dit"
-    init_from: str | None = "icons-128"
-    mix: str | None = None
-    vary: bool = False
+    init_from: str | None = "icons-128"  # None for new weights
+    mix: str | None = None  # pictures that the start was made of, mixed into the batches of the tokenizer
+    vary: bool = False  # crop and mirror the pictures
     tokenizer_steps: int
     generator_steps: int
     tokenizer_batch: int
     generator_batch: int
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # a sentence each
 
 
 def choose(count: int, hours: float | None, speed: float, *, mix: bool) -> Plan:
-    """The recipes and steps for so many training pictures.
+    """The recipes and steps for ``count`` training pictures.
 
     Args:
-        count: pictures to train on.
         hours: most hours for everything; None takes what the pictures are worth.
         speed: pictures a second that the tokenizer trains on; is not used without ``hours``.
         mix: whether the pictures that the shipped weights were made of are there.
-
-    Raises:
-        ValueError: for no picture, or hours that are not positive.
     """
     if count < 1:
         raise ValueError(f"count: got {count}, expected at least 1 training picture")

@@ -7,9 +7,9 @@ from functools import partial
 from textok.models.conditions import ConditionConfig
 from textok.models.dit import SIZES, DiTConfig
 from textok.models.maskgit import MaskGITConfig
-from textok.training.draws import BudgetDraw
 from textok.training.generator.config import GeneratorRun, PreviewConfig
 from textok.training.optimizers import OptimizerConfig
+from textok.training.run import BudgetDraw
 
 # --- small, on the pictures of this repository ----------------------------------------------------------
 
@@ -25,7 +25,6 @@ def icons_128_dit() -> GeneratorRun:
         preview=PreviewConfig(held_out="latents/icons-128-val", every=500, count=610),
         steps=7000,
         batch_size=64,
-        micro_batch=64,
         checkpoint_every=250,
     )
 

@@ -11,8 +11,8 @@ from textok.models.tokenizer import TexTokConfig
 from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.objectives.reconstruction import FlowLossConfig, LossConfig
-from textok.training.draws import BudgetDraw
 from textok.training.optimizers import OptimizerConfig
+from textok.training.run import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun, ValidationConfig
 
 ICONS = DataConfig(source="icons", split="train")
@@ -31,15 +31,12 @@ def icons_128() -> TokenizerRun:
     """The small default: 128 px drawings, K = 32 elastic kl tokens, MiniLM text, 10M parameters."""
     return TokenizerRun(
         name="icons-128",
-        model=TexTokConfig(),
         data=ICONS,
         loss=LossConfig(l2=1.0, perceptual=0.04),
         optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=200),
         budgets=BudgetDraw(kind="log_uniform", full_share=0.25),
         steps=3800,
         batch_size=64,
-        micro_batch=64,
-        validation=ValidationConfig(every=1000),
     )
 
 
@@ -92,7 +89,6 @@ def icons_64() -> TokenizerRun:
         batch_size=32,
         micro_batch=32,
         checkpoint_every=250,
-        validation=replace(run.validation, every=1000),
     )
 
 
@@ -140,8 +136,6 @@ def scenes_64_direct() -> TokenizerRun:
         decoder_caption_dropout=0.1,
         steps=6250,
         batch_size=64,
-        micro_batch=64,
-        checkpoint_every=500,
         validation=ValidationConfig(every=1250, budgets=(1, 2, 4, 8, 16, 32)),
     )
 
@@ -159,9 +153,7 @@ def scenes_128() -> TokenizerRun:
         name="scenes-128",
         model=replace(
             start,
-            bottleneck=KLConfig(
-                weight=1e-3
-            ),  # the direct rows weigh five times as much as those of icons-128
+            bottleneck=KLConfig(weight=1e-3),  # direct rows weigh five times as much as those of icons-128
             decoder=run.model.decoder,
             max_text_tokens=96,
             text_pool=16,
@@ -171,8 +163,6 @@ def scenes_128() -> TokenizerRun:
         optimizer=replace(run.optimizer, warmup_steps=200),
         init_from="icons-128",
         steps=25_000,
-        batch_size=64,
-        micro_batch=64,
     )
 
 

@@ -1,9 +1,9 @@
 """What training steps read, prepared while the steps before them run."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from queue import Full, Queue
-from threading import Event, Thread
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -12,7 +12,6 @@ from textok.data.samples import Batch
 
 BatchT = TypeVar("BatchT")
 Part = TypeVar("Part")
-_POLL = 0.1  # seconds after which the thread looks whether it is to end
 
 
 @runtime_checkable
@@ -32,34 +31,23 @@ class Stateful(Protocol):
 class Loader(Stateful, Protocol[BatchT]):
     """Endless batches, with a position that can be saved."""
 
-    def __next__(self) -> BatchT:
-        """The next batch."""
-        ...
+    def __next__(self) -> BatchT: ...
 
 
 @dataclass(frozen=True)
 class StepInput(Generic[BatchT, Part]):
-    """What one step reads.
-
-    Attributes:
-        batch: as the loader gave it.
-        parts: what goes through the network at a time, on its device.
-        state: of the loader after this batch.
-    """
+    """What one step reads: a batch, and its parts on the device as they go through the network."""
 
     batch: BatchT
     parts: Iterable[Part]
-    state: dict[str, Any]
+    state: dict[str, Any]  # of the loader after this batch
 
 
 class StepInputs(Generic[BatchT, Part]):
     """The inputs of one step after another, from a thread ``ahead`` of the step, or made as they are asked for.
 
-    Every input is a pure function of the loader's position and the step, so the thread changes no value.
-
-    Args:
-        cut: makes the parts of a batch for a step.
-        ahead: steps; 0 starts no thread.
+    Every input is a pure function of the loader's position and the step, so the thread changes no value. ``cut`` makes
+    the parts of a batch for a step; ``ahead`` of 0 starts no thread.
     """
 
     def __init__(
@@ -73,22 +61,22 @@ class StepInputs(Generic[BatchT, Part]):
         self._loader, self._cut, self._device, self._ahead = loader, cut, device, ahead
         self._state = loader.state_dict()
         self._step = 0
-        self._queue: Queue[StepInput[BatchT, Part] | BaseException] = Queue(maxsize=max(1, ahead))
-        self._stop = Event()
-        self._thread: Thread | None = None
+        self._error: BaseException | None = None
+        self._prepared: deque[Future[StepInput[BatchT, Part]]] = deque()
+        self._thread = ThreadPoolExecutor(max_workers=1)  # starts with the first input that is prepared
 
     def begin(self, step: int) -> None:
         """The next input is that of this step."""
         self._step = step
-        if self._ahead:
-            self._thread = Thread(target=self._prepare, daemon=True)
-            self._thread.start()
+        self._prepared.extend(self._thread.submit(self._make) for _ in range(self._ahead))
 
     def __next__(self) -> StepInput[BatchT, Part]:
         """The input of the next step; raises what the loader raises."""
-        made = self._make() if self._thread is None else self._queue.get()
-        if isinstance(made, BaseException):
-            raise made
+        if self._ahead:
+            made = self._prepared.popleft().result()
+            self._prepared.append(self._thread.submit(self._make))
+        else:
+            made = self._make()
         self._state = made.state
         return made
 
@@ -103,34 +91,22 @@ class StepInputs(Generic[BatchT, Part]):
 
     def close(self) -> None:
         """End the thread."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.shutdown(cancel_futures=True)
 
     def _make(self) -> StepInput[BatchT, Part]:
-        batch = next(self._loader)
+        if self._error is not None:  # nothing is read behind it
+            raise self._error
+        if self._ahead and self._device.type == "cuda":  # which device is current is a matter of each thread
+            torch.cuda.set_device(self._device)
+        try:
+            batch = next(self._loader)
+        except BaseException as error:
+            self._error = error
+            raise
         state = self._loader.state_dict()
         parts = self._cut(on_device(batch, self._device), self._step)
         self._step += 1
-        return StepInput(batch, parts, state)
-
-    def _prepare(self) -> None:
-        if self._device.type == "cuda":  # which device is current is a matter of each thread
-            torch.cuda.set_device(self._device)
-        try:
-            while not self._stop.is_set():
-                made = self._make()
-                self._put(replace(made, parts=list(made.parts)))
-        except BaseException as error:  # the step raises it
-            self._put(error)
-
-    def _put(self, item: StepInput[BatchT, Part] | BaseException) -> None:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=_POLL)
-                break
-            except Full:
-                continue
+        return StepInput(batch, list(parts) if self._ahead else parts, state)
 
 
 def on_device(batch: BatchT, device: torch.device) -> BatchT:

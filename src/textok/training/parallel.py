@@ -10,15 +10,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
+from accelerate.utils import InitProcessGroupKwargs, LoggerType
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint import state_dict as distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
@@ -26,9 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from textok.models.config_json import encode_config
 from textok.models.layers import Transformer
 from textok.pipeline.precision import Precision, inference_dtype, keep_freed_memory
-from textok.training.tracking import check_trackers
+from textok.training.run import Run
 
 PATIENCE = timedelta(hours=12)
 """How long ranks wait for captions that others encode, pictures that they decode and weights that they fetch."""
@@ -36,26 +32,57 @@ STEP_PATIENCE = timedelta(minutes=20)
 """How long they wait for each other in a step: a rank that hangs does not hold a cluster for hours."""
 
 
-def mixed_precision(precision: Precision) -> str:
-    """Accelerate's word for the dtype of the forward pass."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return "bf16" if inference_dtype(device, precision) == torch.bfloat16 else "no"
+def step_dtype(precision: Precision) -> torch.dtype:
+    """The dtype of the forward pass on this machine."""
+    return inference_dtype("cuda" if torch.cuda.is_available() else "cpu", precision)
 
 
-def start_accelerator(precision: Precision, *, trackers: Sequence[str] = ()) -> Accelerator:
+def start_accelerator(run: Run) -> Accelerator:
     """The process group, the device and the dtype; in a step ranks wait for each other up to ``STEP_PATIENCE``.
 
     Raises:
-        ValueError: for ``trackers`` that are unknown or not installed.
+        ValueError: for trackers that are unknown or not installed, and a batch that the ranks cannot share.
     """
-    check_trackers(trackers)
+    _check_trackers(run.trackers)
     keep_freed_memory()
-    return Accelerator(
-        log_with=list(trackers) or None,
-        mixed_precision=mixed_precision(precision),
+    accelerator = Accelerator(
+        log_with=list(run.trackers) or None,
+        mixed_precision="bf16" if step_dtype(run.precision) == torch.bfloat16 else "no",
         cpu=not torch.cuda.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=STEP_PATIENCE)],
     )
+    if run.batch_size % (world := accelerator.num_processes):
+        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
+    return accelerator
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    known = sorted(map(str, LOGGER_TYPE_TO_CLASS.keys() - {"tensorboard"}))  # what a caller registered too
+    missing = set(map(str, LoggerType)) - set(map(str, get_available_trackers()))
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"trackers: got {name!r}, expected some of {', '.join(known)}; tensorboard's files are always written"
+            )
+        if name in missing:
+            raise ValueError(f"trackers: got {name!r}, which is not installed; pip install {name}")
+
+
+def start_trackers(accelerator: Accelerator, run: Run) -> list[GeneralTracker]:
+    """Begin the run's entry in each service that it names, with its settings; all ranks call."""
+    accelerator.init_trackers(run.name, config=_flat(encode_config(run)))
+    return list(accelerator.trackers)
+
+
+def _flat(config: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, as they are typed; values that services do not take as text."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return flat
 
 
 def wait_long(accelerator: Accelerator) -> None:
@@ -82,17 +109,13 @@ def _patient_group(world: dist.ProcessGroup) -> Any:
 
 # --- weights ------------------------------------------------------------------------------------------------
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+WHOLE = distributed.StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Replicated:
-    """Every rank has all weights; gradients are averaged by DDP, which accelerate puts in place.
+    """Every rank has all weights; gradients are averaged by DDP, which accelerate puts in place."""
 
-    Attributes:
-        network: what the training step calls.
-    """
-
-    network: Callable[..., Any]
+    network: Callable[..., Any]  # what the training step calls
 
     def __init__(self, model: nn.Module, accelerator: Accelerator) -> None:
         self.model, self.accelerator = model, accelerator
@@ -109,38 +132,32 @@ class Replicated:
         """Scale gradients to at most ``norm``; returns what it was, the same on all ranks."""
         return torch.as_tensor(self.accelerator.clip_grad_norm_(self.model.parameters(), norm))
 
-    def weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """Whole weights; all ranks call, rank 0 gets them."""
-        return model.state_dict()
+    def whole(self, part: nn.Module | Optimizer) -> dict[str, Any]:
+        """Whole state of weights or of an optimizer; all ranks call, rank 0 gets it."""
+        return part.state_dict()
 
-    def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
-        """Load whole weights."""
-        model.load_state_dict(state)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Whole optimizer state; all ranks call, rank 0 gets it."""
-        return optimizer.state_dict()
-
-    def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Load whole optimizer state."""
-        optimizer.load_state_dict(state)
+    def load(self, part: nn.Module | Optimizer, state: dict[str, Any]) -> None:
+        """Load whole state."""
+        part.load_state_dict(state)
 
 
 class Sharded(Replicated):
     """Every rank of a machine has a part of every block's weights, gathered when the block runs.
 
     Machines hold copies of each other, so that weights cross no slow line. A training in bfloat16 gathers blocks in
-    bfloat16, and sums gradients in float32.
+    bfloat16, and sums gradients in float32. ``ValueError`` on a single rank.
     """
 
-    def __init__(self, model: nn.Module, ema: nn.Module, accelerator: Accelerator) -> None:
+    def __init__(self, model: nn.Module, ema: AveragedModel, accelerator: Accelerator) -> None:
+        if accelerator.num_processes == 1:
+            raise ValueError("sharded: got one rank, expected more; start with torchrun --nproc-per-node N")
         self.model, self.accelerator = model, accelerator
         mesh = _mesh(accelerator)
         bfloat16 = accelerator.mixed_precision == "bf16"
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16 if bfloat16 else None, reduce_dtype=torch.float32
         )
-        for module, of_blocks in ((model, policy), (ema, MixedPrecisionPolicy())):
+        for module, of_blocks in ((model, policy), (ema.module, MixedPrecisionPolicy())):
             for block in blocks_of(module):
                 fully_shard(block, mesh=mesh, mp_policy=of_blocks)
             fully_shard(module, mesh=mesh)
@@ -165,21 +182,18 @@ class Sharded(Replicated):
         total = torch.nn.utils.clip_grad_norm_(self.model.parameters(), norm)
         return total.full_tensor() if isinstance(total, DTensor) else total
 
-    def weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """Gathered from all ranks onto the CPU of rank 0."""
-        return cast(dict[str, Tensor], get_model_state_dict(model, options=WHOLE))
+    def whole(self, part: nn.Module | Optimizer) -> dict[str, Any]:
+        """Gathered from all ranks onto the CPU of rank 0, that of an optimizer named by parameter."""
+        if isinstance(part, Optimizer):
+            return distributed.get_optimizer_state_dict(self.model, part, options=WHOLE)
+        return cast(dict[str, Any], distributed.get_model_state_dict(part, options=WHOLE))
 
-    def load_weights(self, model: nn.Module, state: dict[str, Tensor]) -> None:
+    def load(self, part: nn.Module | Optimizer, state: dict[str, Any]) -> None:
         """Every rank takes its part."""
-        set_model_state_dict(model, dict[str, Any](state), options=WHOLE)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Gathered from all ranks, named by parameter."""
-        return get_optimizer_state_dict(self.model, optimizer, options=WHOLE)
-
-    def load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        """Every rank takes its part."""
-        set_optimizer_state_dict(self.model, optimizer, state, options=WHOLE)
+        if isinstance(part, Optimizer):
+            distributed.set_optimizer_state_dict(self.model, part, state, options=WHOLE)
+        else:
+            distributed.set_model_state_dict(part, state, options=WHOLE)
 
 
 def _mesh(accelerator: Accelerator) -> DeviceMesh:
@@ -204,14 +218,3 @@ def compile_blocks(module: nn.Module, *, backend: str = "inductor") -> None:
     for part in module.modules():
         if isinstance(part, Transformer):
             part.fixed_shapes = True
-
-
-def distribute(
-    model: nn.Module, ema: AveragedModel, accelerator: Accelerator, *, sharded: bool
-) -> Replicated:
-    """Whole weights on every rank, or parts of them; ``ValueError`` for parts on a single rank."""
-    if not sharded:
-        return Replicated(model, accelerator)
-    if accelerator.num_processes == 1:
-        raise ValueError("sharded: got one rank, expected more; start with torchrun --nproc-per-node N")
-    return Sharded(model, ema.module, accelerator)

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from textok.budgets.encoder import decoded_curves
+from textok.budgets.encoder import DecodedCurves
 from textok.budgets.predictor import QualityPredictor, QualityPredictorConfig, picture_detail
 from textok.checks import check
 from textok.data import DataConfig, EvalLoader, Source
-from textok.data.samples import Batch, SourceSubset, report_bad
+from textok.data.samples import SourceSubset, report_bad
 from textok.display import with_progress
 from textok.locking import writing_alone
 from textok.models.config_json import encode_config
@@ -79,13 +79,7 @@ def fit_head(
     warmup: float,
     title: str,
 ) -> None:
-    """Minimise a loss with AdamW.
-
-    Args:
-        parameters: parameters or groups of them, as an optimizer takes them.
-        loss_of: draws a batch and returns its loss.
-        warmup: steps over which the learning rate rises.
-    """
+    """Minimise with AdamW the loss of batches that ``loss_of`` draws; the rate rises over ``warmup`` steps."""
 
     def share_of_lr(step: int) -> float:
         rise = min(1.0, (step + 1) / max(1.0, warmup))
@@ -104,12 +98,8 @@ def fit_head(
 def record_of(run: HeadRun, *, pictures: int, scores: Any) -> dict[str, Any]:
     """The record stored with the weights of a head: its settings, its scores, and the code that trained it."""
     machine = environment()
-    return {
-        "run": encode_config(run),
-        "pictures": pictures,
-        "scores": scores,
-        "environment": {key: machine[key] for key in ("code", "python", "libraries")},
-    }
+    code = {key: machine[key] for key in ("code", "python", "libraries")}
+    return {"run": encode_config(run), "pictures": pictures, "scores": scores, "environment": code}
 
 
 # --- the quality predictor ----------------------------------------------------------------------------------
@@ -153,7 +143,7 @@ class PredictorRun(HeadRun):
                 raise ValueError(f"{name}: got {value!r}, {use}; expected another part, or None")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class MeasuredPictures:
     """The inputs of the head for n pictures, and their quality at r budgets each."""
 
@@ -172,11 +162,6 @@ def train_predictor(
 ) -> dict[str, Any]:
     """Measure, train, correct, score, and write the head to a folder.
 
-    Args:
-        run: the settings.
-        out: gets config.json and model.safetensors, each whole or not at all.
-        tokenizer: the one that ``run.model`` names, where it is loaded already.
-
     Returns:
         The scores of :func:`score`, and under "uncorrected" those before the correction; empty when no part is
         scored.
@@ -191,12 +176,12 @@ def train_predictor(
     measured = {
         name: measure_pictures(run, tokenizer, part, name=name or run.data) for name, part in parts.items()
     }
-    model = tokenizer.model
+    model = tokenizer.model.config
     config = QualityPredictorConfig(
         tokenizer=tokenizer.model_id,
         measure=run.measure,
-        num_latents=model.config.num_latents,
-        latent_dim=model.config.latent_dim,
+        num_latents=model.num_latents,
+        latent_dim=model.latent_dim,
     )
     head = fit(run, measured[run.split], config=config)
     before = {} if run.scored is None else score(head, measured[run.scored])
@@ -209,44 +194,29 @@ def train_predictor(
     return scores
 
 
+@torch.no_grad()
 def measure_pictures(
     run: PredictorRun, tokenizer: ImageTokenizer, loader: EvalLoader, *, name: str
 ) -> MeasuredPictures:
-    """Encode pictures once, and decode each at the budgets drawn for it.
-
-    Raises:
-        ValueError: when there are more probes than tokens.
-    """
+    """Encode pictures once, and decode each at the budgets drawn for it."""
     generator, most = torch.Generator().manual_seed(run.seed), tokenizer.model.config.num_latents
-    parts: list[tuple[Tensor, ...]] = []
+    measure, parts = find_measure(run.measure), list[tuple[Tensor, ...]]()
     for batch in with_progress(loader, len(loader), unit="batch", title=name):
         budgets = draw_budgets(len(batch), num_probes=run.num_probes, num_latents=most, generator=generator)
-        parts.append((*_measured(run, tokenizer, batch, budgets), budgets))
-    latents, detail, quality, budgets = map(torch.cat, zip(*parts, strict=True))
-    return MeasuredPictures(latents=latents, detail=detail, budgets=budgets, quality=quality)
-
-
-@torch.no_grad()
-def _measured(
-    run: PredictorRun, tokenizer: ImageTokenizer, batch: Batch, budgets: Int[Tensor, "b r"]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, detail and quality of a batch."""
-    encoding, curves = decoded_curves(
-        tokenizer, batch.images, batch.captions, measure=find_measure(run.measure), batch_size=len(batch)
-    )
-    rows = torch.arange(len(batch))[:, None].expand_as(budgets)
-    quality = curves.at(rows.flatten(), budgets.flatten()).view(budgets.shape).float()
-    return encoding.latents.float().cpu(), picture_detail(to_unit(batch.images)), quality
+        curves = DecodedCurves(
+            tokenizer, batch.images, batch.captions, measure=measure, batch_size=len(batch)
+        )
+        rows = torch.arange(len(batch))[:, None].expand_as(budgets)
+        quality = curves.at(rows.flatten(), budgets.flatten()).view(budgets.shape).float()
+        latents, detail = curves.encoding.latents.float().cpu(), picture_detail(to_unit(batch.images))
+        parts.append((latents, detail, budgets, quality))
+    return MeasuredPictures(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def draw_budgets(
     count: int, *, num_probes: int, num_latents: int, generator: torch.Generator
 ) -> Int[Tensor, "b r"]:
-    """For each picture one budget of each of ``num_probes`` equal parts of 1 to K.
-
-    Raises:
-        ValueError: when there are more probes than tokens.
-    """
+    """For each picture one budget of each of ``num_probes`` equal parts of 1 to K; ``ValueError`` for more than K."""
     if num_probes > num_latents:
         raise ValueError(f"num_probes: got {num_probes}, expected at most the model's {num_latents} tokens")
     within = torch.rand(count, num_probes, generator=generator, dtype=torch.float64)
@@ -254,17 +224,16 @@ def draw_budgets(
 
 
 def fit(run: PredictorRun, data: MeasuredPictures, *, config: QualityPredictorConfig) -> QualityPredictor:
-    """A head trained on these measurements; the same for the same seed, whatever was drawn before.
-
-    Raises:
-        ValueError: when there are fewer than two pictures.
-    """
+    """A head trained on these measurements, of two pictures or more; the same for the same seed."""
     if len(data) < 2:
         raise ValueError(f"quality predictor: got {len(data)} pictures, expected at least 2")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         head = QualityPredictor(config).train()
-        _set_scales(head, data)
+        head.curve_mean.copy_(_mean_curve(head, data.budgets, data.quality))
+        head.curve_std.copy_(data.quality.std().clamp(min=1e-6))
+        head.detail_mean.copy_(data.detail.mean(dim=0))
+        head.detail_std.copy_(data.detail.std(dim=0).clamp(min=1e-3))
 
         def loss_of() -> Tensor:
             rows = torch.randint(len(data), (run.batch_size,))
@@ -286,9 +255,8 @@ def correct(head: QualityPredictor, data: MeasuredPictures) -> None:
 def score(head: QualityPredictor, data: MeasuredPictures) -> dict[str, Any]:
     """How well the head predicts the quality of pictures at the budgets that were measured.
 
-    Returns:
-        pictures; bias, the mean of prediction minus measurement, and rmse, both in the measure's unit; explained, the
-        share of the variance of quality about the pictures' mean curve that the head explains.
+    ``bias`` is the mean of prediction minus measurement, and like ``rmse`` in the measure's unit; ``explained`` is the
+    share of the variance of quality about the pictures' mean curve.
     """
     error = _predicted(head, data, torch.arange(len(data))) - data.quality
     mean_curve = _mean_curve(head, data.budgets, data.quality)
@@ -305,14 +273,6 @@ def _predicted(
     head: QualityPredictor, data: MeasuredPictures, rows: Int[Tensor, "b"]
 ) -> Float[Tensor, "b r"]:
     return head(data.latents[rows], data.detail[rows]).gather(1, data.budgets[rows] - 1)
-
-
-def _set_scales(head: QualityPredictor, data: MeasuredPictures) -> None:
-    """The mean curve, and the standard deviations of the inputs and of the quality."""
-    head.curve_mean.copy_(_mean_curve(head, data.budgets, data.quality))
-    head.curve_std.copy_(data.quality.std().clamp(min=1e-6))
-    head.detail_mean.copy_(data.detail.mean(dim=0))
-    head.detail_std.copy_(data.detail.std(dim=0).clamp(min=1e-3))
 
 
 def _mean_curve(

@@ -1,4 +1,4 @@
-"""``--rehearse``: a few full-size steps of every phase of a training on this machine, and what the whole would take."""
+"""``--rehearse``: what a whole training would take, by a few steps of every phase; ``--profile``: what in a step."""
 
 import json
 import math
@@ -6,25 +6,30 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.profiler import ProfilerActivity, profile, schedule
 
 from textok.data.held_out import open_train
+from textok.display import note
 from textok.models.layers import checkpoint_activations
 from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.training.generator.config import GeneratorRun
 from textok.training.optimizers import build_optimizers
-from textok.training.parallel import mixed_precision
+from textok.training.parallel import step_dtype
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import total
+from textok.writing import write_text
 
 Run = TokenizerRun | GeneratorRun
 Train = Callable[..., Path]
@@ -38,28 +43,18 @@ DAY, GB = 86_400, 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsed:
-    """What a machine took for the parts of a run, in seconds and bytes.
-
-    Attributes:
-        step: of a plain step.
-        gan_step, r1_step: with the discriminator, and with its R1 term; None without adversarial terms.
-        validation: of a whole validation, from one of few pictures with a restart and a checkpoint: an upper bound.
-        memory, memory_limit: at the peak, and of the device.
-        checkpoint: bytes of one.
-        disk, disk_free: of the run folder with two checkpoints and one being written, and what is free.
-        whole: of all steps and validations.
-    """
+    """What a machine took for the parts of a run, in seconds and bytes."""
 
     step: float
-    gan_step: float | None
-    r1_step: float | None
-    validation: float
-    memory: float
+    gan_step: float | None  # with the discriminator
+    r1_step: float | None  # and with its R1 term
+    validation: float  # from one of few pictures with a restart and a checkpoint: an upper bound
+    memory: float  # at the peak
     memory_limit: float
     checkpoint: int
-    disk: int
+    disk: int  # two checkpoints, one that is being written, and weights
     disk_free: int
-    whole: float
+    whole: float  # all steps and validations
 
     def lines(self, run: Run) -> list[str]:
         """The table."""
@@ -78,16 +73,9 @@ class Rehearsed:
 
 
 def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
-    """Run every phase in a folder beside ``out``, which goes away again; all ranks call.
+    """Run every phase by ``train`` in a folder beside ``out``, which goes away again; all ranks call.
 
-    Args:
-        run: as it would be trained.
-        out: its run folder, whose disk is looked at.
-        train: the training, which stops at ``stop_at`` and goes on when it is called again.
-
-    Raises:
-        ValueError: when the run does not fit into memory or onto the disk here; says what would fit.
-        Exception: of the training, such as for data that are not there.
+    ``ValueError`` when the run does not fit into memory or onto the disk here; says what would fit.
     """
     if isinstance(run, TokenizerRun):
         open_train(run.data)  # whose error comes before the minute that follows
@@ -99,8 +87,7 @@ def rehearse(run: Run, out: Path, train: Train) -> Rehearsed:
         train(short, scratch, stop_at=short.steps - 1)
         began = time.perf_counter()
         train(short, scratch)
-        second_half = time.perf_counter() - began
-        made = _summary(run, short, scratch, second_half)
+        made = _summary(run, scratch, time.perf_counter() - began)
     finally:
         if PartialState().is_main_process:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -121,25 +108,27 @@ def _shortened(run: Run) -> Run:
             settings["adversarial"] = replace(
                 run.adversarial, start_step=PLAIN, discriminator_warmup_steps=0, r1_every=PLAIN
             )
-        count = min(run.validation.count, VALIDATED)
-        settings["validation"] = replace(
-            run.validation, count=count, every=10**9, best_by="perceptual_effnet_lite2"
-        )
+        few: dict[str, Any] = {
+            "count": min(run.validation.count, VALIDATED),
+            "best_by": "perceptual_effnet_lite2",
+        }
+        settings["validation"] = replace(run.validation, every=10**9, **few)
     return replace(run, **settings)
 
 
-def _summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehearsed:
+def _summary(run: Run, scratch: Path, second_half: float) -> Rehearsed:
     """The figures of the whole from those of the few steps."""
     log = [json.loads(line) for line in (scratch / "metrics.jsonl").read_text().splitlines()]
     rates = [line.get("images_per_second") or line.get("rows_per_second") for line in log]
     seconds = [run.batch_size / rate for rate in rates if rate]
     plain, gan, r1 = seconds[PLAIN - 1], None, None
-    if isinstance(run, TokenizerRun) and run.adversarial is not None:
-        r1, gan = seconds[PLAIN], seconds[PLAIN + 1]
-    rest = max(0.0, second_half - seconds[-1])
-    share = 1.0
-    if isinstance(run, TokenizerRun) and isinstance(short, TokenizerRun):
-        share = run.validation.count / short.validation.count
+    steps, validation = run.steps * plain, max(0.0, second_half - seconds[-1])
+    if isinstance(run, TokenizerRun):
+        validation *= max(1.0, run.validation.count / VALIDATED)
+        if run.adversarial is not None:
+            r1, gan = seconds[PLAIN], seconds[PLAIN + 1]
+            late = max(0, run.steps - run.adversarial.start_step)
+            steps = (run.steps - late) * plain + late * (gan + max(0.0, r1 - gan) / run.adversarial.r1_every)
     every = run.validation.every if isinstance(run, TokenizerRun) else run.preview.every
     checkpoint = sum(f.stat().st_size for f in max((scratch / "checkpoints").iterdir()).iterdir())
     weights = sum(f.stat().st_size for f in (scratch / "weights").iterdir())
@@ -147,54 +136,37 @@ def _summary(run: Run, short: Run, scratch: Path, second_half: float) -> Rehears
         step=plain,
         gan_step=gan,
         r1_step=r1,
-        validation=rest * share,
+        validation=validation,
         memory=_peak_bytes(),
         memory_limit=memory_bytes(),
         checkpoint=checkpoint,
         disk=3 * checkpoint + 2 * weights,
         disk_free=shutil.disk_usage(scratch).free,
-        whole=_whole_seconds(run, plain, gan, r1) + math.ceil(run.steps / every) * rest * share,
+        whole=steps + math.ceil(run.steps / every) * validation,
     )
-
-
-def _whole_seconds(run: Run, plain: float, gan: float | None, r1: float | None) -> float:
-    if gan is None or r1 is None or not isinstance(run, TokenizerRun) or run.adversarial is None:
-        return run.steps * plain
-    late = max(0, run.steps - run.adversarial.start_step)
-    return (run.steps - late) * plain + late * (gan + max(0.0, r1 - gan) / run.adversarial.r1_every)
 
 
 # --- memory -------------------------------------------------------------------------------------------------
 
 
 def check_memory(run: TokenizerRun) -> None:
-    """Take steps of one and of two pictures; refuse a micro-batch for which the memory cannot last.
-
-    Raises:
-        ValueError: with the largest micro-batch that fits.
-    """
+    """Take steps of one and of two pictures; ``ValueError`` names the largest micro-batch that the memory allows."""
     one, two = (step_bytes(run, pictures) for pictures in (1, 2))
-    limit, each = HEADROOM * memory_bytes(), max(1.0, two - one)
-    micro = min(run.micro_batch, run.batch_size)
-    if one + (micro - 1) * each <= limit:
-        return
-    fits = int((limit - one) / each) + 1
-    advice = f"use --micro-batch {fits}" if fits >= 1 else "use a smaller model or a larger device"
-    more = "" if run.activation_checkpointing else ", or --activation-checkpointing"
-    raise ValueError(
-        f"micro_batch: got {micro}, which takes about {(one + (micro - 1) * each) / GB:.1f} GB of the "
-        f"{memory_bytes() / GB:.1f} GB here; {advice}{more}"
-    )
+    limit, each, micro = HEADROOM * memory_bytes(), max(1.0, two - one), min(run.micro_batch, run.batch_size)
+    needed, fits = one + (micro - 1) * each, int((limit - one) / each) + 1
+    if needed > limit:
+        advice = f"use --micro-batch {fits}" if fits >= 1 else "use a smaller model or a larger device"
+        more = "" if run.activation_checkpointing else ", or --activation-checkpointing"
+        raise ValueError(
+            f"micro_batch: got {micro}, which takes about {needed / GB:.1f} GB of the "
+            f"{memory_bytes() / GB:.1f} GB here; {advice}{more}"
+        )
 
 
 def step_bytes(run: TokenizerRun, pictures: int) -> float:
-    """Memory at the peak of a step of so many pictures, with everything that a training keeps.
-
-    Raises:
-        ValueError: when there is not enough for them.
-    """
+    """Memory at the peak of a step of so many pictures, with everything that a training keeps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if mixed_precision(run.precision) == "bf16" else torch.float32
+    dtype = step_dtype(run.precision)
     _begin_peak()
     try:
         model = TexTok(run.model).to(device)
@@ -242,3 +214,45 @@ def _peak_bytes() -> float:
         lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         return 1024 * float(lines["VmHWM"].split()[0])
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+# --- profile ------------------------------------------------------------------------------------------------
+
+SKIPPED, WARM_UP = 2, 1  # steps before those that are recorded
+ROWS = 40
+
+
+@contextmanager
+def profiled(folder: Path, *, steps: int) -> Iterator[None]:
+    """Record training steps made inside, from the fourth on; the training itself is as without.
+
+    Each rank writes ``folder/rank-N.json``, which chrome://tracing and Perfetto open, some ten megabytes a step, and
+    ``folder/rank-N.txt``, the operations by their own time. A training that ends before the fourth step says so.
+    """
+    if steps < 1:
+        raise ValueError(f"profile: got {steps} steps, expected at least 1")
+    trace = folder / f"rank-{PartialState().process_index}.json"
+    plan = schedule(wait=SKIPPED, warmup=WARM_UP, active=steps, repeat=1)
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
+    written, seen = list[Path](), list[Optimizer]()
+
+    def write(profiler: profile) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        profiler.export_chrome_trace(str(trace))
+        time = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        write_text(trace.with_suffix(".txt"), profiler.key_averages().table(sort_by=time, row_limit=ROWS))
+        written.append(trace)
+
+    def count(optimizer: Optimizer, *_: Any) -> None:
+        if not seen:
+            seen.append(optimizer)  # a step moves several optimizers; the first to move counts them
+        if optimizer is seen[0]:
+            profiler.step()
+
+    with profile(activities=activities, schedule=plan, on_trace_ready=write) as profiler:
+        hook = register_optimizer_step_post_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()
+    note(f"profile: {trace}" if written else "profile: the training ended before its fourth step")

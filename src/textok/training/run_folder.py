@@ -1,84 +1,55 @@
 """The folder of a run: its settings, code and data, its results, and its checkpoints."""
 
 import json
+import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from textok.data.contents import Content, ContentRecord, changes_error
 from textok.data.samples import Source
 from textok.display import note
 from textok.models.config_json import encode_config
-from textok.training.snapshots import load_snapshot, save_snapshot, snapshots
-from textok.writing import holds_nothing, write_json, write_text
+from textok.writing import flush, holds_nothing, naming, write_json, write_text
 
-_LIBRARIES = (
-    "open-textok",
-    "torch",
-    "numpy",
-    "pillow",
-    "safetensors",
-    "transformers",
-    "accelerate",
-    "datasets",
-)
+if TYPE_CHECKING:  # accelerate takes a moment, which commands that train nothing do not wait for
+    from accelerate.tracking import GeneralTracker
+
+_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "transformers", "accelerate", "datasets")
 
 # Settings that may change when a run is resumed: speed, places of files and how often it logs, not what it learns.
 # Data that moved are known by their fingerprint, which is one of the facts.
-MAY_DIFFER = {
-    "latents",
-    "data.source",
-    "data.workers",
-    "data.keep_decoded_mb",
-    "data.resident",
-    "text_cache",
-    "text_states",
-    "compile",
-    "prepare_ahead",
-    "preview.held_out",
-    "preview.tokenizer",
-    "log_every",
-    "checkpoint_every",
-    "trackers",
-}
+_PLACES = {"latents", "data.source", "text_cache", "preview.held_out", "preview.tokenizer"}
+_SPEED = {"data.workers", "data.keep_decoded_mb", "data.resident", "text_states", "compile", "prepare_ahead"}
+MAY_DIFFER = _PLACES | _SPEED | {"log_every", "checkpoint_every", "trackers"}
 
 MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
 """What a run may be extended with another value of: for how long and how it is optimized and judged."""
 
 
-class Tracker(Protocol):
-    """A service that follows the run; accelerate's trackers are such."""
-
-    def log(self, values: dict[str, float], /, step: int) -> Any:
-        """Take the numbers of a step."""
-
-    def finish(self) -> Any:
-        """Send what is left."""
-
-
 class RunFolder:
     """Writes run.json (once), metrics.jsonl, tensorboard events, bad samples and checkpoints. Rank 0 only.
 
-    Args:
-        extend: take other values of the settings in ``MAY_EXTEND``.
-        accept_changes: go on with pictures, captions or latents that changed.
-
-    Attributes:
-        trackers: services that get the numbers too.
+    ``extend`` takes other values of the settings in ``MAY_EXTEND``; with ``accept_changes`` the run goes on with
+    pictures, captions or latents that changed; ``trackers`` get the numbers too.
     """
 
     def __init__(self, path: str | Path, *, extend: bool = False, accept_changes: bool = False) -> None:
         self.path, self._extend, self._accept_changes = Path(path), extend, accept_changes
         self.contents = ContentRecord(self.path / "contents.json")
         self._tensorboard: Any = None
-        self.trackers: Sequence[Tracker] = ()
+        self.trackers: Sequence[GeneralTracker] = ()
 
     # --- settings ---------------------------------------------------------------------------------------
 
@@ -87,7 +58,6 @@ class RunFolder:
         config: Any,
         *,
         facts: dict[str, Any],
-        census: dict[str, Any] | None = None,
         source: Source | None = None,
         held_out: Sequence[Content] = (),
     ) -> None:
@@ -95,13 +65,8 @@ class RunFolder:
 
         Settings in ``MAY_DIFFER`` are not compared; run.json keeps those that the run began with, and the census of
         its pictures. With ``extend`` those in ``MAY_EXTEND`` may differ too: the record then holds the new ones, and
-        the earlier ones under "extended".
-
-        Data with other names, sizes or times are compared by their contents: those of ``source`` that were read before,
-        and ``held_out``. With ``accept_changes`` the run goes on with what changed.
-
-        Raises:
-            ValueError: when the folder holds another run, naming the settings, or pictures and captions, that differ.
+        the earlier ones under "extended". Data with other names, sizes or times are compared by their contents: those
+        of ``source`` that were read before, and ``held_out``. ``ValueError`` names what differs.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         record = {"config": encode_config(config), "facts": facts}
@@ -113,13 +78,12 @@ class RunFolder:
             if self._extend and before["config"] != now["config"]:
                 earlier = [*before.get("extended", []), before["config"]]
                 write_json(file, {**before, **now, "extended": earlier})
-            self.contents.save()
-            return
-        if not holds_nothing(self.path):
+        elif not holds_nothing(self.path):
             raise ValueError(f"{self.path}: not empty and no run folder; choose another --out")
-        write_json(file, {**record, "environment": environment()} | ({"census": census} if census else {}))
-        data = facts.get("data", "")
-        self.contents.compare(data, source, held_out, before=data)
+        else:
+            census = {} if source is None else {"census": source.census.facts()}
+            write_json(file, {**record, "environment": environment(), **census})
+            self.contents.compare(facts.get("data", ""), source, held_out, before=facts.get("data", ""))
         self.contents.save()
 
     def _check_same_data(
@@ -135,47 +99,41 @@ class RunFolder:
             before.setdefault("text_encoder", now["text_encoder"])
 
     def _check_same(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        for part in ("config", "facts"):
-            changes = _changes(before[part], now[part], either=part == "facts")
-            if part == "facts" and (ranks := changes.pop("ranks", None)):
-                note(f"{self.path}: {ranks}; the run goes on, but not bit for bit as with the former number")
-            changed = [
-                text
-                for path, text in changes.items()
-                if part == "facts"
-                or not (path in MAY_DIFFER or (self._extend and path.partition(".")[0] in MAY_EXTEND))
-            ]
-            if changed:
-                raise ValueError(
-                    f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
-                    "Use the same settings; --extend to go on for other steps; or another --out, with --init-from this "
-                    "run to start from its weights"
-                )
+        config = _changes(before["config"], now["config"], either=False)
+        free = MAY_EXTEND if self._extend else set()
+        changed = [
+            t for path, t in config.items() if path not in MAY_DIFFER and path.split(".")[0] not in free
+        ]
+        facts = _changes(before["facts"], now["facts"], either=True)
+        ranks = facts.pop("ranks", None)
+        if changed := changed or [*facts.values()]:
+            raise ValueError(
+                f"{self.path}: holds another run, cannot resume: {'; '.join(changed[:4])}. "
+                "Use the same settings; --extend to go on for other steps; or another --out, with --init-from this "
+                "run to start from its weights"
+            )
+        if ranks:
+            note(f"{self.path}: {ranks}; the run goes on, but not bit for bit as with the former number")
 
     # --- what came out ----------------------------------------------------------------------------------
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append a line to metrics.jsonl, and give the same numbers to tensorboard and the trackers."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self.tensorboard(step).add_scalar(name, value, step)
-        for tracker in self.trackers:
-            tracker.log(values, step=step)
-
-    def append(self, name: str, records: list[dict[str, Any]]) -> None:
-        """Append records to a .jsonl file of the folder."""
-        if records:
-            with (self.path / name).open("a") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records)
-
-    def tensorboard(self, step: int) -> Any:
-        """The event writer; events past ``step`` of an interrupted run are hidden."""
+        self.append("metrics.jsonl", {"step": step, **values})
         if self._tensorboard is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            # Events past the step of an interrupted run are hidden.
             self._tensorboard = SummaryWriter(str(self.path / "tensorboard"), purge_step=step)
-        return self._tensorboard
+        for name, value in values.items():
+            self._tensorboard.add_scalar(name, value, step)
+        for tracker in self.trackers:
+            tracker.log(values, step=step)
+
+    def append(self, name: str, record: dict[str, Any]) -> None:
+        """Append a record to a .jsonl file of the folder."""
+        with (self.path / name).open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
     def close(self) -> None:
         """Write out the events that are still buffered."""
@@ -205,7 +163,7 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint; the last two are kept."""
+        """Write a checkpoint."""
         save_snapshot(self.checkpoints, step=step, state=state)
         self.contents.save()
 
@@ -213,6 +171,87 @@ class RunFolder:
         """State of the newest checkpoint, or None in a fresh run."""
         folders = snapshots(self.checkpoints)
         return load_snapshot(folders[-1]) if folders else None
+
+
+# --- checkpoints: nested state as safetensors and JSON, written whole or not at all, never pickled ----------
+
+KEPT = 2
+_STATE, _TENSORS = "state.json", "tensors.safetensors"
+
+
+def save_snapshot(folder: Path, *, step: int, state: dict[str, Any]) -> Path:
+    """Write ``folder/step-NNNNNNNN`` and keep the last two; a kill leaves the older ones as they are.
+
+    A run is deterministic, so a finished checkpoint of this step holds this state already and stays.
+    """
+    final = folder / f"step-{step:08d}"
+    if final.exists():
+        return final
+    tensors: dict[str, Tensor] = {}
+    tree = _flatten(state, "state", tensors)
+    temporary = folder / f".step-{step:08d}.tmp"
+    for stale in folder.glob(".step-*.tmp"):
+        shutil.rmtree(stale)
+    temporary.mkdir(parents=True)
+    try:
+        with naming(final):
+            save_file(tensors, temporary / _TENSORS)
+            (temporary / _STATE).write_text(json.dumps(tree))
+            for file in temporary.iterdir():
+                flush(file)
+            os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    flush(folder)
+    for old in snapshots(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """Finished checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def load_snapshot(path: Path) -> dict[str, Any]:
+    """The state that ``save_snapshot`` wrote; ``ValueError`` when a file is damaged, naming it."""
+    try:
+        tree = json.loads((path / _STATE).read_text())
+        return _unflatten(tree, load_file(path / _TENSORS))
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ValueError(
+            f"{path}: damaged checkpoint ({error}); delete this folder to go on from the one before"
+        ) from error
+
+
+def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON tree of nested dicts and lists; tensors go into ``tensors`` under their path."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[key, _flatten(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_flatten(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    raise TypeError(f"checkpoint: {name} is a {type(value).__name__}, expected tensors and plain values")
+
+
+def _unflatten(tree: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
+    ((kind, value),) = tree.items()
+    if kind == "tensor":
+        return tensors[value]
+    if kind == "dict":
+        return {key: _unflatten(item, tensors) for key, item in value}
+    if kind in ("list", "tuple"):
+        items = [_unflatten(item, tensors) for item in value]
+        return tuple(items) if kind == "tuple" else items
+    return value
+
+
+# --- code and machine ---------------------------------------------------------------------------------------
 
 
 def steps_of(weights: Path) -> int:
@@ -227,7 +266,7 @@ def environment() -> dict[str, Any]:
         "command": _command(),
         "code": code_version(),
         "python": platform.python_version(),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: _version(name) for name in ("open-textok", *_LIBRARIES)},
         "machine": {
             "platform": platform.platform(),
             "cpu": _cpu_name(),
@@ -247,13 +286,11 @@ def _command() -> str:
 
 def code_version() -> str:
     """Version of the package, with the git commit when it runs from a checkout."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "describe", "--always", "--dirty"]
-    result = None
+    here, command = Path(__file__).resolve().parent, ["git", "describe", "--always", "--dirty"]
+    commit = ""
     if shutil.which("git"):
-        result = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    commit = f" ({result.stdout.strip()})" if result is not None and result.returncode == 0 else ""
-    return _version("open-textok") + commit
+        commit = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False).stdout.strip()
+    return _version("open-textok") + (f" ({commit})" if commit else "")
 
 
 def _version(name: str) -> str:
@@ -267,9 +304,8 @@ def _version(name: str) -> str:
 
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    name = re.search(r"^model name\s*:\s*(.*)", info.read_text(), re.MULTILINE) if info.exists() else None
+    return name[1] if name else platform.processor()
 
 
 def _changes(before: Any, now: Any, path: str = "", *, either: bool) -> dict[str, str]:

@@ -9,8 +9,7 @@ from textok.models.conditions import ConditionConfig
 from textok.models.dit import DiTConfig
 from textok.models.maskgit import MaskGITConfig
 from textok.sampling.flow import FlowConfig
-from textok.training.draws import BudgetDraw
-from textok.training.run import Run
+from textok.training.run import BudgetDraw, Run
 
 PROMPTS = (
     "a glossy 3D emoji of a red apple; food, fruit",
@@ -88,11 +87,7 @@ class GeneratorRun(Run):
 
 
 def fitted(run: GeneratorRun, manifest: Manifest) -> GeneratorRun:
-    """The run with everything in its model that the tokenizer of the cache fixes.
-
-    Raises:
-        ValueError: when the model cannot be trained on such tokens.
-    """
+    """The run with all that the tokenizer of the cache fixes; ``ValueError`` for a model of other tokens."""
     discrete = manifest.num_codes is not None
     if isinstance(run.model, DiTConfig) == discrete:
         tokens, model = ("codes", "a MaskGIT") if discrete else ("continuous latents", "a DiT")
@@ -114,12 +109,8 @@ def fitted_condition(config: ConditionConfig, manifest: Manifest, *, data: str) 
     if config.kind == "text":
         if not manifest.settings.get("text", True):
             raise ValueError(f"{data}: was cached without text; cache it with, or train on classes")
-        return replace(
-            config,
-            text_encoder=manifest.text_encoder,
-            text_dim=manifest.text_dim,
-            max_text_tokens=manifest.max_text_tokens,
-        )
+        of_text = ("text_encoder", "text_dim", "max_text_tokens")
+        return replace(config, **{name: getattr(manifest, name) for name in of_text})
     if manifest.num_classes is None:
         raise ValueError(f"{data}: its rows have no classes; cache a source with labels, or train on text")
     if config.num_classes and config.num_classes < manifest.num_classes:

@@ -14,31 +14,22 @@ from textok.models.text import TextCondition
 from textok.sampling import flow
 from textok.sampling.masked import mask_codes, masked_loss
 from textok.sampling.random import seeded
-from textok.training.draws import drop_rows
 from textok.training.generator.config import GeneratorRun
+from textok.training.run import drop_rows
 
 Network = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class MicroRows:
-    """A part of a rank's batch: what one pass through the network needs.
+    """A part of a rank's batch: what one pass through the network needs."""
 
-    Attributes:
-        tokens: latents (b, k, c) or codes (b, k), cut to the longest budget.
-        condition: of each row, some without.
-        lengths: a budget per row; None when all have k.
-        draws: from which the parts of a step draw, in their order.
-        share: of the rank's batch.
-        last: whether gradients are complete after it.
-    """
-
-    tokens: Tensor
+    tokens: Tensor  # latents (b, k, c) or codes (b, k), cut to the longest budget
     condition: Condition
-    lengths: Int[Tensor, "b"] | None
-    draws: torch.Generator
-    share: float
-    last: bool
+    lengths: Int[Tensor, "b"] | None  # None when all have k
+    draws: torch.Generator  # the parts of a step draw from it in their order
+    share: float  # of the rank's batch
+    last: bool  # gradients are complete after it
 
 
 def condition_of(batch: LatentBatch, *, kind: str) -> Condition:
@@ -65,7 +56,10 @@ def micro_rows(
     if condition.text is not None:  # captions of like length together, so that little is padding
         order = condition.text.mask.sum(dim=1).argsort(stable=True)
     for rows in order.split(run.micro_batch):
-        cut, budgets = cut_tokens(tokens[rows], None if lengths is None else lengths[rows])
+        cut, budgets = tokens[rows], None if lengths is None else lengths[rows]
+        if budgets is not None:
+            longest = int(budgets.max())
+            cut, budgets = cut[:, :longest], None if int(budgets.min()) == longest else budgets
         yield MicroRows(
             tokens=cut.to(device),
             condition=condition[rows].to(device),
@@ -76,18 +70,14 @@ def micro_rows(
         )
 
 
-def cut_tokens(tokens: Tensor, lengths: Int[Tensor, "b"] | None) -> tuple[Tensor, Int[Tensor, "b"] | None]:
-    """Tokens cut to the longest budget; the lengths too unless all rows have that one."""
-    if lengths is None:
-        return tokens, None
-    longest = int(lengths.max())
-    return tokens[:, :longest], None if int(lengths.min()) == longest else lengths
-
-
 def loss_of(network: Network, part: MicroRows, run: GeneratorRun) -> Tensor:
     """The loss of one part: a mean over its tokens."""
     if isinstance(run.model, MaskGITConfig):
-        return _masked_loss(network, part, run.model)
+        masked, is_masked = mask_codes(
+            part.tokens, mask_code=run.model.num_codes, generator=part.draws, lengths=part.lengths
+        )
+        logits = network(masked, part.condition, lengths=part.lengths)
+        return masked_loss(logits, part.tokens, is_masked)
     return denoising_loss(network, part, run.flow)
 
 
@@ -99,18 +89,7 @@ def denoising_loss(network: Network, part: MicroRows, times: flow.FlowConfig) ->
     noisy, target = flow.add_noise(data, noise, time), flow.velocity_target(data, noise)
     velocity = network(noisy, time, part.condition, lengths=part.lengths)
     error = (velocity - target).square().mean(dim=2)  # (b k)
-    return error.mean() if part.lengths is None else masked_mean(error, part.lengths)
-
-
-def masked_mean(values: Float[Tensor, "b k"], lengths: Int[Tensor, "b"]) -> Float[Tensor, ""]:
-    """Mean over the first ``lengths[i]`` values of each row, each row counting the same."""
-    present = torch.arange(values.shape[1], device=values.device)[None, :] < lengths[:, None]
-    return ((values * present).sum(dim=1) / lengths).mean()
-
-
-def _masked_loss(network: Network, part: MicroRows, model: MaskGITConfig) -> Float[Tensor, ""]:
-    masked, is_masked = mask_codes(
-        part.tokens, mask_code=model.num_codes, generator=part.draws, lengths=part.lengths
-    )
-    logits = network(masked, part.condition, lengths=part.lengths)
-    return masked_loss(logits, part.tokens, is_masked)
+    if part.lengths is None:
+        return error.mean()
+    present = torch.arange(error.shape[1], device=error.device)[None, :] < part.lengths[:, None]
+    return ((error * present).sum(dim=1) / part.lengths).mean()  # each row counts the same

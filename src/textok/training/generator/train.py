@@ -17,16 +17,14 @@ from textok.models.generators import build_generator
 from textok.models.layers import checkpoint_activations
 from textok.models.tokenizer import count_parameters
 from textok.pipeline.stopping import polite_stop
+from textok.training import parallel as ranks
 from textok.training.generator.config import GeneratorRun, fitted
 from textok.training.generator.step import loss_of, micro_rows
-from textok.training.generator.validation import Validation, export
+from textok.training.generator.validation import Validation
 from textok.training.input import StepInputs
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import compile_blocks, distribute, start_accelerator
 from textok.training.run_folder import RunFolder
-from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
-from textok.training.state import TrainState
-from textok.training.tracking import start_trackers
+from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
 from textok.writing import check_target
 
 
@@ -49,10 +47,8 @@ def train_generator(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run.precision, trackers=run.trackers)
+    accelerator, dtype = ranks.start_accelerator(run), ranks.step_dtype(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    if run.batch_size % world:
-        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- latents ------------------------------------------------------------------------------------------
     check_target(Path(out), sources=[run.latents], overwrite=True)
@@ -65,10 +61,9 @@ def train_generator(
     model = build_generator(run.model).to(device)
     checkpoint_activations(model, enabled=run.activation_checkpointing)
     ema = Average(model, decay=run.ema_decay)
-    parallel = distribute(model, ema, accelerator, sharded=run.sharded)
+    parallel = ranks.Sharded(model, ema, accelerator) if run.sharded else ranks.Replicated(model, accelerator)
     if run.compile:
-        compile_blocks(model)
-    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+        ranks.compile_blocks(model)
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
 
     # --- run folder and resume ----------------------------------------------------------------------------
@@ -77,7 +72,7 @@ def train_generator(
         facts = {"data": cache.manifest.fingerprint, "rows": len(cache), "ranks": world}
         folder.start(run, facts=facts)
     accelerator.wait_for_everyone()
-    folder.trackers = start_trackers(accelerator, run)
+    folder.trackers = ranks.start_trackers(accelerator, run)
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     cut = partial(micro_rows, run=run, rank=rank, device=device)
     inputs = StepInputs(loader, cut, device=device, ahead=run.steps_ahead(device))
@@ -94,7 +89,7 @@ def train_generator(
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     inputs.begin(step)
     with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
-        while step < last and not agreed(stop, accelerator):
+        while step < last and not stop.agreed(device):
             model.train()
             read = next(inputs)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
@@ -113,8 +108,7 @@ def train_generator(
                 ema.update_parameters(model)
                 means.add({"loss": health, "grad_norm": norm})
             else:
-                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": read.batch.keys}])
-                guard.check(step=step + 1, keys=read.batch.keys)
+                guard.note(folder, step=step + 1, rank=rank, keys=read.batch.keys)
             model.zero_grad(set_to_none=True)
             step += 1
             throughput.add(run.batch_size)
@@ -139,6 +133,6 @@ def train_generator(
     # --- weights ------------------------------------------------------------------------------------------
     if is_main and step < run.steps:
         print(f"stopped at step {step} of {run.steps}; the same command goes on")
-    export(ema.module, run, folder, cache, step=step, parallel=parallel, accelerator=accelerator)
+    preview.export(ema.module, folder, step=step)
     accelerator.wait_for_everyone()
     return folder.path / "weights"

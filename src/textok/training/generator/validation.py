@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from textok.data.latents import LatentBatch, LatentCache, Manifest
+from textok.data.latents import LatentCache, Manifest
 from textok.evaluation.pages.grids import sample_grid, save_picture
 from textok.models.checkpoint import CLASS_CAPTIONS_FILE, weights_hash
 from textok.models.conditions import ConditionConfig
@@ -32,25 +32,59 @@ class Validation:
         self, run: GeneratorRun, cache: LatentCache, *, accelerator: Accelerator, parallel: Replicated
     ) -> None:
         manifest = cache.manifest
-        self.run_config, self.config, self.manifest = run, run.preview, manifest
+        self.run_config, self.config = run, run.preview
         self.accelerator, self.parallel = accelerator, parallel
         self.budgets = [k for k in self.config.budgets if k <= manifest.num_latents] or [manifest.num_latents]
         self.held_out = _held_out(self.config.held_out, manifest, run.model.condition)
         self.class_captions = cache.class_captions() if run.model.condition.kind == "class" else {}
         self.tokenizer: ImageTokenizer | None = None
         if self.config.tokenizer != "none" and accelerator.is_main_process:
-            self.tokenizer = self._decoder()  # now, not after hours of training
+            source = self.config.tokenizer or manifest.tokenizer_source
+            try:  # now, not after hours of training
+                self.tokenizer = ImageTokenizer.from_pretrained(source, device=accelerator.device)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"{error} (preview.tokenizer: say where the tokenizer is, or none for no pictures)"
+                ) from error
 
     def run(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
         """Log the held-out loss, draw the grid; all ranks call, rank 0 works."""
-        weights = self.parallel.weights(averaged)
-        if not self.accelerator.is_main_process:
+        model = self._whole(averaged)
+        if model is None:
             return
-        model = whole(self.run_config, weights).to(self.accelerator.device).eval()
+        model = model.to(self.accelerator.device).eval()
         if self.held_out is not None:
             folder.log(step, self.held_out_losses(model))
         if self.tokenizer is not None:
             self._draw(model, self.tokenizer, folder.path / "grids" / f"step-{step:08d}.png")
+
+    def export(self, averaged: nn.Module, folder: RunFolder, *, step: int) -> None:
+        """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes.
+
+        A class-conditional generator gets the captions of its classes, one of which the decoder reads.
+        """
+        model, run, weights = self._whole(averaged), self.run_config, folder.path / "weights"
+        if model is None:
+            return
+        sampling = {"steps": self.config.steps, "guidance": self.config.guidance}
+        made_by = {
+            "run": encode_config(run),
+            "step": step,
+            "sampling": sampling,
+            "environment": environment(),
+        }
+        model.save_pretrained(weights, name=run.name, made_by=made_by)
+        if run.model.condition.kind == "class":
+            write_json(weights / CLASS_CAPTIONS_FILE, self.class_captions)
+
+    def _whole(self, averaged: nn.Module) -> Generator | None:
+        """A model of its own from the weights of all ranks, on rank 0."""
+        weights = self.parallel.whole(averaged)
+        if not self.accelerator.is_main_process:
+            return None
+        model = build_generator(self.run_config.model)
+        model.load_state_dict(weights)
+        return model
 
     @torch.no_grad()
     def held_out_losses(self, model: Generator) -> dict[str, float]:
@@ -63,35 +97,20 @@ class Validation:
             total = 0.0
             for start in range(0, rows, HELD_OUT_BATCH):
                 batch = self.held_out.batch(range(start, min(start + HELD_OUT_BATCH, rows)))
-                part = self._part(batch, budget=budget, draws=draws)
+                tokens = batch.latents if batch.codes is None else batch.codes
+                assert tokens is not None  # a batch has one of them
+                tokens = tokens[:, :budget].to(self.accelerator.device)
+                condition = condition_of(batch, kind=self.run_config.model.condition.kind).to(tokens.device)
+                part = MicroRows(tokens, condition, lengths=None, draws=draws, share=1.0, last=True)
                 with self.accelerator.autocast():
                     total += float(loss_of(model, part, self.run_config)) * len(batch.keys)
             losses[f"val/loss_k{budget}"] = total / rows
         return losses
 
-    def _part(self, batch: LatentBatch, *, budget: int, draws: torch.Generator) -> MicroRows:
-        tokens = batch.latents if batch.codes is None else batch.codes
-        assert tokens is not None
-        device = self.accelerator.device
-        condition = condition_of(batch, kind=self.run_config.model.condition.kind)
-        return MicroRows(
-            tokens=tokens[:, :budget].to(device),
-            condition=condition.to(device),
-            lengths=None,
-            draws=draws,
-            share=1.0,
-            last=True,
-        )
-
     def _draw(self, model: Generator, tokenizer: ImageTokenizer, path: Path) -> None:
         """A row for each prompt (or class), a column for each budget; the same noise in all columns."""
-        pipeline = Pipeline(
-            model,
-            tokenizer,
-            class_captions=self.class_captions,
-            device=self.accelerator.device,
-            dtype="float32",
-        )
+        place: dict[str, Any] = {"device": self.accelerator.device, "dtype": "float32"}
+        pipeline = Pipeline(model, tokenizer, class_captions=self.class_captions, **place)
         settings: dict[str, Any] = {"steps": self.config.steps, "guidance": self.config.guidance}
         if self.run_config.model.condition.kind == "class":
             count = min(len(self.config.prompts), self.run_config.model.condition.num_classes)
@@ -99,19 +118,8 @@ class Validation:
         else:
             names, request = list(self.config.prompts), {"prompts": list(self.config.prompts)}
         columns = [pipeline(num_tokens=k, output="uint8", **request, **settings) for k in self.budgets]
-        grid = sample_grid(
-            torch.stack(columns, dim=1), rows=names, columns=[f"{k} tokens" for k in self.budgets]
-        )
-        save_picture(grid, path)
-
-    def _decoder(self) -> ImageTokenizer:
-        source = self.config.tokenizer or self.manifest.tokenizer_source
-        try:
-            return ImageTokenizer.from_pretrained(source, device=self.accelerator.device)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{error} (preview.tokenizer: say where the tokenizer is, or none for no pictures)"
-            ) from error
+        titles = [f"{k} tokens" for k in self.budgets]
+        save_picture(sample_grid(torch.stack(columns, dim=1), rows=names, columns=titles), path)
 
 
 def _held_out(folder: str | None, manifest: Manifest, condition: ConditionConfig) -> LatentCache | None:
@@ -128,34 +136,3 @@ def _held_out(folder: str | None, manifest: Manifest, condition: ConditionConfig
         )
     fitted_condition(condition, cache.manifest, data=f"preview.held_out: {folder}")
     return cache
-
-
-def whole(run: GeneratorRun, weights: dict[str, torch.Tensor]) -> Generator:
-    """A model of its own from whole weights."""
-    model = build_generator(run.model)
-    model.load_state_dict(weights)
-    return model
-
-
-def export(
-    averaged: nn.Module,
-    run: GeneratorRun,
-    folder: RunFolder,
-    cache: LatentCache,
-    *,
-    step: int,
-    parallel: Replicated,
-    accelerator: Accelerator,
-) -> None:
-    """Write the EMA weights to the run's ``weights`` folder; all ranks call, rank 0 writes.
-
-    A class-conditional generator gets the captions of its classes, one of which the decoder reads.
-    """
-    weights = parallel.weights(averaged)
-    if not accelerator.is_main_process:
-        return
-    sampling = {"steps": run.preview.steps, "guidance": run.preview.guidance}
-    made_by = {"run": encode_config(run), "step": step, "sampling": sampling, "environment": environment()}
-    whole(run, weights).save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
-    if run.model.condition.kind == "class":
-        write_json(folder.path / "weights" / CLASS_CAPTIONS_FILE, cache.class_captions())

@@ -115,8 +115,12 @@ class TokenizerRun(Run):
                 "expected 0: without latents such a decoder has nothing to read"
             )
         self._check_flow()
-        if self.adversarial is None:
-            self._check_no_discriminator()
+        unused = {"discriminator": None, "discriminator_optimizer": DISCRIMINATOR_OPTIMIZER}
+        for name, default in unused.items():  # a mistake, not a wish
+            if self.adversarial is None and (value := getattr(self, name)) != default:
+                raise ValueError(
+                    f"{name}: got {value} while adversarial is None, expected the default; set adversarial too"
+                )
 
     def _check_flow(self) -> None:
         has_flow = self.model.decoder.kind == "flow"
@@ -127,15 +131,3 @@ class TokenizerRun(Run):
             )
         if has_flow and self.adversarial is not None:
             raise ValueError("adversarial: got GAN terms with a flow decoder, expected None")
-
-    def _check_no_discriminator(self) -> None:
-        """Settings of a discriminator that no loss asks for are a mistake, not a wish."""
-        unused = {
-            "discriminator": (self.discriminator, None),
-            "discriminator_optimizer": (self.discriminator_optimizer, DISCRIMINATOR_OPTIMIZER),
-        }
-        for name, (value, default) in unused.items():
-            if value != default:
-                raise ValueError(
-                    f"{name}: got {value} while adversarial is None, expected the default; set adversarial too"
-                )

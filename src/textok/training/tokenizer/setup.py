@@ -11,7 +11,7 @@ from textok.data.held_out import open_train
 from textok.data.loading import Mix, MixedLoader
 from textok.data.samples import write_bad
 from textok.display import note
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.pipeline.text import CachedText
 from textok.training.input import StepInput, StepInputs
 from textok.training.parallel import node_first, wait_long
@@ -19,18 +19,18 @@ from textok.training.run_folder import RunFolder
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import MicroBatch, micro_batches
 
+Loader = TrainLoader | MixedLoader
+
 
 def start_from(model: TexTok, name_or_folder: str) -> None:
     """Copy the weights of a trained tokenizer; its latent statistics are measured anew.
 
-    Both have the same transformers. The model may have another decoder kind, bottleneck or way to read captions:
-    what the trained one lacks there starts from its random weights, which is said.
-
-    Raises:
-        ValueError: for a tokenizer with other transformers, or another text encoder.
+    The model may have another decoder kind, bottleneck or way to read captions: what the trained one lacks there starts
+    from its random weights, which is said. ``ValueError`` for other transformers, or another text encoder.
     """
     trained = TexTok.from_pretrained(name_or_folder)
-    if _transformers_of(trained.config, model.config) != model.config:
+    free = {name: getattr(model.config, name) for name in ("text_dtype", *_STARTS_ANEW)}
+    if replace(trained.config, **free) != model.config:
         raise ValueError(
             f"init_from: got {name_or_folder} with another configuration, expected that of model "
             f"in all but {', '.join(_STARTS_ANEW)}; set model.* to its values"
@@ -57,12 +57,6 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
 _STARTS_ANEW = ("decoder", "bottleneck", "text_pool", "text_bias", "max_text_tokens")
 
 
-def _transformers_of(trained: TexTokConfig, config: TexTokConfig) -> TexTokConfig:
-    """The configuration of the trained one, with the fields of the other that a start does not need to share."""
-    shared = {name: getattr(config, name) for name in ("text_dtype", *_STARTS_ANEW)}
-    return replace(trained, **shared)
-
-
 def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
     """The run with a batch that the samples fill: fewer of them than a batch make a smaller one, which is said."""
     mix = Mix.parse(run.mix) if run.mix else None
@@ -75,20 +69,15 @@ def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
     return replace(run, batch_size=largest)
 
 
-def open_loader(run: TokenizerRun, source: Source, *, rank: int, world: int) -> TrainLoader | MixedLoader:
-    """The training batches of a rank: of its pictures, and of another source where the run mixes them.
-
-    Raises:
-        ValueError: when the batch has no room for both; others as of :class:`TrainLoader`.
-    """
+def open_loader(run: TokenizerRun, source: Source, *, rank: int, world: int) -> Loader:
+    """The training batches of a rank: of its pictures, and of another source where the run mixes them."""
     batch_size, place = run.batch_size // world, {"seed": run.seed, "rank": rank, "world": world}
     if run.mix is None:
         return TrainLoader(run.data, batch_size=batch_size, source=source, **place)
     mix = Mix.parse(run.mix)
     if batch_size < 2:
         raise ValueError(f"batch_size: got {batch_size} a rank, expected at least 2 with mix {run.mix}")
-    count = mix.count(batch_size)
-    data = run.data
+    count, data = mix.count(batch_size), run.data
     config = DataConfig(
         source=mix.source, split="train", size=data.size, workers=data.workers, on_bad=data.on_bad
     )
@@ -99,7 +88,7 @@ def open_loader(run: TokenizerRun, source: Source, *, rank: int, world: int) -> 
 def start_folder(
     folder: RunFolder,
     run: TokenizerRun,
-    loader: TrainLoader | MixedLoader,
+    loader: Loader,
     held_out: EvalLoader,
     text: CachedText | None,
     *,
@@ -108,17 +97,14 @@ def start_folder(
     """Begin a run folder, or make sure that it is of this run and these pictures; errors as of ``RunFolder.start``."""
     source = loader.source
     facts = {"data": source.fingerprint, "samples": len(source)} | facts
-    if text is not None:
-        facts["text_encoder"] = text.fingerprint
-    if isinstance(loader, MixedLoader):
-        facts["mix"] = loader.mixed_source.fingerprint
-    census = source.census.facts()
-    folder.start(run, facts=facts, census=census, source=source, held_out=held_out.contents)
+    facts |= {} if text is None else {"text_encoder": text.fingerprint}
+    facts |= {"mix": loader.mixed_source.fingerprint} if isinstance(loader, MixedLoader) else {}
+    folder.start(run, facts=facts, source=source, held_out=held_out.contents)
     write_bad(folder.path, held_out.bad.samples, add=True)
 
 
 def read_captions(
-    run: TokenizerRun, loader: TrainLoader | MixedLoader, held_out: Sequence[str], accelerator: Accelerator
+    run: TokenizerRun, loader: Loader, held_out: Sequence[str], accelerator: Accelerator
 ) -> CachedText | None:
     """The states of all captions, encoded once and shared by the ranks; None for a model that reads none.
 
@@ -145,7 +131,7 @@ def read_captions(
 
 
 def step_inputs(
-    run: TokenizerRun, loader: TrainLoader | MixedLoader, text: CachedText | None, accelerator: Accelerator
+    run: TokenizerRun, loader: Loader, text: CachedText | None, accelerator: Accelerator
 ) -> StepInputs[Batch, MicroBatch]:
     """What the steps read; the pictures are held on the device where ``data.resident`` is set."""
     rank, device = accelerator.process_index, accelerator.device
@@ -160,7 +146,7 @@ def step_inputs(
 
 
 def next_input(
-    inputs: StepInputs[Batch, MicroBatch], loader: TrainLoader | MixedLoader, folder: RunFolder, *, rank: int
+    inputs: StepInputs[Batch, MicroBatch], loader: Loader, folder: RunFolder, *, rank: int
 ) -> StepInput[Batch, MicroBatch]:
     """The input of the next step; when bad samples stop the run, they are listed in the run folder first."""
     try:

@@ -18,25 +18,14 @@ from textok.models.layers import checkpoint_activations
 from textok.models.tokenizer import TexTok, count_parameters
 from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.stopping import polite_stop
+from textok.training import parallel as ranks
 from textok.training.optimizers import Average, build_optimizers, learning_rate, set_learning_rate
-from textok.training.parallel import compile_blocks, distribute, node_first, start_accelerator
 from textok.training.run_folder import RunFolder
-from textok.training.runtime import Means, NonFiniteGuard, Throughput, agreed
-from textok.training.state import TrainState
+from textok.training.state import Means, NonFiniteGuard, Throughput, TrainState
+from textok.training.tokenizer import setup
 from textok.training.tokenizer.config import TokenizerRun
-from textok.training.tokenizer.discriminator import build_discriminator
-from textok.training.tokenizer.setup import (
-    next_input,
-    open_loader,
-    read_captions,
-    start_folder,
-    start_from,
-    step_inputs,
-    with_batch,
-)
-from textok.training.tokenizer.step import total
-from textok.training.tokenizer.validation import Validation, export, first_batches
-from textok.training.tracking import start_trackers
+from textok.training.tokenizer.step import DiscriminatorTraining, total
+from textok.training.tokenizer.validation import Validation
 from textok.writing import check_target
 
 
@@ -53,7 +42,6 @@ def train_tokenizer(
     """Train, or go on with, the run in folder ``out``; returns the folder of the exported weights.
 
     Args:
-        run: what to train.
         out: the run folder; must be new, or hold the same run.
         stop_at: leave after this step as an interrupt would (to split a run over sittings).
         hours: leave after so many hours of steps, likewise.
@@ -65,47 +53,46 @@ def train_tokenizer(
         FloatingPointError: when too many losses or gradients were not finite.
     """
     # --- device and ranks ---------------------------------------------------------------------------------
-    accelerator = start_accelerator(run.precision, trackers=run.trackers)
+    accelerator, dtype = ranks.start_accelerator(run), ranks.step_dtype(run.precision)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    if run.batch_size % world:
-        raise ValueError(f"batch_size: got {run.batch_size}, expected a multiple of the {world} ranks")
 
     # --- data and captions --------------------------------------------------------------------------------
     check_target(Path(out), sources=[run.data.source], overwrite=True)
-    with node_first(accelerator):  # which lists the files
+    with ranks.node_first(accelerator):  # which lists the files
         pictures = open_training(run.data, source=run.validation.source, split=run.validation.split)
-    run = with_batch(run, samples=len(pictures.train), world=world)
-    loader = open_loader(run, pictures.train, rank=rank, world=world)
+    run = setup.with_batch(run, samples=len(pictures.train), world=world)
+    loader = setup.open_loader(run, pictures.train, rank=rank, world=world)
     held_out_loader = EvalLoader(run.data, batch_size=64, source=pictures.held_out)
     held_out = CaptionedPictures.collect(pictures.name, held_out_loader, limit=run.validation.count)
-    text = read_captions(run, loader, held_out.captions, accelerator)
+    text = setup.read_captions(run, loader, held_out.captions, accelerator)
 
     # --- models -------------------------------------------------------------------------------------------
     torch.manual_seed(run.seed)
     model = TexTok(run.model)
     if run.init_from:
-        start_from(model, run.init_from)
+        setup.start_from(model, run.init_from)
     checkpoint_activations(model, enabled=run.activation_checkpointing)
     ema = Average(model.to(device), decay=run.ema_decay)
     averaged = cast(TexTok, ema.module)
-    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     optimizers = build_optimizers(model, run.optimizer, dtype=dtype)
     objective = ReconstructionObjective(run.loss, dtype=dtype).to(device)
-    discriminator = build_discriminator(run, accelerator)
-    parallel = distribute(model, ema, accelerator, sharded=False)
+    discriminator = DiscriminatorTraining(run, model, accelerator)
+    parallel = ranks.Replicated(model, accelerator)
     if run.compile:
-        compile_blocks(model)
+        ranks.compile_blocks(model)
 
     # --- run folder and resume ----------------------------------------------------------------------------
     folder, is_main = RunFolder(out, extend=extend, accept_changes=accept_changes), rank == 0
     if is_main:
-        start_folder(folder, run, loader, held_out_loader, text, facts=pictures.facts | {"ranks": world})
+        setup.start_folder(
+            folder, run, loader, held_out_loader, text, facts=pictures.facts | {"ranks": world}
+        )
     accelerator.wait_for_everyone()
-    folder.trackers = start_trackers(accelerator, run)
+    folder.trackers = ranks.start_trackers(accelerator, run)
     guard, means = NonFiniteGuard(limit=run.max_skipped_steps), Means()
     validation = Validation(run, held_out, text, loader=loader, autocast=dtype)
     others = {"validation": validation, "discriminator": discriminator}
-    inputs = step_inputs(run, loader, text, accelerator)
+    inputs = setup.step_inputs(run, loader, text, accelerator)
     state = TrainState(model, ema, parallel, optimizers, inputs, guard, means, others)
     step = state.resume(folder, rank=rank, world=world)
     if is_main:
@@ -120,9 +107,9 @@ def train_tokenizer(
     bar = tqdm(total=run.steps, initial=step, desc=run.name, unit="step", disable=not is_main)
     inputs.begin(step)
     with polite_stop(hours) as stop, closing(folder), closing(inputs), bar:
-        while step < last and not agreed(stop, accelerator):
+        while step < last and not stop.agreed(device):
             model.train()
-            read = next_input(inputs, loader, folder, rank=rank)
+            read = setup.next_input(inputs, loader, folder, rank=rank)
             folder.contents.add(read.batch)
             lr = learning_rate(run.optimizer, step=step, steps=run.steps)
             set_learning_rate(optimizers, lr)
@@ -137,13 +124,9 @@ def train_tokenizer(
                         generator=part.noise,
                     )
                     terms = objective(result, part.images)
-                    terms |= discriminator.generator_term(
-                        result.images, terms, step=step, last_layer=model.last_layer
-                    )
+                    terms |= discriminator.generator_term(result.images, terms, step=step)
                     accelerator.backward(total(terms) * part.share)
-                terms |= discriminator.accumulate(
-                    part.images, result.images, step=step, share=part.share, last=part.last
-                )
+                terms |= discriminator.accumulate(part, result.images, step=step)
                 losses = {f"loss/{name}": term.detach() for name, term in terms.items()}
                 records.append(losses | result.statistics)
                 health = health + sum(losses.values())
@@ -158,8 +141,7 @@ def train_tokenizer(
                 for values in (*records, norms):
                     means.add(values)
             else:
-                folder.append("skipped.jsonl", [{"step": step + 1, "rank": rank, "keys": read.batch.keys}])
-                guard.check(step=step + 1, keys=read.batch.keys)
+                guard.note(folder, step=step + 1, rank=rank, keys=read.batch.keys)
             model.zero_grad(set_to_none=True)
             discriminator.zero_grad()
             step += 1
@@ -187,6 +169,6 @@ def train_tokenizer(
     if is_main:
         if step < run.steps:
             print(f"stopped at step {step} of {run.steps}; the same command goes on")
-        export(averaged, run, folder, step=step, text=text, batches=first_batches(loader))
+        validation.export(averaged, folder, step=step)
     accelerator.wait_for_everyone()
     return folder.path / "weights"

@@ -19,10 +19,12 @@ from textok.evaluation.pages.grids import reconstruction_grid, save_picture
 from textok.evaluation.results import Row, meaning
 from textok.models.config_json import encode_config
 from textok.models.tokenizer import TexTok
-from textok.pipeline.passes import encode_pixels
+from textok.pipeline.image_tokenizer import encode_pixels
 from textok.pipeline.text import CachedText
 from textok.training.run_folder import RunFolder, environment
 from textok.training.tokenizer.config import TokenizerRun
+
+Loader = TrainLoader | MixedLoader
 
 
 class Validation:
@@ -34,12 +36,12 @@ class Validation:
         pictures: CaptionedPictures,
         text: CachedText | None,
         *,
-        loader: TrainLoader | MixedLoader,
+        loader: Loader,
         autocast: torch.dtype,
     ) -> None:
         self.config, self.pictures, self.text = run.validation, pictures, text
         self.loader, self.autocast = loader, None if autocast == torch.float32 else autocast
-        self.name = run.name
+        self.run_config = run
         self.captions: tuple[CaptionCondition, ...] = CONDITIONS if text is not None else ("none",)
         if not lends_captions(pictures.captions):  # nobody has a wrong caption to lend
             self.captions = tuple(caption for caption in self.captions if caption != "wrong")
@@ -48,25 +50,30 @@ class Validation:
                 f"validation.best_by: {run.validation.best_by} needs {MIN_FRECHET} pictures, {pictures.split} has "
                 f"{len(pictures)}; use perceptual_effnet_lite2"
             )
-        self.budgets = tuple(k for k in run.validation.budgets if k <= run.model.num_latents)
-        self.budgets = self.budgets or (run.model.num_latents,)
+        most = run.model.num_latents
+        self.budgets = tuple(k for k in run.validation.budgets if k <= most) or (most,)
         self.network: FeatureNetwork | None = None
         self.best: dict[str, float] = {}
 
     def run(self, model: TexTok, folder: RunFolder, *, step: int, accelerator: Accelerator) -> None:
         """Score, log, draw, and export the weights when they are the best so far; all ranks call."""
-        evaluator = self._evaluator(model, accelerator.device)
-        scores = evaluator.score(
-            self.pictures,
-            budgets=self.budgets,
-            captions=self.captions,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
+        self.network = self.network or EffNetLite2().to(accelerator.device)
+        evaluator = Evaluator(
+            model=model,
+            text=self.text,
+            network=self.network,
+            batch_size=self.config.batch_size,
+            autocast=self.autocast,
         )
+        looks: dict[str, Any] = {"budgets": self.budgets, "captions": self.captions}
+        rank, world = accelerator.process_index, accelerator.num_processes
+        scores = evaluator.score(self.pictures, rank=rank, world_size=world, **looks)
         if not accelerator.is_main_process:
             return
         folder.log(step, {f"val/{k}": v for row in scores.rows for k, v in flat(row).items()})
-        self._draw(evaluator, folder.path / "grids" / f"step-{step:08d}.png")
+        drawn = self.pictures.spread(self.config.pictures)
+        grid = reconstruction_grid(drawn, evaluator.reconstruct(drawn, **looks))
+        save_picture(grid, folder.path / "grids" / f"step-{step:08d}.png")
         self._keep_best(model, folder, scores.rows, step=step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,22 +84,6 @@ class Validation:
         """Go on from a saved best score."""
         self.best = state
 
-    def _evaluator(self, model: TexTok, device: torch.device) -> Evaluator:
-        if self.network is None:
-            self.network = EffNetLite2().to(device)
-        return Evaluator(
-            model=model,
-            text=self.text,
-            network=self.network,
-            batch_size=self.config.batch_size,
-            autocast=self.autocast,
-        )
-
-    def _draw(self, evaluator: Evaluator, path: Path) -> None:
-        pictures = self.pictures.spread(self.config.pictures)
-        outputs = evaluator.reconstruct(pictures, budgets=self.budgets, captions=self.captions)
-        save_picture(reconstruction_grid(pictures, outputs), path)
-
     def _keep_best(self, model: TexTok, folder: RunFolder, rows: list[Row], *, step: int) -> None:
         metric = self.config.best_by
         values = [float(row[metric]) for row in rows if row["captions"] == self.captions[0]]
@@ -100,8 +91,27 @@ class Validation:
         sign = meaning(metric).better
         if not self.best or sign * value > sign * self.best["value"]:
             self.best = {"step": step, "value": value}
-            measure_latents(model, first_batches(self.loader), self.text)
-            model.save_pretrained(folder.path / "best", name=self.name, made_by={"step": step, metric: value})
+            self._save(model, folder.path / "best", made_by={"step": step, metric: value})
+
+    def export(self, model: TexTok, folder: RunFolder, *, step: int) -> None:
+        """Write the EMA weights to the run's ``weights`` folder."""
+        made_by = {"run": encode_config(self.run_config), "step": step, "environment": environment()}
+        self._save(model, folder.path / "weights", made_by=made_by)
+
+    def _save(self, model: TexTok, folder: Path, *, made_by: dict[str, Any]) -> None:
+        """With the mean and standard deviation per channel of latents of training pictures with their captions."""
+        device = next(model.parameters()).device
+        model.eval()
+        model.latent_mean.zero_()
+        model.latent_std.fill_(1.0)
+        parts = []
+        for batch in first_batches(self.loader):
+            condition = None if self.text is None else self.text(batch.captions).to(device)
+            parts.append(encode_pixels(model, batch.images, condition).latents.flatten(0, 1))
+        latents = torch.cat(parts).double()
+        model.latent_mean.copy_(latents.mean(0))
+        model.latent_std.copy_(latents.std(0).clamp(min=1e-6))
+        model.save_pretrained(folder, name=self.run_config.name, made_by=made_by)
 
 
 def flat(row: Row) -> dict[str, float]:
@@ -110,38 +120,7 @@ def flat(row: Row) -> dict[str, float]:
     return {f"{where}/{name}": float(v) for name, v in row.items() if isinstance(v, float)}
 
 
-def measure_latents(model: TexTok, batches: list[Batch], text: CachedText | None) -> None:
-    """Set the latent mean and standard deviation per channel from training pictures with their captions."""
-    device = next(model.parameters()).device
-    model.eval()
-    model.latent_mean.zero_()
-    model.latent_std.fill_(1.0)
-    parts = []
-    for batch in batches:
-        condition = None if text is None else text(batch.captions).to(device)
-        parts.append(encode_pixels(model, batch.images, condition).latents.flatten(0, 1))
-    latents = torch.cat(parts).double()
-    model.latent_mean.copy_(latents.mean(0))
-    model.latent_std.copy_(latents.std(0).clamp(min=1e-6))
-
-
-def export(
-    model: TexTok,
-    run: TokenizerRun,
-    folder: RunFolder,
-    *,
-    step: int,
-    text: CachedText | None,
-    batches: list[Batch],
-) -> Path:
-    """Write the EMA weights, with latent statistics, to the run's ``weights`` folder."""
-    measure_latents(model, batches, text)
-    made_by = {"run": encode_config(run), "step": step, "environment": environment()}
-    model.save_pretrained(folder.path / "weights", name=run.name, made_by=made_by)
-    return folder.path / "weights"
-
-
-def first_batches(loader: TrainLoader | MixedLoader, *, count: int = 1024) -> list[Batch]:
+def first_batches(loader: Loader, *, count: int = 1024) -> list[Batch]:
     """The first training pictures in the order of the run's seed, for latent statistics; bad ones replaced."""
     config = replace(loader.config, on_bad="skip", max_bad_share=1.0, workers=0)
     size = min(64, len(loader.source))
