@@ -5,9 +5,9 @@ Examples:
     ...     apple = tokenizer.decode(reader["apple"])
 """
 
-from textok.codec.coding import coded_sizes
-from textok.codec.header import Header, check_model, header_for
-from textok.codec.prior import CodePrior, LatentPrior, Prior, find_prior, load_prior, save_prior
+from textok.codec.coding import Prior
+from textok.codec.header import Header, check_model, coded_sizes, header_for
+from textok.codec.prior import CodePrior, LatentPrior, find_prior, load_prior, save_prior
 from textok.codec.ttk import TtkReader, TtkWriter, is_ttk
 
 __all__ = [

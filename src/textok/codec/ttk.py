@@ -1,6 +1,7 @@
 """Files of compressed tokens: written in one pass; read in order, by key, and what is left of a damaged one."""
 
 import os
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, TypeVar
 
+from textok.codec.coding import Prior
 from textok.codec.header import Header
 from textok.codec.layout import (
     CHUNK,
@@ -21,14 +23,14 @@ from textok.codec.layout import (
     Chunk,
     CodedPicture,
     Entry,
+    block,
     check_count,
-    is_full,
+    has_room,
+    read_block,
     read_header,
     read_index,
     write_index,
 )
-from textok.codec.prior import Prior
-from textok.codec.wire import block, block_size, read_block
 from textok.pipeline.tokens import Tokens
 
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
@@ -72,7 +74,7 @@ class TtkWriter:
                     f"{picture.key!r}: got a second picture of this name, expected different ones"
                 )
             self._keys.add(picture.key)
-            if is_full(self._waiting, picture, self.header):
+            if not has_room(self._waiting, picture, self.header):
                 self.flush()
             self._waiting.append(picture)
 
@@ -228,20 +230,18 @@ class TtkReader:
         try:
             return read(entry)
         except ValueError as error:
-            number = self._numbers[entry.offset]
+            number = self._number(entry)
             self._lost[number] = f"lost chunk {number}, {entry.pictures} pictures: {error}"
             return ()
 
-    @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """Each chunk's place from 1, by its offset."""
-        return {entry.offset: number for number, entry in enumerate(self.entries, start=1)}
+    def _number(self, entry: Entry) -> int:
+        return bisect_right(self.entries, entry.offset, key=lambda one: one.offset)
 
     def _chunk(self, entry: Entry) -> Chunk:
         self._stream.seek(entry.offset)
-        tag, body = read_block(self._stream)
+        tag, body, size = read_block(self._stream)
         chunk = Chunk.read(body)
-        if tag != CHUNK or entry != chunk.entry(entry.offset, block_size(len(body)), tokens=entry.tokens):
+        if tag != CHUNK or entry != chunk.entry(entry.offset, size, tokens=entry.tokens):
             raise ValueError(_DIFFERENT)
         return chunk
 
@@ -262,10 +262,10 @@ class TtkReader:
                 " textok decode --recover reads what is left"
             )
         self._stream.seek(at)
-        tag, body = read_block(self._stream)
+        tag, body, length = read_block(self._stream)
         entries = read_index(body, self.header, start=start)
         end = entries[-1].offset + entries[-1].length if entries else start
-        if tag != INDEX or end != at or at + block_size(len(body)) + FOOTER != size:
+        if tag != INDEX or end != at or at + length + FOOTER != size:
             raise ValueError("damaged: the index does not fit the file")
         return entries
 
@@ -274,14 +274,17 @@ class TtkReader:
         with suppress(ValueError):
             return self._indexed(start)
         entries = list[Entry]()
+        self._stream.seek(start)
         try:
-            self._stream.seek(start)
-            for entry in _scan(self._stream, start):
-                entries.append(entry)
+            while (found := read_block(self._stream))[0] == CHUNK:
+                _, body, size = found
+                entries.append(Chunk.read(body).entry(start, size, tokens=0))
                 check_count(len(entries))
+                start += size
+            if found[0] != INDEX:
+                raise ValueError(f"damaged: a block {found[0]!r} where a chunk was expected")
         except ValueError as error:
-            number = len(entries) + 1
-            self._lost[number] = f"lost whatever follows the first {len(entries)} chunks: {error}"
+            self._lost[len(entries) + 1] = f"lost whatever follows the first {len(entries)} chunks: {error}"
         return entries
 
     @contextmanager
@@ -292,21 +295,9 @@ class TtkReader:
         except ValueError as error:
             place, hint = "", ""
             if entry is not None and len(self.entries) > 1:
-                place = f"chunk {self._numbers[entry.offset]} of {len(self.entries)}: "
+                place = f"chunk {self._number(entry)} of {len(self.entries)}: "
                 hint = "; textok decode --recover reads the others"
             raise ValueError(f"{self.path}: {place}{error}{hint}") from error
-
-
-def _scan(stream: BufferedIOBase, start: int) -> Iterator[Entry]:
-    """The chunks from ``start`` on, up to an index; ``ValueError`` for the first block that is neither."""
-    tag, body = read_block(stream)
-    while tag == CHUNK:
-        length = block_size(len(body))
-        yield Chunk.read(body).entry(start, length, tokens=0)
-        start += length
-        tag, body = read_block(stream)
-    if tag != INDEX:
-        raise ValueError(f"damaged: a block {tag!r} where a chunk was expected")
 
 
 def _facts(header: Header, entries: Sequence[Entry], *, file_bytes: int) -> dict[str, Any]:
