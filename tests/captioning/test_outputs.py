@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from textok.captioning.prompting import Prompt, load_prompt, shipped_prompts
+from textok.captioning import Prompt, load_prompt, shipped_prompts
 from textok.captioning.writers.describe import describe
 from textok.cli import main
 from textok.data.caption_files import read_caption_file

@@ -2,31 +2,34 @@
 
 import asyncio
 import hashlib
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from textok.captioning import CaptionConfig
-from textok.captioning.journal import Journal, Row
+from textok.captioning import CaptionConfig, Prompt, load_prompt
+from textok.captioning.journal import Journal, Row, read_verdicts
 from textok.captioning.judging import Agreement, judge, printable
-from textok.captioning.prompting import Prompt
-from textok.captioning.writers import Answer, Request, Writer
+from textok.captioning.writers import Answer, Request, Writer, open_writer
 from textok.data.config import BadSampleLedger, DataConfig
 from textok.data.contents import HALF, changes_error, content_of
 from textok.data.images import ImageError
-from textok.data.samples import BadSample, BadSampleError, RawSample, Source, write_bad
+from textok.data.samples import BadSample, BadSampleError, RawSample, Source, SourceSubset, write_bad
 from textok.display import Progress
+from textok.pipeline.precision import torch_device
 from textok.pipeline.stopping import StopRequest
+from textok.scale import Engine
 
 _THREADS = 4  # make pictures ready; Pillow lets go of the interpreter while it decodes
 _NEXT_TEMPERATURE = 0.4  # at least, when the same words would come again
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Job:
     """One caption that is wanted, and what is known of it so far."""
 
@@ -90,18 +93,15 @@ class CaptionRun:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         try:
             await self.writer.check()
-            with progress:
-                await self._work_together(indices, progress)
+            try:
+                with progress:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(self.writer.in_flight):
+                            group.create_task(self._work(indices, progress))
+            finally:
+                write_bad(self.journal.folder, self._ledger.samples)
         finally:
             await self.writer.close()
-
-    async def _work_together(self, indices: Iterator[int], progress: Progress) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.writer.in_flight):
-                    group.create_task(self._work(indices, progress))
-        finally:
-            write_bad(self.journal.folder, self._ledger.samples)
 
     async def _work(self, indices: Iterator[int], progress: Progress) -> None:
         size = self.writer.batch_size
@@ -137,11 +137,9 @@ class CaptionRun:
         with self._reading:  # sources keep what they read last
             sample = self.source.read(index)
             self._check_key(sample)
-        known = content_of(sample)[:HALF]
-        every = [
-            Row(key=sample.key, number=i, picture=known) for i in range(self.config.captions_per_picture)
-        ]
-        rows = [row for row in every if not self._is_done(row)]
+        known, numbers = content_of(sample)[:HALF], range(self.config.captions_per_picture)
+        rows = [Row(key=sample.key, number=i, picture=known) for i in numbers]
+        rows = [row for row in rows if not self._is_done(row)]
         try:
             picture = self.writer.prepare(sample) if rows else None
         except ImageError as error:
@@ -172,7 +170,14 @@ class CaptionRun:
             answers = await self.writer.write(requests)
             again = []
             for job, request, answer in zip(jobs, requests, answers, strict=True):
-                job = replace(job, row=_after(job.row, request, answer))
+                job.row = replace(
+                    job.row,
+                    seed=request.seed,
+                    temperature=request.temperature,
+                    tokens_in=job.row.tokens_in + answer.tokens_in,
+                    tokens_out=job.row.tokens_out + answer.tokens_out,
+                    asks=ask,
+                )
                 is_last = ask == self.config.asks or not self.writer.varies or answer.failure is not None
                 answer = await self._judge(job.sample, answer)
                 if answer.failure is not None and not is_last:
@@ -222,21 +227,79 @@ class CaptionRun:
         self.journal.add(row)
 
 
-def _after(row: Row, request: Request, answer: Answer) -> Row:
-    """The row after one more ask."""
-    return replace(
-        row,
-        seed=request.seed,
-        temperature=request.temperature,
-        tokens_in=row.tokens_in + answer.tokens_in,
-        tokens_out=row.tokens_out + answer.tokens_out,
-        asks=row.asks + 1,
-    )
-
-
 def _bad(sample: RawSample, reason: str) -> BadSampleError:
     return BadSampleError(BadSample(key=printable(sample.key), shard=sample.shard, reason=reason))
 
 
 def _first(group: BaseException) -> BaseException:
     return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
+
+
+# --- by many processes --------------------------------------------------------------------------------------
+
+
+def caption_blocks(run: CaptionRun, count: int, *, size: int, engine: Engine) -> list[BadSample]:
+    """What ``run.run(count)`` does, in blocks of ``size`` pictures on the workers of an engine.
+
+    Each block has a journal of its own, which that of the run takes in. Of two pictures of one key in different blocks
+    the journal keeps the first verdict.
+    """
+    blocks = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    journal, accept = run.journal, run.accept_changes
+    make = partial(_BlockCaptioner, journal.folder, run.data, journal.config, blocks, accept_changes=accept)
+    left_out = list[BadSample]()
+    with Progress(count, unit="image") as progress:
+        for number, known in engine(make, range(len(blocks))):
+            journal.take(_block_folder(journal.folder, number))
+            shutil.rmtree(_block_folder(journal.folder, number))
+            left_out += [BadSample(**bad) for bad in known["left_out"]]
+            progress.update(len(blocks[number]))
+            if run.stop.asked:
+                break
+    write_bad(journal.folder, left_out)
+    return left_out
+
+
+class _BlockCaptioner:
+    """Captions one block of pictures after another, in a process of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        reading: DataConfig,
+        config: CaptionConfig,
+        blocks: Sequence[range],
+        *,
+        accept_changes: bool,
+    ) -> None:
+        self._folder, self._reading, self._blocks = folder, reading, blocks
+        self._accept_changes = accept_changes
+        self._config = replace(config, device=str(torch_device(config.device)))
+        self._source, self._prompt = reading.open(all_parts=True), load_prompt(config.prompt)
+        self._writer = open_writer(self._config)
+        self._done = {(row["key"], row["number"]): row.get("picture", "") for row in read_verdicts(folder)}
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Caption a block into its own folder; returns the pictures that cannot be read."""
+        writer = self._writer
+        if self._config.writer == "openai":  # its connections end with a run
+            writer = open_writer(self._config)
+        folder, model = _block_folder(self._folder, number), writer.model
+        with Journal(folder, self._config, model=model, prompt=self._prompt) as journal:
+            journal.done |= self._done
+            run = CaptionRun(
+                source=SourceSubset(self._source, self._blocks[number]),
+                data=self._reading,
+                config=self._config,
+                writer=writer,
+                prompt=self._prompt,
+                journal=journal,
+                stop=StopRequest(None),
+                accept_changes=self._accept_changes,
+            )
+            return {"left_out": [vars(bad) for bad in run.run(len(self._blocks[number]))]}
+
+
+def _block_folder(folder: Path, number: int) -> Path:
+    """The journal of a block, until that of the folder has its rows."""
+    return folder / ".blocks" / f"{number:06d}"

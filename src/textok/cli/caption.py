@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.captioning import CaptionConfig
-from textok.captioning.blocks import caption_blocks
+from textok.captioning import CaptionConfig, load_prompt
 from textok.captioning.journal import Journal
 from textok.captioning.outputs import write_beside, write_new_tars, write_preview
-from textok.captioning.prompting import load_prompt
-from textok.captioning.run import CaptionRun
+from textok.captioning.run import CaptionRun, caption_blocks
 from textok.captioning.writers import open_writer
 from textok.cli.addresses import shown_place, to_address
 from textok.cli.distributed import open_device
@@ -117,15 +115,7 @@ are kept.
 def _run(run: CaptionRun, count: int, engine: EngineOptions, *, size: int, device: str) -> list[BadSample]:
     if not engine.is_ray:
         return run.run(count)
-    return caption_blocks(
-        run.journal,
-        run.data,
-        count,
-        size=size,
-        engine=partial(engine.run, device=device),
-        stop=run.stop,
-        accept_changes=run.accept_changes,
-    )
+    return caption_blocks(run, count, size=size, engine=partial(engine.run, device=device))
 
 
 def _report(facts: dict[str, Any], *, json: bool) -> None:

@@ -1,5 +1,6 @@
 """Writers of captions: what one is, and all of them by name. A new one is one file here and one row in ``WRITERS``."""
 
+import base64
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class Answer:
     Attributes:
         text: as the model wrote it; after the judge the caption, mended.
         finish: "stop", or "length" when it was cut off.
-        tokens_in: tokens read, where the writer counts them; likewise the tokens written.
+        tokens_in, tokens_out: tokens read and written, where the writer counts them.
         changes: what the writer did to the words it was given, and the judge to the answer.
         failure: why it is no caption, in words that can be counted; of a writer: and asking again will give none.
     """
@@ -117,11 +118,11 @@ def open_picture(stored: bytes | DrawnPicture, *, side: int) -> Image.Image:
     return tensor_to_image(stored.draw((side, side)))
 
 
-def jpeg_bytes(image: Image.Image, *, quality: int) -> bytes:
-    """A picture as JPEG, without any metadata."""
+def jpeg_base64(image: Image.Image, *, quality: int) -> str:
+    """A picture as JPEG in base64, without any metadata."""
     buffer = io.BytesIO()
     Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def chat_content(prompt: str, picture: str | None) -> list[dict[str, Any]]:

