@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from textok.app import LOOK, STYLE
 from textok.app.studio import Studio
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
@@ -22,10 +23,7 @@ VISITORS_AT_ONCE = 64
 
 
 def serve(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser: bool = False) -> None:
-    """Keep the page open until SIGINT or SIGTERM, in a browser of this machine too where ``browser`` is set.
-
-    The other arguments and the errors are those of :func:`opened`.
-    """
+    """Keep the page of :func:`opened` open until SIGINT or SIGTERM, with ``browser`` in one of this machine too."""
     with opened(studio, host=host, port=port) as page, polite_stop() as stop:
         note(f"{page.local_url} (Ctrl-C ends it)")
         if browser and not webbrowser.open(page.local_url):
@@ -38,20 +36,13 @@ def serve(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser:
 def opened(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860) -> Iterator[Any]:
     """The page, served by threads of its own inside the block.
 
-    Args:
-        studio: the models.
-        host: the address to listen at; "0.0.0.0" lets other machines in.
-        port: 0 takes any that is free.
-
-    Raises:
-        ValueError: when Gradio is not installed, or the port is taken.
+    At the host "0.0.0.0" other machines are let in. The port and the errors are those of :func:`free_port`.
     """
     port = free_port(host, port)
     with tempfile.TemporaryDirectory(prefix="textok-app-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        atexit.register(
-            shutil.rmtree, folder, ignore_errors=True
-        )  # an action may write after the page has closed
+        # An action may write after the page has closed.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
         page = _launched(studio, folder, host=host, port=port)
         try:
@@ -64,7 +55,6 @@ def _launched(studio: Studio, folder: Path, *, host: str, port: int) -> Any:
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from textok.app import fragments
     from textok.app.page import build_page
     from textok.app.visitors import Visitors
 
@@ -81,8 +71,8 @@ def _launched(studio: Studio, folder: Path, *, host: str, port: int) -> Any:
         max_file_size=MAX_UPLOAD,
         state_session_capacity=VISITORS_AT_ONCE,
         theme=gr.themes.Default(font=["system-ui"], font_mono=["ui-monospace"]),  # none from outside
-        head=f"<style>{fragments.LOOK}</style>",
-        css=fragments.STYLE,
+        head=f"<style>{LOOK}</style>",
+        css=STYLE,
         app_kwargs={"middleware": [Middleware(Visitors, folder=folder)]},
     )
     return page

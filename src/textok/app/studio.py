@@ -4,7 +4,7 @@ import asyncio
 import io
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -98,11 +98,7 @@ class Studio:
 
     @torch.inference_mode()
     def sketch(self, picture: bytes | Image.Image, caption: str | None, changed: str | None = None) -> Sketch:
-        """Encode a picture, stored or not, with its caption and without.
-
-        Raises:
-            ValueError: for a file that is no picture, or a picture or caption that is too large.
-        """
+        """Encode a picture, stored or not, with its caption and without; refuses what is no picture or too large."""
         size = (self.tokenizer.model.config.image_size,) * 2
         if isinstance(picture, bytes):
             pixels = decode_image(picture, size, max_pixels=MAX_PIXELS)
@@ -115,15 +111,9 @@ class Studio:
         return reworded(Sketch(tokens=tokens, original=pixels), changed)
 
     def view(self, sketch: Sketch, num_tokens: int, decoding: Mapping[str, Any] | None = None) -> View:
-        """Decode the first tokens under every condition.
+        """Decode the first tokens under every condition; of a file with fewer all.
 
-        Args:
-            sketch: the picture in tokens.
-            num_tokens: how many of them; of a file with fewer all.
-            decoding: steps, guidance and seed of a decoder that samples.
-
-        Raises:
-            ValueError: for settings that the decoder does not have.
+        ``decoding`` has steps, guidance and seed of a decoder that samples; another one refuses them.
         """
         num_tokens = min(num_tokens, sketch.first.num_tokens)
         settings = dict(decoding or {})
@@ -134,20 +124,18 @@ class Studio:
             start = time.perf_counter()
             decoded = self.tokenizer.decode(tokens, output="uint8", **settings)
             seconds = time.perf_counter() - start
-        psnr = [] if sketch.original is None else _psnr(sketch.original, decoded)
+        psnr = list[float]()
+        if sketch.original is not None:
+            psnr = psnr_per_image(sketch.original.expand_as(decoded), decoded).tolist()
         return View(
             pictures=dict(zip(sketch.tokens, decoded, strict=True)),
-            psnr=dict(zip(sketch.tokens, psnr, strict=False)),  # none where there is no original
+            psnr=dict(zip(sketch.tokens, psnr, strict=False)),
             num_bytes=bytes_per_image(self.tokenizer.model, num_tokens=num_tokens),
             seconds=seconds,
         )
 
     def curve(self, sketch: Sketch, decoding: Mapping[str, Any] | None = None) -> dict[str, dict[int, float]]:
-        """PSNR in dB by condition and budget.
-
-        Raises:
-            ValueError: when there is no original to compare with.
-        """
+        """PSNR in dB by condition and budget; ``ValueError`` when there is no original to compare with."""
         if sketch.original is None:
             raise ValueError("picture: got tokens alone, expected a picture to compare with; upload one")
         views = {k: self.view(sketch, k, decoding) for k in budgets_to(self.max_tokens)}
@@ -192,18 +180,13 @@ class Studio:
         """The first tokens and the caption as a .ttk file."""
         stream = io.BytesIO()
         header = header_for(self.tokenizer.model, prior=self.prior)
+        tokens = sketch.first.first(min(num_tokens, sketch.first.num_tokens))
         with TtkWriter(stream, header, prior=self.prior) as writer:  # pyrefly: ignore[bad-argument-type]
-            writer.add(
-                replace(sketch.first.first(min(num_tokens, sketch.first.num_tokens)), keys=("picture",))
-            )
+            writer.add(replace(tokens, keys=("picture",)))
         return stream.getvalue()
 
     def read_ttk(self, path: str | Path) -> Sketch:
-        """The first picture of a .ttk file.
-
-        Raises:
-            ValueError: for a damaged file, or one of another model.
-        """
+        """The first picture of a .ttk file; ``ValueError`` for a damaged one, or one of another model."""
         with TtkReader(path, prior=self.prior) as reader:
             check_model(reader.header, self.tokenizer.model)
             first = next(iter(reader))[0]
@@ -258,11 +241,7 @@ def budgets_to(max_tokens: int) -> list[int]:
 
 
 def checked_caption(caption: str | None) -> str:
-    """The caption without white space around it.
-
-    Raises:
-        ValueError: when it is too long.
-    """
+    """The caption without white space around it; ``ValueError`` when it is too long."""
     text = (caption or "").strip()
     if len(text) > MAX_CAPTION:
         raise ValueError(f"caption: got {len(text)} characters, expected at most {MAX_CAPTION}; shorten it")
@@ -272,7 +251,3 @@ def checked_caption(caption: str | None) -> str:
 def _conditions(caption: str | None) -> dict[str, str]:
     text = checked_caption(caption)
     return ({"right": text} if text else {}) | {"none": ""}
-
-
-def _psnr(original: UInt8[Tensor, "3 h w"], decoded: UInt8[Tensor, "b 3 h w"]) -> Sequence[float]:
-    return psnr_per_image(original.expand_as(decoded), decoded).tolist()
