@@ -92,15 +92,12 @@ class CaptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What a model is asked.
-
-    Attributes:
-        name: with its version, such as "dense.v1"; for a file of one's own its name and the hash of its text.
-        text: the words; a line with ``{known}`` takes the words that came with the picture.
-    """
+    """What a model is asked."""
 
     name: str
+    """with its version, such as "dense.v1"; for a file of one's own its name and the hash of its text"""
     text: str
+    """a line with ``{known}`` takes the words that came with the picture"""
 
     def render(self, known: Sequence[str] = ()) -> str:
         """The prompt for one picture; without known words the line that would hold them is left out."""
@@ -123,11 +120,7 @@ def shipped_prompts() -> dict[str, str]:
 
 
 def load_prompt(name: str) -> Prompt:
-    """A prompt of the package by name ("dense": its newest version; "dense.v1"), or a text file.
-
-    Raises:
-        ValueError: when there is neither.
-    """
+    """A prompt of the package by name ("dense": its newest version; "dense.v1"), or a text file, or ``ValueError``."""
     shipped = shipped_prompts()
     for full, text in reversed(shipped.items()):
         if name in (full, full.partition(".")[0]):

@@ -29,18 +29,12 @@ _PER_TAR = 1000  # pictures
 
 
 def write_beside(source: Source, folder: Path) -> dict[str, int]:
-    """Write the captions of each picture as ``.txt`` beside it, one per line.
+    """Write the captions of each picture of a folder as ``.txt`` beside it, one per line.
 
     A text file that is there is left alone unless it is, byte for byte, what an earlier run wrote: what a person
-    wrote or corrected survives. The hashes of what was written are kept in ``beside.jsonl``.
-
-    Args:
-        source: a folder of pictures.
-        folder: the folder of the captions.
-
-    Returns:
-        How many files were written, were the same already, were kept as a person's, and were skipped since the
-        picture is no file of a folder or shares its name with another.
+    wrote or corrected survives. The hashes of what was written are kept in ``beside.jsonl``. Returns how many files
+    were written, were the same already, were kept as a person's, and were skipped since the picture is no file of a
+    folder or shares its name with another.
     """
     counts = Counter(dict.fromkeys(("written", "same", "kept", "skipped"), 0))
     manifest = folder / "beside.jsonl"

@@ -23,7 +23,7 @@ from textok.data.samples import BadSample, BadSampleError, RawSample, Source, So
 from textok.display import Progress
 from textok.pipeline.precision import torch_device
 from textok.pipeline.stopping import StopRequest
-from textok.scale import Engine
+from textok.scale import Engine, Work
 
 _THREADS = 4  # make pictures ready; Pillow lets go of the interpreter while it decodes
 _NEXT_TEMPERATURE = 0.4  # at least, when the same words would come again
@@ -43,15 +43,8 @@ class _Job:
 class CaptionRun:
     """Captions the pictures of a source that the journal does not hold yet.
 
-    Attributes:
-        source: the pictures.
-        data: the policy for bad ones.
-        config: what is asked and what is accepted.
-        writer: who writes.
-        prompt: the words to ask with.
-        journal: where verdicts go.
-        stop: asked to stop, the run takes no more pictures and waits for the answers under way.
-        accept_changes: keep the captions of pictures that changed since, instead of naming the first and stopping.
+    Asked to ``stop``, it takes no more pictures and waits for the answers under way. Where a picture changed since, it
+    keeps the captions with ``accept_changes``, and stops without. ``data`` has the policy for bad ones.
     """
 
     source: Source
@@ -241,12 +234,12 @@ def _first(group: BaseException) -> BaseException:
 def caption_blocks(run: CaptionRun, count: int, *, size: int, engine: Engine) -> list[BadSample]:
     """What ``run.run(count)`` does, in blocks of ``size`` pictures on the workers of an engine.
 
-    Each block has a journal of its own, which that of the run takes in. Of two pictures of one key in different blocks
-    the journal keeps the first verdict.
+    Each block has a journal of its own until that of the run takes its rows in, which keeps the first verdict of two
+    pictures of one key in different blocks.
     """
     blocks = [range(first, min(first + size, count)) for first in range(0, count, size)]
     journal, accept = run.journal, run.accept_changes
-    make = partial(_BlockCaptioner, journal.folder, run.data, journal.config, blocks, accept_changes=accept)
+    make = partial(_block_captioner, journal.folder, run.data, journal.config, blocks, accept_changes=accept)
     left_out = list[BadSample]()
     with Progress(count, unit="image") as progress:
         for number, known in engine(make, range(len(blocks))):
@@ -260,46 +253,34 @@ def caption_blocks(run: CaptionRun, count: int, *, size: int, engine: Engine) ->
     return left_out
 
 
-class _BlockCaptioner:
-    """Captions one block of pictures after another, in a process of its own."""
+def _block_captioner(
+    folder: Path, data: DataConfig, config: CaptionConfig, blocks: Sequence[range], *, accept_changes: bool
+) -> Work:
+    """Captions one block after another, in a process of its own; returns the pictures that cannot be read."""
+    config = replace(config, device=str(torch_device(config.device)))
+    source, prompt, first = data.open(all_parts=True), load_prompt(config.prompt), open_writer(config)
+    done = {(row["key"], row["number"]): row.get("picture", "") for row in read_verdicts(folder)}
 
-    def __init__(
-        self,
-        folder: Path,
-        reading: DataConfig,
-        config: CaptionConfig,
-        blocks: Sequence[range],
-        *,
-        accept_changes: bool,
-    ) -> None:
-        self._folder, self._reading, self._blocks = folder, reading, blocks
-        self._accept_changes = accept_changes
-        self._config = replace(config, device=str(torch_device(config.device)))
-        self._source, self._prompt = reading.open(all_parts=True), load_prompt(config.prompt)
-        self._writer = open_writer(self._config)
-        self._done = {(row["key"], row["number"]): row.get("picture", "") for row in read_verdicts(folder)}
-
-    def __call__(self, number: int) -> dict[str, Any]:
-        """Caption a block into its own folder; returns the pictures that cannot be read."""
-        writer = self._writer
-        if self._config.writer == "openai":  # its connections end with a run
-            writer = open_writer(self._config)
-        folder, model = _block_folder(self._folder, number), writer.model
-        with Journal(folder, self._config, model=model, prompt=self._prompt) as journal:
-            journal.done |= self._done
+    def work(number: int) -> dict[str, Any]:
+        # The connections of a server's writer end with a run; the others keep their networks.
+        writer = open_writer(config) if config.writer == "openai" else first
+        own = _block_folder(folder, number)
+        with Journal(own, config, model=writer.model, prompt=prompt) as journal:
+            journal.done |= done
             run = CaptionRun(
-                source=SourceSubset(self._source, self._blocks[number]),
-                data=self._reading,
-                config=self._config,
+                source=SourceSubset(source, blocks[number]),
+                data=data,
+                config=config,
                 writer=writer,
-                prompt=self._prompt,
+                prompt=prompt,
                 journal=journal,
                 stop=StopRequest(None),
-                accept_changes=self._accept_changes,
+                accept_changes=accept_changes,
             )
-            return {"left_out": [vars(bad) for bad in run.run(len(self._blocks[number]))]}
+            return {"left_out": [vars(bad) for bad in run.run(len(blocks[number]))]}
+
+    return work
 
 
 def _block_folder(folder: Path, number: int) -> Path:
-    """The journal of a block, until that of the folder has its rows."""
     return folder / ".blocks" / f"{number:06d}"

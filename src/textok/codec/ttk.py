@@ -3,12 +3,12 @@
 import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from textok.codec.coding import Prior
 from textok.codec.header import Header
@@ -36,7 +36,6 @@ from textok.pipeline.tokens import Tokens
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
 _PLACE = 200  # bytes of memory that a name takes besides its letters
 _DIFFERENT = "damaged: a chunk is not what the index says"
-_T = TypeVar("_T")
 
 
 def is_ttk(path: Path) -> bool:
@@ -164,7 +163,8 @@ class TtkReader:
         """The pictures in order, one chunk at a time."""
         coder = self._coder
         for entry in self.entries:
-            yield from self._tried(entry, lambda entry: [self._tokens(entry, coder)])
+            with self._named(entry, skip=self._recover):
+                yield self._tokens(entry, coder)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -181,7 +181,8 @@ class TtkReader:
         for entry, row in map(self._places.__getitem__, keys):
             rows[entry].add(row)
         for entry in sorted(rows, key=lambda entry: entry.offset):
-            for tokens in self._tried(entry, lambda entry: [self._tokens(entry, coder)]):
+            with self._named(entry, skip=self._recover):
+                tokens = self._tokens(entry, coder)
                 yield Tokens.concat([tokens[row] for row in sorted(rows[entry])])
 
     def keys(self) -> list[str]:
@@ -211,7 +212,9 @@ class TtkReader:
     def _places(self) -> dict[str, tuple[Entry, int]]:
         places, size = dict[str, tuple[Entry, int]](), 0
         for entry in self.entries:
-            keys = self._tried(entry, lambda entry: self._chunk(entry).keys)
+            keys: tuple[str, ...] = ()
+            with self._named(entry, skip=self._recover):
+                keys = self._chunk(entry).keys
             size += sum(len(key) + _PLACE for key in keys)
             with self._named():
                 if size > MAX_NAMES:
@@ -221,21 +224,6 @@ class TtkReader:
                         raise ValueError(f"damaged: two pictures named {key!r}: read them in order")
                     places[key] = (entry, row)
         return places
-
-    def _tried(self, entry: Entry, read: Callable[[Entry], Sequence[_T]]) -> Sequence[_T]:
-        """What ``read`` returns of a chunk; when recovering, nothing of a bad one, which is noted."""
-        if not self._recover:
-            with self._named(entry):
-                return read(entry)
-        try:
-            return read(entry)
-        except ValueError as error:
-            number = self._number(entry)
-            self._lost[number] = f"lost chunk {number}, {entry.pictures} pictures: {error}"
-            return ()
-
-    def _number(self, entry: Entry) -> int:
-        return bisect_right(self.entries, entry.offset, key=lambda one: one.offset)
 
     def _chunk(self, entry: Entry) -> Chunk:
         self._stream.seek(entry.offset)
@@ -288,15 +276,20 @@ class TtkReader:
         return entries
 
     @contextmanager
-    def _named(self, entry: Entry | None = None) -> Iterator[None]:
-        """A ``ValueError`` names the file, and the chunk where there are several."""
+    def _named(self, entry: Entry | None = None, *, skip: bool = False) -> Iterator[None]:
+        """A ``ValueError`` names the file, and the chunk where there are several; of one to ``skip`` it is noted."""
         try:
             yield
         except ValueError as error:
             place, hint = "", ""
-            if entry is not None and len(self.entries) > 1:
-                place = f"chunk {self._number(entry)} of {len(self.entries)}: "
-                hint = "; textok decode --recover reads the others"
+            if entry is not None:
+                number = bisect_right(self.entries, entry.offset, key=lambda one: one.offset)
+                if skip:
+                    self._lost[number] = f"lost chunk {number}, {entry.pictures} pictures: {error}"
+                    return
+                if len(self.entries) > 1:
+                    place = f"chunk {number} of {len(self.entries)}: "
+                    hint = "; textok decode --recover reads the others"
             raise ValueError(f"{self.path}: {place}{error}{hint}") from error
 
 

@@ -79,13 +79,10 @@ class DescribeWriter(Writer):
 def describe(
     picture: Image.Image, classes: Sequence[tuple[str, float]], *, key: str = "", density: str = "dense"
 ) -> str:
-    """A picture in words.
+    """An RGB picture in words, by the likeliest two classes with their confidence.
 
-    Args:
-        picture: RGB.
-        classes: the likeliest two, with their confidence.
-        key: folder and file name of the picture, whose words are taken where they are words.
-        density: "name", "short", or anything else for all there is to say.
+    From the ``key``, its folder and file name, words are taken where they are words. The density is "name", "short", or
+    anything else for all there is to say.
     """
     small = np.asarray(picture.resize((_SMALL, _SMALL), Image.Resampling.BOX))
     shares, words = colour_shares(small), _key_words(key)

@@ -76,15 +76,8 @@ class OpenAIWriter(Writer):
         return jpeg_base64(image, quality=self._config.quality)
 
     async def write(self, requests: Sequence[Request]) -> list[Answer]:
-        """One answer per request; ``ConnectionError`` when pictures failed one after another, whatever was tried."""
-        return [await self._write(request) for request in requests]
-
-    async def close(self) -> None:
-        """Close the connections."""
-        for client in self._clients:
-            await client.close()
-
-    async def _write(self, request: Request) -> Answer:
+        """The answer to the only request; ``ConnectionError`` when many failed in a row, whatever was tried."""
+        (request,) = requests
         content = chat_content(request.prompt, request.picture)
         options = {"seed": request.seed, "temperature": request.temperature}
         try:
@@ -95,9 +88,14 @@ class OpenAIWriter(Writer):
                 raise ConnectionError(
                     f"base_url: got no answer from {self._host} ({error}); try later"
                 ) from None
-            return Answer(text="", failure=f"server: {error}")
+            return [Answer(text="", failure=f"server: {error}")]
         self._failed_in_a_row = 0
-        return answer
+        return [answer]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients:
+            await client.close()
 
     async def _probe(self, content: list[dict[str, Any]], question: str) -> Answer:
         try:
