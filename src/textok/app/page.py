@@ -14,6 +14,7 @@ from textok.app.studio import MAX_IMAGES, Sketch, Studio, packaged_pictures, rew
 from textok.data.images import decode_whole, image_to_tensor, tensor_to_image
 from textok.evaluation.demo import PROMPTS
 from textok.evaluation.pages.curves import curve_chart
+from textok.pipeline.sampling import Sampling
 
 INTRO = """# textok
 A picture and its caption go in, a few tokens come out; the same caption and the tokens give the picture back."""
@@ -25,7 +26,14 @@ def build_page(studio: Studio) -> gr.Blocks:
     """The whole page on these models."""
     with gr.Blocks(title="textok", analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.Markdown(INTRO)
-        _Page(studio).build()
+        parts = _Page(studio)
+        with gr.Tab("Tokens"):
+            parts.tokens_tab()
+        if studio.pipeline is not None:
+            with gr.Tab("Words"):
+                parts.words_tab(studio.pipeline.defaults)
+        with gr.Tab("Budget"):
+            parts.budget_tab()
     return page
 
 
@@ -138,15 +146,6 @@ class _Page:
 
     # --- components -----------------------------------------------------------------------------------------
 
-    def build(self) -> None:
-        with gr.Tab("Tokens"):
-            self.tokens_tab()
-        if self.studio.pipeline is not None:
-            with gr.Tab("Words"):
-                self.words_tab()
-        with gr.Tab("Budget"):
-            self.budget_tab()
-
     def on(
         self,
         trigger: Any,
@@ -211,9 +210,8 @@ class _Page:
             slider = gr.ImageSlider(label=title, interactive=False, format="png", max_height=420)
             return [budget, *self.decoder], [slider, gr.HTML(), gr.HTML()]
 
-    def words_tab(self) -> None:
-        assert self.studio.pipeline is not None
-        defaults, most = self.studio.pipeline.defaults, self.studio.max_tokens
+    def words_tab(self, defaults: Sampling) -> None:
+        most = self.studio.max_tokens
         prompt = gr.Textbox(label="What to draw", max_lines=3)
         draw = gr.Button("Draw", variant="primary")
         with gr.Accordion("Settings", open=False):

@@ -42,16 +42,13 @@ _DICE_SIDE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sketch:
-    """A picture in tokens, as each condition reads them.
-
-    Attributes:
-        tokens: of one picture at the largest budget, with the caption that they are decoded with, by condition:
-            "right" (the caption), "none" (none, on both sides) and "changed" (the tokens of "right" with other words).
-        original: the picture at the model's size; None where only its tokens are there.
-    """
+    """A picture in tokens, as each condition reads them."""
 
     tokens: Mapping[str, Tokens]
+    """of one picture at the largest budget, with the caption that they are decoded with, by condition: "right" (the
+    caption), "none" (none, on both sides) and "changed" (the tokens of "right" with other words)"""
     original: UInt8[Tensor, "3 h w"] | None = None
+    """the picture at the model's size; None where only its tokens are there"""
 
     @property
     def first(self) -> Tokens:
@@ -61,13 +58,9 @@ class Sketch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """A sketch at one budget.
+    """A sketch at one budget: by condition the pictures, and without an original no PSNR in dB.
 
-    Attributes:
-        pictures: by condition.
-        psnr: in dB, by condition; empty without an original.
-        num_bytes: of the tokens at 16 bits a value, or of the codes.
-        seconds: that decoding took.
+    The bytes are those of the tokens at 16 bits a value, or of the codes; the seconds those of decoding.
     """
 
     pictures: Mapping[str, UInt8[Tensor, "3 h w"]]
@@ -79,9 +72,7 @@ class View:
 class Studio:
     """The loaded models, which many visitors use at once: one works with the tokenizer and one draws at any time.
 
-    Args:
-        pipeline: words to pictures, with the tokenizer; or a tokenizer alone, and then there is no drawing.
-        source: where the tokenizer came from, beside which its prior for .ttk files may lie.
+    With a tokenizer alone there is no drawing. Beside the ``source`` of it its prior for .ttk files may lie.
     """
 
     def __init__(self, pipeline: Pipeline | ImageTokenizer, *, source: str | Path) -> None:
@@ -153,11 +144,7 @@ class Studio:
         negative_prompt: str | None = None,
         on_step: OnStep | None = None,
     ) -> list[Image.Image]:
-        """Pictures for a prompt; the same settings and seed give the same pictures.
-
-        Raises:
-            ValueError: for an empty prompt, settings out of range, or where no generator is loaded.
-        """
+        """Pictures for a prompt, by the loaded generator; the same settings and seed give the same pictures."""
         if self.pipeline is None:
             raise ValueError("prompt: got one, expected none: no generator is loaded; name one: --generator")
         if not (prompt := checked_caption(prompt)):

@@ -27,12 +27,7 @@ _TEXT = ("application/json", "text/event-stream", "text/html")
 
 
 class Visitors:
-    """ASGI middleware around a Gradio page.
-
-    Args:
-        app: the page.
-        folder: where Gradio keeps files.
-    """
+    """ASGI middleware around a Gradio page, which keeps its files in a folder."""
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self._app, self._folder = app, folder

@@ -31,18 +31,11 @@ _SCHEMA = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One caption of one picture, or why there is none.
+    """One caption of one picture by its number, from 0; or the ``reason`` why there is none.
 
-    Attributes:
-        key, number: of the picture, and which of its captions, from 0.
-        caption: the text; of a rejected one the beginning of what came last.
-        reason: why it was rejected; None when it was accepted.
-        changes: what was mended.
-        seed, temperature: those of the last ask.
-        tokens_in, tokens_out: tokens read and written, all asks together.
-        asks: how often the picture was asked about.
-        seconds: from the first ask to the verdict.
-        picture: hash of the picture that was asked about, to notice that it changed.
+    Of a rejected one the caption is the beginning of what came last. ``changes`` are what was mended. Seed and
+    temperature are those of the last ask, tokens read and written those of all asks, seconds from the first one to the
+    verdict. ``picture`` is a hash, to notice that the picture changed.
     """
 
     key: str
@@ -63,22 +56,14 @@ class Journal:
     """The rows of a folder, those of earlier runs included, and at the end the table of the accepted ones.
 
     One process at a time may open it. A last line that was cut off is taken away.
-
-    Args:
-        folder: made when missing.
-        config: what is recorded, and the prices.
-        model: the writer's.
-        prompt: its name and text are recorded.
-        again: ask about rejected pictures again; their rows move to ``rejected.before.jsonl``.
-
-    Raises:
-        ValueError: when the folder holds captions that were made otherwise.
+    A folder of captions that were made otherwise is refused (``ValueError``). To ask about rejected pictures ``again``,
+    their rows move to ``rejected.before.jsonl``.
     """
 
     def __init__(
         self, folder: Path, config: CaptionConfig, *, model: str, prompt: Prompt, again: bool = False
     ) -> None:
-        self.config, self.folder = config, folder
+        self.config, self.prompt, self.folder = config, prompt, folder
         self._shared = {"writer": config.writer, "model": model, "prompt": prompt.name}
         same = {name: value for name, value in asdict(config).items() if name in _SAME}
         _check_settings(folder / SETTINGS, same | self._shared | {"prompt_text": prompt.text})
@@ -129,11 +114,7 @@ class Journal:
         return {"captions": self._verdicts[None], "rejected": rejected, **spent}
 
     def estimate(self, *, pictures: int, in_flight: int) -> dict[str, int | float]:
-        """What the captions that are missing of so many pictures will take, going by those that are there.
-
-        Raises:
-            ValueError: when there are no captions yet.
-        """
+        """What the captions that are missing of so many pictures will take, going by those that are there."""
         done = len(self.done)
         if not done:
             raise ValueError(

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from textok.captioning import CaptionConfig, Prompt, load_prompt
+from textok.captioning import CaptionConfig, load_prompt
 from textok.captioning.journal import Journal, Row, read_verdicts
 from textok.captioning.judging import Agreement, judge, printable
 from textok.captioning.writers import Answer, Request, Writer, open_writer
@@ -49,9 +49,7 @@ class CaptionRun:
 
     source: Source
     data: DataConfig
-    config: CaptionConfig
     writer: Writer
-    prompt: Prompt
     journal: Journal
     stop: StopRequest
     accept_changes: bool = False
@@ -59,15 +57,14 @@ class CaptionRun:
     _reading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
-        self._ledger = BadSampleLedger(config=self.data)
+        self.config, self._ledger = self.journal.config, BadSampleLedger(config=self.data)
         self._agreement = Agreement(self.config.contradiction) if self.config.contradiction else None
 
     def run(self, count: int) -> list[BadSample]:
         """Caption the first ``count`` pictures; returns those that cannot be read, which ``bad.jsonl`` lists.
 
-        Raises:
-            ValueError: when the writer cannot work, a picture is bad and the policy is to stop, or the money is out.
-            OSError: when the server is gone or the disk is full.
+        ``ValueError``: the writer cannot work, the money is out, or the policy stops at a bad picture. ``OSError``:
+        the server is gone, or the disk is full.
         """
         indices = iter(range(count))
         try:
@@ -187,7 +184,7 @@ class CaptionRun:
         return Request(
             key=job.sample.key,
             picture=job.picture,
-            prompt=self.prompt.render(known),
+            prompt=self.journal.prompt.render(known),
             captions=job.sample.captions,
             seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1,
             temperature=temperature if ask == 1 else max(temperature, _NEXT_TEMPERATURE),
@@ -201,7 +198,7 @@ class CaptionRun:
 
     async def _judge(self, sample: RawSample, answer: Answer) -> Answer:
         if answer.failure is None:
-            prompt = self.prompt.render() if self.writer.varies else ""
+            prompt = self.journal.prompt.render() if self.writer.varies else ""
             answer = judge(answer, prompt=prompt, language=self.config.language)
         known = self._known(sample) or sample.captions
         if answer.failure is not None or self._agreement is None or not known:
@@ -270,9 +267,7 @@ def _block_captioner(
             run = CaptionRun(
                 source=SourceSubset(source, blocks[number]),
                 data=data,
-                config=config,
                 writer=writer,
-                prompt=prompt,
                 journal=journal,
                 stop=StopRequest(None),
                 accept_changes=accept_changes,

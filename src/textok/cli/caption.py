@@ -82,8 +82,8 @@ are kept.
     source = reading.open(all_parts=True)
     count = min(len(source), limit or len(source))
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)
-    here = replace(config, device=str(open_device(config.device)))
-    prompt, writer = load_prompt(config.prompt), open_writer(here)
+    prompt = load_prompt(config.prompt)
+    writer = open_writer(replace(config, device=str(open_device(config.device))))
     with polite_stop() as stop:
         with Journal(out, config, model=writer.model, prompt=prompt, again=ask_rejected) as journal:
             if estimate:
@@ -93,9 +93,7 @@ are kept.
             run = CaptionRun(
                 source=source,
                 data=reading,
-                config=here,
                 writer=writer,
-                prompt=prompt,
                 journal=journal,
                 stop=stop,
                 accept_changes=accept_changes,

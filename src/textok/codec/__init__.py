@@ -1,9 +1,4 @@
-"""Compressed tokens: entropy coding, probability models, and the .ttk container.
-
-Examples:
-    >>> with TtkReader("pictures.ttk", prior=find_prior("icons-128", model_id=tokenizer.model_id)) as reader:
-    ...     apple = tokenizer.decode(reader["apple"])
-"""
+"""Compressed tokens: entropy coding, probability models, and the .ttk container."""
 
 from textok.codec.coding import Prior
 from textok.codec.header import Header, check_model, coded_sizes, header_for

@@ -47,10 +47,6 @@ class Table:
     low: int = 0
     escape: bool = False
 
-    def __post_init__(self) -> None:
-        if len(self.frequencies) < 2 or self.frequencies.min() < 1 or self.frequencies.sum() != TOTAL:
-            raise ValueError(f"frequencies: expected two or more from 1 on that sum to {TOTAL}")
-
     @cached_property
     def model(self) -> Any:
         """The coder's form of it."""
@@ -98,12 +94,9 @@ class Decoder:
 
 
 def table_of(weights: Int[ndarray, "n"] | Sequence[int], *, low: int = 0, escape: bool = False) -> Table:
-    """A table in proportion to integer weights of zero or more, in integers throughout."""
+    """A table in proportion to two or more integer weights that sum to less than 2^38, in integers throughout."""
     weights = np.asarray(weights, dtype=np.int64)
-    total = max(1, int(weights.sum()))
-    if total >= 1 << 38:
-        raise ValueError(f"weights: got a sum of {total}, expected less than 2^38")
-    frequencies = 1 + weights * (TOTAL - len(weights)) // total
+    frequencies = 1 + weights * (TOTAL - len(weights)) // max(1, int(weights.sum()))
     frequencies[int(weights.argmax())] += TOTAL - int(frequencies.sum())
     return Table(frequencies, low=low, escape=escape)
 
@@ -115,12 +108,9 @@ def uniform(count: int) -> Table:
 
 @lru_cache(maxsize=1 << 14)
 def gaussian_table(deviation: int, step: int, phase: int) -> Table:
-    """Table of how many steps a Gaussian value lies from the step next to its mean.
+    """Table of how many steps a Gaussian value lies from the step next to its mean; deviation and step in 1/4096.
 
-    Args:
-        deviation: the standard deviation, in 1/4096.
-        step: the quantization step, in 1/4096; ``ValueError`` when it is too small.
-        phase: where the mean lies within its step, from 0 at its lower edge to PHASES - 1 at its upper one.
+    The phase is where the mean lies within its step, from 0 at its lower edge to PHASES - 1 at its upper one.
     """
     reach = -(-_REACH * deviation // step) + 1
     if reach > _MAX_RADIUS:
@@ -158,15 +148,12 @@ def library() -> ModuleType:
 
 
 class Prior(ABC):
-    """A probability model: a frozen dataclass of integers.
-
-    Attributes:
-        tokens: most tokens of a picture.
-        width: numbers per token.
-    """
+    """A probability model in integers."""
 
     tokens: int
+    """most tokens of a picture"""
     width: int
+    """numbers per token"""
 
     @property
     def arrays(self) -> dict[str, Int[ndarray, "..."]]:
@@ -185,12 +172,9 @@ class Prior(ABC):
     def expect(
         self, position: int, numbers: Int[ndarray, "b k c"], rows: Int[ndarray, "n"]
     ) -> tuple[Int[ndarray, "n c"], Int[ndarray, "n c"]]:
-        """Integers next to what is expected at a position, and which of the ``table`` choices fits.
+        """Integers next to what is expected of some rows at a position, and which of the ``table`` choices fits.
 
-        Args:
-            position: the place of the token.
-            numbers: the integers of some pictures; those before the position are known.
-            rows: the pictures to expect something of.
+        Of the integers of all pictures those before the position are known.
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ from textok.codec.coding import UNIT, Prior, check_size, code_lengths
 from textok.codec.prior import CodePrior, LatentPrior, digits, digits_of, plain_latents
 from textok.models.bottleneck import FSQConfig
 from textok.models.checkpoint import weights_hash
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.writing import strict_json
 
 MAX_HEADER = 1 << 16
@@ -102,11 +102,7 @@ class Header:
         return cls(**(values | {"levels": tuple(levels)}))
 
     def coder(self, prior: Prior | None = None) -> Prior:
-        """The probability model to code with: the plain one, or ``prior`` when it is the one named here.
-
-        Raises:
-            ValueError: when the file needs a prior and this is none or another one.
-        """
+        """The probability model to code with: the plain one, or the prior that is named here, else ``ValueError``."""
         if not self.prior:
             if self.kind == "latents":
                 return plain_latents(self.tokens, self.width).scaled(self.step)
@@ -174,9 +170,12 @@ _KINDS: dict[str, type] = {
 # --- of a tokenizer -----------------------------------------------------------------------------------------
 
 
-def levels_of(config: TexTokConfig, num_codes: int) -> tuple[int, ...]:
-    """Digits of a code: the scalars of a finite scalar quantizer, else equal digits."""
-    return config.bottleneck.levels if isinstance(config.bottleneck, FSQConfig) else digits(num_codes)
+def levels_of(model: TexTok) -> tuple[int, ...]:
+    """Digits of a code: the scalars of a finite scalar quantizer, else equal digits; none of a tokenizer of latents."""
+    bottleneck = model.config.bottleneck
+    if isinstance(bottleneck, FSQConfig):
+        return bottleneck.levels
+    return () if model.num_codes is None else digits(model.num_codes)
 
 
 def header_for(
@@ -192,27 +191,23 @@ def header_for(
     Args:
         model: the tokenizer.
         prior: the probability model, None for the plain one.
-        quantization: scales the steps of a continuous tokenizer's latents; codes are exact at any.
+        quantization: scales the steps of a continuous tokenizer's latents, 0.01 to 100, else ``ValueError``.
         captions: whether the file is to hold them.
         settings: plain JSON values for the record.
-
-    Raises:
-        ValueError: for a quantization out of range, or settings that are too long.
     """
     least, most = (step / 1000 for step in _STEPS)
     if not least <= quantization <= most:  # also where it is not a number
         raise ValueError(f"quantization: got {quantization:g}, expected {least:g} to {most:g}")
-    config, num_codes = model.config, model.num_codes
-    levels = () if num_codes is None else levels_of(config, num_codes)
+    levels = levels_of(model)
     return Header(
         model_id=model.model_id,
-        kind="latents" if num_codes is None else "codes",
-        tokens=config.num_latents,
-        width=config.latent_dim if num_codes is None else len(levels),
+        kind="codes" if levels else "latents",
+        tokens=model.config.num_latents,
+        width=len(levels) or model.config.latent_dim,
         levels=levels,
-        num_codes=num_codes or 0,
+        num_codes=model.num_codes or 0,
         prior="" if prior is None else prior.id,
-        step=round(1000 * quantization) if num_codes is None else 0,
+        step=0 if levels else round(1000 * quantization),
         captions=captions,
         settings=settings or {},
     )

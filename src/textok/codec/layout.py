@@ -115,13 +115,10 @@ def read_header(stream: BufferedIOBase) -> tuple[Header, int]:
 
 @dataclass(frozen=True)
 class Entry:
-    """A chunk in the index.
+    """A chunk in the index: where its block begins, and how many bytes, pictures and tokens there are.
 
-    Attributes:
-        offset, length: where its block begins, and how long that is, in bytes.
-        pictures: how many the chunk holds.
-        tokens: of all its pictures; 0 where no index counts them.
-        names, captions, values: the bytes of the keys, the captions and the coded tokens.
+    No index counts the tokens where they are 0. The last three are the bytes of the keys, the captions and the coded
+    tokens.
     """
 
     offset: int
@@ -195,19 +192,19 @@ class CodedPicture:
         key, caption = one.keys[0], one.captions[0] if one.captions and header.captions else ""
         if weights_hash(one.model_id) != weights_hash(header.model_id):
             raise ValueError(f"{key}: got tokens of {one.model_id!r}, expected those of {header.model_id!r}")
-        if not 1 <= (length := _bytes(key, "key")) <= _MAX_KEY:
-            raise ValueError(f"key: got {length} bytes, expected 1 to {_MAX_KEY}")
-        if (length := _bytes(caption, f"caption of {key}")) > _MAX_CAPTION:
-            raise ValueError(f"caption of {key}: got {length} bytes, expected at most {_MAX_CAPTION}")
+        _check_text(key, "key", range(1, _MAX_KEY + 1))
+        _check_text(caption, f"caption of {key}", range(_MAX_CAPTION + 1))
         numbers = header.to_integers(one.values[0], coder)
         return cls(key=key, caption=caption, grid=one.grid, numbers=numbers)
 
 
-def _bytes(text: str, name: str) -> int:
+def _check_text(text: str, name: str, lengths: range) -> None:
     try:
-        return len(text.encode())
+        length = len(text.encode())
     except UnicodeEncodeError as error:
         raise ValueError(f"{name}: got {text[:40]!r}, expected Unicode text (no lone surrogates)") from error
+    if length not in lengths:
+        raise ValueError(f"{name}: got {length} bytes, expected {lengths[0]} to {lengths[-1]}")
 
 
 def has_room(waiting: Sequence[CodedPicture], following: CodedPicture, header: Header) -> bool:

@@ -238,12 +238,7 @@ def save_prior(prior: LatentPrior | CodePrior, path: Path, *, model_id: str) -> 
 
 
 def load_prior(path: Path, *, model_id: str) -> LatentPrior | CodePrior:
-    """Read a probability model.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is damaged, or of another tokenizer.
-    """
+    """Read a probability model; ``FileNotFoundError``, or ``ValueError`` for a damaged one or another tokenizer's."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     refuse_foreign(path, expected="a probability model")

@@ -146,17 +146,15 @@ class TtkReader:
             raise
 
     @property
-    def pictures(self) -> int:
-        """The number of pictures by the index; no ``len``, which ``list`` would take memory for unseen."""
-        return sum(entry.pictures for entry in self.entries)
-
-    @property
     def lost(self) -> list[str]:
         """With ``recover``: a sentence for each chunk that was asked for so far and could not be read."""
         return [self._lost[number] for number in sorted(self._lost)]
 
     def facts(self) -> dict[str, Any]:
-        """Sizes and settings, as plain values; bytes for each picture are shares of the whole file."""
+        """Sizes and settings, as plain values; bytes for each picture are shares of the whole file.
+
+        They count the pictures; no ``len`` does, which ``list`` would take memory for unseen.
+        """
         return _facts(self.header, self.entries, file_bytes=self._size)
 
     def __iter__(self) -> Iterator[Tokens]:

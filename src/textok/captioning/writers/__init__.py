@@ -90,11 +90,7 @@ class Writer(ABC):
 
 
 def open_writer(config: CaptionConfig) -> Writer:
-    """The writer of that name.
-
-    Raises:
-        ValueError: when its package is not installed, or an option it needs is missing or makes no sense for it.
-    """
+    """The writer of that name; ``ValueError`` without its package, or an option that it needs."""
     module, _, name = WRITERS[config.writer].partition(":")
     try:
         writer = getattr(import_module(f"{__name__}.{module}"), name)(config)
