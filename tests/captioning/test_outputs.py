@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from textok.captioning import Prompt, load_prompt, shipped_prompts
-from textok.captioning.writers.describe import describe
+from textok.captioning.writers.offline import describe
 from textok.cli import main
 from textok.data.caption_files import read_caption_file
 from textok.data.sources import open_source

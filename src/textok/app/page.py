@@ -48,8 +48,6 @@ class _Page:
         step = max(1, len(pictures) // _EXAMPLES)
         self.examples = [(decode_whole(data, side=256), caption) for data, caption in pictures[::step]]
 
-    # --- actions --------------------------------------------------------------------------------------------
-
     def start(
         self, picture: str | Image.Image | None, caption: str | None, changed: str | None, *settings: Any
     ) -> tuple[Any, ...]:
@@ -143,8 +141,6 @@ class _Page:
             on_step=lambda done: progress((done, int(steps)), unit="steps"),
         )
         return part("drawn", map(image_to_tensor, images), prompt or "")
-
-    # --- components -----------------------------------------------------------------------------------------
 
     def on(
         self,

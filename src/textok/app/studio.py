@@ -17,7 +17,7 @@ from torch import Tensor
 
 from textok.captioning import CaptionConfig
 from textok.captioning.writers import Request
-from textok.captioning.writers.describe import DescribeWriter
+from textok.captioning.writers.offline import DescribeWriter
 from textok.codec import TtkReader, TtkWriter, check_model, find_prior, header_for
 from textok.data import DataConfig
 from textok.data.images import decode_image, decode_whole, fit_image, image_to_tensor, tensor_to_image
@@ -30,7 +30,6 @@ from textok.pipeline.facts import bytes_per_image
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
-from textok.sampling.flow import OnStep
 
 MAX_CAPTION = 2_000
 """Characters of a caption or a prompt: more than any text encoder here reads."""
@@ -137,14 +136,14 @@ class Studio:
         prompt: str | None,
         *,
         num_images: int,
-        num_tokens: int,
-        steps: int,
-        guidance: float,
         seed: int,
         negative_prompt: str | None = None,
-        on_step: OnStep | None = None,
+        **sampling: Any,
     ) -> list[Image.Image]:
-        """Pictures for a prompt, by the loaded generator; the same settings and seed give the same pictures."""
+        """Pictures for a prompt, by the loaded generator; the same settings and seed give the same pictures.
+
+        ``sampling`` has ``num_tokens``, ``steps``, ``guidance`` and ``on_step``.
+        """
         if self.pipeline is None:
             raise ValueError("prompt: got one, expected none: no generator is loaded; name one: --generator")
         if not (prompt := checked_caption(prompt)):
@@ -156,11 +155,8 @@ class Studio:
                 prompt,
                 negative_prompt=checked_caption(negative_prompt) or None,
                 num_images=num_images,
-                num_tokens=num_tokens,
-                steps=steps,
-                guidance=guidance,
                 generator=torch.Generator().manual_seed(seed),
-                on_step=on_step,
+                **sampling,
             )
 
     def write_ttk(self, sketch: Sketch, num_tokens: int) -> bytes:

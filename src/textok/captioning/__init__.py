@@ -85,10 +85,6 @@ class CaptionConfig:
                 "temperature: got 0, at which all captions of a picture are alike, expected more"
             )
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """The price of so many tokens."""
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:

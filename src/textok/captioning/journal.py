@@ -82,7 +82,7 @@ class Journal:
 
     def add(self, row: Row) -> None:
         """Write a verdict: the system has it when this returns, the disk some rows later."""
-        cost = self.config.cost(row.tokens_in, row.tokens_out)
+        cost = (row.tokens_in * self.config.price_in + row.tokens_out * self.config.price_out) / 1e6
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write({**vars(row), **self._shared, "cost": cost, "time": now})
 

@@ -8,7 +8,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from html import escape
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from textok.data.caption_files import read_caption_file
 from textok.data.images import ImageError, image_to_tensor
 from textok.data.samples import BadSampleError, RawSample, Source
 from textok.data.sources.pairing import is_picture
-from textok.evaluation.pages import cards_page, data_uri
+from textok.evaluation.pages import cards_page, data_uri, macro
 from textok.writing import write_tar, write_text
 
 _PREVIEW_SIDE = 256
@@ -78,9 +77,6 @@ def _captioned(source: Source, folder: Path) -> Iterator[tuple[RawSample, tuple[
                 yield sample, captions[sample.key]
 
 
-# --- tars ---------------------------------------------------------------------------------------------------
-
-
 def write_new_tars(source: Source, folder: Path) -> int:
     """Write the captioned pictures, as they are stored, into webdataset tars; returns how many tars there are.
 
@@ -103,17 +99,13 @@ def _members(sample: RawSample, captions: tuple[str, ...]) -> list[tuple[str, by
     record = json.dumps({"captions": captions, "key": sample.key, **label}, ensure_ascii=False)
     folder, _, name = sample.key.rpartition("/")
     stem = f"{folder}/{name.replace('.', '%2E')}".lstrip("/")  # in tars the suffix begins at the first dot
-    return [(f"{stem}.{picture_suffix(sample.image)}", sample.image), (f"{stem}.json", record.encode())]
+    return [(f"{stem}.{_suffix(sample.image)}", sample.image), (f"{stem}.json", record.encode())]
 
 
-def picture_suffix(data: bytes) -> str:
-    """The usual suffix of a stored picture, by its content: "jpg", "png", ..."""
+def _suffix(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
         name = (image.format or "").lower()
     return {"jpeg": "jpg", "mpo": "jpg", "tiff": "tif"}.get(name, name)
-
-
-# --- a page to look at before money is spent ----------------------------------------------------------------
 
 
 def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> None:
@@ -133,21 +125,9 @@ def _card(source: Source, index: int, rows: Mapping[str, list[dict[str, Any]]]) 
     try:
         sample = source.read(index)
     except BadSampleError as error:
-        return f"<p><code>{escape(error.bad.key)}</code></p><p>{escape(error.bad.reason)}</p>"
-    name = f"<p><code>{escape(sample.key)}</code></p>"
+        return macro("captioned", error.bad.key, error.bad.reason)
     try:
         pixels = image_to_tensor(open_picture(sample.image, side=_PREVIEW_SIDE))
     except ImageError as error:
-        return f"{name}<p>{escape(str(error))}</p>"
-    texts = "".join(map(_text, rows.get(sample.key, ())))
-    return f'<img alt="" src="{data_uri(pixels)}">{name}{texts or "<p>not asked about yet</p>"}'
-
-
-def _text(row: Mapping[str, Any]) -> str:
-    if row["reason"]:
-        text, notes = f"<s>{escape(row['caption'][:300])}</s>", [f"rejected: {row['reason']}"]
-    else:
-        text, notes = escape(row["caption"]), [f"{len(row['caption'].split())} words", *row["changes"]]
-    if row["tokens_out"]:
-        notes.append(f"{row['tokens_in']} + {row['tokens_out']} tokens, {row['seconds']:.1f} s")
-    return f"<p>{text}<br><small>{escape('; '.join(notes))}</small></p>"
+        return macro("captioned", sample.key, str(error))
+    return macro("captioned", sample.key, "", data_uri(pixels), rows.get(sample.key, ()))

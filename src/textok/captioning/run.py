@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,10 +53,9 @@ class CaptionRun:
     journal: Journal
     stop: StopRequest
     accept_changes: bool = False
-    _seen: set[str] = field(default_factory=set, init=False)
-    _reading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
+        self._seen, self._reading = set[str](), threading.Lock()
         self.config, self._ledger = self.journal.config, BadSampleLedger(config=self.data)
         self._agreement = Agreement(self.config.contradiction) if self.config.contradiction else None
 
@@ -112,8 +111,6 @@ class CaptionRun:
         mean = cost / max(1, len(self.journal.done))
         return cost + self.writer.in_flight * mean >= self.config.max_cost
 
-    # --- pictures -------------------------------------------------------------------------------------------
-
     async def _jobs(self, index: int) -> list[_Job]:
         """The captions that the picture at ``index`` lacks; none of one that cannot be read."""
         self._ledger.seen += 1
@@ -150,8 +147,6 @@ class CaptionRun:
         if sample.key in self._seen:
             raise _bad(sample, "an earlier picture has the same key")
         self._seen.add(sample.key)
-
-    # --- captions -------------------------------------------------------------------------------------------
 
     async def _caption(self, jobs: Sequence[_Job]) -> None:
         """Ask about pictures until each has a verdict."""

@@ -57,14 +57,12 @@ class Header:
         if self.kind not in ("latents", "codes"):
             raise ValueError(f"kind: got {self.kind!r}, expected latents or codes")
         check_size(self.tokens, self.width)
-        if self.kind == "codes":
-            self._check_codes()
-        elif self.levels or self.num_codes or not _STEPS[0] <= self.step <= _STEPS[1]:
-            raise ValueError(
-                f"step: got {str(self.step)[:9]} thousandths, expected {_STEPS}, and no levels beside it"
-            )
-
-    def _check_codes(self) -> None:
+        if self.kind == "latents":
+            if self.levels or self.num_codes or not _STEPS[0] <= self.step <= _STEPS[1]:
+                raise ValueError(
+                    f"step: got {str(self.step)[:9]} thousandths, expected {_STEPS}, and no levels beside it"
+                )
+            return
         good = len(self.levels) == self.width <= 32 and all(2 <= level <= 1000 for level in self.levels)
         if not good or not 2 <= self.num_codes <= math.prod(self.levels) <= 1 << 32 or self.step:
             raise ValueError(
@@ -120,8 +118,6 @@ class Header:
                 f"expected {self.kind}, {self.tokens} of {self.width}"
             )
         return prior.scaled(self.step) if isinstance(prior, LatentPrior) else prior
-
-    # --- values as the coder's integers -----------------------------------------------------------------
 
     def to_integers(
         self, values: Float[Tensor, "k c"] | Integer[Tensor, "k"], coder: Prior

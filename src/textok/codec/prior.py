@@ -60,16 +60,14 @@ class LatentPrior(Prior):
         largest = max(map(_largest, (self.mean, self.deviation, self.step)))
         if self.deviation.min() < 1 or self.step.min() < 1 or largest > _MAX_ABS:
             raise ValueError(f"prior: expected deviations and steps from 1 on, and all within {_MAX_ABS}")
-        if self.weights is not None:
-            self._check_weights(self.weights)
-
-    def _check_weights(self, weights: Int[ndarray, "kc kc"]) -> None:
-        size = self.mean.size
-        if weights.shape != (size, size) or size > MAX_PREDICTED:
+        if self.weights is None:
+            return
+        shape, size = self.weights.shape, self.mean.size
+        if shape != (size, size) or size > MAX_PREDICTED:
             raise ValueError(
-                f"prior: got weights of shape {weights.shape}, expected {size} x {size}, {MAX_PREDICTED} at most"
+                f"prior: got weights of shape {shape}, expected {size} x {size}, {MAX_PREDICTED} at most"
             )
-        if _largest(weights) >= 2 * _WEIGHT_UNIT:
+        if _largest(self.weights) >= 2 * _WEIGHT_UNIT:
             raise ValueError("prior: expected weights below 2")
 
     def scaled(self, thousandths: int) -> "LatentPrior":

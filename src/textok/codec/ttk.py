@@ -47,10 +47,6 @@ def is_ttk(path: Path) -> bool:
 class TtkWriter:
     """Writes pictures one after another; ``close`` writes the index.
 
-    Examples:
-        >>> with open("x.ttk", "wb") as stream, TtkWriter(stream, header) as writer:
-        ...     writer.add(tokens)
-
     Args:
         stream: is only written to, never sought in, so that a pipe will do.
         header: what holds for every picture.
@@ -113,11 +109,7 @@ class TtkWriter:
 class TtkReader:
     """A .ttk file: its header and index at once, its pictures as they are needed.
 
-    Examples:
-        >>> with TtkReader("x.ttk", prior=prior) as reader:
-        ...     apple = reader["apple"]
-        ...     for tokens in reader:  # of up to 256 pictures each
-        ...         tokenizer.decode(tokens)
+    Iterating gives sets of up to 256 pictures, ``reader["apple"]`` the picture of that name.
 
     Args:
         path: the file.

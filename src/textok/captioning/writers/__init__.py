@@ -1,4 +1,4 @@
-"""Writers of captions: what one is, and all of them by name. A new one is one file here and one row in ``WRITERS``."""
+"""Writers of captions: what one is, and all of them by name. A new one is a class here and a row in ``WRITERS``."""
 
 import base64
 import io
@@ -15,8 +15,8 @@ from textok.data.images import decode_whole, tensor_to_image
 from textok.data.samples import DrawnPicture, RawSample
 
 WRITERS = {
-    "describe": "describe:DescribeWriter",
-    "alt-text": "alt_text:AltTextWriter",
+    "describe": "offline:DescribeWriter",
+    "alt-text": "offline:AltTextWriter",
     "transformers": "transformers:TransformersWriter",
     "openai": "openai:OpenAIWriter",
 }

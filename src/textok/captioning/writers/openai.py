@@ -16,7 +16,6 @@ from textok.captioning.writers import Answer, Request, Writer, chat_content, jpe
 from textok.data.samples import RawSample
 
 KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
-_NO_KEY = "none"
 _GIVE_UP = 10  # pictures in a row that failed at the server
 _PER_CLIENT = 16  # requests at a time: a client looks at all of its idle connections before each request
 _PROBE_RETRIES = 2
@@ -44,7 +43,7 @@ class OpenAIWriter(Writer):
         self._host = address.netloc.rpartition("@")[2]
         self.model, self.in_flight, self._config = config.model, config.concurrency, config
         self.notice = f"openai: the pictures are sent to {self._host} (model {config.model})"
-        self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), _NO_KEY)
+        self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")
         self._gate = Gate(config.concurrency)
         self._clients = [self._new_client() for _ in range(0, config.concurrency, _PER_CLIENT)]
         self._turns = cycle(self._clients)
@@ -54,7 +53,7 @@ class OpenAIWriter(Writer):
     def _new_client(self) -> openai.AsyncOpenAI:
         config, http = self._config, openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._watch]})
         return openai.AsyncOpenAI(
-            base_url=config.base_url, api_key=self._key, timeout=config.timeout, http_client=http
+            base_url=config.base_url, api_key=self._key or "none", timeout=config.timeout, http_client=http
         )
 
     async def check(self) -> None:
@@ -164,7 +163,7 @@ class OpenAIWriter(Writer):
         return self._without_key(" ".join(str(error).split()) or type(error).__name__)[:200]
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key != _NO_KEY else text
+        return text.replace(self._key, "***") if self._key else text
 
 
 class _NoAnswerError(Exception):
