@@ -63,7 +63,6 @@ class _Page:
         return gr.skip(), *self.start(picture, *settings)
 
     def change(self, sketch: Sketch | None, changed: str | None, *settings: Any) -> tuple[Any, ...]:
-        """Read the same tokens with another caption."""
         sketch = sketch and reworded(sketch, changed)
         return sketch, *self.show(sketch, *settings)
 
@@ -84,17 +83,14 @@ class _Page:
         return None, (sketch.first.captions or ("",))[0], sketch, *self.show(sketch, *settings)
 
     def example(self, event: gr.EventData, *settings: Any) -> tuple[Any, ...]:
-        """A picture of the package with its caption, and what ``start`` gives with them."""
         image, caption = self.examples[int(event.choice)]
         return image, caption, *self.start(image, caption, *settings)
 
     def roll(self, *settings: Any) -> tuple[Any, ...]:
-        """A random scene with its caption, and what ``start`` gives with them."""
         image, caption = roll()
         return image, caption, *self.start(image, caption, *settings)
 
     def describe(self, picture: str | None, *settings: Any) -> tuple[Any, ...]:
-        """A caption of the picture, and what ``start`` gives with it."""
         if picture is None:
             raise ValueError("picture: got none, expected one; choose or upload a picture first")
         caption = self.studio.describe(Path(picture).read_bytes())
@@ -112,7 +108,6 @@ class _Page:
         return part("curve", chart, sorted(next(iter(lines.values())))), ""
 
     def look(self, event: gr.EventData, sketch: Sketch | None, *decoder: Any) -> str:
-        """The pictures at a point of the curve."""
         if sketch is None:
             return ""
         num_tokens = int(event.choice)

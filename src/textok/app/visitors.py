@@ -43,8 +43,7 @@ class Visitors:
         request, body = Request(scope), b""
         headers, visitor = request.headers, request.cookies.get(COOKIE, "")
         if request.method == "POST" and "multipart/form-data" not in headers.get("content-type", ""):
-            body = await _body(receive)
-            receive = _replay(body, receive)
+            body, receive = await _whole(receive)
         address = f"{unquote(scope['path'])}?{unquote(scope['query_string'].decode())}"
         if refusal := self._refusal(visitor, address, body):
             await PlainTextResponse(refusal, status_code=403)(scope, receive, send)
@@ -109,23 +108,19 @@ def _cookie(visitor: str, *, is_https: bool) -> str:
     return f"{COOKIE}={visitor}; Path=/; HttpOnly; {site}"
 
 
-async def _body(receive: Receive) -> bytes:
+async def _whole(receive: Receive) -> tuple[bytes, Receive]:
+    """The body of a request as far as it may go, and what gives it again and then what comes after it."""
     body, more = b"", True
     while more and len(body) <= MAX_BODY:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body")
-    return body
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body again, then what comes after it."""
     waiting: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return replay
+    return body, replay
 
 
 def _plain(body: bytes) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -52,7 +53,7 @@ class Row:
     picture: str = ""
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """The rows of a folder, those of earlier runs included, and at the end the table of the accepted ones.
 
     One process at a time may open it. A last line that was cut off is taken away.
@@ -124,9 +125,6 @@ class Journal:
         rest = {name: round(value * left / done, 4) for name, value in self.spent.items()}
         hours = rest.pop("seconds") / in_flight / 3600
         return {"captions": left, **rest, "hours": round(hours, 4)}
-
-    def __enter__(self) -> "Journal":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._flush()

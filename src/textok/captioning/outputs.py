@@ -68,7 +68,6 @@ def _text_path(sample: RawSample) -> Path | None:
 
 
 def _captioned(source: Source, folder: Path) -> Iterator[tuple[RawSample, tuple[str, ...]]]:
-    """The pictures that have captions, with them."""
     captions = read_caption_file(folder / TABLE)
     for index in range(len(source)):
         with suppress(BadSampleError):  # it has no caption, and its reason is written down
@@ -121,7 +120,6 @@ def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> No
 
 
 def _card(source: Source, index: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
-    """One picture with all that was written about it; of one that cannot be read, the reason."""
     try:
         sample = source.read(index)
     except BadSampleError as error:

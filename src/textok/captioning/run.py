@@ -112,7 +112,6 @@ class CaptionRun:
         return cost + self.writer.in_flight * mean >= self.config.max_cost
 
     async def _jobs(self, index: int) -> list[_Job]:
-        """The captions that the picture at ``index`` lacks; none of one that cannot be read."""
         self._ledger.seen += 1
         try:
             return await asyncio.to_thread(self._prepare, index)
@@ -149,7 +148,6 @@ class CaptionRun:
         self._seen.add(sample.key)
 
     async def _caption(self, jobs: Sequence[_Job]) -> None:
-        """Ask about pictures until each has a verdict."""
         for ask in range(1, self.config.asks + 1):
             requests = [self._request(job, ask) for job in jobs]
             answers = await self.writer.write(requests)

@@ -4,33 +4,16 @@ import os
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
+from textok.codec import layout
 from textok.codec.coding import Prior
 from textok.codec.header import Header
-from textok.codec.layout import (
-    CHUNK,
-    END,
-    FOOTER,
-    HEADER,
-    INDEX,
-    MAGIC,
-    VERSION,
-    Chunk,
-    CodedPicture,
-    Entry,
-    block,
-    check_count,
-    has_room,
-    read_block,
-    read_header,
-    read_index,
-    write_index,
-)
+from textok.codec.layout import Chunk, CodedPicture, Entry
 from textok.pipeline.tokens import Tokens
 
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
@@ -41,10 +24,10 @@ _DIFFERENT = "damaged: a chunk is not what the index says"
 def is_ttk(path: Path) -> bool:
     """Whether the file is meant to be a .ttk file: by its name, or because it begins as one."""
     with open(path, "rb") as file:
-        return path.suffix == ".ttk" or file.read(len(MAGIC)) == MAGIC
+        return path.suffix == ".ttk" or file.read(len(layout.MAGIC)) == layout.MAGIC
 
 
-class TtkWriter:
+class TtkWriter(AbstractContextManager["TtkWriter"]):
     """Writes pictures one after another; ``close`` writes the index.
 
     Args:
@@ -58,7 +41,8 @@ class TtkWriter:
         self._coder = header.coder(prior)
         self._waiting: list[CodedPicture] = []
         self._entries, self._keys, self._at = list[Entry](), set[str](), 0
-        self._write(MAGIC + VERSION.to_bytes(2, "little") + block(HEADER, header.to_json()))
+        magic = layout.MAGIC + layout.VERSION.to_bytes(2, "little")
+        self._write(magic + layout.block(layout.HEADER, header.to_json()))
 
     def add(self, tokens: Tokens) -> None:
         """Add pictures; ``ValueError`` when a name is taken, or a picture does not fit the header."""
@@ -69,7 +53,7 @@ class TtkWriter:
                     f"{picture.key!r}: got a second picture of this name, expected different ones"
                 )
             self._keys.add(picture.key)
-            if not has_room(self._waiting, picture, self.header):
+            if not layout.has_room(self._waiting, picture, self.header):
                 self.flush()
             self._waiting.append(picture)
 
@@ -77,7 +61,7 @@ class TtkWriter:
         """Write what waits as a chunk of its own."""
         if self._waiting:
             chunk = Chunk.of(self._waiting, self.header, self._coder)
-            data = block(CHUNK, chunk.body())
+            data = layout.block(layout.CHUNK, chunk.body())
             tokens = sum(len(picture.numbers) for picture in self._waiting)
             self._entries.append(chunk.entry(self._at, len(data), tokens=tokens))
             self._write(data)
@@ -87,7 +71,7 @@ class TtkWriter:
         """Write what waits, and the index."""
         self.flush()
         start = self._at.to_bytes(8, "little")
-        self._write(block(INDEX, write_index(self._entries)) + start + END)
+        self._write(layout.block(layout.INDEX, layout.write_index(self._entries)) + start + layout.END)
         self._stream.flush()
 
     def facts(self) -> dict[str, Any]:
@@ -98,15 +82,12 @@ class TtkWriter:
         self._stream.write(data)
         self._at += len(data)
 
-    def __enter__(self) -> "TtkWriter":
-        return self
-
     def __exit__(self, error_type: object, *_: object) -> None:
         if error_type is None:
             self.close()
 
 
-class TtkReader:
+class TtkReader(AbstractContextManager["TtkReader"]):
     """A .ttk file: its header and index at once, its pictures as they are needed.
 
     Iterating gives sets of up to 256 pictures, ``reader["apple"]`` the picture of that name.
@@ -131,7 +112,7 @@ class TtkReader:
         self._stream: BufferedIOBase = open(self.path, "rb")  # noqa: SIM115 (closed by close)
         try:
             with self._named():
-                self.header, start = read_header(self._stream)
+                self.header, start = layout.read_header(self._stream)
                 self.entries = self._recovered(start) if recover else self._indexed(start)
         except BaseException:
             self.close()
@@ -183,9 +164,6 @@ class TtkReader:
         """Close the file."""
         self._stream.close()
 
-    def __enter__(self) -> "TtkReader":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -217,9 +195,9 @@ class TtkReader:
 
     def _chunk(self, entry: Entry) -> Chunk:
         self._stream.seek(entry.offset)
-        tag, body, size = read_block(self._stream)
+        tag, body, size = layout.read_block(self._stream)
         chunk = Chunk.read(body)
-        if tag != CHUNK or entry != chunk.entry(entry.offset, size, tokens=entry.tokens):
+        if tag != layout.CHUNK or entry != chunk.entry(entry.offset, size, tokens=entry.tokens):
             raise ValueError(_DIFFERENT)
         return chunk
 
@@ -231,19 +209,20 @@ class TtkReader:
 
     def _indexed(self, start: int) -> list[Entry]:
         size = self._size
-        self._stream.seek(max(start, size - FOOTER))
+        self._stream.seek(max(start, size - layout.FOOTER))
         footer = self._stream.read()
         at = int.from_bytes(footer[:8], "little")
-        if len(footer) != FOOTER or footer[8:] != END or not start <= at <= size - FOOTER:
+        is_whole = len(footer) == layout.FOOTER and footer[8:] == layout.END
+        if not is_whole or not start <= at <= size - layout.FOOTER:
             raise ValueError(
                 "cut off, or more behind its end: no index where one should be;"
                 " textok decode --recover reads what is left"
             )
         self._stream.seek(at)
-        tag, body, length = read_block(self._stream)
-        entries = read_index(body, self.header, start=start)
+        tag, body, length = layout.read_block(self._stream)
+        entries = layout.read_index(body, self.header, start=start)
         end = entries[-1].offset + entries[-1].length if entries else start
-        if tag != INDEX or end != at or at + length + FOOTER != size:
+        if tag != layout.INDEX or end != at or at + length + layout.FOOTER != size:
             raise ValueError("damaged: the index does not fit the file")
         return entries
 
@@ -254,12 +233,12 @@ class TtkReader:
         entries = list[Entry]()
         self._stream.seek(start)
         try:
-            while (found := read_block(self._stream))[0] == CHUNK:
+            while (found := layout.read_block(self._stream))[0] == layout.CHUNK:
                 _, body, size = found
                 entries.append(Chunk.read(body).entry(start, size, tokens=0))
-                check_count(len(entries))
+                layout.check_count(len(entries))
                 start += size
-            if found[0] != INDEX:
+            if found[0] != layout.INDEX:
                 raise ValueError(f"damaged: a block {found[0]!r} where a chunk was expected")
         except ValueError as error:
             self._lost[len(entries) + 1] = f"lost whatever follows the first {len(entries)} chunks: {error}"
