@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textok.codec.coding import PHASES, TOTAL, UNIT, Decoder, Table, encode, gaussian_table, table_of, uniform
+from textok.codec import CodePrior
+from textok.codec.coding import (
+    PHASES,
+    TOTAL,
+    UNIT,
+    Table,
+    decoder_of,
+    encode,
+    gaussian_table,
+    pack,
+    table_of,
+    unpack,
+)
 
 FIRST_TABLE = [1, 1, 39, 3421, 92113, 960909, 3942377, 6421652, 4168375, 1074679, 109044, 4292, 55, 1, 1, 256]
 
@@ -43,10 +55,10 @@ def test_what_goes_in_comes_out_and_is_plain_rans(parts: list[tuple[list[int], l
     steps = [(table_of(numbers), np.array(drawn, dtype=np.int64) % len(numbers)) for numbers, drawn in parts]
     data = encode(steps)
     assert data == reference(steps)
-    decoder = Decoder(data)
+    decoder = decoder_of(data)
     for table, symbols in steps:
-        assert decoder.take(table, len(symbols)).tolist() == symbols.tolist()
-    decoder.finish()
+        assert decoder.decode(table.model, len(symbols)).tolist() == symbols.tolist()
+    assert decoder.is_empty()
 
 
 def test_a_string_is_as_long_as_its_information() -> None:
@@ -59,13 +71,13 @@ def test_a_string_is_as_long_as_its_information() -> None:
 
 
 def test_leftovers_and_trailing_zeros_are_refused() -> None:
-    data = encode([(uniform(7), np.arange(7))])
+    prior = CodePrior(levels=(7,), tokens=2)
+    data, escapes = pack([np.array([[digit]]) for digit in range(7)], prior)
+    assert len(unpack(data, escapes, count=7, prior=prior)) == 7
     with pytest.raises(ValueError, match="trailing zeros"):
-        Decoder(data + b"\0")
-    decoder = Decoder(data + b"\1\2\3\4\5\6\7\x08")
-    decoder.take(uniform(7), 7)
+        unpack(data + b"\0", escapes, count=7, prior=prior)
     with pytest.raises(ValueError, match="another length"):
-        decoder.finish()
+        unpack(data + b"\1\2\3\4\5\6\7\x08", escapes, count=7, prior=prior)
 
 
 def test_integers_outside_a_table_escape_or_are_refused() -> None:

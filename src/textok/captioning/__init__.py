@@ -101,11 +101,6 @@ class Prompt:
         lines = [line for line in self.text.splitlines() if words or _KNOWN not in line]
         return "\n".join(lines).replace(_KNOWN, words)
 
-    @property
-    def density(self) -> str:
-        """The name without its version."""
-        return self.name.partition(".")[0]
-
 
 def shipped_prompts() -> dict[str, str]:
     """The texts of the prompts in the package by name with version, ``prompts/NAME.vN.txt``, the versions in order."""

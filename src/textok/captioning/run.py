@@ -69,7 +69,10 @@ class CaptionRun:
         try:
             asyncio.run(self._run(indices, Progress(count, unit="image")))
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from None
         if self._is_out_of_money() and next(indices, None) is not None:
             cost, captions = self.journal.spent["cost"], len(self.journal.done)
             raise ValueError(
@@ -212,13 +215,6 @@ class CaptionRun:
 
 def _bad(sample: RawSample, reason: str) -> BadSampleError:
     return BadSampleError(BadSample(key=printable(sample.key), shard=sample.shard, reason=reason))
-
-
-def _first(group: BaseException) -> BaseException:
-    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
-
-
-# --- by many processes --------------------------------------------------------------------------------------
 
 
 def caption_blocks(run: CaptionRun, count: int, *, size: int, engine: Engine) -> list[BadSample]:

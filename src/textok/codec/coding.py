@@ -74,23 +74,12 @@ def encode(steps: Sequence[tuple[Table, Int[ndarray, "_"]]]) -> bytes:
     return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
 
 
-class Decoder:
-    """Reads symbols back, from the same tables in the same order; ``ValueError`` for what no encoder writes."""
-
-    def __init__(self, data: bytes) -> None:
-        if data.endswith(b"\0"):
-            raise ValueError("damaged: coded data with trailing zeros")
-        words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u4").astype(np.uint32)
-        self._coder = library().stream.stack.AnsCoder(words)
-
-    def take(self, table: Table, count: int) -> Int[ndarray, "m"]:
-        """The next ``count`` symbols of a table."""
-        return self._coder.decode(table.model, count).astype(np.int64)
-
-    def finish(self) -> None:
-        """Check that everything was decoded; if not, the data is damaged, or the tables differ."""
-        if not self._coder.is_empty():
-            raise ValueError("damaged: coded data of another length than its symbols")
+def decoder_of(data: bytes) -> Any:
+    """The coder of what ``encode`` wrote: its ``decode`` takes the models of the same tables in the same order."""
+    if data.endswith(b"\0"):
+        raise ValueError("damaged: coded data with trailing zeros")
+    words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u4").astype(np.uint32)
+    return library().stream.stack.AnsCoder(words)
 
 
 def table_of(weights: Int[ndarray, "n"] | Sequence[int], *, low: int = 0, escape: bool = False) -> Table:
@@ -142,9 +131,6 @@ def library() -> ModuleType:
             "compressed files need the package constriction: pip install 'open-textok[codec]'"
         ) from error
     return constriction
-
-
-# --- the coded string of some pictures, by a probability model ----------------------------------------------
 
 
 class Prior(ABC):
@@ -268,19 +254,20 @@ def pack(values: Sequence[Int[ndarray, "_ c"]], prior: Prior) -> tuple[bytes, by
 
 def unpack(coded: bytes, escapes: bytes, *, count: int, prior: Prior) -> list[Int[ndarray, "_ c"]]:
     """The integers that ``pack`` coded; ``ValueError`` when they are damaged, or the prior is another one."""
-    decoder, outside = Decoder(coded), Bytes(escapes)
-    budgets = decoder.take(uniform(prior.tokens), count) + 1
+    decoder, outside = decoder_of(coded), Bytes(escapes)
+    budgets = decoder.decode(uniform(prior.tokens).model, count).astype(np.int64) + 1
     longest = int(budgets.max())
     if longest > prior.tokens or count * longest * prior.width > MAX_VALUES:
         raise ValueError(f"damaged: {count} pictures of up to {longest} tokens in one chunk")
     dense = np.zeros((count, longest, prior.width), dtype=np.int64)
     for place, near, table in _walk(dense, budgets, prior):
-        symbols = decoder.take(table, len(near))
+        symbols = decoder.decode(table.model, len(near)).astype(np.int64)
         away = symbols + table.low
         for escape in np.flatnonzero(table.is_escape(symbols)):
             away[escape] = _signed(outside.number())
         dense[place] = near + away
-    decoder.finish()
+    if not decoder.is_empty():  # or the tables differ
+        raise ValueError("damaged: coded data of another length than its symbols")
     outside.finish()
     return [numbers[:budget] for numbers, budget in zip(dense, budgets, strict=True)]
 

@@ -163,9 +163,6 @@ _KINDS: dict[str, type] = {
 }
 
 
-# --- of a tokenizer -----------------------------------------------------------------------------------------
-
-
 def levels_of(model: TexTok) -> tuple[int, ...]:
     """Digits of a code: the scalars of a finite scalar quantizer, else equal digits; none of a tokenizer of latents."""
     bottleneck = model.config.bottleneck
@@ -182,14 +179,10 @@ def header_for(
     captions: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> Header:
-    """The header of a file with this tokenizer's tokens.
+    """The header of a file with this tokenizer's tokens, coded by a probability model or the plain one.
 
-    Args:
-        model: the tokenizer.
-        prior: the probability model, None for the plain one.
-        quantization: scales the steps of a continuous tokenizer's latents, 0.01 to 100, else ``ValueError``.
-        captions: whether the file is to hold them.
-        settings: plain JSON values for the record.
+    The quantization, 0.01 to 100 (else ``ValueError``), scales the steps of a continuous tokenizer's latents; codes are
+    exact at any. The settings are plain JSON values for the record.
     """
     least, most = (step / 1000 for step in _STEPS)
     if not least <= quantization <= most:  # also where it is not a number

@@ -36,9 +36,6 @@ _FRAME = (
 )  # of a chunk: what is in no section; three numbers and the lengths of four sections
 
 
-# --- blocks and texts ---------------------------------------------------------------------------------------
-
-
 def block(tag: bytes, body: bytes) -> bytes:
     """Tag (one byte), length (32 bits), body, CRC-32 of the three; numbers are little-endian."""
     data = tag + len(body).to_bytes(4, "little") + body
@@ -110,9 +107,6 @@ def read_header(stream: BufferedIOBase) -> tuple[Header, int]:
     return Header.from_json(body), _START + size
 
 
-# --- the index ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Entry:
     """A chunk in the index: where its block begins, and how many bytes, pictures and tokens there are.
@@ -172,9 +166,6 @@ def _check(entry: Entry, header: Header) -> None:
     parts = entry.names + entry.captions + entry.values + _FRAME
     if not parts <= entry.length <= _HEAD + MAX_BLOCK + _CHECK:
         raise ValueError(f"{chunk} {entry.length} bytes, which its parts do not fit")
-
-
-# --- a chunk ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -166,9 +166,6 @@ def _largest(numbers: Int[ndarray, "..."]) -> int:
     return int(np.abs(numbers.astype(np.int64)).max())
 
 
-# --- fitted to the tokens of training pictures --------------------------------------------------------------
-
-
 def fit_latents(
     means: Float[Tensor, "n k c"], log_variances: Float[Tensor, "n k c"] | None = None
 ) -> LatentPrior:

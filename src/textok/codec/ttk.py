@@ -30,10 +30,7 @@ def is_ttk(path: Path) -> bool:
 class TtkWriter(AbstractContextManager["TtkWriter"]):
     """Writes pictures one after another; ``close`` writes the index.
 
-    Args:
-        stream: is only written to, never sought in, so that a pipe will do.
-        header: what holds for every picture.
-        prior: the probability model that the header names.
+    The stream is only written to, never sought in, so that a pipe will do. The prior is the one that the header names.
     """
 
     def __init__(self, stream: BufferedIOBase, header: Header, *, prior: Prior | None = None) -> None:

@@ -37,14 +37,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back.
+    """What came back: the text as the model wrote it, and after the judge the caption, mended.
 
-    Attributes:
-        text: as the model wrote it; after the judge the caption, mended.
-        finish: "stop", or "length" when it was cut off.
-        tokens_in, tokens_out: tokens read and written, where the writer counts them.
-        changes: what the writer did to the words it was given, and the judge to the answer.
-        failure: why it is no caption, in words that can be counted; of a writer: and asking again will give none.
+    It finished by "stop", or by "length" when it was cut off. The changes are what the writer did to the words it was
+    given, and the judge to the answer. The failure is why it is no caption, in words that can be counted; where a writer
+    names one, asking again will give none.
     """
 
     text: str

@@ -26,12 +26,8 @@ _SIDE = 256  # the network was trained at 260
 _SMALL = 48  # colours and layout are measured on so many pixels a side
 _MIN_SHARE = 0.08
 _HUES = (12, 40, 68, 160, 195, 255, 290, 345)
-_HUE_NAMES = np.array(
-    ["red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink", "red"], dtype=object
-)
-_NO_WORDS = re.compile(
-    r"(?:img|dsc[nf]?|pict?|photo|image|screenshot|picture|untitled|copy|train|val|test|data)"
-)
+_HUE_NAMES = ("red", "orange", "yellow", "green", "turquoise", "blue", "purple", "pink", "red")
+_NO_WORDS = re.compile(r"img|dsc[nf]?|pict?|photo|image|screenshot|picture|untitled|copy|train|val|test|data")
 
 
 class DescribeWriter(Writer):
@@ -43,13 +39,11 @@ class DescribeWriter(Writer):
     varies = False
     in_flight = 2  # one batch is made ready while the network looks at the other
     model = "describe.v1"
-    notice = (
-        "describe: ImageNet classes, colours, layout, light and file names, measured by no language model"
-    )
+    notice = "describe: ImageNet classes, colours, layout, light, file names, measured by no language model"
 
     def __init__(self, config: CaptionConfig) -> None:
         self.batch_size, self._device = config.batch_size, torch.device(config.device)
-        self._density = load_prompt(config.prompt).density
+        self._density = load_prompt(config.prompt).name.partition(".")[0]
         network: Any = load_network("effnet_lite2")
         self._network = network.to(self._device)
         self._one_at_a_time = threading.Lock()
@@ -104,7 +98,7 @@ def colour_shares(pixels: np.ndarray) -> list[tuple[str, float]]:
     """Names of colours with their shares, the largest first; pixels (h, w, 3) in uint8."""
     hsv = np.asarray(Image.fromarray(pixels).convert("HSV"), dtype=np.float64).reshape(-1, 3).T / 255
     hue, saturation, value = hsv[0] * 360, hsv[1], hsv[2]
-    names = _HUE_NAMES[np.digitize(hue, _HUES)]
+    names = np.array(_HUE_NAMES, dtype=object)[np.digitize(hue, _HUES)]
     warm = (hue >= 8) & (hue < 48)
     names[warm & (value < 0.65)] = "brown"
     names[warm & (saturation < 0.4) & (value >= 0.65)] = "beige"
