@@ -39,9 +39,9 @@ class Request:
 class Answer:
     """What came back: the text as the model wrote it, and after the judge the caption, mended.
 
-    It finished by "stop", or by "length" when it was cut off. The changes are what the writer did to the words it was
-    given, and the judge to the answer. The failure is why it is no caption, in words that can be counted; where a writer
-    names one, asking again will give none.
+    It finished by "stop", or by "length" when it was cut off. The changes are those of the writer to the words it was
+    given, and of the judge to the answer. The failure is why it is no caption, in words that can be counted; where a
+    writer names one, asking again will give none.
     """
 
     text: str
