@@ -1,10 +1,8 @@
-"""The page to play with (``textok app``): pictures to tokens and back, words to pictures, quality over tokens.
-
-Its parts are plain HTML, with the pictures inside: nothing of them is ever stored in a file.
-"""
+"""The page to play with (``textok app``): pictures to tokens and back, words to pictures, quality over tokens."""
 
 import base64
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -17,9 +15,9 @@ CHOOSE = (_FOLDER / "choose.js").read_text()
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_ENVIRONMENT.globals |= {"uri": data_uri, "base64": lambda file: base64.b64encode(file).decode()}
+_GLOBALS: dict[str, Any] = {"uri": data_uri, "base64": lambda file: base64.b64encode(file).decode()}
 
 
 def part(name: str, *values: object) -> str:
     """A part of the page: a macro of ``parts.html``, whose values are escaped."""
-    return str(getattr(_ENVIRONMENT.get_template("parts.html").module, name)(*values))
+    return str(getattr(_ENVIRONMENT.get_template("parts.html", globals=_GLOBALS).module, name)(*values))

@@ -32,8 +32,7 @@ class Header:
     Attributes:
         model_id: the id of the tokenizer; no other can decode them.
         kind: "latents", of ``width`` channels, or "codes", of ``num_codes`` in the mixed radix ``levels``.
-        tokens: most tokens of a picture.
-        width: numbers per token: channels, or digits.
+        tokens, width: most tokens of a picture, and numbers per token: channels, or digits.
         levels: values of each digit, the lowest digit first; empty for latents.
         num_codes: size of the vocabulary; 0 for latents.
         prior: id of the probability model that is needed to read; "" for the plain one that needs none.
