@@ -90,7 +90,7 @@ def main() -> None:
         captions = [row["caption"] for row in read_rows(folder / "my-captions" / CAPTIONS)]
         file = folder / shlex.split(typed()[1])[-1]
         with TtkReader(file) as reader:
-            pictures = reader.pictures
+            pictures = reader.facts()["pictures"]
         rows[0] |= {"captions": len(captions), "words": sum(len(c.split()) for c in captions) / len(captions)}
         rows[1] |= {"pictures": pictures, "bytes_per_picture": file.stat().st_size / pictures}
     if not len(captions) == pictures == options.count:

@@ -17,8 +17,7 @@ from pathlib import Path
 from textok.budgets import RANGES_256, SoftBudget, token_range
 from textok.budgets.encoder import SoftEncoder
 from textok.budgets.search import Choice
-from textok.codec import TtkWriter, coded_sizes, find_prior, header_for
-from textok.codec.prior import Prior
+from textok.codec import Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.data import DataConfig, EvalLoader
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.results import Row, write_result

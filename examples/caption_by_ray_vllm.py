@@ -9,7 +9,6 @@ about again in a second and a third pass, each of which starts the engines anew.
 """
 
 import argparse
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +18,10 @@ from typing import Any
 import ray
 from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-from textok.captioning import CaptionConfig
+from textok.captioning import CaptionConfig, Prompt, load_prompt
 from textok.captioning.journal import Journal, Row
 from textok.captioning.judging import judge, printable
-from textok.captioning.prompting import Prompt, load_prompt
-from textok.captioning.writers import Answer, chat_content, jpeg_bytes, open_picture
+from textok.captioning.writers import Answer, chat_content, jpeg_base64, open_picture
 from textok.data import DataConfig, Source
 from textok.data.contents import HALF, content_of
 from textok.display import Progress
@@ -46,8 +44,7 @@ class Question:
         """What the stages of Ray need of the picture at ``row["place"]``."""
         sample = opened(self.data).read(row["place"])
         image = open_picture(sample.image, side=self.config.side)
-        picture = base64.b64encode(jpeg_bytes(image, quality=self.config.quality)).decode()
-        content = chat_content(self.prompt.render(), picture)
+        content = chat_content(self.prompt.render(), jpeg_base64(image, quality=self.config.quality))
         sampling = {"temperature": self.config.temperature, "max_tokens": self.config.max_tokens}
         return {
             "key": sample.key,

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from textok.codec import CodePrior, Header, LatentPrior, Prior, TtkReader, TtkWriter
-from textok.codec.layout import END, MAGIC
-from textok.codec.wire import Bytes, block, varint
+from textok.codec.coding import Bytes, varint
+from textok.codec.layout import END, MAGIC, block
 from textok.pipeline.tokens import Tokens
 
 START = len(MAGIC) + 2

@@ -241,7 +241,7 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
     """Write a tar of files by name, whole or not at all and of the same bytes each time."""
-    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
         for name, data in members:
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(data), 0o644

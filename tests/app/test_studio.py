@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from textok.app import fragments
+from textok.app import part
 from textok.app.studio import MAX_CAPTION, Studio, budgets_to, packaged_pictures, reworded, roll
+from textok.evaluation.pages.curves import curve_chart
 from textok.models.conditions import ConditionConfig
 from textok.models.decoder import FlowDecoderConfig
 from textok.models.dit import DiT, DiTConfig
@@ -170,13 +171,13 @@ def _missing(*_: object) -> None:
 
 def test_fragments_escape_what_visitors_write(studio: Studio) -> None:
     sketch = studio.sketch(encoded(), '"><script>alert(1)</script>')
-    html = fragments.figures(studio.view(sketch, 1), sketch, 1)
+    html = part("figures", studio.view(sketch, 1), sketch, 1)
     assert "<script" not in html and "&lt;script&gt;" in html and html.count("alt=") == 2
-    assert "1 token, 8 bytes" in fragments.facts(
-        studio.view(sketch, 1), 1, b"123"
-    ) and "(3 bytes" in fragments.facts(studio.view(sketch, 1), 1, b"123")
+    html = part("facts", studio.view(sketch, 1), 1, b"123")
+    assert "1 token, 8 bytes" in html and "(3 bytes" in html
 
 
 def test_a_curve_has_a_button_for_each_budget() -> None:
-    html = fragments.curve({"right": {1: 10.0, 2: 12.0}, "none": {1: 9.0, 2: 11.5}})
+    chart = curve_chart({"right": {1: 10.0, 2: 12.0}, "none": {1: 9.0, 2: 11.5}}, title="PSNR", unit="dB")
+    html = part("curve", chart, [1, 2])
     assert html.count("<polyline") == 2 and 'data-choice="1"' in html and 'data-choice="2"' in html

@@ -134,5 +134,5 @@ def test_files_go_with_the_last_tab_of_the_last_visitor_who_saw_them(page: Visit
 
 
 def test_the_cookie_is_for_this_site_or_for_https() -> None:
-    assert b"HttpOnly; SameSite=Lax" in _cookie("x", is_https=False)
-    assert b"SameSite=None; Secure" in _cookie("x", is_https=True)
+    assert "HttpOnly; SameSite=Lax" in _cookie("x", is_https=False)
+    assert "SameSite=None; Secure" in _cookie("x", is_https=True)

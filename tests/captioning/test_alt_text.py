@@ -1,6 +1,6 @@
 import pytest
 
-from textok.captioning.writers.alt_text import clean_alt_text
+from textok.captioning.writers.offline import clean_alt_text
 
 
 @pytest.mark.parametrize(

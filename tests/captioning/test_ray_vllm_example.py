@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from textok.captioning import CaptionConfig
+from textok.captioning import CaptionConfig, load_prompt
 from textok.captioning.journal import CAPTIONS, REJECTED, Journal, read_rows
-from textok.captioning.prompting import load_prompt
 from textok.data import DataConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own classes

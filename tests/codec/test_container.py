@@ -119,7 +119,7 @@ def test_by_key_and_in_order(tmp_path: Path) -> None:
     with TtkReader(path) as reader:
         chunks = list(reader)
         found = Tokens.concat(chunks)
-        assert [len(tokens) for tokens in chunks] == [256, 256, 88] and reader.pictures == 600
+        assert [len(tokens) for tokens in chunks] == [256, 256, 88] and reader.facts()["pictures"] == 600
         assert reader.keys() == list(found.keys) == [f"0/{i}" for i in range(600)]
         assert found.lengths == tuple(1 + i % 9 for i in range(600)) and found.model_id == "m"
         assert "0/17" in reader and "17" not in reader

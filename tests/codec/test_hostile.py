@@ -14,8 +14,18 @@ from hypothesis import strategies as st
 
 from benchmarks.reliability import ttk_files as fuzzing
 from textok.codec import Header, TtkReader
-from textok.codec.layout import MAGIC, Chunk, read_index
-from textok.codec.wire import MAX_BLOCK, Bytes, block, read_block, read_texts, section, texts, varint
+from textok.codec.coding import Bytes, varint
+from textok.codec.layout import (
+    MAGIC,
+    MAX_BLOCK,
+    Chunk,
+    block,
+    read_block,
+    read_index,
+    read_texts,
+    section,
+    texts,
+)
 from tiny import read_ttk
 
 START = len(MAGIC) + 2
@@ -110,7 +120,7 @@ def test_an_announced_number_of_pictures_allocates_nothing(good: bytes, tmp_path
     path.write_bytes(good)
     with TtkReader(path) as reader:
         assert operator.length_hint(reader, -1) == -1
-        assert reader.pictures == sum(map(len, reader)) == 6
+        assert reader.facts()["pictures"] == sum(map(len, reader)) == 6
 
 
 @pytest.mark.slow

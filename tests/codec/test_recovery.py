@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from textok.codec import Header, TtkReader
-from textok.codec.layout import END, MAGIC, Chunk, CodedPicture, Entry, write_index
-from textok.codec.wire import block
+from textok.codec.layout import END, MAGIC, Chunk, CodedPicture, Entry, block, write_index
 from textok.pipeline.tokens import Tokens
 from tiny import ttk_bytes
 

@@ -13,19 +13,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from textok.app import LOOK, STYLE
 from textok.app.studio import Studio
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
 
 MAX_UPLOAD = "20mb"
 VISITORS_AT_ONCE = 64
+_HERE_ALONE: dict[str, Any] = {"share": False, "ssr_mode": False, "footer_links": [], "quiet": True}
 
 
 def serve(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser: bool = False) -> None:
-    """Keep the page open until SIGINT or SIGTERM, in a browser of this machine too where ``browser`` is set.
-
-    The other arguments and the errors are those of :func:`opened`.
-    """
+    """Keep the page of :func:`opened` open until SIGINT or SIGTERM, with ``browser`` in one of this machine too."""
     with opened(studio, host=host, port=port) as page, polite_stop() as stop:
         note(f"{page.local_url} (Ctrl-C ends it)")
         if browser and not webbrowser.open(page.local_url):
@@ -38,62 +37,42 @@ def serve(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860, browser:
 def opened(studio: Studio, *, host: str = "127.0.0.1", port: int = 7860) -> Iterator[Any]:
     """The page, served by threads of its own inside the block.
 
-    Args:
-        studio: the models.
-        host: the address to listen at; "0.0.0.0" lets other machines in.
-        port: 0 takes any that is free.
-
-    Raises:
-        ValueError: when Gradio is not installed, or the port is taken.
+    At the host "0.0.0.0" other machines are let in. The port and the errors are those of :func:`free_port`.
     """
     port = free_port(host, port)
     with tempfile.TemporaryDirectory(prefix="textok-app-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        atexit.register(
-            shutil.rmtree, folder, ignore_errors=True
-        )  # an action may write after the page has closed
+        # An action may write after the page has closed.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ |= {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-        page = _launched(studio, folder, host=host, port=port)
+        import gradio as gr  # reads the environment
+        from starlette.middleware import Middleware
+
+        from textok.app.page import build_page
+        from textok.app.visitors import Visitors
+
+        page = build_page(studio)
+        page.queue(max_size=VISITORS_AT_ONCE, api_open=False, default_concurrency_limit=2)
+        page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            state_session_capacity=VISITORS_AT_ONCE,
+            max_file_size=MAX_UPLOAD,
+            **_HERE_ALONE,
+            theme=gr.themes.Default(font=["system-ui"], font_mono=["ui-monospace"]),  # none from outside
+            head=f"<style>{LOOK}</style>",
+            css=STYLE,
+            app_kwargs={"middleware": [Middleware(Visitors, folder=folder)]},
+        )
         try:
             yield page
         finally:
             page.close()
 
 
-def _launched(studio: Studio, folder: Path, *, host: str, port: int) -> Any:
-    import gradio as gr
-    from starlette.middleware import Middleware
-
-    from textok.app import fragments
-    from textok.app.page import build_page
-    from textok.app.visitors import Visitors
-
-    page = build_page(studio)
-    page.queue(max_size=VISITORS_AT_ONCE, api_open=False, default_concurrency_limit=2)
-    page.launch(
-        server_name=host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        ssr_mode=False,
-        footer_links=[],
-        max_file_size=MAX_UPLOAD,
-        state_session_capacity=VISITORS_AT_ONCE,
-        theme=gr.themes.Default(font=["system-ui"], font_mono=["ui-monospace"]),  # none from outside
-        head=f"<style>{fragments.LOOK}</style>",
-        css=fragments.STYLE,
-        app_kwargs={"middleware": [Middleware(Visitors, folder=folder)]},
-    )
-    return page
-
-
 def free_port(host: str, port: int) -> int:
-    """The port, or a free one for 0.
-
-    Raises:
-        ValueError: when Gradio is not installed, another program has the port, or the host is none of this machine.
-    """
+    """The port, or a free one for 0; ``ValueError`` without Gradio, or where this machine does not have the place."""
     if find_spec("gradio") is None:
         raise ValueError("app: got no Gradio, expected the extra; pip install 'open-textok[app]'")
     try:

@@ -4,7 +4,7 @@ import asyncio
 import io
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from textok.captioning import CaptionConfig
 from textok.captioning.writers import Request
-from textok.captioning.writers.describe import DescribeWriter
+from textok.captioning.writers.offline import DescribeWriter
 from textok.codec import TtkReader, TtkWriter, check_model, find_prior, header_for
 from textok.data import DataConfig
 from textok.data.images import decode_image, decode_whole, fit_image, image_to_tensor, tensor_to_image
@@ -30,7 +30,6 @@ from textok.pipeline.facts import bytes_per_image
 from textok.pipeline.generation import Pipeline
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens
-from textok.sampling.flow import OnStep
 
 MAX_CAPTION = 2_000
 """Characters of a caption or a prompt: more than any text encoder here reads."""
@@ -42,16 +41,13 @@ _DICE_SIDE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sketch:
-    """A picture in tokens, as each condition reads them.
-
-    Attributes:
-        tokens: of one picture at the largest budget, with the caption that they are decoded with, by condition:
-            "right" (the caption), "none" (none, on both sides) and "changed" (the tokens of "right" with other words).
-        original: the picture at the model's size; None where only its tokens are there.
-    """
+    """A picture in tokens, as each condition reads them."""
 
     tokens: Mapping[str, Tokens]
+    """of one picture at the largest budget, with the caption that they are decoded with, by condition: "right" (the
+    caption), "none" (none, on both sides) and "changed" (the tokens of "right" with other words)"""
     original: UInt8[Tensor, "3 h w"] | None = None
+    """the picture at the model's size; None where only its tokens are there"""
 
     @property
     def first(self) -> Tokens:
@@ -61,13 +57,9 @@ class Sketch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
-    """A sketch at one budget.
+    """A sketch at one budget: by condition the pictures, and without an original no PSNR in dB.
 
-    Attributes:
-        pictures: by condition.
-        psnr: in dB, by condition; empty without an original.
-        num_bytes: of the tokens at 16 bits a value, or of the codes.
-        seconds: that decoding took.
+    The bytes are those of the tokens at 16 bits a value, or of the codes; the seconds those of decoding.
     """
 
     pictures: Mapping[str, UInt8[Tensor, "3 h w"]]
@@ -79,9 +71,7 @@ class View:
 class Studio:
     """The loaded models, which many visitors use at once: one works with the tokenizer and one draws at any time.
 
-    Args:
-        pipeline: words to pictures, with the tokenizer; or a tokenizer alone, and then there is no drawing.
-        source: where the tokenizer came from, beside which its prior for .ttk files may lie.
+    With a tokenizer alone there is no drawing. Beside the ``source`` of it its prior for .ttk files may lie.
     """
 
     def __init__(self, pipeline: Pipeline | ImageTokenizer, *, source: str | Path) -> None:
@@ -98,11 +88,7 @@ class Studio:
 
     @torch.inference_mode()
     def sketch(self, picture: bytes | Image.Image, caption: str | None, changed: str | None = None) -> Sketch:
-        """Encode a picture, stored or not, with its caption and without.
-
-        Raises:
-            ValueError: for a file that is no picture, or a picture or caption that is too large.
-        """
+        """Encode a picture, stored or not, with its caption and without; refuses what is no picture or too large."""
         size = (self.tokenizer.model.config.image_size,) * 2
         if isinstance(picture, bytes):
             pixels = decode_image(picture, size, max_pixels=MAX_PIXELS)
@@ -115,15 +101,9 @@ class Studio:
         return reworded(Sketch(tokens=tokens, original=pixels), changed)
 
     def view(self, sketch: Sketch, num_tokens: int, decoding: Mapping[str, Any] | None = None) -> View:
-        """Decode the first tokens under every condition.
+        """Decode the first tokens under every condition; of a file with fewer all.
 
-        Args:
-            sketch: the picture in tokens.
-            num_tokens: how many of them; of a file with fewer all.
-            decoding: steps, guidance and seed of a decoder that samples.
-
-        Raises:
-            ValueError: for settings that the decoder does not have.
+        ``decoding`` has steps, guidance and seed of a decoder that samples; another one refuses them.
         """
         num_tokens = min(num_tokens, sketch.first.num_tokens)
         settings = dict(decoding or {})
@@ -134,20 +114,18 @@ class Studio:
             start = time.perf_counter()
             decoded = self.tokenizer.decode(tokens, output="uint8", **settings)
             seconds = time.perf_counter() - start
-        psnr = [] if sketch.original is None else _psnr(sketch.original, decoded)
+        psnr = list[float]()
+        if sketch.original is not None:
+            psnr = psnr_per_image(sketch.original.expand_as(decoded), decoded).tolist()
         return View(
             pictures=dict(zip(sketch.tokens, decoded, strict=True)),
-            psnr=dict(zip(sketch.tokens, psnr, strict=False)),  # none where there is no original
+            psnr=dict(zip(sketch.tokens, psnr, strict=False)),
             num_bytes=bytes_per_image(self.tokenizer.model, num_tokens=num_tokens),
             seconds=seconds,
         )
 
     def curve(self, sketch: Sketch, decoding: Mapping[str, Any] | None = None) -> dict[str, dict[int, float]]:
-        """PSNR in dB by condition and budget.
-
-        Raises:
-            ValueError: when there is no original to compare with.
-        """
+        """PSNR in dB by condition and budget; ``ValueError`` when there is no original to compare with."""
         if sketch.original is None:
             raise ValueError("picture: got tokens alone, expected a picture to compare with; upload one")
         views = {k: self.view(sketch, k, decoding) for k in budgets_to(self.max_tokens)}
@@ -158,17 +136,13 @@ class Studio:
         prompt: str | None,
         *,
         num_images: int,
-        num_tokens: int,
-        steps: int,
-        guidance: float,
         seed: int,
         negative_prompt: str | None = None,
-        on_step: OnStep | None = None,
+        **sampling: Any,
     ) -> list[Image.Image]:
-        """Pictures for a prompt; the same settings and seed give the same pictures.
+        """Pictures for a prompt, by the loaded generator; the same settings and seed give the same pictures.
 
-        Raises:
-            ValueError: for an empty prompt, settings out of range, or where no generator is loaded.
+        ``sampling`` has ``num_tokens``, ``steps``, ``guidance`` and ``on_step``.
         """
         if self.pipeline is None:
             raise ValueError("prompt: got one, expected none: no generator is loaded; name one: --generator")
@@ -181,29 +155,21 @@ class Studio:
                 prompt,
                 negative_prompt=checked_caption(negative_prompt) or None,
                 num_images=num_images,
-                num_tokens=num_tokens,
-                steps=steps,
-                guidance=guidance,
                 generator=torch.Generator().manual_seed(seed),
-                on_step=on_step,
+                **sampling,
             )
 
     def write_ttk(self, sketch: Sketch, num_tokens: int) -> bytes:
         """The first tokens and the caption as a .ttk file."""
         stream = io.BytesIO()
         header = header_for(self.tokenizer.model, prior=self.prior)
+        tokens = sketch.first.first(min(num_tokens, sketch.first.num_tokens))
         with TtkWriter(stream, header, prior=self.prior) as writer:  # pyrefly: ignore[bad-argument-type]
-            writer.add(
-                replace(sketch.first.first(min(num_tokens, sketch.first.num_tokens)), keys=("picture",))
-            )
+            writer.add(replace(tokens, keys=("picture",)))
         return stream.getvalue()
 
     def read_ttk(self, path: str | Path) -> Sketch:
-        """The first picture of a .ttk file.
-
-        Raises:
-            ValueError: for a damaged file, or one of another model.
-        """
+        """The first picture of a .ttk file; ``ValueError`` for a damaged one, or one of another model."""
         with TtkReader(path, prior=self.prior) as reader:
             check_model(reader.header, self.tokenizer.model)
             first = next(iter(reader))[0]
@@ -258,11 +224,7 @@ def budgets_to(max_tokens: int) -> list[int]:
 
 
 def checked_caption(caption: str | None) -> str:
-    """The caption without white space around it.
-
-    Raises:
-        ValueError: when it is too long.
-    """
+    """The caption without white space around it; ``ValueError`` when it is too long."""
     text = (caption or "").strip()
     if len(text) > MAX_CAPTION:
         raise ValueError(f"caption: got {len(text)} characters, expected at most {MAX_CAPTION}; shorten it")
@@ -272,7 +234,3 @@ def checked_caption(caption: str | None) -> str:
 def _conditions(caption: str | None) -> dict[str, str]:
     text = checked_caption(caption)
     return ({"right": text} if text else {}) | {"none": ""}
-
-
-def _psnr(original: UInt8[Tensor, "3 h w"], decoded: UInt8[Tensor, "b 3 h w"]) -> Sequence[float]:
-    return psnr_per_image(original.expand_as(decoded), decoded).tolist()

@@ -9,11 +9,12 @@ import re
 import secrets
 import shutil
 from collections import Counter, defaultdict
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,12 +27,7 @@ _TEXT = ("application/json", "text/event-stream", "text/html")
 
 
 class Visitors:
-    """ASGI middleware around a Gradio page.
-
-    Args:
-        app: the page.
-        folder: where Gradio keeps files.
-    """
+    """ASGI middleware around a Gradio page, which keeps its files in a folder."""
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self._app, self._folder = app, folder
@@ -44,23 +40,17 @@ class Visitors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        visitor = _visitor(headers.get("cookie", ""))
-        body = b""
-        if scope["method"] == "POST" and "multipart/form-data" not in headers.get("content-type", ""):
-            body = await _body(receive)
-            receive = _replay(body, receive)
-        refusal = self._refusal(
-            visitor, f"{unquote(scope['path'])}?{unquote(scope['query_string'].decode())}", body
-        )
-        if refusal:
+        request, body = Request(scope), b""
+        headers, visitor = request.headers, request.cookies.get(COOKIE, "")
+        if request.method == "POST" and "multipart/form-data" not in headers.get("content-type", ""):
+            body, receive = await _whole(receive)
+        address = f"{unquote(scope['path'])}?{unquote(scope['query_string'].decode())}"
+        if refusal := self._refusal(visitor, address, body):
             await PlainTextResponse(refusal, status_code=403)(scope, receive, send)
             return
         is_https = "https" in (scope.get("scheme"), headers.get("x-forwarded-proto"))
         name = visitor or secrets.token_urlsafe(24)
-        watched = self._watching(name, send, cookie=None if visitor else _cookie(name, is_https=is_https))
+        watched = self._watching(name, send, cookie="" if visitor else _cookie(name, is_https=is_https))
         if "/heartbeat/" in scope["path"]:  # as long as a tab is open
             await self._visit(name, scope, receive, watched)
         else:
@@ -80,21 +70,18 @@ class Visitors:
             return ""
         return "file: got one of another visit, expected one of yours; upload it again"
 
-    def _watching(self, visitor: str, send: Send, *, cookie: bytes | None) -> Send:
+    def _watching(self, visitor: str, send: Send, *, cookie: str) -> Send:
         """Remembers which files a response names."""
         is_text = False
 
         async def watch(message: Message) -> None:
             nonlocal is_text
             if message["type"] == "http.response.start":
-                kinds = [
-                    value.decode("latin-1")
-                    for name, value in message["headers"]
-                    if name.lower() == b"content-type"
-                ]
-                is_text = any(kind.startswith(_TEXT) for kind in kinds)
+                headers = MutableHeaders(raw=[*message["headers"]])
+                is_text = headers.get("content-type", "").startswith(_TEXT)
                 if cookie and is_text:
-                    message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie)]}
+                    headers.append("set-cookie", cookie)
+                    message = {**message, "headers": headers.raw}
             elif is_text and (body := message.get("body")):
                 self._seen[visitor] |= set(self._names.findall(body.decode(errors="replace")))
             await send(message)
@@ -102,55 +89,38 @@ class Visitors:
         return watch
 
     async def _visit(self, visitor: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what lasts as long as a tab; with the last one go the files that no other visitor has seen."""
         self._visits[visitor] += 1
         try:
             await self._app(scope, receive, send)
         finally:
             self._visits[visitor] -= 1
             if self._visits[visitor] < 1:
-                self._forget(visitor)
-
-    def _forget(self, visitor: str) -> None:
-        """Delete the files of a visitor which no other one has seen."""
-        del self._visits[visitor]
-        mine = self._seen.pop(visitor, set())
-        for name in mine - set().union(*self._seen.values()):
-            shutil.rmtree(self._folder / Path(name).name, ignore_errors=True)
+                del self._visits[visitor]
+                mine = self._seen.pop(visitor, set())
+                for name in mine - set().union(*self._seen.values()):
+                    shutil.rmtree(self._folder / name, ignore_errors=True)
 
 
-def _visitor(header: str) -> str:
-    """The visitor that the cookies name, or ""."""
-    try:
-        cookie = SimpleCookie(header).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie else ""
-
-
-def _cookie(visitor: str, *, is_https: bool) -> bytes:
+def _cookie(visitor: str, *, is_https: bool) -> str:
     """A page inside of another site's gets its cookie over https only."""
     site = "SameSite=None; Secure; Partitioned" if is_https else "SameSite=Lax"
-    return f"{COOKIE}={visitor}; Path=/; HttpOnly; {site}".encode()
+    return f"{COOKIE}={visitor}; Path=/; HttpOnly; {site}"
 
 
-async def _body(receive: Receive) -> bytes:
-    body = b""
-    while len(body) <= MAX_BODY:
+async def _whole(receive: Receive) -> tuple[bytes, Receive]:
+    """The body of a request as far as it may go, and what gives it again and then what comes after it."""
+    body, more = b"", True
+    while more and len(body) <= MAX_BODY:
         message = await receive()
         body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    return body
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body again, then what comes after it."""
+        more = message.get("more_body")
     waiting: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return replay
+    return body, replay
 
 
 def _plain(body: bytes) -> str:

@@ -1,9 +1,16 @@
 """Captions for pictures that have none: writers, a judge of what they write, and files by key that can be resumed."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from textok.checks import check
+
+_KNOWN = "{known}"
+_MAX_KNOWN = 300  # characters of known words that a prompt takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,41 @@ class CaptionConfig:
                 "temperature: got 0, at which all captions of a picture are alike, expected more"
             )
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """The price of so many tokens."""
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What a model is asked."""
+
+    name: str
+    """with its version, such as "dense.v1"; for a file of one's own its name and the hash of its text"""
+    text: str
+    """a line with ``{known}`` takes the words that came with the picture"""
+
+    def render(self, known: Sequence[str] = ()) -> str:
+        """The prompt for one picture; without known words the line that would hold them is left out."""
+        words = "; ".join(known).replace("\n", " ")[:_MAX_KNOWN]
+        lines = [line for line in self.text.splitlines() if words or _KNOWN not in line]
+        return "\n".join(lines).replace(_KNOWN, words)
+
+
+def shipped_prompts() -> dict[str, str]:
+    """The texts of the prompts in the package by name with version, ``prompts/NAME.vN.txt``, the versions in order."""
+    folder = files("textok.captioning").joinpath("prompts")
+    names = [file.name.removesuffix(".txt") for file in folder.iterdir() if file.name.endswith(".txt")]
+    names.sort(key=lambda name: (name.partition(".v")[0], int(name.partition(".v")[2])))
+    return {name: folder.joinpath(f"{name}.txt").read_text("utf-8").strip() for name in names}
+
+
+def load_prompt(name: str) -> Prompt:
+    """A prompt of the package by name ("dense": its newest version; "dense.v1"), or a text file, or ``ValueError``."""
+    shipped = shipped_prompts()
+    for full, text in reversed(shipped.items()):
+        if name in (full, full.partition(".")[0]):
+            return Prompt(name=full, text=text)
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"prompt: got {name!r}, expected a text file or one of {', '.join(shipped)}")
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        raise ValueError(f"prompt: got the empty file {name}, expected what to ask of each picture")
+    return Prompt(name=f"{path.stem}.{hashlib.sha256(text.encode()).hexdigest()[:8]}", text=text)

@@ -4,22 +4,21 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from textok.captioning import CaptionConfig
-from textok.captioning.prompting import Prompt
+from textok.captioning import CaptionConfig, Prompt
 from textok.writing import mark_folder, replacing, strict_json, write_json
 
 CAPTIONS, REJECTED, SETTINGS, TABLE = "captions.jsonl", "rejected.jsonl", "settings.json", "captions.parquet"
 _SAME = ("writer", "known", "temperature", "seed", "max_tokens", "side", "quality")
-_SPENT = ("tokens_in", "tokens_out", "cost", "seconds")
 _FLUSH_EVERY = 200  # rows: a killed process loses none of them, a power cut these at most
 _ROWS_AT_ONCE = 20_000
 _TYPES = {
@@ -33,19 +32,11 @@ _SCHEMA = pa.schema([(name, kind) for kind, names in _TYPES.items() for name in 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One caption of one picture, or why there is none.
+    """One caption of one picture by its number, from 0; or the ``reason`` why there is none.
 
-    Attributes:
-        key: the key of the picture.
-        number: which of its captions, from 0.
-        caption: the text; of a rejected one the beginning of what came last.
-        reason: why it was rejected; None when it was accepted.
-        changes: what was mended.
-        seed: that of the last ask, as is the temperature.
-        tokens_in: tokens read, all asks together, as are the tokens written.
-        asks: how often the picture was asked about.
-        seconds: from the first ask to the verdict.
-        picture: hash of the picture that was asked about, to notice that it changed.
+    Of a rejected one the caption is the beginning of what came last. ``changes`` are what was mended. Seed and
+    temperature are those of the last ask, tokens read and written those of all asks, seconds from the first one to the
+    verdict. ``picture`` is a hash, to notice that the picture changed.
     """
 
     key: str
@@ -62,58 +53,46 @@ class Row:
     picture: str = ""
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """The rows of a folder, those of earlier runs included, and at the end the table of the accepted ones.
 
     One process at a time may open it. A last line that was cut off is taken away.
-
-    Args:
-        folder: made when missing.
-        config: what is recorded, and the prices.
-        model: the writer's.
-        prompt: the prompt.
-        again: ask about rejected pictures again; their rows move to ``rejected.before.jsonl``.
-
-    Raises:
-        ValueError: when the folder holds captions that were made otherwise.
+    A folder of captions that were made otherwise is refused (``ValueError``). To ask about rejected pictures ``again``,
+    their rows move to ``rejected.before.jsonl``.
     """
 
     def __init__(
         self, folder: Path, config: CaptionConfig, *, model: str, prompt: Prompt, again: bool = False
     ) -> None:
-        self.config, self.folder = config, folder
+        self.config, self.prompt, self.folder = config, prompt, folder
         self._shared = {"writer": config.writer, "model": model, "prompt": prompt.name}
         same = {name: value for name, value in asdict(config).items() if name in _SAME}
         _check_settings(folder / SETTINGS, same | self._shared | {"prompt_text": prompt.text})
         if again and (folder / REJECTED).exists():
             os.replace(folder / REJECTED, folder / "rejected.before.jsonl")
         self.done: dict[tuple[str, int], str] = {}
-        self.accepted, self.rejected = 0, Counter[str]()
-        self.spent: dict[str, float] = dict.fromkeys(_SPENT, 0)
-        for path in (folder / CAPTIONS, folder / REJECTED):
-            _cut_torn_line(path)
-            for row in read_rows(path):
-                self._count(row)
+        self._verdicts = Counter[str | None]()  # by the reason, which accepted captions have none of
+        self.spent: dict[str, float] = dict.fromkeys(("tokens_in", "tokens_out", "cost", "seconds"), 0)
+        for name in (CAPTIONS, REJECTED):
+            _cut_torn_line(folder / name)
+        for row in read_verdicts(folder):
+            self._count(row)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self._files = [os.open(folder / name, flags, 0o666) for name in (CAPTIONS, REJECTED)]
         self._unflushed = 0
 
     def add(self, row: Row) -> None:
         """Write a verdict: the system has it when this returns, the disk some rows later."""
-        content = {
-            **vars(row),
-            **self._shared,
-            "cost": self.config.cost(row.tokens_in, row.tokens_out),
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        self._write(content)
+        cost = (row.tokens_in * self.config.price_in + row.tokens_out * self.config.price_out) / 1e6
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write({**vars(row), **self._shared, "cost": cost, "time": now})
 
     def take(self, folder: Path) -> None:
         """Take in the verdicts of another journal of the same settings; what is here stays."""
-        for row in chain(read_rows(folder / CAPTIONS), read_rows(folder / REJECTED)):
+        for row in read_verdicts(folder):
             if (row["key"], row["number"]) not in self.done:
                 self._write(row)
-        self.flush()
+        self._flush()
 
     def _write(self, content: dict[str, Any]) -> None:
         line = memoryview(f"{strict_json(content)}\n".encode())
@@ -122,25 +101,21 @@ class Journal:
         self._count(content)
         self._unflushed += 1
         if self._unflushed >= _FLUSH_EVERY:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Have the disk hold all rows."""
+    def _flush(self) -> None:
         for handle in self._files:
             os.fsync(handle)
         self._unflushed = 0
 
     def facts(self) -> dict[str, Any]:
         """Counts of all runs on the folder."""
+        rejected = {reason: count for reason, count in self._verdicts.items() if reason}
         spent = {name: round(self.spent[name], 6) for name in ("tokens_in", "tokens_out", "cost")}
-        return {"captions": self.accepted, "rejected": dict(self.rejected), **spent}
+        return {"captions": self._verdicts[None], "rejected": rejected, **spent}
 
     def estimate(self, *, pictures: int, in_flight: int) -> dict[str, int | float]:
-        """What the captions that are missing of so many pictures will take, going by those that are there.
-
-        Raises:
-            ValueError: when there are no captions yet.
-        """
+        """What the captions that are missing of so many pictures will take, going by those that are there."""
         done = len(self.done)
         if not done:
             raise ValueError(
@@ -151,11 +126,8 @@ class Journal:
         hours = rest.pop("seconds") / in_flight / 3600
         return {"captions": left, **rest, "hours": round(hours, 4)}
 
-    def __enter__(self) -> "Journal":
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.flush()
+        self._flush()
         for handle in self._files:
             os.close(handle)
         _cut_torn_line(self.folder / CAPTIONS)  # that a full disk left
@@ -170,18 +142,17 @@ class Journal:
     def _count(self, row: dict[str, Any]) -> None:
         self.done[row["key"], row["number"]] = row.get("picture", "")
         self.spent = {name: value + row[name] for name, value in self.spent.items()}
-        if row["reason"] is None:
-            self.accepted += 1
-        else:
-            self.rejected[row["reason"].partition(":")[0]] += 1
+        self._verdicts[row["reason"] and row["reason"].partition(":")[0]] += 1
+
+
+def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a folder, the accepted captions first."""
+    for name in (CAPTIONS, REJECTED):
+        yield from read_rows(folder / name)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a journal; none when it is not there.
-
-    Raises:
-        ValueError: for a line that is no row; names it.
-    """
+    """The rows of a journal, none when it is not there; ``ValueError`` names a line that is no row."""
     if not path.exists():
         return
     with open(path, "rb") as file:

@@ -61,12 +61,9 @@ _FOREIGN = frozenset(
 
 
 def judge(answer: Answer, *, prompt: str = "", language: str = "english") -> Answer:
-    """The answer with its text mended, or with the reason why that is no caption.
+    """The answer with its text mended, or with the reason why that is no caption, in the language "english" or "any".
 
-    Args:
-        answer: what the model wrote.
-        prompt: the prompt's own words, without those that came with the picture.
-        language: "english", or "any".
+    The words of ``prompt`` are its own, without those that came with the picture.
     """
     if answer.finish not in ("stop", "length"):
         return replace(answer, failure=f"stopped: {answer.finish}"[:40])
@@ -104,7 +101,8 @@ def printable(text: str) -> str:
 
 
 def _fault(caption: str, *, finish: str, prompt: str, language: str) -> str | None:
-    words = [word.lower() for word in _WORD.findall(caption)]
+    words, asked = ([word.lower() for word in _WORD.findall(text)] for text in (caption, prompt))
+    leaked = {*_runs(words, _LEAKED_WORDS)} & {*_runs(asked, _LEAKED_WORDS)}
     checks = (
         ("empty", not words),
         ("refusal", _REFUSAL.match(caption) is not None),
@@ -112,7 +110,7 @@ def _fault(caption: str, *, finish: str, prompt: str, language: str) -> str | No
         ("repeats", _repeats(words)),
         ("cut off", finish == "length"),
         ("markup", _MARKUP.search(caption) is not None or "\ufffd" in caption),
-        ("leaked prompt", _leaks(words, prompt)),
+        ("leaked prompt", bool(leaked)),
         ("wrong language", language == "english" and not is_english(caption)),
     )
     return next((name for name, applies in checks if applies), None)
@@ -143,28 +141,21 @@ def _without_preamble(text: str) -> str:
 
 def _repeats(words: Sequence[str]) -> bool:
     """A word four times in a row, or a run of three words five times where that is much of the text."""
-    if any(len(set(words[i : i + 4])) == 1 for i in range(len(words) - 3)):
+    if any(len(set(run)) == 1 for run in _runs(words, 4)):
         return True
-    runs = Counter(zip(words, words[1:], words[2:], strict=False))
-    most = max(runs.values(), default=0)
+    most = max(Counter(_runs(words, 3)).values(), default=0)
     return most >= 5 or (most >= 3 and 3 * most >= 0.4 * len(words))
 
 
-def _leaks(words: Sequence[str], prompt: str) -> bool:
-    return not _runs(words).isdisjoint(_runs([word.lower() for word in _WORD.findall(prompt)]))
-
-
-def _runs(words: Sequence[str]) -> set[tuple[str, ...]]:
-    return {tuple(words[i : i + _LEAKED_WORDS]) for i in range(len(words) - _LEAKED_WORDS + 1)}
+def _runs(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
 
 
 class Agreement:
     """Compares a caption with its known words, and with the names of all ImageNet classes as a measure.
 
-    The encoder is MiniLM, which comes with the package; the score is the cosine of mean token states.
-
-    Args:
-        quantile: a caption contradicts when this share of the class names fits it better than its known words.
+    The encoder is MiniLM, which comes with the package; the score is the cosine of mean token states. A caption
+    contradicts when the share ``quantile`` of the class names fits it better than its known words.
     """
 
     def __init__(self, quantile: float) -> None:

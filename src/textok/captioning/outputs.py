@@ -5,45 +5,38 @@ import hashlib
 import io
 import json
 import shutil
-import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from html import escape
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from textok.captioning.journal import CAPTIONS, REJECTED, TABLE, read_rows
+from textok.captioning.journal import TABLE, read_verdicts
 from textok.captioning.writers import open_picture
 from textok.data.images import ImageError, image_to_tensor
 from textok.data.records import read_caption_file
 from textok.data.samples import BadSampleError, RawSample, Source
 from textok.data.sources.spans import is_picture
-from textok.evaluation.pages import cards_page, data_uri
-from textok.writing import replacing, write_text
+from textok.evaluation.pages import cards_page, data_uri, macro
+from textok.writing import write_tar, write_text
 
-MANIFEST, TARS = "beside.jsonl", "tars"
 _PREVIEW_SIDE = 256
+_PER_TAR = 1000  # pictures
 
 
 def write_beside(source: Source, folder: Path) -> dict[str, int]:
-    """Write the captions of each picture as ``.txt`` beside it, one per line.
+    """Write the captions of each picture of a folder as ``.txt`` beside it, one per line.
 
     A text file that is there is left alone unless it is, byte for byte, what an earlier run wrote: what a person
-    wrote or corrected survives. The hashes of what was written are kept in ``beside.jsonl``.
-
-    Args:
-        source: a folder of pictures.
-        folder: the folder of the captions.
-
-    Returns:
-        How many files were written, were the same already, were kept as a person's, and were skipped since the
-        picture is no file of a folder or shares its name with another.
+    wrote or corrected survives. The hashes of what was written are kept in ``beside.jsonl``. Returns how many files
+    were written, were the same already, were kept as a person's, and were skipped since the picture is no file of a
+    folder or shares its name with another.
     """
     counts = Counter(dict.fromkeys(("written", "same", "kept", "skipped"), 0))
-    manifest = folder / MANIFEST
+    manifest = folder / "beside.jsonl"
     lines = manifest.read_text("utf-8").splitlines() if manifest.exists() else []
     ours = {tuple(json.loads(line)) for line in lines if line.endswith("]")}
     for sample, captions in _captioned(source, folder):
@@ -56,9 +49,7 @@ def write_beside(source: Source, folder: Path) -> dict[str, int]:
         elif before == content:
             counts["same"] += 1
         else:
-            with open(
-                manifest, "a", encoding="utf-8"
-            ) as file:  # first: a killed run must know its own file again
+            with open(manifest, "a", encoding="utf-8") as file:  # first: a killed run must know its own file
                 file.write(f"{json.dumps(_entry(path, content))}\n")
             write_text(path, content.decode())
             counts["written"] += 1
@@ -77,7 +68,6 @@ def _text_path(sample: RawSample) -> Path | None:
 
 
 def _captioned(source: Source, folder: Path) -> Iterator[tuple[RawSample, tuple[str, ...]]]:
-    """The pictures that have captions, with them."""
     captions = read_caption_file(folder / TABLE)
     for index in range(len(source)):
         with suppress(BadSampleError):  # it has no caption, and its reason is written down
@@ -86,65 +76,42 @@ def _captioned(source: Source, folder: Path) -> Iterator[tuple[RawSample, tuple[
                 yield sample, captions[sample.key]
 
 
-# --- tars ---------------------------------------------------------------------------------------------------
+def write_new_tars(source: Source, folder: Path) -> int:
+    """Write the captioned pictures, as they are stored, into webdataset tars; returns how many tars there are.
 
-
-def write_new_tars(source: Source, folder: Path, *, per_tar: int = 1000) -> int:
-    """Write the captioned pictures into new webdataset tars, as they are stored; returns how many tars there are.
-
-    Args:
-        source: the pictures; those without a caption are left out.
-        folder: the folder of the captions; the tars of an earlier run are replaced.
-        per_tar: pictures in one tar.
+    The tars are in the folder ``tars`` of the captions; those of an earlier run are replaced.
     """
-    shutil.rmtree(folder / TARS, ignore_errors=True)
+    tars = folder / "tars"
+    shutil.rmtree(tars, ignore_errors=True)
     count, samples = 0, _captioned(source, folder)
     for first in samples:
-        path = folder / TARS / f"captioned-{count:06d}.tar"
-        with replacing(path) as temporary, tarfile.open(temporary, "w") as tar:
-            _add_sample(tar, *first)
-            for _, sample in zip(range(per_tar - 1), samples, strict=False):
-                _add_sample(tar, *sample)
+        some = chain([first], islice(samples, _PER_TAR - 1))
+        write_tar(tars / f"captioned-{count:06d}.tar", (file for one in some for file in _members(*one)))
         count += 1
     return count
 
 
-def _add_sample(tar: tarfile.TarFile, sample: RawSample, captions: tuple[str, ...]) -> None:
+def _members(sample: RawSample, captions: tuple[str, ...]) -> list[tuple[str, bytes]]:
     if not isinstance(sample.image, bytes):
         raise ValueError(f"write_tars: got the drawn picture {sample.key}, expected stored ones")
     label = {} if sample.label is None else {"label": sample.label}
     record = json.dumps({"captions": captions, "key": sample.key, **label}, ensure_ascii=False)
     folder, _, name = sample.key.rpartition("/")
     stem = f"{folder}/{name.replace('.', '%2E')}".lstrip("/")  # in tars the suffix begins at the first dot
-    for suffix, data in ((picture_suffix(sample.image), sample.image), ("json", record.encode())):
-        member = tarfile.TarInfo(f"{stem}.{suffix}")
-        member.size = len(data)
-        tar.addfile(member, io.BytesIO(data))
+    return [(f"{stem}.{_suffix(sample.image)}", sample.image), (f"{stem}.json", record.encode())]
 
 
-def picture_suffix(data: bytes) -> str:
-    """The usual suffix of a stored picture, by its content: "jpg", "png", ..."""
+def _suffix(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
         name = (image.format or "").lower()
     return {"jpeg": "jpg", "mpo": "jpg", "tiff": "tif"}.get(name, name)
 
 
-# --- a page to look at before money is spent ----------------------------------------------------------------
-
-
 def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> None:
-    """A page of the first pictures with their captions, and of what was rejected and why.
-
-    Args:
-        source: the pictures.
-        folder: the folder of the captions.
-        page: the HTML file, with the pictures inside.
-        limit: pictures at most.
-    """
+    """An HTML page, with the pictures inside, of the first ``limit`` captions and of what was rejected and why."""
     rows: dict[str, list[dict[str, Any]]] = {}
-    for name in (CAPTIONS, REJECTED):
-        for row in read_rows(folder / name):
-            rows.setdefault(row["key"], []).append(row)
+    for row in read_verdicts(folder):
+        rows.setdefault(row["key"], []).append(row)
     cards = [_card(source, index, rows) for index in range(min(limit, len(source)))]
     writers = {
         f"{row['writer']} ({row['model']}, prompt {row['prompt']})" for some in rows.values() for row in some
@@ -153,25 +120,12 @@ def write_preview(source: Source, folder: Path, page: Path, *, limit: int) -> No
 
 
 def _card(source: Source, index: int, rows: Mapping[str, list[dict[str, Any]]]) -> str:
-    """One picture with all that was written about it; of one that cannot be read, the reason."""
     try:
         sample = source.read(index)
     except BadSampleError as error:
-        return f"<p><code>{escape(error.bad.key)}</code></p><p>{escape(error.bad.reason)}</p>"
-    name = f"<p><code>{escape(sample.key)}</code></p>"
+        return macro("captioned", error.bad.key, error.bad.reason)
     try:
         pixels = image_to_tensor(open_picture(sample.image, side=_PREVIEW_SIDE))
     except ImageError as error:
-        return f"{name}<p>{escape(str(error))}</p>"
-    texts = "".join(map(_text, rows.get(sample.key, ())))
-    return f'<img alt="" src="{data_uri(pixels)}">{name}{texts or "<p>not asked about yet</p>"}'
-
-
-def _text(row: Mapping[str, Any]) -> str:
-    if row["reason"]:
-        text, notes = f"<s>{escape(row['caption'][:300])}</s>", [f"rejected: {row['reason']}"]
-    else:
-        text, notes = escape(row["caption"]), [f"{len(row['caption'].split())} words", *row["changes"]]
-    if row["tokens_out"]:
-        notes.append(f"{row['tokens_in']} + {row['tokens_out']} tokens, {row['seconds']:.1f} s")
-    return f"<p>{text}<br><small>{escape('; '.join(notes))}</small></p>"
+        return macro("captioned", sample.key, str(error))
+    return macro("captioned", sample.key, "", data_uri(pixels), rows.get(sample.key, ()))

@@ -2,31 +2,34 @@
 
 import asyncio
 import hashlib
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from textok.captioning import CaptionConfig
-from textok.captioning.journal import Journal, Row
+from textok.captioning import CaptionConfig, load_prompt
+from textok.captioning.journal import Journal, Row, read_verdicts
 from textok.captioning.judging import Agreement, judge, printable
-from textok.captioning.prompting import Prompt
-from textok.captioning.writers import Answer, Request, Writer
+from textok.captioning.writers import Answer, Request, Writer, open_writer
 from textok.data.config import BadSampleLedger, DataConfig
 from textok.data.contents import HALF, changes_error, content_of
 from textok.data.images import ImageError
-from textok.data.samples import BadSample, BadSampleError, RawSample, Source, write_bad
+from textok.data.samples import BadSample, BadSampleError, RawSample, Source, SourceSubset, write_bad
 from textok.display import Progress
+from textok.pipeline.precision import torch_device
 from textok.pipeline.stopping import StopRequest
+from textok.scale import Engine, Work
 
 _THREADS = 4  # make pictures ready; Pillow lets go of the interpreter while it decodes
 _NEXT_TEMPERATURE = 0.4  # at least, when the same words would come again
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Job:
     """One caption that is wanted, and what is known of it so far."""
 
@@ -40,44 +43,36 @@ class _Job:
 class CaptionRun:
     """Captions the pictures of a source that the journal does not hold yet.
 
-    Attributes:
-        source: the pictures.
-        data: the policy for bad ones.
-        config: what is asked and what is accepted.
-        writer: who writes.
-        prompt: the words to ask with.
-        journal: where verdicts go.
-        stop: asked to stop, the run takes no more pictures and waits for the answers under way.
-        accept_changes: keep the captions of pictures that changed since, instead of naming the first and stopping.
+    Asked to ``stop``, it takes no more pictures and waits for the answers under way. Where a picture changed since, it
+    keeps the captions with ``accept_changes``, and stops without. ``data`` has the policy for bad ones.
     """
 
     source: Source
     data: DataConfig
-    config: CaptionConfig
     writer: Writer
-    prompt: Prompt
     journal: Journal
     stop: StopRequest
     accept_changes: bool = False
-    _seen: set[str] = field(default_factory=set, init=False)
-    _reading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
-        self._ledger = BadSampleLedger(config=self.data)
+        self._seen, self._reading = set[str](), threading.Lock()
+        self.config, self._ledger = self.journal.config, BadSampleLedger(config=self.data)
         self._agreement = Agreement(self.config.contradiction) if self.config.contradiction else None
 
     def run(self, count: int) -> list[BadSample]:
         """Caption the first ``count`` pictures; returns those that cannot be read, which ``bad.jsonl`` lists.
 
-        Raises:
-            ValueError: when the writer cannot work, a picture is bad and the policy is to stop, or the money is out.
-            OSError: when the server is gone or the disk is full.
+        ``ValueError``: the writer cannot work, the money is out, or the policy stops at a bad picture. ``OSError``:
+        the server is gone, or the disk is full.
         """
         indices = iter(range(count))
         try:
             asyncio.run(self._run(indices, Progress(count, unit="image")))
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from None
         if self._is_out_of_money() and next(indices, None) is not None:
             cost, captions = self.journal.spent["cost"], len(self.journal.done)
             raise ValueError(
@@ -90,18 +85,15 @@ class CaptionRun:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         try:
             await self.writer.check()
-            with progress:
-                await self._work_together(indices, progress)
+            try:
+                with progress:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(self.writer.in_flight):
+                            group.create_task(self._work(indices, progress))
+            finally:
+                write_bad(self.journal.folder, self._ledger.samples)
         finally:
             await self.writer.close()
-
-    async def _work_together(self, indices: Iterator[int], progress: Progress) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.writer.in_flight):
-                    group.create_task(self._work(indices, progress))
-        finally:
-            write_bad(self.journal.folder, self._ledger.samples)
 
     async def _work(self, indices: Iterator[int], progress: Progress) -> None:
         size = self.writer.batch_size
@@ -122,10 +114,7 @@ class CaptionRun:
         mean = cost / max(1, len(self.journal.done))
         return cost + self.writer.in_flight * mean >= self.config.max_cost
 
-    # --- pictures -------------------------------------------------------------------------------------------
-
     async def _jobs(self, index: int) -> list[_Job]:
-        """The captions that the picture at ``index`` lacks; none of one that cannot be read."""
         self._ledger.seen += 1
         try:
             return await asyncio.to_thread(self._prepare, index)
@@ -137,11 +126,9 @@ class CaptionRun:
         with self._reading:  # sources keep what they read last
             sample = self.source.read(index)
             self._check_key(sample)
-        known = content_of(sample)[:HALF]
-        every = [
-            Row(key=sample.key, number=i, picture=known) for i in range(self.config.captions_per_picture)
-        ]
-        rows = [row for row in every if not self._is_done(row)]
+        known, numbers = content_of(sample)[:HALF], range(self.config.captions_per_picture)
+        rows = [Row(key=sample.key, number=i, picture=known) for i in numbers]
+        rows = [row for row in rows if not self._is_done(row)]
         try:
             picture = self.writer.prepare(sample) if rows else None
         except ImageError as error:
@@ -163,16 +150,20 @@ class CaptionRun:
             raise _bad(sample, "an earlier picture has the same key")
         self._seen.add(sample.key)
 
-    # --- captions -------------------------------------------------------------------------------------------
-
     async def _caption(self, jobs: Sequence[_Job]) -> None:
-        """Ask about pictures until each has a verdict."""
         for ask in range(1, self.config.asks + 1):
             requests = [self._request(job, ask) for job in jobs]
             answers = await self.writer.write(requests)
             again = []
             for job, request, answer in zip(jobs, requests, answers, strict=True):
-                job = replace(job, row=_after(job.row, request, answer))
+                job.row = replace(
+                    job.row,
+                    seed=request.seed,
+                    temperature=request.temperature,
+                    tokens_in=job.row.tokens_in + answer.tokens_in,
+                    tokens_out=job.row.tokens_out + answer.tokens_out,
+                    asks=ask,
+                )
                 is_last = ask == self.config.asks or not self.writer.varies or answer.failure is not None
                 answer = await self._judge(job.sample, answer)
                 if answer.failure is not None and not is_last:
@@ -189,7 +180,7 @@ class CaptionRun:
         return Request(
             key=job.sample.key,
             picture=job.picture,
-            prompt=self.prompt.render(known),
+            prompt=self.journal.prompt.render(known),
             captions=job.sample.captions,
             seed=int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) >> 1,
             temperature=temperature if ask == 1 else max(temperature, _NEXT_TEMPERATURE),
@@ -203,7 +194,7 @@ class CaptionRun:
 
     async def _judge(self, sample: RawSample, answer: Answer) -> Answer:
         if answer.failure is None:
-            prompt = self.prompt.render() if self.writer.varies else ""
+            prompt = self.journal.prompt.render() if self.writer.varies else ""
             answer = judge(answer, prompt=prompt, language=self.config.language)
         known = self._known(sample) or sample.captions
         if answer.failure is not None or self._agreement is None or not known:
@@ -222,21 +213,58 @@ class CaptionRun:
         self.journal.add(row)
 
 
-def _after(row: Row, request: Request, answer: Answer) -> Row:
-    """The row after one more ask."""
-    return replace(
-        row,
-        seed=request.seed,
-        temperature=request.temperature,
-        tokens_in=row.tokens_in + answer.tokens_in,
-        tokens_out=row.tokens_out + answer.tokens_out,
-        asks=row.asks + 1,
-    )
-
-
 def _bad(sample: RawSample, reason: str) -> BadSampleError:
     return BadSampleError(BadSample(key=printable(sample.key), shard=sample.shard, reason=reason))
 
 
-def _first(group: BaseException) -> BaseException:
-    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
+def caption_blocks(run: CaptionRun, count: int, *, size: int, engine: Engine) -> list[BadSample]:
+    """What ``run.run(count)`` does, in blocks of ``size`` pictures on the workers of an engine.
+
+    Each block has a journal of its own until that of the run takes its rows in, which keeps the first verdict of two
+    pictures of one key in different blocks.
+    """
+    blocks = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    journal, accept = run.journal, run.accept_changes
+    make = partial(_block_captioner, journal.folder, run.data, journal.config, blocks, accept_changes=accept)
+    left_out = list[BadSample]()
+    with Progress(count, unit="image") as progress:
+        for number, known in engine(make, range(len(blocks))):
+            journal.take(_block_folder(journal.folder, number))
+            shutil.rmtree(_block_folder(journal.folder, number))
+            left_out += [BadSample(**bad) for bad in known["left_out"]]
+            progress.update(len(blocks[number]))
+            if run.stop.asked:
+                break
+    write_bad(journal.folder, left_out)
+    return left_out
+
+
+def _block_captioner(
+    folder: Path, data: DataConfig, config: CaptionConfig, blocks: Sequence[range], *, accept_changes: bool
+) -> Work:
+    """Captions one block after another, in a process of its own; returns the pictures that cannot be read."""
+    config = replace(config, device=str(torch_device(config.device)))
+    source, prompt, first = data.open(all_parts=True), load_prompt(config.prompt), open_writer(config)
+    done = {(row["key"], row["number"]): row.get("picture", "") for row in read_verdicts(folder)}
+
+    def work(number: int) -> dict[str, Any]:
+        # The connections of a server's writer end with a run; the others keep their networks.
+        writer = open_writer(config) if config.writer == "openai" else first
+        own = _block_folder(folder, number)
+        with Journal(own, config, model=writer.model, prompt=prompt) as journal:
+            journal.done |= done
+            run = CaptionRun(
+                source=SourceSubset(source, blocks[number]),
+                data=data,
+                writer=writer,
+                journal=journal,
+                stop=StopRequest(None),
+                accept_changes=accept_changes,
+            )
+            return {"left_out": [vars(bad) for bad in run.run(len(blocks[number]))]}
+
+    return work
+
+
+def _block_folder(folder: Path, number: int) -> Path:
+    return folder / ".blocks" / f"{number:06d}"

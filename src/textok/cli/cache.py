@@ -123,7 +123,7 @@ def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:
         )
     shards = [read_shard(check_shard(cache, entry)).tensors for entry in manifest.shards]
     if tokenizer.num_codes is not None:
-        levels = levels_of(tokenizer.config, tokenizer.num_codes)
+        levels = levels_of(tokenizer)
         return fit_codes((s["codes"] for s in shards), levels=levels, tokens=tokenizer.config.num_latents)
     means = torch.cat([shard["mean"].float() for shard in shards])
     if "log_variance" not in shards[0]:

@@ -7,12 +7,10 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from textok.captioning import CaptionConfig
-from textok.captioning.blocks import caption_blocks
+from textok.captioning import CaptionConfig, load_prompt
 from textok.captioning.journal import Journal
 from textok.captioning.outputs import write_beside, write_new_tars, write_preview
-from textok.captioning.prompting import load_prompt
-from textok.captioning.run import CaptionRun
+from textok.captioning.run import CaptionRun, caption_blocks
 from textok.captioning.writers import open_writer
 from textok.cli.addresses import shown_place, to_address
 from textok.cli.distributed import open_device
@@ -84,8 +82,8 @@ are kept.
     source = reading.open(all_parts=True)
     count = min(len(source), limit or len(source))
     check_target(out, sources=[data], num_bytes=count * config.captions_per_picture * _ROW_BYTES)
-    here = replace(config, device=str(open_device(config.device)))
-    prompt, writer = load_prompt(config.prompt), open_writer(here)
+    prompt = load_prompt(config.prompt)
+    writer = open_writer(replace(config, device=str(open_device(config.device))))
     with polite_stop() as stop:
         with Journal(out, config, model=writer.model, prompt=prompt, again=ask_rejected) as journal:
             if estimate:
@@ -95,9 +93,7 @@ are kept.
             run = CaptionRun(
                 source=source,
                 data=reading,
-                config=here,
                 writer=writer,
-                prompt=prompt,
                 journal=journal,
                 stop=stop,
                 accept_changes=accept_changes,
@@ -117,15 +113,7 @@ are kept.
 def _run(run: CaptionRun, count: int, engine: EngineOptions, *, size: int, device: str) -> list[BadSample]:
     if not engine.is_ray:
         return run.run(count)
-    return caption_blocks(
-        run.journal,
-        run.data,
-        count,
-        size=size,
-        engine=partial(engine.run, device=device),
-        stop=run.stop,
-        accept_changes=run.accept_changes,
-    )
+    return caption_blocks(run, count, size=size, engine=partial(engine.run, device=device))
 
 
 def _report(facts: dict[str, Any], *, json: bool) -> None:

@@ -35,7 +35,7 @@ from textok.cli.options import (
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
-from textok.codec.entropy import library
+from textok.codec.coding import library
 from textok.data import EvalLoader
 from textok.data.samples import BadSample, BadSampleError, SourceSubset, write_bad
 from textok.display import Progress

@@ -1,13 +1,8 @@
-"""Compressed tokens: entropy coding, probability models, and the .ttk container.
+"""Compressed tokens: entropy coding, probability models, and the .ttk container."""
 
-Examples:
-    >>> with TtkReader("pictures.ttk", prior=find_prior("icons-128", model_id=tokenizer.model_id)) as reader:
-    ...     apple = tokenizer.decode(reader["apple"])
-"""
-
-from textok.codec.coding import coded_sizes
-from textok.codec.header import Header, check_model, header_for
-from textok.codec.prior import CodePrior, LatentPrior, Prior, find_prior, load_prior, save_prior
+from textok.codec.coding import Prior
+from textok.codec.header import Header, check_model, coded_sizes, header_for
+from textok.codec.prior import CodePrior, LatentPrior, find_prior, load_prior, save_prior
 from textok.codec.ttk import TtkReader, TtkWriter, is_ttk
 
 __all__ = [

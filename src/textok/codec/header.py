@@ -12,16 +12,16 @@ from jaxtyping import Float, Int, Integer
 from numpy import ndarray
 from torch import Tensor
 
-from textok.codec.entropy import UNIT
-from textok.codec.prior import MAX_COLUMNS, CodePrior, LatentPrior, Prior, digits, plain_latents, strides_of
+from textok.budgets.search import Sizes
+from textok.codec.coding import UNIT, Prior, check_size, code_lengths
+from textok.codec.prior import CodePrior, LatentPrior, digits, digits_of, plain_latents
 from textok.models.bottleneck import FSQConfig
 from textok.models.checkpoint import weights_hash
-from textok.models.tokenizer import TexTok, TexTokConfig
+from textok.models.tokenizer import TexTok
 from textok.writing import strict_json
 
 MAX_HEADER = 1 << 16
-MIN_STEP, MAX_STEP = 0.01, 100.0  # of the probability model's
-_STEPS = (10, 100_000)  # the same in thousandths
+_STEPS = (10, 100_000)  # thousandths of the probability model's
 _MAX_STEPS = 1 << 31
 
 
@@ -32,8 +32,7 @@ class Header:
     Attributes:
         model_id: the id of the tokenizer; no other can decode them.
         kind: "latents", of ``width`` channels, or "codes", of ``num_codes`` in the mixed radix ``levels``.
-        tokens: most tokens of a picture.
-        width: numbers per token: channels, or digits.
+        tokens, width: most tokens of a picture, and numbers per token: channels, or digits.
         levels: values of each digit, the lowest digit first; empty for latents.
         num_codes: size of the vocabulary; 0 for latents.
         prior: id of the probability model that is needed to read; "" for the plain one that needs none.
@@ -56,19 +55,13 @@ class Header:
     def __post_init__(self) -> None:
         if self.kind not in ("latents", "codes"):
             raise ValueError(f"kind: got {self.kind!r}, expected latents or codes")
-        if min(self.tokens, self.width) < 1 or self.tokens * self.width > MAX_COLUMNS:
-            raise ValueError(
-                f"tokens: got {str(self.tokens)[:9]} of {str(self.width)[:9]} numbers,"
-                f" expected 1 to {MAX_COLUMNS} numbers in all"
-            )
-        if self.kind == "codes":
-            self._check_codes()
-        elif self.levels or self.num_codes or not _STEPS[0] <= self.step <= _STEPS[1]:
-            raise ValueError(
-                f"step: got {str(self.step)[:9]} thousandths, expected {_STEPS}, and no levels beside it"
-            )
-
-    def _check_codes(self) -> None:
+        check_size(self.tokens, self.width)
+        if self.kind == "latents":
+            if self.levels or self.num_codes or not _STEPS[0] <= self.step <= _STEPS[1]:
+                raise ValueError(
+                    f"step: got {str(self.step)[:9]} thousandths, expected {_STEPS}, and no levels beside it"
+                )
+            return
         good = len(self.levels) == self.width <= 32 and all(2 <= level <= 1000 for level in self.levels)
         if not good or not 2 <= self.num_codes <= math.prod(self.levels) <= 1 << 32 or self.step:
             raise ValueError(
@@ -106,65 +99,47 @@ class Header:
         return cls(**(values | {"levels": tuple(levels)}))
 
     def coder(self, prior: Prior | None = None) -> Prior:
-        """The probability model to code with: the plain one, or ``prior`` when it is the one named here.
-
-        Raises:
-            ValueError: when the file needs a prior and this is none or another one.
-        """
-        if self.prior and (prior is None or prior.id != self.prior):
+        """The probability model to code with: the plain one, or the prior that is named here, else ``ValueError``."""
+        if not self.prior:
+            if self.kind == "latents":
+                return plain_latents(self.tokens, self.width).scaled(self.step)
+            return CodePrior(levels=self.levels, tokens=self.tokens)
+        if prior is None or prior.id != self.prior:
             got = "none" if prior is None else repr(prior.id)
             raise ValueError(
                 f"probability model: got {got}, expected {self.prior!r}, which the file was written with;"
                 " load the model with the codec.safetensors that belongs to it"
             )
-        model = prior if self.prior and prior is not None else self._plain()
-        levels = model.levels if isinstance(model, CodePrior) else ()
-        if (model.tokens, model.width, levels) != (self.tokens, self.width, self.levels):
+        levels = prior.levels if isinstance(prior, CodePrior) else ()
+        if (prior.tokens, prior.width, levels) != (self.tokens, self.width, self.levels):
             raise ValueError(
-                f"probability model: got one for {model.tokens} tokens of {model.width} numbers, "
+                f"probability model: got one for {prior.tokens} tokens of {prior.width} numbers, "
                 f"expected {self.kind}, {self.tokens} of {self.width}"
             )
-        return model.scaled(self.step) if isinstance(model, LatentPrior) else model
-
-    def _plain(self) -> Prior:
-        if self.kind == "latents":
-            return plain_latents(self.tokens, self.width)
-        return CodePrior(levels=self.levels, tokens=self.tokens)
-
-    # --- values as the coder's integers -----------------------------------------------------------------
+        return prior.scaled(self.step) if isinstance(prior, LatentPrior) else prior
 
     def to_integers(
         self, values: Float[Tensor, "k c"] | Integer[Tensor, "k"], coder: Prior
     ) -> Int[ndarray, "k w"]:
-        """Latents as whole steps, codes as digits.
-
-        Raises:
-            ValueError: when they are of another kind, too many, or too large.
-        """
+        """Latents as whole steps, codes as digits; ``ValueError`` for other kinds, too many or too large ones."""
         if not 1 <= len(values) <= self.tokens:
             raise ValueError(f"tokens: got {len(values)}, expected 1 to {self.tokens}")
+        shape, expected = (self.width,), f"latents (k, {self.width})"
+        if self.kind == "codes":
+            shape, expected = (), "whole codes (k,)"
+        if values.shape[1:] != shape or values.is_floating_point() == (self.kind == "codes"):
+            raise ValueError(f"tokens: got {tuple(values.shape)} of {values.dtype}, expected {expected}")
         if isinstance(coder, LatentPrior):
-            return self._steps_of(values, coder)
-        if values.dim() != 1 or values.is_floating_point():
-            raise ValueError(
-                f"tokens: got {tuple(values.shape)} of {values.dtype}, expected whole codes (k,)"
-            )
+            steps = np.rint(values.cpu().double().numpy() * UNIT / coder.step[: len(values)])
+            if not np.abs(steps).max() < _MAX_STEPS:  # also where it is not a number
+                raise ValueError(
+                    f"latents: got up to {values.abs().max()}, expected finite ones below 2^31 steps"
+                )
+            return steps.astype(np.int64)
         codes = values.cpu().numpy().astype(np.int64)
         if codes.min() < 0 or codes.max() >= self.num_codes:
             raise ValueError(f"codes: got {codes.min()} to {codes.max()}, expected 0 to {self.num_codes - 1}")
-        return codes[:, None] // strides_of(self.levels) % np.array(self.levels)
-
-    def _steps_of(self, values: Tensor, coder: LatentPrior) -> Int[ndarray, "k w"]:
-        if values.shape[1:] != (self.width,) or not values.is_floating_point():
-            raise ValueError(
-                f"tokens: got {tuple(values.shape)} of {values.dtype}, expected latents (k, {self.width})"
-            )
-        steps = np.rint(values.cpu().double().numpy() * UNIT / coder.step[: len(values)])
-        if not np.abs(steps).max() < _MAX_STEPS:  # also where it is not a number
-            raise ValueError(
-                f"latents: got up to {values.abs().max()}, expected finite ones below 2^31 steps"
-            )
-        return steps.astype(np.int64)
+        return digits_of(codes, self.levels)
 
     def to_values(
         self, numbers: Int[ndarray, "k w"], coder: Prior
@@ -172,7 +147,7 @@ class Header:
         """Latents or codes of the coder's integers; ``ValueError`` for a code that the tokenizer does not have."""
         if isinstance(coder, LatentPrior):
             return torch.from_numpy((numbers * coder.step[: len(numbers)] / UNIT).astype(np.float32))
-        codes = (numbers * strides_of(self.levels)).sum(-1)
+        codes = np.ravel_multi_index(tuple(numbers.T), self.levels, order="F")
         if codes.max() >= self.num_codes:
             raise ValueError(f"damaged: code {codes.max()} of {self.num_codes}")
         return torch.from_numpy(codes)
@@ -187,12 +162,12 @@ _KINDS: dict[str, type] = {
 }
 
 
-# --- of a tokenizer -----------------------------------------------------------------------------------------
-
-
-def levels_of(config: TexTokConfig, num_codes: int) -> tuple[int, ...]:
-    """Digits of a code: the scalars of a finite scalar quantizer, else equal digits."""
-    return config.bottleneck.levels if isinstance(config.bottleneck, FSQConfig) else digits(num_codes)
+def levels_of(model: TexTok) -> tuple[int, ...]:
+    """Digits of a code: the scalars of a finite scalar quantizer, else equal digits; none of a tokenizer of latents."""
+    bottleneck = model.config.bottleneck
+    if isinstance(bottleneck, FSQConfig):
+        return bottleneck.levels
+    return () if model.num_codes is None else digits(model.num_codes)
 
 
 def header_for(
@@ -203,34 +178,43 @@ def header_for(
     captions: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> Header:
-    """The header of a file with this tokenizer's tokens.
+    """The header of a file with this tokenizer's tokens, coded by a probability model or the plain one.
 
-    Args:
-        model: the tokenizer.
-        prior: the probability model, None for the plain one.
-        quantization: scales the steps of a continuous tokenizer's latents; codes are exact at any.
-        captions: whether the file is to hold them.
-        settings: plain JSON values for the record.
-
-    Raises:
-        ValueError: for a quantization out of range, or settings that are too long.
+    The quantization, 0.01 to 100 (else ``ValueError``), scales the steps of a continuous tokenizer's latents; codes are
+    exact at any. The settings are plain JSON values for the record.
     """
-    if not MIN_STEP <= quantization <= MAX_STEP:  # also where it is not a number
-        raise ValueError(f"quantization: got {quantization:g}, expected {MIN_STEP:g} to {MAX_STEP:g}")
-    config, num_codes = model.config, model.num_codes
-    levels = () if num_codes is None else levels_of(config, num_codes)
+    least, most = (step / 1000 for step in _STEPS)
+    if not least <= quantization <= most:  # also where it is not a number
+        raise ValueError(f"quantization: got {quantization:g}, expected {least:g} to {most:g}")
+    levels = levels_of(model)
     return Header(
         model_id=model.model_id,
-        kind="latents" if num_codes is None else "codes",
-        tokens=config.num_latents,
-        width=config.latent_dim if num_codes is None else len(levels),
+        kind="codes" if levels else "latents",
+        tokens=model.config.num_latents,
+        width=len(levels) or model.config.latent_dim,
         levels=levels,
-        num_codes=num_codes or 0,
+        num_codes=model.num_codes or 0,
         prior="" if prior is None else prior.id,
-        step=round(1000 * quantization) if num_codes is None else 0,
+        step=0 if levels else round(1000 * quantization),
         captions=captions,
         settings=settings or {},
     )
+
+
+def coded_sizes(model: TexTok, *, prior: Prior | None = None, quantization: float = 1.0) -> Sizes:
+    """A function from tokens to their bytes in a .ttk file, which codes nothing.
+
+    Names, captions, header and index are not counted; a chunk of many pictures is longer than the sum by a few bytes.
+    The arguments and errors are those of :func:`header_for`.
+    """
+    header = header_for(model, prior=prior, quantization=quantization)
+    coder = header.coder(prior)
+
+    def sizes(values: Float[Tensor, "b k c"] | Integer[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        numbers = np.stack([header.to_integers(one, coder) for one in values.cpu()])
+        return torch.from_numpy(code_lengths(numbers, coder) / 8)
+
+    return sizes
 
 
 def check_model(header: Header, model: TexTok) -> None:

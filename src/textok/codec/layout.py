@@ -1,9 +1,10 @@
-"""The layout of a .ttk file: magic, header block, chunks of pictures, index, footer.
+"""The layout of a .ttk file: magic, header block, chunks of pictures, index, footer. docs/ttk.md has it byte by byte.
 
-All that reads here raises ``ValueError`` for damaged bytes. The format is in docs/ttk.md, byte by byte.
+All that reads here raises ``ValueError`` for bytes that are cut off, damaged or over a limit.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from io import BufferedIOBase
 
@@ -11,20 +12,8 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch.nn.utils.rnn import pad_sequence
 
-from textok.codec.coding import MAX_PICTURES, MAX_VALUES, pack, unpack
+from textok.codec.coding import MAX_PICTURES, MAX_VALUES, Bytes, Prior, pack, unpack, varint
 from textok.codec.header import MAX_HEADER, Header
-from textok.codec.prior import Prior
-from textok.codec.wire import (
-    MAX_BLOCK,
-    Bytes,
-    block_size,
-    read_block,
-    read_texts,
-    read_up_to,
-    section,
-    texts,
-    varint,
-)
 from textok.models.checkpoint import weights_hash
 from textok.pipeline.tokens import MAX_PATCHES, Tokens
 from textok.writing import foreign_content
@@ -34,13 +23,73 @@ VERSION = 1
 HEADER, CHUNK, INDEX = b"H", b"C", b"I"
 END = b"TTKe"
 FOOTER = 12  # bytes: where the index begins, and END
+MAX_BLOCK = 1 << 25  # 32 MiB: no chunk that a writer makes comes near it
 MAX_CHUNKS = 1 << 18  # of 256 pictures: 67 million
-MAX_KEY, MAX_CAPTION = 1 << 10, 1 << 14  # bytes
-CHUNK_PICTURES = 256
-CHUNK_TEXT = 1 << 20
-READ_TEXT = CHUNK_TEXT + 2 * (MAX_CAPTION + MAX_KEY)
+_MAX_KEY, _MAX_CAPTION = 1 << 10, 1 << 14  # bytes
+_CHUNK_PICTURES = 256
+_CHUNK_TEXT = 1 << 20
+_READ_TEXT = _CHUNK_TEXT + 2 * (_MAX_CAPTION + _MAX_KEY)
 _START = len(MAGIC) + 2
-_FRAME = block_size(7)  # of a chunk: what is in no section; three numbers and the lengths of four sections
+_HEAD, _CHECK = 5, 4  # of a block: tag and length before the body, checksum behind it
+_FRAME = (
+    _HEAD + 7 + _CHECK
+)  # of a chunk: what is in no section; three numbers and the lengths of four sections
+
+
+def block(tag: bytes, body: bytes) -> bytes:
+    """Tag (one byte), length (32 bits), body, CRC-32 of the three; numbers are little-endian."""
+    data = tag + len(body).to_bytes(4, "little") + body
+    return data + zlib.crc32(data).to_bytes(4, "little")
+
+
+def read_block(stream: BufferedIOBase, *, limit: int = MAX_BLOCK) -> tuple[bytes, bytes, int]:
+    """The tag and the body of the next block, after its checksum was compared, and the bytes of the whole block."""
+    head = read_up_to(stream, _HEAD)
+    length = int.from_bytes(head[1:], "little")
+    if length > limit:
+        raise ValueError(f"damaged: a block of {length} bytes, expected at most {limit}")
+    rest = read_up_to(stream, length + _CHECK)
+    if len(head + rest) < (size := _HEAD + length + _CHECK):
+        raise ValueError("cut off: the file ends too early")
+    body, check = rest[:length], rest[length:]
+    if zlib.crc32(head + body) != int.from_bytes(check, "little"):
+        raise ValueError("damaged: a checksum does not match")
+    return head[:1], body, size
+
+
+def read_up_to(stream: BufferedIOBase, count: int) -> bytes:
+    """``count`` bytes of a stream, or all that are left; in parts, so that none is taken for what is not there."""
+    parts, missing = [], count
+    while missing and (part := stream.read(min(missing, 1 << 20))):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def section(data: bytes) -> bytes:
+    """A byte string after its length."""
+    return varint(len(data)) + data
+
+
+def texts(strings: Iterable[str]) -> bytes:
+    """Strings one after another, deflated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(b"".join(section(text.encode()) for text in strings)) + packer.flush()
+
+
+def read_texts(data: bytes, count: int, *, limit: int = _READ_TEXT) -> tuple[str, ...]:
+    """The ``count`` strings that ``texts`` packed, of at most ``limit`` bytes before deflating."""
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        plain = unpacker.decompress(data, limit)
+    except zlib.error as error:
+        raise ValueError(f"damaged: {error}") from error
+    if unpacker.unconsumed_tail or not unpacker.eof or unpacker.unused_data:
+        raise ValueError(f"damaged: text that is cut off or longer than {limit} bytes")
+    reader = Bytes(plain)
+    strings = tuple(reader.section().decode() for _ in range(count))
+    reader.finish()
+    return strings
 
 
 def read_header(stream: BufferedIOBase) -> tuple[Header, int]:
@@ -52,24 +101,18 @@ def read_header(stream: BufferedIOBase) -> tuple[Header, int]:
     version = int.from_bytes(start[len(MAGIC) :], "little")
     if len(start) == _START and version != VERSION:
         raise ValueError(f"version: got {version}, expected {VERSION}, which this release reads")
-    tag, body = read_block(stream, limit=MAX_HEADER)
+    tag, body, size = read_block(stream, limit=MAX_HEADER)
     if tag != HEADER:
         raise ValueError(f"damaged: a block {tag!r} where the header was expected")
-    return Header.from_json(body), _START + block_size(len(body))
-
-
-# --- the index ----------------------------------------------------------------------------------------------
+    return Header.from_json(body), _START + size
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A chunk in the index: where its block begins, how long that is, and what is in it.
+    """A chunk in the index: where its block begins, and how many bytes, pictures and tokens there are.
 
-    Attributes:
-        offset, length: where the block begins, and its length, in bytes.
-        pictures: the number of pictures in the chunk.
-        tokens: the number of tokens of all its pictures; 0 where no index counts them.
-        names, captions, values: the bytes of the keys, the captions and the coded tokens.
+    No index counts the tokens where they are 0. The last three are the bytes of the keys, the captions and the coded
+    tokens.
     """
 
     offset: int
@@ -93,14 +136,13 @@ def write_index(entries: Sequence[Entry]) -> bytes:
 
 def read_index(body: bytes, header: Header, *, start: int) -> list[Entry]:
     """The chunks of an index, the first of which begins at ``start``."""
-    reader, entries, at = Bytes(body), [], start
+    reader, entries, at = Bytes(body), list[Entry](), start
     count = reader.number()
     check_count(count)
     for _ in range(count):
-        entry = Entry(at, *(reader.number() for _ in range(6)))
-        _check(entry, header)
-        entries.append(entry)
-        at += entry.length
+        entries.append(Entry(at, *(reader.number() for _ in range(6))))
+        _check(entries[-1], header)
+        at += entries[-1].length
     reader.finish()
     return entries
 
@@ -121,11 +163,9 @@ def _check(entry: Entry, header: Header) -> None:
         raise ValueError(f"{chunk} {entry.tokens} tokens, expected {entry.pictures} to {most}")
     if entry.captions and not header.captions:
         raise ValueError(f"{chunk} {entry.captions} bytes of captions, which this file leaves out")
-    if not entry.names + entry.captions + entry.values + _FRAME <= entry.length <= block_size(MAX_BLOCK):
+    parts = entry.names + entry.captions + entry.values + _FRAME
+    if not parts <= entry.length <= _HEAD + MAX_BLOCK + _CHECK:
         raise ValueError(f"{chunk} {entry.length} bytes, which its parts do not fit")
-
-
-# --- a chunk ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,24 +183,30 @@ class CodedPicture:
         key, caption = one.keys[0], one.captions[0] if one.captions and header.captions else ""
         if weights_hash(one.model_id) != weights_hash(header.model_id):
             raise ValueError(f"{key}: got tokens of {one.model_id!r}, expected those of {header.model_id!r}")
-        if not 1 <= (length := _bytes(key, "key")) <= MAX_KEY:
-            raise ValueError(f"key: got {length} bytes, expected 1 to {MAX_KEY}")
-        if (length := _bytes(caption, f"caption of {key}")) > MAX_CAPTION:
-            raise ValueError(f"caption of {key}: got {length} bytes, expected at most {MAX_CAPTION}")
+        _check_text(key, "key", range(1, _MAX_KEY + 1))
+        _check_text(caption, f"caption of {key}", range(_MAX_CAPTION + 1))
         numbers = header.to_integers(one.values[0], coder)
         return cls(key=key, caption=caption, grid=one.grid, numbers=numbers)
 
-    @property
-    def text_bytes(self) -> int:
-        """Bytes of key and caption before deflating."""
-        return len(self.key.encode()) + len(self.caption.encode()) + 8
 
-
-def _bytes(text: str, name: str) -> int:
+def _check_text(text: str, name: str, lengths: range) -> None:
     try:
-        return len(text.encode())
+        length = len(text.encode())
     except UnicodeEncodeError as error:
         raise ValueError(f"{name}: got {text[:40]!r}, expected Unicode text (no lone surrogates)") from error
+    if length not in lengths:
+        raise ValueError(f"{name}: got {length} bytes, expected {lengths[0]} to {lengths[-1]}")
+
+
+def has_room(waiting: Sequence[CodedPicture], following: CodedPicture, header: Header) -> bool:
+    """Whether the following picture goes into the chunk of those that wait."""
+    every = [*waiting, following]
+    return (
+        len(every) <= _CHUNK_PICTURES
+        and len(every) * header.tokens * header.width <= MAX_VALUES
+        and every[0].grid == following.grid
+        and sum(len(one.key.encode()) + len(one.caption.encode()) + 8 for one in every) <= _CHUNK_TEXT
+    )
 
 
 @dataclass(frozen=True)
@@ -195,9 +241,8 @@ class Chunk:
 
     def body(self) -> bytes:
         """The body of the chunk's block."""
-        numbers = [varint(number) for number in (self.pictures, *self.grid)]
-        sections = [self.names, self.captions, self.coded, self.escapes]
-        return b"".join([*numbers, *map(section, sections)])
+        sections = map(section, (self.names, self.captions, self.coded, self.escapes))
+        return b"".join([*map(varint, (self.pictures, *self.grid)), *sections])
 
     def entry(self, offset: int, length: int, *, tokens: int) -> Entry:
         """What the index records of the chunk; the tokens, which only decoding counts, are passed in."""
@@ -207,13 +252,11 @@ class Chunk:
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the pictures."""
-        return read_texts(self.names, self.pictures, limit=READ_TEXT)
+        return read_texts(self.names, self.pictures)
 
     def tokens(self, header: Header, coder: Prior) -> Tokens:
         """The pictures, decoded by what ``header.coder`` returned."""
-        captions = None
-        if header.captions:
-            captions = read_texts(self.captions, self.pictures, limit=READ_TEXT)
+        captions = read_texts(self.captions, self.pictures) if header.captions else None
         numbers = unpack(self.coded, self.escapes, count=self.pictures, prior=coder)
         return Tokens(
             values=pad_sequence([header.to_values(rows, coder) for rows in numbers], batch_first=True),
@@ -224,15 +267,3 @@ class Chunk:
             captions=captions,
             settings=header.settings,
         )
-
-
-def is_full(waiting: Sequence[CodedPicture], following: CodedPicture, header: Header) -> bool:
-    """Whether the following picture has to begin a chunk of its own."""
-    if not waiting:
-        return False
-    return (
-        len(waiting) >= CHUNK_PICTURES
-        or (len(waiting) + 1) * header.tokens * header.width > MAX_VALUES
-        or waiting[0].grid != following.grid
-        or sum(picture.text_bytes for picture in waiting) + following.text_bytes > CHUNK_TEXT
-    )

@@ -5,8 +5,6 @@ latents (Gaussian, with a mean predicted linearly from the tokens before), ``Cod
 position and digit). Axes: n pictures, k tokens, c numbers per token (channels of a latent, digits of a code).
 """
 
-import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,69 +18,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from textok.codec.entropy import PHASES, UNIT, Table, gaussian_table, table_of, uniform
+from textok.codec.coding import PHASES, UNIT, Prior, Table, check_size, gaussian_table, table_of, uniform
 from textok.models.checkpoint import PRIOR_FILE, SHIPPED, resolve, weights_hash
 from textok.writing import refuse_foreign, replacing
 
-MAX_COLUMNS = 1 << 16
 MAX_PREDICTED = 1 << 13  # numbers per picture, for a prior that predicts
-WEIGHT_UNIT = 1 << 14
 PLAIN_STEP = 0.3  # of unit scale; costs icons-128 less than 0.1 dB
 POSTERIOR_STEPS = 8.0
 """Step of a latent in standard deviations of its posterior: the noise the decoder was trained with. On icons-128
 eight of them cost less than 0.1 dB at every budget, and fewer bytes than one step for all."""
+_WEIGHT_UNIT = 1 << 14
 _MAX_STEP = 1.5
 _RIDGE = 1e-3
 _MAX_ABS = 1 << 24  # a value further off predicts no more than this
-_FORMAT = "textok-codec"
-_VERSION = "1"
+_FORMAT = {"format": "textok-codec", "version": "1"}
 _LATENTS = {"mean", "deviation", "step"}
-
-
-class Prior(ABC):
-    """What the coder asks of a probability model.
-
-    Attributes:
-        tokens: most tokens of a picture.
-        width: numbers per token.
-    """
-
-    tokens: int
-    width: int
-
-    @abstractmethod
-    def arrays(self) -> dict[str, Int[ndarray, "..."]]:
-        """The numbers of the model by name."""
-
-    @cached_property
-    def id(self) -> str:
-        """Eight hexadecimal digits of a SHA-256 of the arrays, which a file records to name its model."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.arrays().items()):
-            digest.update(f"{name} {array.shape} ".encode() + array.astype("<i8").tobytes())
-        return digest.hexdigest()[:8]
-
-    @abstractmethod
-    def expect(
-        self, position: int, numbers: Int[ndarray, "b k c"], rows: Int[ndarray, "n"]
-    ) -> tuple[Int[ndarray, "n c"], Int[ndarray, "n c"]]:
-        """Integers next to what is expected at a position, and which of the ``table`` choices fits.
-
-        Args:
-            position: the place of the token.
-            numbers: the integers of some pictures; those before the position are known.
-            rows: the pictures to expect something of.
-        """
-
-    @abstractmethod
-    def table(self, position: int, channel: int, choice: int) -> Table:
-        """Table of the distance to the expected integer."""
-
-    def _check_size(self) -> None:
-        if not (self.tokens >= 1 and self.width >= 1 and self.tokens * self.width <= MAX_COLUMNS):
-            raise ValueError(
-                f"tokens: got {self.tokens} of {self.width} numbers, expected 1 to {MAX_COLUMNS} numbers in all"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,28 +54,21 @@ class LatentPrior(Prior):
     def __post_init__(self) -> None:
         for name, value in zip(("tokens", "width"), self.mean.shape, strict=True):
             object.__setattr__(self, name, value)
-        self._check_size()
+        check_size(self.tokens, self.width)
         if not self.mean.shape == self.deviation.shape == self.step.shape:
             raise ValueError("prior: got mean, deviation and step of different shapes, expected one")
         largest = max(map(_largest, (self.mean, self.deviation, self.step)))
         if self.deviation.min() < 1 or self.step.min() < 1 or largest > _MAX_ABS:
             raise ValueError(f"prior: expected deviations and steps from 1 on, and all within {_MAX_ABS}")
-        if self.weights is not None:
-            self._check_weights(self.weights)
-
-    def _check_weights(self, weights: Int[ndarray, "kc kc"]) -> None:
-        size = self.mean.size
-        if weights.shape != (size, size) or size > MAX_PREDICTED:
+        if self.weights is None:
+            return
+        shape, size = self.weights.shape, self.mean.size
+        if shape != (size, size) or size > MAX_PREDICTED:
             raise ValueError(
-                f"prior: got weights of shape {weights.shape}, expected {size} x {size}, {MAX_PREDICTED} at most"
+                f"prior: got weights of shape {shape}, expected {size} x {size}, {MAX_PREDICTED} at most"
             )
-        if _largest(weights) >= 1 << 15:
+        if _largest(self.weights) >= 2 * _WEIGHT_UNIT:
             raise ValueError("prior: expected weights below 2")
-
-    def arrays(self) -> dict[str, Int[ndarray, "..."]]:
-        """The numbers by name."""
-        arrays = {"mean": self.mean, "deviation": self.deviation, "step": self.step}
-        return arrays if self.weights is None else arrays | {"weights": self.weights}
 
     def scaled(self, thousandths: int) -> "LatentPrior":
         """The same model with every step scaled by ``thousandths`` / 1000."""
@@ -170,16 +113,12 @@ class CodePrior(Prior):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "width", len(self.levels))
-        self._check_size()
+        check_size(self.tokens, self.width)
         shape = (self.tokens, self.width, max(self.levels))
         if self.counts is not None and self.counts.shape != shape:
             raise ValueError(f"prior: got counts of shape {self.counts.shape}, expected {shape}")
         if self.counts is not None and not 0 <= self.counts.min() <= self.counts.max() < 1 << 28:
             raise ValueError("prior: expected counts from 0 to 2^28 - 1")
-
-    def arrays(self) -> dict[str, Int[ndarray, "..."]]:
-        """The numbers by name."""
-        return {"levels": np.array(self.levels)} | ({} if self.counts is None else {"counts": self.counts})
 
     def expect(
         self, position: int, numbers: Int[ndarray, "b k c"], rows: Int[ndarray, "n"]
@@ -190,17 +129,16 @@ class CodePrior(Prior):
 
     def table(self, position: int, channel: int, choice: int) -> Table:
         """Table of one position's digit."""
-        place = (position if self.counts is not None else 0, channel)
-        if place not in self._tables:
-            level = self.levels[channel]
-            self._tables[place] = (
-                uniform(level) if self.counts is None else table_of(self.counts[position, channel, :level])
-            )
-        return self._tables[place]
+        return self._tables[0 if self.counts is None else position][channel]
 
     @cached_property
-    def _tables(self) -> dict[tuple[int, int], Table]:
-        return {}
+    def _tables(self) -> list[list[Table]]:
+        if self.counts is None:
+            return [list(map(uniform, self.levels))]
+        return [
+            [table_of(counts[:level]) for counts, level in zip(own, self.levels, strict=True)]
+            for own in self.counts
+        ]
 
 
 def plain_latents(tokens: int, channels: int) -> LatentPrior:
@@ -219,27 +157,21 @@ def digits(num_codes: int) -> tuple[int, ...]:
     return (base,) * count
 
 
-def strides_of(levels: Sequence[int]) -> Int[ndarray, "w"]:
-    """What one of each digit counts, the lowest first."""
-    return np.cumprod([1, *levels[:-1]]).astype(np.int64)
+def digits_of(codes: Int[ndarray, "*b"], levels: Sequence[int]) -> Int[ndarray, "*b c"]:
+    """Codes as mixed-radix digits, the lowest first."""
+    return np.stack(np.unravel_index(codes, levels, order="F"), axis=-1)
 
 
 def _largest(numbers: Int[ndarray, "..."]) -> int:
     return int(np.abs(numbers.astype(np.int64)).max())
 
 
-# --- fitted to the tokens of training pictures --------------------------------------------------------------
-
-
 def fit_latents(
     means: Float[Tensor, "n k c"], log_variances: Float[Tensor, "n k c"] | None = None
 ) -> LatentPrior:
-    """Mean, step, linear prediction and what it leaves, of each position and channel.
+    """Mean, step, linear prediction and what it leaves, of each position and channel of training pictures' latents.
 
-    Args:
-        means: latents of training pictures.
-        log_variances: those of a kl tokenizer, to whose mean deviation the steps are in proportion; None makes one step
-            for all.
+    With the ``log_variances`` of a kl tokenizer the steps are in proportion to its mean deviation; else all are alike.
     """
     _, tokens, channels = means.shape
     mean = _whole(means.double().mean(0) * UNIT)
@@ -254,7 +186,7 @@ def fit_latents(
     weights = None
     if tokens * channels <= MAX_PREDICTED:
         weights = _predictor(coded, exact, channels=channels)
-        exact = exact - coded @ torch.from_numpy(weights / WEIGHT_UNIT).T
+        exact = exact - coded @ torch.from_numpy(weights / _WEIGHT_UNIT).T
     deviation = _whole(exact.square().mean(0).sqrt() * UNIT).clip(1).reshape(tokens, channels)
     return LatentPrior(mean=mean, deviation=deviation, step=step, weights=weights)
 
@@ -269,21 +201,17 @@ def _predictor(
     for start in range(channels, len(products), channels):
         own = slice(start, start + channels)
         weights[own, :start] = torch.linalg.solve(products[:start, :start], targets[:start, own]).T
-    largest = (1 << 15) - 1
-    return _whole(weights * WEIGHT_UNIT).clip(-largest, largest)
+    largest = 2 * _WEIGHT_UNIT - 1
+    return _whole(weights * _WEIGHT_UNIT).clip(-largest, largest)
 
 
 def fit_codes(codes: Iterable[Int[Tensor, "n k"]], *, levels: tuple[int, ...], tokens: int) -> CodePrior:
     """How often each position's digits take each value; every value once more than it was seen."""
     counts = np.ones((tokens, len(levels), max(levels)), dtype=np.int64)
-    strides = strides_of(levels)
     for some in codes:
-        digits = some.numpy().astype(np.int64)[..., None] // strides % np.array(levels)
-        for position in range(tokens):
-            for channel in range(len(levels)):
-                counts[position, channel] += np.bincount(
-                    digits[:, position, channel], minlength=counts.shape[2]
-                )
+        seen = digits_of(some.numpy(), levels)
+        for value in range(max(levels)):
+            counts[..., value] += (seen == value).sum(axis=0)
     return CodePrior(levels=levels, counts=counts, tokens=tokens)
 
 
@@ -296,26 +224,23 @@ def _whole(values: Float[Tensor, "..."]) -> Int[ndarray, "..."]:
 
 def save_prior(prior: LatentPrior | CodePrior, path: Path, *, model_id: str) -> None:
     """Write a probability model, whole or not at all, for the tokenizer of this id."""
-    arrays = {name: _stored(array) for name, array in prior.arrays().items()}
-    metadata = {"format": _FORMAT, "version": _VERSION, "model_id": model_id, "tokens": str(prior.tokens)}
+    arrays = {
+        name: array.astype(np.int16 if _largest(array) < 1 << 15 else np.int32, order="C")
+        for name, array in prior.arrays.items()
+    }
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        save_file(arrays, temporary, metadata=_FORMAT | {"model_id": model_id, "tokens": str(prior.tokens)})
 
 
 def load_prior(path: Path, *, model_id: str) -> LatentPrior | CodePrior:
-    """Read a probability model.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it is damaged, or of another tokenizer.
-    """
+    """Read a probability model; ``FileNotFoundError``, or ``ValueError`` for a damaged one or another tokenizer's."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     refuse_foreign(path, expected="a probability model")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            if (metadata.get("format"), metadata.get("version")) != (_FORMAT, _VERSION):
+            if {name: metadata.get(name) for name in _FORMAT} != _FORMAT:
                 raise ValueError("no probability model that this release reads")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if weights_hash(metadata.get("model_id", "")) != weights_hash(model_id):
@@ -335,13 +260,8 @@ def _prior_of(arrays: dict[str, Int[ndarray, "..."]], *, tokens: int) -> LatentP
     if any(array.dtype.kind not in "iu" for array in arrays.values()):
         raise ValueError("holds numbers that are not whole")
     wide = {name: array.astype(np.int64) for name, array in arrays.items() if name != "weights"}
-    if set(arrays) - {"weights"} == _LATENTS:
+    if wide.keys() == _LATENTS:
         return LatentPrior(**wide, weights=arrays.get("weights"))
     if "levels" not in wide or set(wide) - {"levels", "counts"}:
         raise ValueError(f"holds {sorted(arrays)[:6]}, expected {sorted(_LATENTS)}, or levels and counts")
     return CodePrior(levels=tuple(wide["levels"].tolist()), counts=wide.get("counts"), tokens=tokens)
-
-
-def _stored(array: Int[ndarray, "..."]) -> Int[ndarray, "..."]:
-    small = np.abs(array).max() < 1 << 15
-    return np.ascontiguousarray(array.astype(np.int16 if small else np.int32))

@@ -1,59 +1,36 @@
 """Files of compressed tokens: written in one pass; read in order, by key, and what is left of a damaged one."""
 
 import os
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from textok.codec import layout
+from textok.codec.coding import Prior
 from textok.codec.header import Header
-from textok.codec.layout import (
-    CHUNK,
-    END,
-    FOOTER,
-    HEADER,
-    INDEX,
-    MAGIC,
-    VERSION,
-    Chunk,
-    CodedPicture,
-    Entry,
-    check_count,
-    is_full,
-    read_header,
-    read_index,
-    write_index,
-)
-from textok.codec.prior import Prior
-from textok.codec.wire import block, block_size, read_block
+from textok.codec.layout import Chunk, CodedPicture, Entry
 from textok.pipeline.tokens import Tokens
 
 MAX_NAMES = 1 << 30  # bytes of memory for the names of a file
 _PLACE = 200  # bytes of memory that a name takes besides its letters
 _DIFFERENT = "damaged: a chunk is not what the index says"
-_T = TypeVar("_T")
 
 
 def is_ttk(path: Path) -> bool:
     """Whether the file is meant to be a .ttk file: by its name, or because it begins as one."""
     with open(path, "rb") as file:
-        return path.suffix == ".ttk" or file.read(len(MAGIC)) == MAGIC
+        return path.suffix == ".ttk" or file.read(len(layout.MAGIC)) == layout.MAGIC
 
 
-class TtkWriter:
+class TtkWriter(AbstractContextManager["TtkWriter"]):
     """Writes pictures one after another; ``close`` writes the index.
 
-    Examples:
-        >>> with open("x.ttk", "wb") as stream, TtkWriter(stream, header) as writer:
-        ...     writer.add(tokens)
-
-    Args:
-        stream: is only written to, never sought in, so that a pipe will do.
-        header: what holds for every picture.
-        prior: the probability model that the header names.
+    The stream is only written to, never sought in, so that a pipe will do. The prior is the one that the header names.
     """
 
     def __init__(self, stream: BufferedIOBase, header: Header, *, prior: Prior | None = None) -> None:
@@ -61,7 +38,8 @@ class TtkWriter:
         self._coder = header.coder(prior)
         self._waiting: list[CodedPicture] = []
         self._entries, self._keys, self._at = list[Entry](), set[str](), 0
-        self._write(MAGIC + VERSION.to_bytes(2, "little") + block(HEADER, header.to_json()))
+        magic = layout.MAGIC + layout.VERSION.to_bytes(2, "little")
+        self._write(magic + layout.block(layout.HEADER, header.to_json()))
 
     def add(self, tokens: Tokens) -> None:
         """Add pictures; ``ValueError`` when a name is taken, or a picture does not fit the header."""
@@ -72,7 +50,7 @@ class TtkWriter:
                     f"{picture.key!r}: got a second picture of this name, expected different ones"
                 )
             self._keys.add(picture.key)
-            if is_full(self._waiting, picture, self.header):
+            if not layout.has_room(self._waiting, picture, self.header):
                 self.flush()
             self._waiting.append(picture)
 
@@ -80,7 +58,7 @@ class TtkWriter:
         """Write what waits as a chunk of its own."""
         if self._waiting:
             chunk = Chunk.of(self._waiting, self.header, self._coder)
-            data = block(CHUNK, chunk.body())
+            data = layout.block(layout.CHUNK, chunk.body())
             tokens = sum(len(picture.numbers) for picture in self._waiting)
             self._entries.append(chunk.entry(self._at, len(data), tokens=tokens))
             self._write(data)
@@ -90,7 +68,7 @@ class TtkWriter:
         """Write what waits, and the index."""
         self.flush()
         start = self._at.to_bytes(8, "little")
-        self._write(block(INDEX, write_index(self._entries)) + start + END)
+        self._write(layout.block(layout.INDEX, layout.write_index(self._entries)) + start + layout.END)
         self._stream.flush()
 
     def facts(self) -> dict[str, Any]:
@@ -101,22 +79,15 @@ class TtkWriter:
         self._stream.write(data)
         self._at += len(data)
 
-    def __enter__(self) -> "TtkWriter":
-        return self
-
     def __exit__(self, error_type: object, *_: object) -> None:
         if error_type is None:
             self.close()
 
 
-class TtkReader:
+class TtkReader(AbstractContextManager["TtkReader"]):
     """A .ttk file: its header and index at once, its pictures as they are needed.
 
-    Examples:
-        >>> with TtkReader("x.ttk", prior=prior) as reader:
-        ...     apple = reader["apple"]
-        ...     for tokens in reader:  # of up to 256 pictures each
-        ...         tokenizer.decode(tokens)
+    Iterating gives sets of up to 256 pictures, ``reader["apple"]`` the picture of that name.
 
     Args:
         path: the file.
@@ -138,16 +109,11 @@ class TtkReader:
         self._stream: BufferedIOBase = open(self.path, "rb")  # noqa: SIM115 (closed by close)
         try:
             with self._named():
-                self.header, start = read_header(self._stream)
+                self.header, start = layout.read_header(self._stream)
                 self.entries = self._recovered(start) if recover else self._indexed(start)
         except BaseException:
             self.close()
             raise
-
-    @property
-    def pictures(self) -> int:
-        """The number of pictures by the index; no ``len``, which ``list`` would take memory for unseen."""
-        return sum(entry.pictures for entry in self.entries)
 
     @property
     def lost(self) -> list[str]:
@@ -155,14 +121,18 @@ class TtkReader:
         return [self._lost[number] for number in sorted(self._lost)]
 
     def facts(self) -> dict[str, Any]:
-        """Sizes and settings, as plain values; bytes for each picture are shares of the whole file."""
+        """Sizes and settings, as plain values; bytes for each picture are shares of the whole file.
+
+        They count the pictures; no ``len`` does, which ``list`` would take memory for unseen.
+        """
         return _facts(self.header, self.entries, file_bytes=self._size)
 
     def __iter__(self) -> Iterator[Tokens]:
         """The pictures in order, one chunk at a time."""
         coder = self._coder
         for entry in self.entries:
-            yield from self._tried(entry, lambda entry: [self._tokens(entry, coder)])
+            with self._named(entry, skip=self._recover):
+                yield self._tokens(entry, coder)
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
@@ -179,7 +149,8 @@ class TtkReader:
         for entry, row in map(self._places.__getitem__, keys):
             rows[entry].add(row)
         for entry in sorted(rows, key=lambda entry: entry.offset):
-            for tokens in self._tried(entry, lambda entry: [self._tokens(entry, coder)]):
+            with self._named(entry, skip=self._recover):
+                tokens = self._tokens(entry, coder)
                 yield Tokens.concat([tokens[row] for row in sorted(rows[entry])])
 
     def keys(self) -> list[str]:
@@ -189,9 +160,6 @@ class TtkReader:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
-
-    def __enter__(self) -> "TtkReader":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -209,7 +177,9 @@ class TtkReader:
     def _places(self) -> dict[str, tuple[Entry, int]]:
         places, size = dict[str, tuple[Entry, int]](), 0
         for entry in self.entries:
-            keys = self._tried(entry, lambda entry: self._chunk(entry).keys)
+            keys: tuple[str, ...] = ()
+            with self._named(entry, skip=self._recover):
+                keys = self._chunk(entry).keys
             size += sum(len(key) + _PLACE for key in keys)
             with self._named():
                 if size > MAX_NAMES:
@@ -220,28 +190,11 @@ class TtkReader:
                     places[key] = (entry, row)
         return places
 
-    def _tried(self, entry: Entry, read: Callable[[Entry], Sequence[_T]]) -> Sequence[_T]:
-        """What ``read`` returns of a chunk; when recovering, nothing of a bad one, which is noted."""
-        if not self._recover:
-            with self._named(entry):
-                return read(entry)
-        try:
-            return read(entry)
-        except ValueError as error:
-            number = self._numbers[entry.offset]
-            self._lost[number] = f"lost chunk {number}, {entry.pictures} pictures: {error}"
-            return ()
-
-    @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """Each chunk's place from 1, by its offset."""
-        return {entry.offset: number for number, entry in enumerate(self.entries, start=1)}
-
     def _chunk(self, entry: Entry) -> Chunk:
         self._stream.seek(entry.offset)
-        tag, body = read_block(self._stream)
+        tag, body, size = layout.read_block(self._stream)
         chunk = Chunk.read(body)
-        if tag != CHUNK or entry != chunk.entry(entry.offset, block_size(len(body)), tokens=entry.tokens):
+        if tag != layout.CHUNK or entry != chunk.entry(entry.offset, size, tokens=entry.tokens):
             raise ValueError(_DIFFERENT)
         return chunk
 
@@ -253,19 +206,20 @@ class TtkReader:
 
     def _indexed(self, start: int) -> list[Entry]:
         size = self._size
-        self._stream.seek(max(start, size - FOOTER))
+        self._stream.seek(max(start, size - layout.FOOTER))
         footer = self._stream.read()
         at = int.from_bytes(footer[:8], "little")
-        if len(footer) != FOOTER or footer[8:] != END or not start <= at <= size - FOOTER:
+        is_whole = len(footer) == layout.FOOTER and footer[8:] == layout.END
+        if not is_whole or not start <= at <= size - layout.FOOTER:
             raise ValueError(
                 "cut off, or more behind its end: no index where one should be;"
                 " textok decode --recover reads what is left"
             )
         self._stream.seek(at)
-        tag, body = read_block(self._stream)
-        entries = read_index(body, self.header, start=start)
+        tag, body, length = layout.read_block(self._stream)
+        entries = layout.read_index(body, self.header, start=start)
         end = entries[-1].offset + entries[-1].length if entries else start
-        if tag != INDEX or end != at or at + block_size(len(body)) + FOOTER != size:
+        if tag != layout.INDEX or end != at or at + length + layout.FOOTER != size:
             raise ValueError("damaged: the index does not fit the file")
         return entries
 
@@ -274,39 +228,35 @@ class TtkReader:
         with suppress(ValueError):
             return self._indexed(start)
         entries = list[Entry]()
+        self._stream.seek(start)
         try:
-            self._stream.seek(start)
-            for entry in _scan(self._stream, start):
-                entries.append(entry)
-                check_count(len(entries))
+            while (found := layout.read_block(self._stream))[0] == layout.CHUNK:
+                _, body, size = found
+                entries.append(Chunk.read(body).entry(start, size, tokens=0))
+                layout.check_count(len(entries))
+                start += size
+            if found[0] != layout.INDEX:
+                raise ValueError(f"damaged: a block {found[0]!r} where a chunk was expected")
         except ValueError as error:
-            number = len(entries) + 1
-            self._lost[number] = f"lost whatever follows the first {len(entries)} chunks: {error}"
+            self._lost[len(entries) + 1] = f"lost whatever follows the first {len(entries)} chunks: {error}"
         return entries
 
     @contextmanager
-    def _named(self, entry: Entry | None = None) -> Iterator[None]:
-        """A ``ValueError`` names the file, and the chunk where there are several."""
+    def _named(self, entry: Entry | None = None, *, skip: bool = False) -> Iterator[None]:
+        """A ``ValueError`` names the file, and the chunk where there are several; of one to ``skip`` it is noted."""
         try:
             yield
         except ValueError as error:
             place, hint = "", ""
-            if entry is not None and len(self.entries) > 1:
-                place = f"chunk {self._numbers[entry.offset]} of {len(self.entries)}: "
-                hint = "; textok decode --recover reads the others"
+            if entry is not None:
+                number = bisect_right(self.entries, entry.offset, key=lambda one: one.offset)
+                if skip:
+                    self._lost[number] = f"lost chunk {number}, {entry.pictures} pictures: {error}"
+                    return
+                if len(self.entries) > 1:
+                    place = f"chunk {number} of {len(self.entries)}: "
+                    hint = "; textok decode --recover reads the others"
             raise ValueError(f"{self.path}: {place}{error}{hint}") from error
-
-
-def _scan(stream: BufferedIOBase, start: int) -> Iterator[Entry]:
-    """The chunks from ``start`` on, up to an index; ``ValueError`` for the first block that is neither."""
-    tag, body = read_block(stream)
-    while tag == CHUNK:
-        length = block_size(len(body))
-        yield Chunk.read(body).entry(start, length, tokens=0)
-        start += length
-        tag, body = read_block(stream)
-    if tag != INDEX:
-        raise ValueError(f"damaged: a block {tag!r} where a chunk was expected")
 
 
 def _facts(header: Header, entries: Sequence[Entry], *, file_bytes: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Writers of captions: what one is, and all of them by name. A new one is one file here and one row in ``WRITERS``."""
+"""Writers of captions: what one is, and all of them by name. A new one is a class here and a row in ``WRITERS``."""
 
+import base64
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from textok.data.images import decode_whole, tensor_to_image
 from textok.data.samples import DrawnPicture, RawSample
 
 WRITERS = {
-    "describe": "describe:DescribeWriter",
-    "alt-text": "alt_text:AltTextWriter",
+    "describe": "offline:DescribeWriter",
+    "alt-text": "offline:AltTextWriter",
     "transformers": "transformers:TransformersWriter",
     "openai": "openai:OpenAIWriter",
 }
@@ -36,14 +37,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came back.
+    """What came back: the text as the model wrote it, and after the judge the caption, mended.
 
-    Attributes:
-        text: as the model wrote it; after the judge the caption, mended.
-        finish: "stop", or "length" when it was cut off.
-        tokens_in: tokens read, where the writer counts them; likewise the tokens written.
-        changes: what the writer did to the words it was given, and the judge to the answer.
-        failure: why it is no caption, in words that can be counted; of a writer: and asking again will give none.
+    It finished by "stop", or by "length" when it was cut off. The changes are those of the writer to the words it was
+    given, and of the judge to the answer. The failure is why it is no caption, in words that can be counted; where a
+    writer names one, asking again will give none.
     """
 
     text: str
@@ -89,11 +87,7 @@ class Writer(ABC):
 
 
 def open_writer(config: CaptionConfig) -> Writer:
-    """The writer of that name.
-
-    Raises:
-        ValueError: when its package is not installed, or an option it needs is missing or makes no sense for it.
-    """
+    """The writer of that name; ``ValueError`` without its package, or an option that it needs."""
     module, _, name = WRITERS[config.writer].partition(":")
     try:
         writer = getattr(import_module(f"{__name__}.{module}"), name)(config)
@@ -117,11 +111,11 @@ def open_picture(stored: bytes | DrawnPicture, *, side: int) -> Image.Image:
     return tensor_to_image(stored.draw((side, side)))
 
 
-def jpeg_bytes(image: Image.Image, *, quality: int) -> bytes:
-    """A picture as JPEG, without any metadata."""
+def jpeg_base64(image: Image.Image, *, quality: int) -> str:
+    """A picture as JPEG in base64, without any metadata."""
     buffer = io.BytesIO()
     Image.frombytes(image.mode, image.size, image.tobytes()).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def chat_content(prompt: str, picture: str | None) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Any server that speaks the OpenAI protocol: vLLM, SGLang, Ollama, llama.cpp, ``transformers serve``, hosted ones."""
 
 import asyncio
-import base64
 import os
 import time
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ import openai
 from PIL import Image
 
 from textok.captioning import CaptionConfig
-from textok.captioning.writers import Answer, Request, Writer, chat_content, jpeg_bytes, open_picture
+from textok.captioning.writers import Answer, Request, Writer, chat_content, jpeg_base64, open_picture
 from textok.data.samples import RawSample
 
 KEYS = ("TEXTOK_CAPTION_KEY", "OPENAI_API_KEY")
-_NO_KEY = "none"
 _GIVE_UP = 10  # pictures in a row that failed at the server
 _PER_CLIENT = 16  # requests at a time: a client looks at all of its idle connections before each request
 _PROBE_RETRIES = 2
@@ -45,7 +43,7 @@ class OpenAIWriter(Writer):
         self._host = address.netloc.rpartition("@")[2]
         self.model, self.in_flight, self._config = config.model, config.concurrency, config
         self.notice = f"openai: the pictures are sent to {self._host} (model {config.model})"
-        self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), _NO_KEY)
+        self._key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")
         self._gate = Gate(config.concurrency)
         self._clients = [self._new_client() for _ in range(0, config.concurrency, _PER_CLIENT)]
         self._turns = cycle(self._clients)
@@ -53,27 +51,17 @@ class OpenAIWriter(Writer):
         self._length = "max_tokens"
 
     def _new_client(self) -> openai.AsyncOpenAI:
-        hooks = {"response": [self._watch]}
+        config, http = self._config, openai.DefaultAsyncHttpxClient(event_hooks={"response": [self._watch]})
         return openai.AsyncOpenAI(
-            base_url=self._config.base_url,
-            api_key=self._key,
-            timeout=self._config.timeout,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
+            base_url=config.base_url, api_key=self._key or "none", timeout=config.timeout, http_client=http
         )
 
     async def check(self) -> None:
-        """That the server is there, takes the key, has the model, and that the model sees pictures.
-
-        Raises:
-            ValueError: when the server is there, and one of the others is not so.
-            ConnectionError: when there is no server.
-        """
+        """That the server is there (else ``ConnectionError``), takes the key, has the model, and that this one sees."""
         if self._config.no_probe:
             return
-        red = jpeg_bytes(Image.new("RGB", (64, 64), "red"), quality=90)
-        seeing = await self._probe(
-            chat_content(_PROBE, base64.b64encode(red).decode()), "does it take pictures?"
-        )
+        red = jpeg_base64(Image.new("RGB", (64, 64), "red"), quality=90)
+        seeing = await self._probe(chat_content(_PROBE, red), "does it take pictures?")
         blind = await self._probe(chat_content(_PROBE, None), "is it a chat model?")
         if seeing.tokens_in and seeing.tokens_in == blind.tokens_in:
             raise ValueError(
@@ -84,23 +72,11 @@ class OpenAIWriter(Writer):
     def prepare(self, sample: RawSample) -> str:
         """The picture as JPEG in base64, reduced to the side asked for, without metadata."""
         image = open_picture(sample.image, side=self._config.side)
-        return base64.b64encode(jpeg_bytes(image, quality=self._config.quality)).decode()
+        return jpeg_base64(image, quality=self._config.quality)
 
     async def write(self, requests: Sequence[Request]) -> list[Answer]:
-        """One answer per request.
-
-        Raises:
-            ValueError: when the server refuses the key or the model.
-            ConnectionError: when pictures failed one after another, whatever was tried.
-        """
-        return [await self._write(request) for request in requests]
-
-    async def close(self) -> None:
-        """Close the connections."""
-        for client in self._clients:
-            await client.close()
-
-    async def _write(self, request: Request) -> Answer:
+        """The answer to the only request; ``ConnectionError`` when many failed in a row, whatever was tried."""
+        (request,) = requests
         content = chat_content(request.prompt, request.picture)
         options = {"seed": request.seed, "temperature": request.temperature}
         try:
@@ -111,9 +87,14 @@ class OpenAIWriter(Writer):
                 raise ConnectionError(
                     f"base_url: got no answer from {self._host} ({error}); try later"
                 ) from None
-            return Answer(text="", failure=f"server: {error}")
+            return [Answer(text="", failure=f"server: {error}")]
         self._failed_in_a_row = 0
-        return answer
+        return [answer]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients:
+            await client.close()
 
     async def _probe(self, content: list[dict[str, Any]], question: str) -> Answer:
         try:
@@ -182,7 +163,7 @@ class OpenAIWriter(Writer):
         return self._without_key(" ".join(str(error).split()) or type(error).__name__)[:200]
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key != _NO_KEY else text
+        return text.replace(self._key, "***") if self._key else text
 
 
 class _NoAnswerError(Exception):
@@ -190,11 +171,7 @@ class _NoAnswerError(Exception):
 
 
 class Gate:
-    """Lets so many requests through at a time: half as many when the server is overloaded, slowly more again.
-
-    Args:
-        most: requests at a time.
-    """
+    """Lets ``most`` requests through at a time: half as many when the server is overloaded, slowly more again."""
 
     def __init__(self, most: int) -> None:
         self._most, self._limit = most, float(most)

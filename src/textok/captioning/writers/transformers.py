@@ -45,7 +45,7 @@ class TransformersWriter(Writer):
         return await asyncio.to_thread(self._write, requests)
 
     def _write(self, requests: Sequence[Request]) -> list[Answer]:
-        inputs = (self._chats if self._is_chat else self._pictures)(requests).to(self._device)
+        inputs = self._inputs(requests).to(self._device)
         devices = [self._device] if self._device.type == "cuda" else []
         options: dict[str, Any] = {"max_new_tokens": self._config.max_tokens, "do_sample": False}
         if requests[0].temperature > 0:
@@ -57,16 +57,16 @@ class TransformersWriter(Writer):
         written = ids[:, inputs["input_ids"].shape[1] :] if self._is_chat else ids
         return [self._answer(row, tokens) for row, tokens in zip(written, asked, strict=True)]
 
-    def _pictures(self, requests: Sequence[Request]) -> Any:
-        return self._processor(images=[request.picture for request in requests], return_tensors="pt")
-
-    def _chats(self, requests: Sequence[Request]) -> Any:
-        def chat(request: Request) -> list[dict[str, Any]]:
-            picture = {"type": "image", "image": request.picture}
-            return [{"role": "user", "content": [picture, {"type": "text", "text": request.prompt}]}]
-
+    def _inputs(self, requests: Sequence[Request]) -> Any:
+        pictures = [request.picture for request in requests]
+        if not self._is_chat:
+            return self._processor(images=pictures, return_tensors="pt")
+        contents = [
+            [{"type": "image", "image": picture}, {"type": "text", "text": request.prompt}]
+            for picture, request in zip(pictures, requests, strict=True)
+        ]
         return self._processor.apply_chat_template(
-            [chat(request) for request in requests],
+            [[{"role": "user", "content": content}] for content in contents],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -86,11 +86,7 @@ class TransformersWriter(Writer):
 
 
 def _load(model: str) -> tuple[Any, Any]:
-    """Processor and network.
-
-    Raises:
-        ValueError: when it is not there, or does not write about pictures.
-    """
+    """Processor and network; ``ValueError`` when it is not there, or does not write about pictures."""
     try:
         config = AutoConfig.from_pretrained(model)
         if type(config) not in AutoModelForImageTextToText._model_mapping:
