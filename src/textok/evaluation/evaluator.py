@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from textok.evaluation.alignment import Semantics, TextSource
+from textok.evaluation.alignment import Semantics, TextSource, protocol
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
-from textok.evaluation.features import WRONG_CAPTION, protocol
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.reconstruction import (
     BUDGETS,
@@ -47,11 +46,11 @@ class Evaluator:
     """A tokenizer with everything that scores it.
 
     Attributes:
-        model: the tokenizer (EMA weights, in training); evaluated in eval mode, left in the mode it was in.
+        model: the tokenizer; evaluated in eval mode, left in the mode it was in.
         text: turns captions into the model's text; None for a tokenizer that reads none.
         network: feature network of the perceptual and Fréchet distances, on the model's device.
-        semantics: judges whether pictures fit their captions, on the model's device. Give them the same
-            ``network`` where it is theirs, so that it runs once. None leaves those metrics out.
+        semantics: judges whether pictures fit their captions, on the model's device; None leaves those metrics out.
+            Where the ``network`` is theirs too, it runs once.
         batch_size: pictures at a time.
         autocast: dtype to run the model in; None runs it in the dtype of its weights.
         decoding: steps and guidance of a decoder that samples, where they are not the model's own.
@@ -72,11 +71,12 @@ class Evaluator:
         network: FeatureNetwork,
         *,
         semantics: bool,
-        batch_size: int = BATCH_SIZE,
-        autocast: torch.dtype | None = None,
-        decoding: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> "Evaluator":
-        """Load the model's text encoder and, where asked, the judges of captions, on the model's device."""
+        """Load the model's text encoder and, where asked, the judges of captions, on the model's device.
+
+        The options are the attributes ``batch_size``, ``autocast`` and ``decoding``.
+        """
         device, config = _device(model), model.config
         text = None
         if config.placement != "none":
@@ -87,30 +87,20 @@ class Evaluator:
                 remember=MAX_REMEMBERED,
             )
             text.to(device, torch.float32)
-        return cls(
-            model=model,
-            text=text,
-            network=network,
-            semantics=Semantics.from_pretrained(network=network, text=text, device=device)
-            if semantics
-            else None,
-            batch_size=batch_size,
-            autocast=autocast,
-            decoding=decoding or {},
-        )
+        judges = Semantics.from_pretrained(network=network, text=text, device=device) if semantics else None
+        return cls(model=model, text=text, network=network, semantics=judges, **options)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the numbers depend on besides the pictures."""
+        autocast = f"{self.autocast} autocast".removeprefix("torch.")
         return {
             "task": "reconstruction",
             "model": self.model.model_id,
             "text_encoder": self.model.config.text_encoder,
-            "precision": "float32"
-            if self.autocast is None
-            else f"{self.autocast} autocast".removeprefix("torch."),
+            "precision": "float32" if self.autocast is None else autocast,
             **({"decoding": dict(self.decoding)} if self.decoding else {}),
-            "wrong_caption": WRONG_CAPTION,
+            "wrong_caption": "that of the picture half the split further on, or the next that reads differently",
             "seed": "0 for the subsets of the kernel distance and the order of shuffled words",
         } | protocol(self.network, self.semantics)
 
@@ -123,7 +113,7 @@ class Evaluator:
         rank: int = 0,
         world_size: int = 1,
         measured: Iterable[tuple[Int[Tensor, "b"], Measurements]] | None = None,
-        progress: Callable[[int], object] | None = None,
+        progress: Callable[[int], object] = lambda count: None,
     ) -> Scores:
         """Every metric of a picture set, by caption condition and budget; ``ValueError`` when a budget is not in 1..K.
 
@@ -152,8 +142,7 @@ class Evaluator:
         )
         for indices, values in measured:
             metrics.add(indices, values)
-            if progress is not None:
-                progress(len(indices))
+            progress(len(indices))
         if world_size > 1:
             metrics.gather()
         return metrics.scores(pictures)
@@ -173,7 +162,7 @@ class Evaluator:
             measurements: Measurements = {(): values}
             for caption in captions:
                 text = self._text_for(texts[caption], indices)
-                encoding = self._encode(images, text)
+                encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
                 measurements[caption,] = encoding_values(encoding)
                 for k in budgets:
                     decoded = self._decode(encoding, text, budget=k, size=images.shape[-2:])
@@ -193,12 +182,7 @@ class Evaluator:
     ) -> Reconstructions:
         """The reconstructions themselves, in main memory, by caption condition and budget.
 
-        Args:
-            pictures: the whole set.
-            budgets: numbers of tokens, at most the model's K.
-            captions: caption conditions.
-            progress: is called with the number of pictures that are decoded at all budgets under one condition.
-            **decoding: steps, guidance, start and generator of a decoder that samples; see ``TexTok.decode``.
+        The other arguments are those of :meth:`score`, and for a decoder that samples those of ``TexTok.decode``.
         """
         parts: dict[Cell, list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
         with eval_mode(self.model):
@@ -206,7 +190,7 @@ class Evaluator:
                 texts = pictures.captions_under(caption)
                 for indices in torch.arange(len(pictures)).split(self.batch_size):
                     text, images = self._text_for(texts, indices), pictures.images[indices]
-                    encoding = self._encode(images, text)
+                    encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
                     for k in budgets:
                         parts[caption, k].append(
                             self._decode(encoding, text, budget=k, size=images.shape[-2:], **decoding).cpu()
@@ -218,9 +202,6 @@ class Evaluator:
         """The text of the pictures at ``indices``; None, without calling the encoder, when none has a caption."""
         texts = [captions[i] for i in indices.tolist()]
         return self.text(texts) if self.text is not None and any(texts) else None
-
-    def _encode(self, images: UInt8[Tensor, "b 3 h w"], text: TextCondition | None) -> Encoding:
-        return encode_pixels(self.model, images, text, autocast=self.autocast)
 
     def _decode(
         self,

@@ -1,15 +1,18 @@
 """How good generated pictures are: distances to real ones, quality and coverage, captions, and copying."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from textok.evaluation.alignment import Semantics
+from textok.data.samples import Batch
+from textok.evaluation.alignment import Semantics, protocol
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.metrics import means
+from textok.evaluation.metrics import PictureValues, means
 from textok.evaluation.metrics.feature_sets import (
     copying_row,
     inception_score,
@@ -19,7 +22,7 @@ from textok.evaluation.metrics.feature_sets import (
 )
 from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
-from textok.evaluation.networks import FeatureNetwork, metric_name
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline
 
@@ -30,6 +33,87 @@ INCEPTION_SPLITS = 10
 """Runs of pictures that the Inception score is averaged over, as published."""
 
 FEATURE_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFeatures:
+    """Features of n pictures, in their order, in main memory: of the network of the distances ``pooled`` vectors and,
+    where it has a classifier, ``logits``; ``meaning`` by the network of the caption judges, where captions are judged.
+    """
+
+    keys: tuple[str, ...]
+    captions: tuple[str, ...]
+    pooled: Float[Tensor, "n d"]
+    logits: Float[Tensor, "n c"] | None = None
+    meaning: ImageFeatures | None = None
+
+    @cached_property
+    def statistics(self) -> FeatureStatistics:
+        """Mean and covariance."""
+        return FeatureStatistics.of(self.pooled)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureReader:
+    """The networks that read pictures as sets, on their device: that of the distances, and the judges of captions."""
+
+    network: FeatureNetwork
+    semantics: Semantics | None = None
+    device: torch.device | str = "cpu"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the numbers depend on besides the pictures."""
+        return {"task": "generation"} | protocol(self.network, self.semantics)
+
+    def read(
+        self,
+        batches: Iterable[Batch],
+        *,
+        judged: bool = False,
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> PictureFeatures:
+        """Run the networks over pictures; ``ValueError`` when there is no picture.
+
+        Args:
+            batches: the pictures; a batch has one size, and all should have the same.
+            judged: whether captions are judged, by a network that runs too when it is another one.
+            progress: is called after every batch with its number of pictures.
+        """
+        keys, captions, values = list[str](), list[str](), PictureValues()
+        for batch in batches:
+            images, indices = batch.images.to(self.device), torch.arange(len(batch)) + len(keys)
+            features = self.network(images)
+            columns = _columns("", features)
+            if judged and self.semantics is not None:
+                meaning = self.semantics.features(images, features=features, network=self.network)
+                columns |= _columns("meaning_", meaning)
+            values.add(indices, columns)
+            keys += batch.keys
+            captions += batch.captions
+            progress(len(batch))
+        if not keys:
+            raise ValueError("features: got no picture, expected at least 1")
+        columns = values.in_order()
+        meaning = None
+        if "meaning_pooled" in columns:
+            meaning = ImageFeatures(columns["meaning_pooled"], logits=columns.get("meaning_logits"))
+        return PictureFeatures(
+            keys=tuple(keys),
+            captions=tuple(captions),
+            pooled=columns["pooled"],
+            logits=columns.get("logits"),
+            meaning=meaning,
+        )
+
+
+def _columns(prefix: str, features: ImageFeatures) -> dict[str, Tensor]:
+    """What is kept of a batch: not the feature maps, which would fill the memory."""
+    columns = {f"{prefix}pooled": features.pooled.float()}
+    return columns if features.logits is None else columns | {f"{prefix}logits": features.logits.float()}
 
 
 def score_generator(
@@ -44,7 +128,7 @@ def score_generator(
     seed: int = 0,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Scores:
-    """One row per cell: one picture for each caption, from the same noise.
+    """One row per cell: one picture for each caption of the held-out ``pictures``, from the same noise.
 
     Args:
         pipeline: a text-conditional generator.
@@ -53,7 +137,7 @@ def score_generator(
         reader: the networks that read the samples.
         reference: features of the held-out pictures, among them those whose captions are drawn.
         train: features of the training pictures, for the copying check, or None.
-        batch_size: number of pictures in a batch of samples.
+        batch_size: samples at a time.
         seed: of the noise and of what the scores draw.
         progress: is called after every cell with its number of pictures.
     """
@@ -70,9 +154,7 @@ def score_generator(
         features = reader.read(replace(pictures, images=samples).batches(FEATURE_BATCH), judged=True)
         options: dict[str, Any] = {"split": pictures.split, "reader": reader, "train": train, "seed": seed}
         scores = evaluate_generation(features, reference, **options)
-        where: Row = {"split": pictures.split, "budget": num_tokens, "guidance": guidance}
-        total.rows.extend(where | row for row in scores.rows)
-        total.per_image.extend(where | row for row in scores.per_image)
+        total.extend(scores, split=pictures.split, budget=num_tokens, guidance=guidance)
         progress(len(pictures))
     return total
 
@@ -91,12 +173,10 @@ def evaluate_generation(
 
     Args:
         samples: features of the generated pictures.
-        reference: features of real pictures, which should not be the training ones; None where only ``statistics``
-            are known.
+        reference: of real ones, which should not be the training ones; None where only ``statistics`` are known.
         split: name of the reference in the row.
-        reader: the networks that computed the features; their names are in the metrics' names.
-        statistics: mean and covariance that the Fréchet distance is taken to instead of those of ``reference``;
-            published files hold those of more pictures. No other metric can be computed from them.
+        reader: the networks that computed the features.
+        statistics: what the Fréchet distance is taken to instead of ``reference``; no other metric is.
         train: features of the training pictures, for the copying check.
         seed: of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
 
@@ -151,7 +231,6 @@ def frechet_floor(
 def _set_metrics(
     samples: PictureFeatures, reference: PictureFeatures, *, network: FeatureNetwork, seed: int
 ) -> Row:
-    """The floor, and the metrics that need the vectors of both sides."""
     generator = torch.Generator().manual_seed(seed)
     name, kernel = metric_name("fd", network), metric_name("kd", network)
     row = frechet_floor(samples, reference, name=name, generator=generator)

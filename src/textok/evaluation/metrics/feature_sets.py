@@ -15,14 +15,11 @@ _ROWS = 512  # rows of a distance matrix computed at a time: 50,000 vectors then
 
 
 class KernelDistance(NamedTuple):
-    """A kernel distance and how far it can be trusted.
+    """The mean over subsets of the unbiased squared distance, which is 0 on average for sets of one kind (so that it
+    may be negative), and its standard error.
 
-    Attributes:
-        value: mean over subsets of the unbiased squared distance: 0 on average for sets of one kind, so it may
-            come out below 0.
-        standard_error: delete-d jackknife over the subsets (Shao and Wu 1989): their standard deviation times
-            sqrt(m / (n - m)), m the subset size and n the smaller set. For sets of one kind it errs on the
-            large side.
+    That is a delete-d jackknife over the subsets (Shao and Wu 1989): their standard deviation times sqrt(m / (n - m)),
+    m the subset size and n the smaller set. For sets of one kind it errs on the large side.
     """
 
     value: float
@@ -39,17 +36,9 @@ def kernel_distance(
 ) -> KernelDistance:
     """Unbiased squared maximum mean discrepancy under the kernel (x . y / d + 1)^3, in float64.
 
-    Needs no more vectors than dimensions, unlike the Fréchet distance; both are 0 for equal distributions.
-
-    Args:
-        a: n vectors of one set.
-        b: m vectors of the other.
-        generator: draws the subsets, without replacement within one; on the CPU.
-        subsets: how many.
-        subset_size: vectors of each set in a subset; at most half the smaller set, so that subsets differ.
-
-    Raises:
-        ValueError: for fewer than 4 vectors in a set, or other settings out of range.
+    Needs no more vectors than dimensions, unlike the Fréchet distance; both are 0 for equal distributions. The
+    generator, on the CPU, draws ``subset_size`` vectors of each set, without replacement, but at most half of the
+    smaller set, so that subsets differ. ``ValueError`` for fewer than 4 vectors in a set, or 2 of the others.
     """
     smaller = min(len(a), len(b))
     if smaller < 4 or subsets < 2 or subset_size < 2:
@@ -104,14 +93,9 @@ def nearest_neighbours(queries: Float[Tensor, "n d"], references: Float[Tensor, 
 def copying_row(distances: Float64[Tensor, "n"], held_out: Float64[Tensor, "o"]) -> dict[str, float]:
     """Are generated pictures nearer to the training pictures than real pictures are that were never trained on?
 
-    Args:
-        distances: of generated pictures to the nearest training picture.
-        held_out: the same of real pictures outside the training set.
-
-    Returns:
-        ``nearest_train_median`` and ``nearest_train_median_held_out``, the medians of both; ``copied_share``, the
-        share of generated pictures nearer to a training picture than the nearest 1 % of the held-out pictures (about
-        0.01 without copying, for pictures of the same kind).
+    From the ``distances`` of generated pictures to the nearest training picture, and those of ``held_out`` real
+    pictures: the medians of both, and ``copied_share``, the share of generated pictures nearer to a training picture
+    than the nearest 1 % of the held-out ones (about 0.01 without copying, for pictures of the same kind).
     """
     return {
         "nearest_train_median": float(distances.median()),
@@ -134,11 +118,9 @@ def precision_recall(
 ) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, section 2).
 
-    The region of a set is the union of balls around its vectors, each reaching to the vector's
-    ``neighbours``-th nearest of the same set. Distances are Euclidean, in float64, a block of rows at a time.
-
-    Raises:
-        ValueError: when a set has no more vectors than ``neighbours``.
+    The region of a set is the union of balls around its vectors, each reaching to the vector's ``neighbours``-th
+    nearest of the same set. Distances are Euclidean, in float64. ``ValueError`` when a set has no more vectors than
+    that.
     """
     if not 1 <= neighbours < min(len(real), len(generated)):
         raise ValueError(
@@ -172,18 +154,9 @@ def _squared_distances(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> 
 def inception_score(logits: Float[Tensor, "n c"], *, splits: int = 10) -> tuple[float, float]:
     """Exp of the mean divergence of p(class | picture) from p(class) (Salimans et al. 2016, section 4).
 
-    The pictures are cut into ``splits`` runs in their order, as published; the marginal p(class) is that of
-    the run. Float64.
-
-    Args:
-        logits: a classifier's output per picture, n pictures and c classes.
-        splits: number of runs.
-
-    Returns:
-        Mean and (population) standard deviation over the runs; the score is from 1 to c.
-
-    Raises:
-        ValueError: when there are fewer pictures than runs.
+    The pictures are cut into ``splits`` runs in their order, as published; the marginal p(class) is that of the run.
+    Returns mean and (population) standard deviation over the runs, from 1 to the number of classes, by float64.
+    ``ValueError`` when there are fewer pictures than runs.
     """
     if not 1 <= splits <= len(logits):
         raise ValueError(

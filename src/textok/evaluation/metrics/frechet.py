@@ -99,11 +99,8 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 def frechet_distance_pca(a: FeatureStatistics, b: FeatureStatistics, *, components: int) -> float:
     """Fréchet distance along the ``components`` directions in which ``a``, the real pictures, varies most.
 
-    With fewer pictures than channels most of a covariance matrix is unknown; along a few directions it is not.
-    The value is not comparable with that of all channels.
-
-    Raises:
-        ValueError: when ``a`` has too few vectors or channels for that many directions.
+    With fewer pictures than channels most of a covariance matrix is unknown; along a few directions it is not. The
+    value is not comparable with that of all channels. ``ValueError`` when ``a`` has too few vectors or channels.
     """
     most = min(a.dim, a.count - 1)
     if not 1 <= components <= most:
@@ -121,10 +118,6 @@ class SplitFeatures:
     The two halves give the Fréchet distance its real-vs-real floor at an equal number of pictures. The vectors
     themselves are kept while they take no more memory than their sums, 16 bytes times ``dim`` squared; of more
     pictures only the sums are.
-
-    Args:
-        count: pictures of the whole set.
-        dim: channels of a vector.
     """
 
     def __init__(self, *, count: int, dim: int) -> None:
