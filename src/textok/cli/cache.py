@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from tyro.conf import Positional, arg
 
-from textok.cli.distributed import check_single_process, place, process_group
+from textok.cli.distributed import place, process_group
 from textok.cli.options import Bad, Captions, Data, Engine, Json, Limit, Model, ModelOptions, Split, optional
 from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
@@ -59,8 +59,6 @@ def cache(
         shard_pictures: pictures per file, and the most that a killed run loses.
         text_cache: folder of caption features; default the user's cache.
     """
-    if engine.is_ray:
-        check_single_process()
     side = TexTok.from_pretrained(model.model).config.image_size
     run = CachingRun(
         tokenizer=model.model,

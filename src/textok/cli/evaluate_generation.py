@@ -36,9 +36,9 @@ from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,
-    Reference,
+    PictureSet,
     open_pictures,
-    open_reference,
+    open_set,
     picture_settings,
 )
 from textok.evaluation.reconstruction import check_budgets
@@ -131,7 +131,7 @@ def evaluate_generation(
     write_bad(out, [])
     generated = open_pictures(options.samples, size=options.size, captions=options.captions, **reading)
     reading["size"] = generated.config.size
-    real = open_reference(options.reference, split=options.reference_split, **reading)
+    real = open_set(options.reference, split=options.reference_split, **reading)
     trained_on = open_pictures(options.train, split=options.train_split, **reading) if options.train else None
     generation.check_count(len(generated.source))
     judged = any(generated.source.captions()) and not options.no_semantics
@@ -191,7 +191,7 @@ def generation_table(row: Row) -> str:
 
 
 def _stored_statistics(
-    reference: Reference, network: FeatureNetwork, options: GenerationOptions
+    reference: PictureSet, network: FeatureNetwork, options: GenerationOptions
 ) -> FeatureStatistics | None:
     """The file's own mean and covariance, where they are of this network's features; says what is left out.
 
@@ -265,7 +265,8 @@ def evaluate_generator(
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
     device = open_device(model.device, float64=True)
     pipeline = _open_pipeline(model, tokenizer=tokenizer, device=device, steps=steps)
-    chosen = _budgets(budgets, pipeline.generator.config.num_latents)
+    most = pipeline.generator.config.num_latents
+    chosen = check_budgets(budgets or (max(1, most // 4), max(1, most // 2), most), max_tokens=most)
     cells = list(product(chosen, scales))
     side = pipeline.tokenizer.model.config.image_size
     write_bad(out, [])
@@ -300,16 +301,9 @@ def evaluate_generator(
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
 
 
-def _budgets(budgets: tuple[int, ...], max_tokens: int) -> list[int]:
-    """The budgets, or a quarter, half and all of the model's tokens."""
-    usual = (max(1, max_tokens // 4), max(1, max_tokens // 2), max_tokens)
-    return check_budgets(budgets or usual, max_tokens=max_tokens)
-
-
 def _open_pipeline(
     options: ModelOptions, *, tokenizer: str | None, device: torch.device, steps: int | None
 ) -> Pipeline:
-    """A text-conditional generator, with so many steps of its sampler."""
     pipeline = Pipeline.from_pretrained(
         options.model, tokenizer=tokenizer, device=device, dtype=options.dtype
     )

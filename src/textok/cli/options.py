@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from tyro.conf import arg
 
-from textok.cli.distributed import open_device
+from textok.cli.distributed import check_single_process, open_device
 from textok.data import DataConfig
 from textok.data.images import DEFAULT_MAX_PIXELS
 from textok.display import waiting
@@ -202,6 +202,8 @@ class EngineOptions:
     def __post_init__(self) -> None:
         check_at_least(1, workers=self.workers)
         check_needs(absent=not self.is_ray, by="engine ray", address=self.address, workers=self.workers)
+        if self.is_ray:
+            check_single_process()
 
     @property
     def is_ray(self) -> bool:

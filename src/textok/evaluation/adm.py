@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,14 +34,9 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 _LISTED = 8  # names in a message
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdmFile:
-    """The content of an ``.npz`` of the suite: at least one of the two.
-
-    Attributes:
-        pictures: the array ``arr_0``, uint8 (n, 3, h, w).
-        statistics: ``mu`` and ``sigma``, maybe of more pictures than the file holds. Published ones have no count
-            and get ``UNKNOWN_COUNT``.
+class AdmFile(NamedTuple):
+    """The content of an ``.npz``, at least one of the two. Statistics may be of more pictures than the file holds;
+    published ones have no count and get ``UNKNOWN_COUNT``.
     """
 
     pictures: UInt8[Tensor, "n 3 h w"] | None
@@ -53,11 +48,7 @@ class UnfitFileError(ValueError):
 
 
 def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
-    """Pictures, statistics, or both.
-
-    Args:
-        path: the ``.npz`` file.
-        max_bytes: larger arrays are refused.
+    """Pictures, statistics, or both; no array larger than ``max_bytes``.
 
     Raises:
         FileNotFoundError: when there is no such file.

@@ -26,16 +26,8 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One metric in one cell of both results.
-
-    Attributes:
-        cell: split, caption condition, budget and guidance; None for what the rows do not have.
-        metric: its name.
-        count: pictures.
-        a: value in the first result.
-        b: value in the second.
-        gain: relative gain of the second; positive is better.
-        interval: 95 % intervals; None for metrics of a whole set, and where the files hold no single values.
+    """One metric in one cell of both results, of ``count`` pictures: its value in each, the relative gain of b
+    (positive is better), and 95 % intervals where the metric has values of single pictures in the files.
     """
 
     cell: Cell
@@ -71,14 +63,7 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
     results, for all metrics, budgets and captions of a split. Generated pictures have no partner in another
     result unless their keys agree: without, they have no intervals.
 
-    Args:
-        a: the first result, what gains are relative to.
-        b: the second.
-        seed: of the resampling.
-        draws: resamples.
-
-    Raises:
-        ValueError: when they share no cell or no score, or a split has other pictures in each.
+    ``ValueError`` when the results share no cell or no score, or a split has other pictures in each.
     """
     rows_a, rows_b = _cells(a), _cells(b)
     shared = [cell for cell in rows_a if cell in rows_b]
@@ -132,18 +117,9 @@ def paired_bootstrap(
 ) -> list[Interval]:
     """95 % percentile intervals of mean(b) - mean(a) and of the relative gain, over resamples of the n pictures.
 
-    Every row (a metric in a cell) is resampled with the same draws (Efron and Tibshirani 1993, chapter 13).
-    Means pass over NaN: a picture without a caption has no retrieval.
-
-    Args:
-        a: m rows of values of the n pictures.
-        b: the same of the second result, picture by picture.
-        better: for every row 1 or -1, which way is better.
-        generator: of the draws.
-        draws: resamples.
-
-    Raises:
-        ValueError: with fewer than two pictures.
+    Every row (a metric in a cell, for which ``better`` is 1 or -1) is resampled with the same draws (Efron and
+    Tibshirani 1993, chapter 13). Means pass over NaN: a picture without a caption has no retrieval. ``ValueError``
+    with fewer than two pictures.
     """
     count = a.shape[1]
     if count < 2:
@@ -182,9 +158,7 @@ def _intervals(
     values, intervals = _paired_values(a, b, cells), dict[tuple[Cell, str], Interval]()
     for split in dict.fromkeys(cell[0] for cell, _ in values):
         scores = [score for score in values if score[0][0] == split]
-        pairs = torch.tensor(
-            [values[score] for score in scores], dtype=torch.float64
-        )  # (scores, 2, pictures)
+        pairs = torch.tensor([values[score] for score in scores], dtype=torch.float64)
         if pairs.shape[2] < 2:
             continue
         better = [meaning(metric).better for _, metric in scores]
@@ -205,12 +179,11 @@ def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Ce
         if rows_a.keys() != rows_b.keys():
             if a.settings.get("task") == "generation":
                 continue
-            only = [
-                min(keys, default="none") for keys in (rows_a.keys() - rows_b.keys(), rows_b.keys() - rows_a)
-            ]
+            only_a = min(rows_a.keys() - rows_b.keys(), default="none")
+            only_b = min(rows_b.keys() - rows_a.keys(), default="none")
             raise ValueError(
-                f"{_other_pictures(cell)} {len(rows_a)} in A and {len(rows_b)} in B, only in A: {only[0]}, only in B: "
-                f"{only[1]}; {_SAME}"
+                f"{_other_pictures(cell)} {len(rows_a)} in A and {len(rows_b)} in B, only in A: {only_a}, only in B: "
+                f"{only_b}; {_SAME}"
             )
         for metric in next(iter(rows_a.values())).keys() & next(iter(rows_b.values())).keys():
             if meaning(metric).better:

@@ -43,10 +43,7 @@ def usual_budgets(max_tokens: int) -> list[int]:
 
 
 def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
-    """The budgets in rising order, each once.
-
-    ``ValueError`` when there are none, or for a number of tokens that the model does not have.
-    """
+    """The budgets in rising order, each once; ``ValueError`` for none, or what the model does not have."""
     if not budgets or not all(1 <= k <= max_tokens for k in budgets):
         listed = ", ".join(map(str, budgets)) or "none"
         raise ValueError(f"budgets: got {listed}, expected 1 to {max_tokens}, the tokens of the model")
@@ -55,9 +52,8 @@ def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Originals:
-    """A batch of original pictures, uint8, with their positions in the set and their features.
-
-    ``meaning`` are the features by the network of the semantic metrics; None when those are not measured.
+    """A batch of original pictures, with their positions in the set and their features: ``meaning`` are those by the
+    network of the semantic metrics, where they are measured.
     """
 
     images: UInt8[Tensor, "b 3 h w"]
@@ -68,11 +64,8 @@ class Originals:
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """Measures batches of pictures: what takes time, and can be done anywhere.
-
-    Attributes:
-        network: feature network of the distances.
-        judge: of the set's right captions; None leaves the semantic metrics out.
+    """Measures batches of pictures: what takes time, and can be done anywhere. Without a judge of the set's right
+    captions there are no semantic metrics.
     """
 
     network: FeatureNetwork
@@ -81,7 +74,7 @@ class Meter:
     def originals(
         self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]
     ) -> tuple[Originals, dict[str, Tensor]]:
-        """A batch of originals with their features, which their reconstructions are compared with, and its values."""
+        """A batch of originals, for their reconstructions to be compared with, and its values."""
         features = self.network(images)
         meaning = self._meaning(images, features)
         originals = Originals(images=images, indices=indices, features=features, meaning=meaning)
@@ -124,18 +117,10 @@ def encoding_values(encoding: Encoding) -> dict[str, Tensor]:
 
 
 class MetricAccumulator:
-    """All metrics of a set, batch by batch.
+    """All metrics of a set of ``count`` pictures, batch by batch.
 
     In main memory stay the values and codes of every picture; its feature vectors only in small sets, see
     :class:`SplitFeatures`.
-
-    Args:
-        network: feature network of the distances.
-        count: pictures of the set.
-        captions: caption conditions.
-        budgets: numbers of tokens.
-        latent_dim: channels of a token.
-        num_codes: size of a discrete tokenizer's vocabulary, else None.
     """
 
     def __init__(
@@ -201,19 +186,11 @@ class MetricAccumulator:
 
 
 def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, float]:
-    """How a discrete tokenizer uses its codes over n pictures of k tokens.
+    """How a discrete tokenizer uses its codes, integers from 0 to ``num_codes`` - 1, over n pictures of k tokens.
 
-    Args:
-        codes: integers from 0 to ``num_codes`` - 1.
-        num_codes: size of the codebook.
-
-    Returns:
-        ``code_usage``, share of the codes that occur at all; ``code_perplexity``, exp of the entropy of their
-        frequencies, from 1 to ``num_codes``; ``bits_per_image``, k log2(num_codes): the size of a picture's
-        tokens at a fixed length per code, without entropy coding.
-
-    Raises:
-        ValueError: for no codes, or codes out of range.
+    ``code_usage`` is the share of the codes that occur at all; ``code_perplexity`` exp of the entropy of their
+    frequencies, from 1 to ``num_codes``; ``bits_per_image`` k log2(num_codes), the size of a picture's tokens without
+    entropy coding. ``ValueError`` for no codes, or codes out of range.
     """
     if not codes.numel() or int(codes.min()) < 0 or int(codes.max()) >= num_codes:
         raise ValueError(f"codes: got {tuple(codes.shape)} of them, expected some, from 0 to {num_codes - 1}")
@@ -227,24 +204,14 @@ def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, f
 
 
 def channel_statistics(latents: VectorSums) -> dict[str, list[float]]:
-    """``mean`` and ``std`` of each of the c channels, over every token of a set of pictures.
-
-    Args:
-        latents: sums of the tokens' latents (c,), on the unit scale that ``TexTok.encode`` gives.
-    """
+    """``mean`` and ``std`` of each channel over every token of a set, on the scale that ``TexTok.encode`` gives."""
     mean, covariance = latents.moments(correction=0)
     return {"mean": mean.tolist(), "std": covariance.diagonal().clamp(min=0).sqrt().tolist()}
 
 
 def latent_extremes(channels: dict[str, list[float]]) -> dict[str, float]:
-    """How far latents are from a mean of 0 and a standard deviation of 1 in the worst channel.
-
-    Args:
-        channels: what ``channel_statistics`` gives.
-
-    Returns:
-        ``latent_mean_abs_max``, ``latent_std_min`` and ``latent_std_max``: near 0, 1 and 1 when the stored
-        normalization fits these pictures.
+    """How far latents are from a mean of 0 and a standard deviation of 1 in the worst of all channels: near 0, 1 and 1
+    when the stored normalization fits these pictures.
     """
     return {
         "latent_mean_abs_max": max(map(abs, channels["mean"])),
@@ -258,9 +225,7 @@ def nats_per_token(
 ) -> Float64[Tensor, "n"]:
     """Divergence of N(latent, variance) from N(0, 1), summed over channels and averaged over each picture's tokens.
 
-    Args:
-        latents: of a ``kl`` tokenizer, on the unit scale that ``TexTok.encode`` gives.
-        log_variance: on the same scale.
+    Both are on the unit scale that ``TexTok.encode`` gives for a ``kl`` tokenizer.
     """
     values, logs = latents.double(), log_variance.double()
     return 0.5 * (values.square() + logs.exp() - 1 - logs).sum(dim=2).mean(dim=1)

@@ -21,10 +21,8 @@ _COLOUR_STEP = 8
 
 
 class _Looks(NamedTuple):
-    """What is kept of a picture: its stored height and width, a hash of its bytes, and how it looks.
-
-    ``bits`` say whether brightness falls from each of 8 x 9 cells to the next; ``colour`` is the mean in coarse steps.
-    """
+    # What is kept of a picture: its stored height and width, a hash of its bytes, whether brightness falls from each
+    # of 8 x 9 cells to the next, and the mean colour in coarse steps.
 
     key: str
     size: tuple[int, int]
@@ -110,10 +108,7 @@ class SourceCheck:
 
 
 def check_source(config: DataConfig, *, limit: int | None = None) -> tuple[SourceCheck, Source]:
-    """Read and decode every sample of a source, at most ``limit``; bad ones are listed, whatever the policy.
-
-    Errors of the source itself as :meth:`DataConfig.open`.
-    """
+    """Read and decode every sample of a source, at most ``limit``; bad ones are listed, whatever the policy."""
     source = config.open(all_parts=True)
     check = SourceCheck(census=source.census.facts())
     total = min(len(source), limit or len(source))

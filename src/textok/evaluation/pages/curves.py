@@ -19,13 +19,7 @@ def curve_chart(
     """An SVG of one metric: budgets on a log axis, one marked line per condition, named at its end.
 
     Colours come from the page's CSS: ``--right``, ``--none``, ``--wrong``, and ``--variant-1`` to 5 for other
-    conditions in their order.
-
-    Args:
-        lines: condition -> budget -> value; finite values.
-        title: what is drawn, for readers of the page without pictures.
-        unit: written at the top of the value axis.
-        across: what budgets are; other than tokens, only powers of two are written under the axis.
+    conditions in their order. Of budgets that are not tokens, only powers of two are written under the axis.
     """
     budgets = sorted({k for line in lines.values() for k in line})
     values = [value for line in lines.values() for value in line.values()]
@@ -68,7 +62,6 @@ def value_ticks(values: Sequence[float]) -> list[float]:
 
 
 def _line_styles(conditions: Sequence[CaptionCondition]) -> dict[CaptionCondition, str]:
-    """CSS class of every condition: its own name for the usual ones, ``variant-N`` for others."""
     variants = [condition for condition in conditions if condition not in CONDITIONS]
     numbered = {condition: f"variant-{i % _VARIANTS + 1}" for i, condition in enumerate(variants)}
     return {condition: numbered.get(condition, condition) for condition in conditions}
@@ -85,7 +78,6 @@ def _y(value: float, ticks: Sequence[float]) -> float:
 
 
 def _powers(budgets: Sequence[int]) -> list[int]:
-    """The powers of two from the least budget to the largest."""
     return [2**i for i in range(math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1])) + 1)]
 
 

@@ -27,8 +27,6 @@ _INK, _FAINT, _RULE, _PAPER = (24, 24, 28), (112, 112, 122), (224, 224, 228), (2
 
 
 class _Column(NamedTuple):
-    """Words above a column, and those above its group of columns."""
-
     head: str = ""
     group: str = ""
 
@@ -55,13 +53,7 @@ def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -
 def sample_grid(
     pictures: UInt8[Tensor, "r n 3 h w"], *, rows: Sequence[str], columns: Sequence[str] = ()
 ) -> Image.Image:
-    """Generated pictures side by side with their prompt underneath.
-
-    Args:
-        pictures: r rows of n pictures.
-        rows: words under each row.
-        columns: words above each column; none when empty.
-    """
+    """Generated pictures side by side, with words under each row (the prompt) and above each column."""
     heads = columns or [""] * pictures.shape[1]
     return _paint([list(row) for row in pictures], columns=[_Column(head=head) for head in heads], words=rows)
 
@@ -105,7 +97,6 @@ def _lefts(columns: Sequence[_Column]) -> list[int]:
 
 
 def _header(columns: Sequence[_Column]) -> int:
-    """Height above the first row."""
     lines = any(column.group for column in columns) + any(column.head for column in columns)
     return _MARGIN + lines * _LINE
 
