@@ -27,7 +27,6 @@ from textok.cli.options import (
     EngineOptions,
     Json,
     Model,
-    ModelOptions,
     Precision,
     check_at_least,
     optional,
@@ -48,92 +47,33 @@ PART_PICTURES = 1024
 """Pictures of a part: what a killed run loses at most."""
 
 
-@to_address()
-def encode(
-    pictures: Annotated[PictureOptions, arg(name="")],
-    model: Model,
-    budget: Annotated[BudgetChoice, arg(name="")],
-    engine: Engine,
-    *,
-    out: Path,
-    shard_pictures: Annotated[int | None, optional("N", "one file")] = None,
-    no_captions: bool = False,
-    stored: StoredDtype = "float16",
-    quantization: float = 1.0,
-    overwrite: bool = False,
-    json: Json = False,
-) -> None:
-    """Encode pictures with their captions into a token file. The same command goes on after an interruption.
-
-    Args:
-        out: the file to write, here or at an address such as s3://: .safetensors for exact tokens, .ttk for \
-compressed ones of a few dozen bytes each, .parquet for other trainers (key, caption, tokens).
-        shard_pictures: make OUT a folder with a file for each so many pictures (whole batches of them) and an index.
-        no_captions: leave the captions out of the file (encoding uses them all the same).
-        stored: dtype of continuous tokens in a .safetensors or .parquet file; codes are integers.
-        quantization: how coarsely a .ttk file rounds continuous tokens; 1 costs icons-128 less than 0.1 dB. Codes \
-are exact.
-        overwrite: replace a file that textok did not write.
-    """
-    if out.suffix not in SUFFIXES:
-        raise ValueError(f"out: got {out}, expected a name that ends in {', '.join(SUFFIXES)}")
-    check_at_least(1, shard_pictures=shard_pictures)
-    if compressed := out.suffix == ".ttk":
-        library()  # a missing package is reported before the pictures are encoded
-    if budget.overflow_share and engine.is_ray:
-        raise ValueError(
-            f"overflow_share: got {budget.overflow_share} with --engine ray, expected 0: it is counted over "
-            "the pictures in order"
-        )
-    check_target(out, sources=[pictures.data], overwrite=overwrite)
-    job = _Job(
-        pictures=pictures,
-        model=model,
-        budget=budget,
-        out=out,
-        stored="float32" if compressed else stored,
-        quantization=quantization,
-        part_pictures=shard_pictures or PART_PICTURES,
-    )
-    encoder, prior = job.open()
-    tokenizer = encoder.tokenizer
-    header = header_for(tokenizer.model, prior=prior, quantization=quantization, captions=not no_captions)
-    if encoder.budget.is_mean:
-        sample = pictures.batches(tokenizer, batch_size=model.batch_size, title="sample")
-        calibrate_on_sample(encoder, sample)
-    settings = budget.settings() | threshold_facts(encoder)
-    parts = Parts(out)
-    counts = _encode_parts(job, encoder, parts, engine, settings)
-    settings |= {"content": parts.content()}
-    write: _Write = partial(save_parts, captions=not no_captions, dtype=stored, settings=settings)
-    if compressed:
-        write = partial(_write_ttk, header=replace(header, settings=settings), prior=prior)
-    elif out.suffix == ".parquet":
-        write = partial(save_table, captions=not no_captions, dtype=stored, settings=settings)
-    facts = _write(out, parts, write) if shard_pictures is None else _write_shards(out, parts, write)
-    captions = "left out" if no_captions else "kept"
-    facts = {"file": shown_place(out)} | facts | {"captions": captions, "settings": settings}
-    facts |= budget_facts(encoder, counts)
-    if not is_staged(out):  # else when it is there
-        parts.remove()
-    report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)
-
-
 @dataclass(frozen=True, kw_only=True)
-class _Job:
+class EncodeOptions:
     """What is encoded, and how: all that a process needs to encode a part."""
 
-    pictures: PictureOptions
-    model: ModelOptions
-    budget: BudgetChoice
-    out: Path
-    stored: StoredDtype
-    quantization: float
-    part_pictures: int
+    pictures: Annotated[PictureOptions, arg(name="")]
+    model: Model
+    budget: Annotated[BudgetChoice, arg(name="")]
+    shard_pictures: Annotated[int | None, optional("N", "one file")] = None
+    """make OUT a folder with a file for each so many pictures (whole batches of them) and an index"""
+    no_captions: bool = False
+    """leave the captions out of the file (encoding uses them all the same)"""
+    stored: StoredDtype = "float16"
+    """dtype of continuous tokens in a .safetensors or .parquet file; codes are integers"""
+    quantization: float = 1.0
+    """how coarsely a .ttk file rounds continuous tokens; 1 costs icons-128 less than 0.1 dB. Codes are exact"""
 
-    def open(self) -> tuple[SoftEncoder, Prior | None]:
+    def __post_init__(self) -> None:
+        check_at_least(1, shard_pictures=self.shard_pictures)
+
+    @property
+    def part_pictures(self) -> int:
+        """Pictures of a part."""
+        return self.shard_pictures or PART_PICTURES
+
+    def open(self, out: Path) -> tuple[SoftEncoder, Prior | None]:
         """The encoder, not calibrated, and for a .ttk file the probability model."""
-        tokenizer, is_ttk = self.model.load(), self.out.suffix == ".ttk"
+        tokenizer, is_ttk = self.model.load(), out.suffix == ".ttk"
         prior = find_prior(self.model.model, model_id=tokenizer.model_id) if is_ttk else None
         sizes = coded_sizes(tokenizer.model, prior=prior, quantization=self.quantization)
         return self.budget.encoder(tokenizer, sizes=sizes, batch_size=self.model.batch_size), prior
@@ -147,23 +87,75 @@ class _Job:
         return model | {name: getattr(self.pictures, name) for name in names}
 
 
+@to_address()
+def encode(
+    options: Annotated[EncodeOptions, arg(name="")],
+    engine: Engine,
+    *,
+    out: Path,
+    overwrite: bool = False,
+    json: Json = False,
+) -> None:
+    """Encode pictures with their captions into a token file. The same command goes on after an interruption.
+
+    Args:
+        out: the file to write, here or at an address such as s3://: .safetensors for exact tokens, .ttk for \
+compressed ones of a few dozen bytes each, .parquet for other trainers (key, caption, tokens).
+        overwrite: replace a file that textok did not write.
+    """
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"out: got {out}, expected a name that ends in {', '.join(SUFFIXES)}")
+    pictures, budget, captions = options.pictures, options.budget, not options.no_captions
+    if budget.overflow_share and engine.is_ray:
+        raise ValueError(
+            f"overflow_share: got {budget.overflow_share} with --engine ray, expected 0: it is counted over "
+            "the pictures in order"
+        )
+    stored = {"captions": captions, "dtype": options.stored}
+    if compressed := out.suffix == ".ttk":
+        library()  # a missing package is reported before the pictures are encoded
+        options = replace(options, stored="float32")
+    check_target(out, sources=[pictures.data], overwrite=overwrite)
+    encoder, prior = options.open(out)
+    tokenizer = encoder.tokenizer
+    header = header_for(tokenizer.model, prior=prior, quantization=options.quantization, captions=captions)
+    if encoder.budget.is_mean:
+        sample = pictures.batches(tokenizer, batch_size=options.model.batch_size, title="sample")
+        calibrate_on_sample(encoder, sample)
+    settings = budget.settings() | threshold_facts(encoder)
+    parts = Parts(out)
+    counts = _encode_parts(options, encoder, parts, engine, settings)
+    settings |= {"content": parts.content()}
+    write: _Write = partial(save_parts, settings=settings, **stored)
+    if compressed:
+        write = partial(_write_ttk, header=replace(header, settings=settings), prior=prior)
+    elif out.suffix == ".parquet":
+        write = partial(save_table, settings=settings, **stored)
+    facts = (_write if options.shard_pictures is None else _write_shards)(out, parts, write)
+    facts = {"file": shown_place(out)} | facts
+    facts |= {"captions": "kept" if captions else "left out", "settings": settings}
+    facts |= budget_facts(encoder, counts)
+    if not is_staged(out):  # else when it is there
+        parts.remove()
+    report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)
+
+
 class _PartEncoder:
     """Encodes one part after another, in this process or in one of many."""
 
-    def __init__(self, job: _Job, encoder: SoftEncoder) -> None:
-        self._pictures, self._encoder, self.parts = job.pictures, encoder, Parts(job.out)
-        self.config, self.source = job.pictures.open(encoder.tokenizer)
-        self._dtype: StoredDtype = job.stored
-        count = min(len(self.source), job.pictures.limit or len(self.source))
-        size = encoder.batch_size * max(1, job.part_pictures // encoder.batch_size)
+    def __init__(self, options: EncodeOptions, encoder: SoftEncoder, out: Path) -> None:
+        self._options, self._encoder, self.parts = options, encoder, Parts(out)
+        self.config, self.source = options.pictures.open(encoder.tokenizer)
+        count = min(len(self.source), options.pictures.limit or len(self.source))
+        size = encoder.batch_size * max(1, options.part_pictures // encoder.batch_size)
         self.places = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     @classmethod
-    def open(cls, job: _Job, calibration: Calibration | None) -> "_PartEncoder":
+    def open(cls, options: EncodeOptions, calibration: Calibration | None, out: Path) -> "_PartEncoder":
         """In another process."""
-        encoder, _ = job.open()
+        encoder, _ = options.open(out)
         encoder.calibration = calibration
-        return cls(job, encoder)
+        return cls(options, encoder, out)
 
     def __call__(self, number: int) -> dict[str, Any]:
         """Encode a part and keep it; returns what is noted of it.
@@ -176,7 +168,7 @@ class _PartEncoder:
         tokens, counts = list[Tokens](), Counter[str]()
         try:
             for batch in loader:
-                batch = self._pictures.captioned(batch)
+                batch = self._options.pictures.captioned(batch)
                 own, budgets = encode_batch(self._encoder, batch)
                 tokens.append(own)
                 bare = sum(not caption.strip() for caption in batch.captions)
@@ -186,34 +178,38 @@ class _PartEncoder:
             raise
         left_out = [vars(bad) for bad in loader.bad.samples]
         record = {"counts": dict(counts), "left_out": left_out, "contents": loader.contents}
-        self.parts.save(number, tokens, record, dtype=self._dtype)
+        self.parts.save(number, tokens, record, dtype=self._options.stored)
         return record
 
 
 def _encode_parts(
-    job: _Job, encoder: SoftEncoder, parts: Parts, engine: EngineOptions, settings: Mapping[str, Any]
+    options: EncodeOptions,
+    encoder: SoftEncoder,
+    parts: Parts,
+    engine: EngineOptions,
+    settings: Mapping[str, Any],
 ) -> Counter[str]:
     """Encode the parts that are missing; returns counts over all pictures."""
-    work = _PartEncoder(job, encoder)
+    work = _PartEncoder(options, encoder, parts.out)
     numbers, sizes = range(len(work.places)), [len(place) for place in work.places]
-    with parts.open({**job.settings(encoder), **settings}, work.source, work.places):
+    with parts.open({**options.settings(encoder), **settings}, work.source, work.places):
         notes = {number: record for number in numbers if (record := parts.note(number))}
         missing = [number for number in numbers if number not in notes]
         with Progress(sum(sizes), unit="image") as progress:
             progress.update(sum(sizes[number] for number in notes))
-            for number, record in _encoded(job, work, encoder, engine, missing, notes):
+            for number, record in _encoded(options, work, encoder, engine, missing, notes):
                 notes[number] = record
                 progress.update(sizes[number])
     counts = _counts(notes.values())
     left_out = [BadSample(**bad) for number in numbers for bad in notes[number]["left_out"]]
-    job.pictures.report(
-        left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=job.out
+    options.pictures.report(
+        left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=parts.out
     )
     return counts
 
 
 def _encoded(
-    job: _Job,
+    options: EncodeOptions,
     work: _PartEncoder,
     encoder: SoftEncoder,
     engine: EngineOptions,
@@ -222,9 +218,9 @@ def _encoded(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     if engine.is_ray and missing:
         dtype: Precision = "float32" if encoder.tokenizer.dtype == torch.float32 else "bfloat16"
-        job = replace(job, model=replace(job.model, dtype=dtype))  # the same on every processor
-        make = partial(_PartEncoder.open, job, encoder.calibration)
-        yield from engine.run(make, missing, device=job.model.device)
+        options = replace(options, model=replace(options.model, dtype=dtype))  # the same on every processor
+        make = partial(_PartEncoder.open, options, encoder.calibration, work.parts.out)
+        yield from engine.run(make, missing, device=options.model.device)
         return
     counts, counted = Counter[str](), 0
     for number in missing:
@@ -235,10 +231,7 @@ def _encoded(
 
 
 def _counts(notes: Iterable[dict[str, Any]]) -> Counter[str]:
-    counts = Counter[str]()
-    for note in notes:
-        counts.update(note["counts"])
-    return counts
+    return sum((Counter(note["counts"]) for note in notes), Counter[str]())
 
 
 _Write = Callable[[Iterable[Tokens], Path], dict[str, Any]]

@@ -18,12 +18,9 @@ on stderr; 130 interrupted."""
 class Command(NamedTuple):
     """Where a command is, and its line in ``textok --help``.
 
-    Attributes:
-        module: a module of ``textok.cli``.
-        help: one line.
-        function: its function, whose arguments are the options; of the module's name where there is none.
-        by_recipe: whether ``function`` makes the command, given the words of the command line: its options are
-            the values of the recipe that the first of them names.
+    It is a function of a module of ``textok.cli``, of the module's name where none is given; its arguments are the
+    options. ``by_recipe`` says that the function makes the command, given the words of the command line, for its
+    options are the values of the recipe that the first of them names.
     """
 
     module: str
@@ -34,7 +31,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command("demo", "Write a report that shows the tokenizer at work."),
-    "app": Command("app", "Open a page to play with."),
+    "app": Command("demo", "Open a page to play with.", "app"),
     "check": Command("check", "Report what is in captioned pictures."),
     "caption": Command("caption", "Write captions of pictures that have none."),
     "encode": Command("encode", "Encode pictures with their captions into a token file."),
@@ -65,10 +62,7 @@ COMMANDS = {
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:
-    """The name of the command that the words begin with, and the other words.
-
-    ``ValueError`` when there is no such command; suggests the nearest.
-    """
+    """The name of the command that the words begin with, and the other words; ``ValueError`` suggests the nearest."""
     for count in (1, 2):
         if (name := " ".join(words[:count])) in COMMANDS:
             return name, words[count:]
