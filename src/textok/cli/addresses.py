@@ -22,10 +22,8 @@ def to_address(*, fetch: bool = False) -> Callable[[FunctionT], FunctionT]:
     """The function, whose ``out`` may be an address.
 
     It writes below ``.textok-out`` in the working folder. What it has made is put to the address at the end, and goes
-    here; after an error or an interrupt it stays, so that the same command goes on.
-
-    Args:
-        fetch: bring a folder that is there already here first, for a function that adds to it.
+    here; after an error or an interrupt it stays, so that the same command goes on. With ``fetch`` a folder that is
+    there already is brought here first, for a function that adds to it.
     """
 
     def decorate(function: FunctionT) -> FunctionT:
@@ -82,13 +80,12 @@ class _Place:
             files.pipe_file(f"{inner}.check", b"")
             files.rm_file(f"{inner}.check")
             is_ours = here.exists() or overwrite or not files.exists(inner) or self._is_made_here()
+            if fetch and is_ours and not here.exists() and files.isdir(inner):
+                files.get(f"{inner}/", f"{here}/", recursive=True)
         if not is_ours:
             raise ValueError(
                 f"out: got {self.address}, which exists and was not made by textok; choose another name"
             )
-        if fetch and not here.exists() and files.isdir(inner):
-            with self._naming():
-                files.get(f"{inner}/", f"{here}/", recursive=True)
 
     def put(self, here: Path) -> None:
         """Put the files there, each whole or not at all: first the marker of the folder, last its index.json."""

@@ -63,16 +63,8 @@ def _lines(data: str, facts: dict[str, Any]) -> list[str]:
         f"  captions   {tokens['least']} to {tokens['most']} tokens, median {tokens['median']}; {cut['count']:,} are "
         f"cut to {cut['limit']}",
     ]
-    for name, values in _problems(facts).items():
-        if values:
-            first = "; ".join(values[:3])
-            lines.append(f"  {name:<10} {len(values):,}: {first}{'; ...' if len(values) > 3 else ''}")
-    return lines
-
-
-def _problems(facts: dict[str, Any]) -> dict[str, list[str]]:
     passed = facts["census"]["passed_over"]
-    return {
+    problems = {
         "bad": [f"{bad['key']}: {bad['reason']}" for bad in facts["bad"]],
         "passed": [f"{one['count']} {reason} ({', '.join(one['first'])})" for reason, one in passed.items()],
         "notes": facts["census"]["notes"],
@@ -80,16 +72,19 @@ def _problems(facts: dict[str, Any]) -> dict[str, list[str]]:
         "repeats": [" = ".join(group) for group in facts["repeats"]],
         "look alike": [" ~ ".join(pair) for pair in facts["near_repeats"]],
     }
+    for name, values in problems.items():
+        if values:
+            first = "; ".join(values[:3])
+            lines.append(f"  {name:<10} {len(values):,}: {first}{'; ...' if len(values) > 3 else ''}")
+    return lines
 
 
 def _page(data: str, facts: dict[str, Any], source: Source) -> str:
     small = ([key] for key in facts["smaller_than_model"]["first"])
     suspects = [key for group in (*facts["repeats"], *facts["near_repeats"], *small) for key in group]
     pictures = list(_pictures(source, set(suspects[:_SHOWN]))) if suspects else []
-    lines = "\n".join(_lines(data, facts))
-    return render(
-        "check.html", title=f"textok check {data}", data=data, lines=lines, facts=facts, pictures=pictures
-    )
+    words = {"title": f"textok check {data}", "data": data, "lines": "\n".join(_lines(data, facts))}
+    return render("check.html", **words, facts=facts, pictures=pictures)
 
 
 def _pictures(source: Source, keys: set[str]) -> Iterator[tuple[str, str]]:

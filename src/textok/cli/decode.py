@@ -100,10 +100,7 @@ def _parts(
     lost: list[str],
     expect: Callable[[int], object],
 ) -> Iterator[Tokens]:
-    """The pictures of a file, as many at a time as are decoded together.
-
-    ``lost`` gets what cannot be read, ``expect`` the number of pictures before the first is read.
-    """
+    """The pictures of a file, as many at a time as are decoded together; ``lost`` gets what cannot be read."""
     if not is_ttk(file):
         tokens = load_tokens(file)
         tokenizer.check_made_here(tokens)
@@ -134,12 +131,11 @@ def _begin(out: Path, tokens: Path, job: Mapping[str, Any]) -> bool:
     with open(tokens, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     content = hashlib.sha256(json_format.dumps([digest, job]).encode()).hexdigest()
-    content = f"pictures of {tokens.name}, {content}"
-    marker = out / MARKER
-    goes_on = marker.is_file() and json_format.loads(marker.read_text()).get("content") == content
-    if not goes_on:
-        mark_folder(out, content)
-    return goes_on
+    content, marker = f"pictures of {tokens.name}, {content}", out / MARKER
+    if marker.is_file() and json_format.loads(marker.read_text()).get("content") == content:
+        return True
+    mark_folder(out, content)
+    return False
 
 
 def _decode_part(
@@ -161,7 +157,6 @@ def _decode_part(
 def _captioned(
     tokens: Tokens, captions: Mapping[str, str] | None, *, no_captions: bool, warn: bool
 ) -> Tokens:
-    """The tokens with the captions to decode with."""
     texts = tokens.captions
     if captions is not None:
         missing = [key for key in tokens.keys if key not in captions]

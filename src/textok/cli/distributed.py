@@ -12,8 +12,9 @@ import torch.distributed as dist
 from textok import display
 from textok.pipeline.precision import keep_freed_memory, torch_device
 
-# The first rank alone writes samples and pages; the others wait for it at the next split.
-PATIENCE = timedelta(hours=12)
+PATIENCE = timedelta(
+    hours=12
+)  # the first rank alone writes samples; the others wait for it at the next split
 
 
 class Place(NamedTuple):
@@ -47,16 +48,9 @@ def check_single_process() -> None:
 
 
 def open_device(name: str, *, float64: bool = False) -> torch.device:
-    """The device that ``--device`` names; of several processes each takes its own CUDA device, unless one is named.
+    """The device that ``--device`` names, with ``float64`` where scores are computed; otherwise ``ValueError``.
 
-    The process keeps the memory that its batches free.
-
-    Args:
-        name: "auto" (CUDA where there is one, else the processor) or a name that torch knows.
-        float64: whether the command computes in float64, as scores are.
-
-    Raises:
-        ValueError: for another word, CUDA where there is none, or a device without float64 where it is needed.
+    Of several processes each takes a CUDA device of its own, unless one is named, and keeps the memory it frees.
     """
     if float64 and name.startswith("mps"):
         raise ValueError(f"device: got {name!r}, which has no float64 to compute scores in; use cpu")
@@ -75,9 +69,8 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     After an error the group is left to the end of the process: the others may never come to close it.
     """
-    if place().count == 1:
-        yield
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    if many := place().count > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     yield
-    dist.destroy_process_group()
+    if many:
+        dist.destroy_process_group()

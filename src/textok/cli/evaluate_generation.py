@@ -150,7 +150,7 @@ def evaluate_generation(
     )
     settings = reader.settings | {
         "samples": picture_settings(generated),
-        "train": picture_settings(trained_on) if trained_on else None,
+        "train": trained_on and picture_settings(trained_on),
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
         "size": list(generated.config.size),
@@ -183,10 +183,8 @@ def _write_adm(
 def generation_table(row: Row) -> str:
     """One line per score, with which way is better."""
     advice = {name: meaning(name).advice for name in row}
-    cells = [
-        [name, shown(value), "" if advice[name] == name.replace("_", " ") else advice[name]]
-        for name, value in row.items()
-    ]
+    about = {name: "" if words == name.replace("_", " ") else words for name, words in advice.items()}
+    cells = [[name, shown(value), about[name]] for name, value in row.items()]
     return text_table(cells, heads=["score", "value", "what it is"])
 
 
@@ -293,9 +291,13 @@ def evaluate_generator(
             progress=bar.update,
         )
     if out is not None:
-        settings = reader.settings | _settings(pipeline) | {"budgets": chosen, "guidance": sorted(scales)}
-        settings |= {"reference": picture_settings(held_out), "seed": seed, "limit": limit}
-        settings |= {"train": trained_on and picture_settings(trained_on)}
+        settings = reader.settings | {"model": pipeline.model_id, "precision": str(pipeline.dtype)}
+        settings |= {"tokenizer": pipeline.tokenizer.model_id, "budgets": chosen, "guidance": sorted(scales)}
+        settings |= {"sampling": pipeline.defaults.record(pipeline.generator), "seed": seed, "limit": limit}
+        settings |= {
+            "reference": picture_settings(held_out),
+            "train": trained_on and picture_settings(trained_on),
+        }
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
@@ -315,12 +317,3 @@ def _open_pipeline(
     if steps is not None:
         pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     return pipeline
-
-
-def _settings(pipeline: Pipeline) -> dict[str, Any]:
-    return {
-        "model": pipeline.model_id,
-        "precision": str(pipeline.dtype),
-        "tokenizer": pipeline.tokenizer.model_id,
-        "sampling": pipeline.defaults.record(pipeline.generator),
-    }

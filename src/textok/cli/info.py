@@ -55,18 +55,11 @@ def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: Json = 
     Args:
         name: a recipe, a shipped model, a model folder, a latent cache, a token file (.safetensors) or a .ttk file.
     """
-    sections = describe(name)
+    sections = _described(name)
     report(sections, *_lines(sections), json=json)
 
 
-def describe(name: str) -> dict[str, Any]:
-    """Everything of that name: a section for each of ``model``, ``generator``, ``recipe``, ``latents``, ``tokens``
-    and ``ttk``.
-
-    Raises:
-        FileNotFoundError: when the name is that of a file which does not exist.
-        ValueError: when there is nothing of that name; suggests the nearest.
-    """
+def _described(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.is_file():
         return _file(path)
@@ -110,7 +103,6 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path) -> dict[str, Any]:
-    """A model by its configuration and the header of its weights: nothing is built, whatever they say."""
     config = read_config(folder / CONFIG_FILE)
     values, dtypes = {"total": 0}, set()
     for key, dtype, size in _tensors(folder / WEIGHTS_FILE):

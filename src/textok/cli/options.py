@@ -1,7 +1,7 @@
 """Options that several commands share, and the checks of their values. One thing has one name in every command.
 
 A command that turns one thing into another takes it as its first words (pictures, tokens, prompts); everything else
-is an option with a name. Lists are written with commas (see :mod:`textok.cli.parsing`).
+is an option with a name.
 """
 
 import os
@@ -30,10 +30,10 @@ def optional(metavar: str | None = None, default: str = "", *, about: str | None
 
 DATA_HELP = (
     "captioned pictures: scenes or icons, which are drawn; a folder (pictures alone or with .txt, .caption or .json "
-    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Hugging Face datasets), "
-    "webdataset tars, parquet files, a glob, or an "
-    "address such as hf:// or s3://"
+    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Hugging Face datasets), webdataset tars, "
+    "parquet files, a glob, or an address such as hf:// or s3://"
 )
+CAPTIONS_HELP = "captions by key (what textok caption wrote, or a JSON file), instead of those that are there"
 
 Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 Split = Annotated[str | None, optional("NAME", about="which part of the data, such as test-drawing")]
@@ -41,26 +41,15 @@ Splits = Annotated[tuple[str, ...], optional()]
 Limit = Annotated[int | None, optional("INT", "all", about="take at most so many, from the first")]
 Size = Annotated[tuple[int, int] | None, optional("H W", "the model's")]
 NumTokens = Annotated[int | None, optional("K", "all")]
-Captions = Annotated[
-    Path | None,
-    optional(
-        "FILE",
-        about="captions by key (what textok caption wrote, or a JSON file), instead of those that are there",
-    ),
-]
+Captions = Annotated[Path | None, optional("FILE", about=CAPTIONS_HELP)]
 Json = Annotated[bool, arg(help="print the result as JSON")]
 OnBad = Literal["stop", "skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
 MAX_SEED = 2**63 - 1
 
 
 def check_at_least(least: int, **values: int | None) -> None:
-    """Check that every given number is so large; None stands for an option that is not given.
-
-    ``ValueError`` names the first one that is not.
-    """
+    """Check that every given number is so large (None is not given); ``ValueError`` names the first that is not."""
     for name, value in values.items():
         if value is not None and value < least:
             raise ValueError(f"{name}: got {value}, expected at least {least}")
@@ -73,10 +62,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_size(size: tuple[int, int] | None, *, patch: int = 1) -> None:
-    """Check that a height and width are those of a picture, and multiples of a model's patch.
-
-    ``ValueError`` when they are not.
-    """
+    """Check that a height and width are those of a picture, and multiples of a model's patch; else ``ValueError``."""
     if size is None:
         return
     if min(size) < 1 or size[0] * size[1] > DEFAULT_MAX_PIXELS:
@@ -91,15 +77,9 @@ def check_size(size: tuple[int, int] | None, *, patch: int = 1) -> None:
 
 
 def check_needs(*, absent: bool, by: str, **values: object) -> None:
-    """Check that an option which only says more about another one comes with it.
+    """Check that options (None and False are not given) come with the one that they say more about, named ``by``.
 
-    Args:
-        absent: whether that other one is not given.
-        by: its name.
-        **values: the options that need it; None and False are not given.
-
-    Raises:
-        ValueError: names the first that stands alone.
+    Where that is absent, ``ValueError`` names the first that stands alone.
     """
     for name, value in values.items():
         if absent and value not in (None, False):
@@ -109,9 +89,8 @@ def check_needs(*, absent: bool, by: str, **values: object) -> None:
 def check_files(**files: Path | None) -> None:
     """Check that files can be written where they are asked for, and are none of the user's; makes nothing.
 
-    Raises:
-        ValueError: when a folder is there, a file where its folder should be, or a file that textok did not make.
-        OSError: when the folder is not writable or full.
+    ``ValueError`` for a folder, a file where its folder should be, or one that textok did not make; ``OSError`` when
+    the folder is not writable or full.
     """
     for name, file in files.items():
         if file is not None:
@@ -176,7 +155,7 @@ class ModelOptions:
         check_at_least(1, batch_size=self.batch_size)
 
     def open(self) -> torch.device:
-        """The device. Raises as :func:`textok.cli.distributed.open_device`."""
+        """The device."""
         return open_device(self.device)
 
     def load(self) -> ImageTokenizer:
@@ -213,7 +192,7 @@ class EngineOptions:
     def run(
         self, make: Callable[[], Work], numbers: Sequence[int], *, device: str
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Do blocks by Ray on a kind of device; arguments and errors are those of :func:`textok.scale.run_blocks`."""
+        """Do blocks by Ray on a kind of device, as :func:`textok.scale.run_blocks`."""
         cuda = device.startswith(("auto", "cuda"))
         return run_blocks(make, numbers, address=self.address, workers=self.workers, cuda=cuda)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from tyro.conf import Positional, arg
 
 from textok.cli.options import (
@@ -25,8 +24,6 @@ from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.samples import SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
-
-_UNSORTED = 4096  # names at most that wait to be sorted in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +55,9 @@ class PictureOptions(BadPictures):
     ) -> Generator[Batch, None, None]:
         """The pictures in order, with a progress bar on stderr.
 
-        Pictures that were left out, and how many have no caption, are reported there at the end; not with the
-        ``title`` of a pass before the one that counts. They are listed beside ``out``.
-
-        Raises:
-            ValueError: for data without a usable picture, and for a bad picture with ``on_bad="stop"``.
+        Pictures that were left out, and how many have no caption, are reported there at the end, and listed beside
+        ``out``; not with the ``title`` of a pass before the one that counts. ``ValueError`` for data without a usable
+        picture.
         """
         config, source = self.open(tokenizer, all_parts=all_parts)
         limit = min(len(source), self.limit or len(source))
@@ -99,10 +94,7 @@ class PictureOptions(BadPictures):
         tokenizer: ImageTokenizer,
         out: Path | None = None,
     ) -> None:
-        """Report pictures that were left out, list them beside ``out``, and report how many have no caption.
-
-        ``ValueError`` when no picture is left.
-        """
+        """Report pictures that were left out, list them beside ``out``, and report how many have no caption."""
         if out is not None:
             write_bad(out, [])
         report_bad(left_out, out)
@@ -116,27 +108,17 @@ class PictureOptions(BadPictures):
 class PictureNames:
     """PNG file names for keys: no folders, no hidden files, no two alike even where case is ignored.
 
-    Eight bytes of each are remembered, so that a million need no more memory than a batch.
+    Of each a hash of eight bytes is remembered, not the name.
     """
 
     def __init__(self) -> None:
-        self._count, self._last, self._sorted = 0, set[int](), np.empty(0, np.uint64)
+        self._taken, self._count = set[bytes](), 0
 
     def of(self, key: str) -> str:
         """The file name of the next picture."""
         stem = re.sub(r"[^\w.-]+", "_", key).lstrip(".")[:150] or "picture"
-        while not self._is_new(stem.lower()):
+        while (digest := hashlib.blake2b(stem.lower().encode(), digest_size=8).digest()) in self._taken:
             stem = f"{stem}-{self._count}"
+        self._taken.add(digest)
         self._count += 1
         return f"{stem}.png"
-
-    def _is_new(self, stem: str) -> bool:
-        digest = np.frombuffer(hashlib.blake2b(stem.encode(), digest_size=8).digest(), np.uint64)
-        place = np.searchsorted(self._sorted, digest[0])
-        if int(digest[0]) in self._last or digest[0] in self._sorted[place : place + 1]:
-            return False
-        self._last.add(int(digest[0]))
-        if len(self._last) == _UNSORTED:
-            self._sorted = np.union1d(self._sorted, np.fromiter(self._last, np.uint64))
-            self._last.clear()
-        return True

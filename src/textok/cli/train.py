@@ -24,14 +24,8 @@ from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun
 
-Hours = Annotated[float | None, optional("H")]
-Recipe = Annotated[
-    Positional[str],
-    arg(
-        metavar="RECIPE",
-        help="its name comes first; textok recipes lists them. Its values are the defaults of the options",
-    ),
-]
+_RECIPE_HELP = "its name comes first; textok recipes lists them. Its values are the defaults of the options"
+Recipe = Annotated[Positional[str], arg(metavar="RECIPE", help=_RECIPE_HELP)]
 RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
 
 
@@ -41,7 +35,7 @@ class RunOptions:
 
     out: Path
     """the run folder: configuration, metrics, pictures, checkpoints and weights"""
-    hours: Hours = None
+    hours: Annotated[float | None, optional("H")] = None
     """stop after so many hours, with the weights that there are then; the same command goes on"""
     extend: bool = False
     """go on with the run in that folder for other steps, or by another optimizer, validation or preview"""
@@ -67,7 +61,7 @@ class RunOptions:
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
         if (
             in_time and steps_of(weights) < run.steps
-        ):  # a script must not go on with those of a run that was stopped
+        ):  # no script may go on with those of a run that was stopped
             raise KeyboardInterrupt
         report({"weights": str(weights)}, str(weights), json=self.json)
 
@@ -102,10 +96,7 @@ def train_budget_head(run: Annotated[PredictorRun, arg(name="")], *, out: Path, 
 def _with_recipe(
     command: Callable[..., None], recipes: Mapping[str, Callable[[], object]], words: list[str]
 ) -> Callable[..., None]:
-    """A command whose argument ``run`` is by default the recipe that the first word names.
-
-    Without a name it is the first recipe, which serves for ``--help``; the parser asks for the name.
-    """
+    """A command whose argument ``run`` is by default the recipe that the first word names; for ``--help`` the first."""
     name = words[0] if words and not words[0].startswith("-") else next(iter(recipes))
     return partial(command, run=find_recipe(name, recipes)())
 

@@ -2,7 +2,7 @@
 
 Two judges map pictures and captions into one space: the two-tower head, trained on drawings, and the classifier's
 posterior, which suits photographs. Two more scores compare what a classifier sees in the reconstruction and in the
-original. Every picture has its own value, so that bootstrap intervals work.
+original.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -129,8 +129,16 @@ class TwoTower(Pretrained):
     def __init__(self, config: TwoTowerConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_tower = _tower(config.image_dim, config)
-        self.text_tower = _tower(config.text_dim, config)
+        self.image_tower, self.text_tower = (
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, config.hidden),
+                nn.GELU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(config.hidden, config.dim),
+            )
+            for width in (config.image_dim, config.text_dim)
+        )
 
     def embed_images(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b e"]:
         """Pooled picture features to unit vectors."""
@@ -139,16 +147,6 @@ class TwoTower(Pretrained):
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
         """Mean token states to unit vectors."""
         return normalize(self.text_tower(features.float()), dim=1)
-
-
-def _tower(width: int, config: TwoTowerConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(width),
-        nn.Linear(width, config.hidden),
-        nn.GELU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.hidden, config.dim),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,15 +200,12 @@ class Semantics:
     def judge(self, captions: Sequence[str]) -> "CaptionJudge":
         """Read the right captions of a picture set, once; a blank one is a picture without a caption."""
         distinct, indices = distinct_captions(captions)
-        if not distinct:
-            return CaptionJudge(semantics=self, caption_indices=indices, candidates={})
-        device = self.class_posterior.classes.device
-        features = caption_features(distinct, text=self.text).to(device)
-        with torch.no_grad():
-            candidates = {
-                "two_tower": self.two_tower.embed_captions(features),
-                "class_posterior": self.class_posterior.embed_captions(features),
-            }
+        candidates = {}
+        if distinct:
+            features = caption_features(distinct, text=self.text).to(self.class_posterior.classes.device)
+            judges = {"two_tower": self.two_tower, "class_posterior": self.class_posterior}
+            with torch.no_grad():
+                candidates = {name: judge.embed_captions(features) for name, judge in judges.items()}
         return CaptionJudge(semantics=self, caption_indices=indices, candidates=candidates)
 
 
@@ -254,10 +249,7 @@ class CaptionJudge:
 
 
 def posterior_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
-    """1 - total variation distance of two class posteriors given as logits: 0 when disjoint, 1 when equal.
-
-    The same as the sum over classes of the smaller of the two probabilities.
-    """
+    """1 - total variation distance of two class posteriors given as logits: 0 when disjoint, 1 when equal."""
     return torch.minimum(a.float().softmax(dim=1), b.float().softmax(dim=1)).sum(dim=1).clamp(max=1)
 
 

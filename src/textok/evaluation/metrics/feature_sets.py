@@ -104,19 +104,11 @@ def copying_row(distances: Float64[Tensor, "n"], held_out: Float64[Tensor, "o"])
     }
 
 
-class PrecisionRecall(NamedTuple):
-    """Shares from 0 to 1: of generated pictures inside the region of the real ones (quality), and of real pictures
-    inside the region of the generated ones (coverage).
-    """
-
-    precision: float
-    recall: float
-
-
 def precision_recall(
     real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], *, neighbours: int = 3
-) -> PrecisionRecall:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, section 2).
+) -> tuple[float, float]:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, section 2): the share of generated pictures inside the
+    region of the real ones (quality), and of real pictures inside the region of the generated ones (coverage).
 
     The region of a set is the union of balls around its vectors, each reaching to the vector's ``neighbours``-th
     nearest of the same set. Distances are Euclidean, in float64. ``ValueError`` when a set has no more vectors than
@@ -127,8 +119,7 @@ def precision_recall(
             f"precision and recall: got {len(real)} real and {len(generated)} generated vectors with {neighbours} "
             "neighbours, expected at least 1 neighbour and more vectors than that in either set"
         )
-    precision = _share_inside(generated, real, neighbours)
-    return PrecisionRecall(precision, _share_inside(real, generated, neighbours))
+    return _share_inside(generated, real, neighbours), _share_inside(real, generated, neighbours)
 
 
 def _share_inside(queries: Float[Tensor, "n d"], centres: Float[Tensor, "m d"], neighbours: int) -> float:

@@ -7,7 +7,7 @@ from functools import cache
 from html import escape
 
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from torch import Tensor
 
 from textok.data.images import tensor_to_image
@@ -34,7 +34,7 @@ def data_uri(pixels: UInt8[Tensor, "3 h w"], *, lossless: bool = False) -> str:
 
 
 def render(template: str, **values: object) -> str:
-    """A template of this folder with its values, which are escaped."""
+    """A template of this folder with its values, which are escaped in HTML."""
     return _environment().get_template(template).render(**values, uri=data_uri)
 
 
@@ -46,6 +46,7 @@ def macro(name: str, *values: object) -> str:
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("textok.evaluation", "pages")
+    html_only = select_autoescape()
     return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=html_only, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
