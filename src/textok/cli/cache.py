@@ -60,11 +60,10 @@ def cache(
         text_cache: folder of caption features; default the user's cache.
     """
     side = TexTok.from_pretrained(model.model).config.image_size
+    reading = {"split": split, "captions": captions and str(captions), "size": (side, side)}
     run = CachingRun(
         tokenizer=model.model,
-        data=bad.config(
-            data, split=split, captions=None if captions is None else str(captions), size=(side, side)
-        ),
+        data=bad.config(data, **reading),
         captions=checked_forms(list(caption_forms)),
         flip=flip,
         text=not no_text,
@@ -123,7 +122,5 @@ def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:
     if tokenizer.num_codes is not None:
         levels = levels_of(tokenizer.config, tokenizer.num_codes)
         return fit_codes((s["codes"] for s in shards), levels=levels, tokens=tokenizer.config.num_latents)
-    means = torch.cat([shard["mean"].float() for shard in shards])
-    if "log_variance" not in shards[0]:
-        return fit_latents(means)
-    return fit_latents(means, torch.cat([shard["log_variance"].float() for shard in shards]))
+    names = [name for name in ("mean", "log_variance") if name in shards[0]]
+    return fit_latents(*(torch.cat([shard[name].float() for shard in shards]) for name in names))

@@ -20,7 +20,6 @@ from textok.cli.options import (
     DATA_HELP,
     Bad,
     Engine,
-    EngineOptions,
     Json,
     Limit,
     Split,
@@ -29,7 +28,7 @@ from textok.cli.options import (
     optional,
 )
 from textok.cli.output import report
-from textok.data.samples import BadSample, report_bad
+from textok.data.samples import report_bad
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
 from textok.writing import check_target
@@ -92,17 +91,27 @@ are kept.
                 rest = journal.estimate(pictures=count, in_flight=writer.in_flight)
                 return _report(rest, json=json)
             note(writer.notice)
-            run = CaptionRun(
-                source=source,
-                data=reading,
-                config=here,
-                writer=writer,
-                prompt=prompt,
-                journal=journal,
-                stop=stop,
-                accept_changes=accept_changes,
-            )
-            unreadable = _run(run, count, engine, size=block_pictures or _BLOCK, device=config.device)
+            if engine.is_ray:
+                unreadable = caption_blocks(
+                    journal,
+                    reading,
+                    count,
+                    size=block_pictures or _BLOCK,
+                    engine=partial(engine.run, device=config.device),
+                    stop=stop,
+                    accept_changes=accept_changes,
+                )
+            else:
+                unreadable = CaptionRun(
+                    source=source,
+                    data=reading,
+                    config=here,
+                    writer=writer,
+                    prompt=prompt,
+                    journal=journal,
+                    stop=stop,
+                    accept_changes=accept_changes,
+                ).run(count)
         if preview is not None:
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
         if stop.asked:
@@ -112,20 +121,6 @@ are kept.
         facts |= {"text_files": write_beside(source, out)} if beside else {}
         facts |= {"tars": write_new_tars(source, out)} if write_tars else {}
         return _report({"folder": shown_place(out), **facts}, json=json)
-
-
-def _run(run: CaptionRun, count: int, engine: EngineOptions, *, size: int, device: str) -> list[BadSample]:
-    if not engine.is_ray:
-        return run.run(count)
-    return caption_blocks(
-        run.journal,
-        run.data,
-        count,
-        size=size,
-        engine=partial(engine.run, device=device),
-        stop=run.stop,
-        accept_changes=run.accept_changes,
-    )
 
 
 def _report(facts: dict[str, Any], *, json: bool) -> None:

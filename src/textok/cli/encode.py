@@ -15,7 +15,6 @@ from textok.budgets.search import Calibration
 from textok.cli.addresses import is_staged, shown_place, to_address
 from textok.cli.budget import (
     BudgetChoice,
-    budget_facts,
     budget_lines,
     calibrate_on_sample,
     encode_batch,
@@ -134,7 +133,8 @@ compressed ones of a few dozen bytes each, .parquet for other trainers (key, cap
     facts = (_write if options.shard_pictures is None else _write_shards)(out, parts, write)
     facts = {"file": shown_place(out)} | facts
     facts |= {"captions": "kept" if captions else "left out", "settings": settings}
-    facts |= budget_facts(encoder, counts)
+    if not encoder.budget.is_fixed:
+        facts |= threshold_facts(encoder) | {name: counts[name] for name in ("not_reached", "overflow")}
     if not is_staged(out):  # else when it is there
         parts.remove()
     report(facts, _line(facts), *budget_lines(encoder.budget, facts), json=json)

@@ -36,7 +36,7 @@ from textok.sampling.flow import SAMPLERS
 from textok.writing import check_target, mark_folder, mark_folder_for
 
 _BY_MODEL = "the model's"
-_BY_SOURCE = "4, with --prompts 1"
+_SAMPLERS = f"of a flow: {', '.join(SAMPLERS)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,7 @@ class SamplingOptions:
     """how strongly the prompt is followed; 1 is none"""
     guidance_interval: Annotated[tuple[float, float] | None, optional("LOW HIGH", _BY_MODEL)] = None
     """times within which guidance acts: 1 is pure noise, 0 the picture"""
-    sampler: Annotated[str | None, optional("NAME", _BY_MODEL, about=f"of a flow: {', '.join(SAMPLERS)}")] = (
-        None
-    )
+    sampler: Annotated[str | None, optional("NAME", _BY_MODEL, about=_SAMPLERS)] = None
     temperature: Annotated[float | None, optional("FLOAT", _BY_MODEL)] = None
     """of the codes of a MaskGIT"""
 
@@ -88,7 +86,7 @@ def generate(
     out: Path,
     labels: Annotated[tuple[int, ...], optional()] = (),
     negative: Annotated[str | None, optional("TEXT")] = None,
-    num_images: Annotated[int | None, optional("INT", _BY_SOURCE)] = None,
+    num_images: Annotated[int | None, optional("INT", "4, with --prompts 1")] = None,
     seed: int = 0,
     tokenizer: Annotated[str | None, optional("MODEL")] = None,
     overwrite: bool = False,
@@ -124,14 +122,12 @@ def generate(
     settings = vars(sampling) | vars(decoder) | {"negative_prompt": negative}
     by = f"{pipeline.model_id} on {pipeline.tokenizer.model_id}"
     if prompts:
-        run = BulkRun(
-            prompts=prompts,
-            num_images=num_images or 1,
-            seed=seed,
-            batch_size=model.batch_size,
-            tars=bulk.tars,
-            sampling=settings,
-        )
+        drawing: dict[str, Any] = {
+            "num_images": num_images or 1,
+            "seed": seed,
+            "batch_size": model.batch_size,
+        }
+        run = BulkRun(prompts=prompts, tars=bulk.tars, sampling=settings, **drawing)
         _generate_in_bulk(pipeline, run, out, by=by, json=json)
         return
     conditions: dict[str, Any] = {"labels": list(labels)} if labels else {"prompts": list(words)}
@@ -145,7 +141,7 @@ def generate(
         progress=True,
     )
     seconds = time.perf_counter() - started
-    names = [str(x) for x in (labels or words)]
+    names = list(map(str, labels or words))
     files, grid = save_pictures(images, out, names=names, seed=seed, overwrite=overwrite)
     report(
         {"files": [str(file) for file in files], "seconds": seconds},

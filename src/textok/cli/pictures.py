@@ -76,9 +76,8 @@ class PictureOptions(BadPictures):
     def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
         side = tokenizer.model.config.image_size
-        captions = None if self.captions is None else str(self.captions)
-        size = self.size or (side, side)
-        config = self.config(self.data, split=self.split, captions=captions, size=size)
+        reading = {"captions": self.captions and str(self.captions), "size": self.size or (side, side)}
+        config = self.config(self.data, split=self.split, **reading)
         return config, config.open(all_parts=all_parts)
 
     def captioned(self, batch: Batch) -> Batch:
