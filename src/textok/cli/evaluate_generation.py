@@ -11,7 +11,6 @@ from tyro.conf import Positional, arg
 
 from textok.cli.distributed import check_single_process, note, open_device
 from textok.cli.options import (
-    Bad,
     BadPictures,
     Json,
     Model,
@@ -76,7 +75,31 @@ Network = Annotated[NetworkChoice, arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationOptions(BadPictures):
+class ScoringOptions(BadPictures):
+    """What the scores of generated pictures need besides these and real ones, and where they are written."""
+
+    train: Annotated[str | None, optional("SOURCE")] = None
+    """the training pictures, to find copies of them; the real ones must be others"""
+    train_split: Annotated[str | None, optional("NAME")] = None
+    """which part of them"""
+    out: Annotated[Path | None, optional("FILE.json")] = None
+    """result file: settings, rows, and the values of every picture"""
+    seed: int = 0
+    """of the noise of pictures that are drawn, the floor's halves and the kernel distance's subsets"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seed(self.seed)
+        check_needs(absent=self.train is None, by="train", train_split=self.train_split)
+        check_files(out=self.out)
+
+    def open_train(self, **reading: Any) -> EvalLoader | None:
+        """The training pictures, where they are given."""
+        return open_pictures(self.train, split=self.train_split, **reading) if self.train else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(ScoringOptions):
     """Which pictures are scored, against which others, and what is written."""
 
     samples: Annotated[Positional[str], arg(metavar="SAMPLES")]
@@ -85,14 +108,8 @@ class GenerationOptions(BadPictures):
     """real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both"""
     reference_split: Annotated[str | None, optional("NAME")] = None
     """which part of the reference, such as test-drawing"""
-    train: Annotated[str | None, optional("SOURCE")] = None
-    """the training pictures, to find copies of them; the reference must be others"""
-    train_split: Annotated[str | None, optional("NAME")] = None
-    """which part of them"""
     captions: Annotated[Path | None, optional("FILE.json")] = None
     """the samples' captions, a JSON object {key: caption} or a list in their order"""
-    out: Annotated[Path | None, optional("FILE.json")] = None
-    """result file: settings, the row, and the values of every picture"""
     write_samples: Annotated[Path | None, optional("FILE.npz")] = None
     """write the samples as an ADM .npz for published evaluators"""
     write_statistics: Annotated[Path | None, optional("FILE.npz")] = None
@@ -103,18 +120,14 @@ class GenerationOptions(BadPictures):
     """leave out whether the samples show what their captions say"""
     batch_size: int = 32
     """pictures at a time"""
-    seed: int = 0
-    """of the floor's halves and the kernel distance's subsets"""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes cuda where there is one"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(1, batch_size=self.batch_size)
-        check_seed(self.seed)
         check_size(self.size)
-        check_needs(absent=self.train is None, by="train", train_split=self.train_split)
-        check_files(out=self.out, write_samples=self.write_samples, write_statistics=self.write_statistics)
+        check_files(write_samples=self.write_samples, write_statistics=self.write_statistics)
         if self.captions is not None and self.no_semantics:
             raise ValueError(
                 f"captions: got {self.captions} with no_semantics, which reads none; give one of the two"
@@ -132,7 +145,7 @@ def evaluate_generation(
     generated = open_pictures(options.samples, size=options.size, captions=options.captions, **reading)
     reading["size"] = generated.config.size
     real = open_set(options.reference, split=options.reference_split, **reading)
-    trained_on = open_pictures(options.train, split=options.train_split, **reading) if options.train else None
+    trained_on = options.open_train(**reading)
     generation.check_count(len(generated.source))
     judged = any(generated.source.captions()) and not options.no_semantics
     reader = network.reader(open_device(options.device, float64=True), semantics=judged)
@@ -222,21 +235,17 @@ HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": 
 
 
 def evaluate_generator(
+    options: Annotated[ScoringOptions, arg(name="")],
     network: Network,
-    bad: Bad,
     model: Model = _MODEL,
     *,
     data: Annotated[str, arg(metavar="SOURCE")],
     split: Annotated[str | None, optional("NAME")] = None,
-    train: Annotated[str | None, optional("SOURCE")] = None,
-    train_split: Annotated[str | None, optional("NAME")] = None,
     tokenizer: Annotated[str | None, optional("MODEL")] = None,
     budgets: Annotated[tuple[int, ...], optional(default="a quarter, half and all of the model's")] = (),
     guidance: tuple[float, ...] = (1.0, 3.0),
     steps: Annotated[int | None, optional("INT", "the model's")] = None,
     limit: Annotated[int | None, optional("INT", "all")] = None,
-    out: Annotated[Path | None, optional("FILE.json")] = None,
-    seed: int = 0,
     json: Json = False,
 ) -> None:
     """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
@@ -244,22 +253,16 @@ def evaluate_generator(
     Args:
         data: captioned pictures that it was not trained on.
         split: the part of them.
-        train: the training pictures, to find copies of them.
-        train_split: the part of them.
         tokenizer: the generator's tokenizer, when it is not where it was at training.
         budgets: tokens per picture.
         guidance: scales of classifier-free guidance.
         steps: of the sampler.
         limit: take only so many captions, spread over the split.
-        out: result file: settings, rows, and the values of every picture.
-        seed: of the noise.
     """
     check_at_least(1, steps=steps)
     check_at_least(MIN_FRECHET, limit=limit)
-    check_seed(seed)
-    check_needs(absent=train is None, by="train", train_split=train_split)
-    check_files(out=out)
     check_single_process()
+    out, seed = options.out, options.seed
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
     device = open_device(model.device, float64=True)
     pipeline = _open_pipeline(model, tokenizer=tokenizer, device=device, steps=steps)
@@ -268,11 +271,11 @@ def evaluate_generator(
     cells = list(product(chosen, scales))
     side = pipeline.tokenizer.model.config.image_size
     write_bad(out, [])
-    reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **bad.policy}
+    reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **options.policy}
     held_out = open_pictures(data, split=split, **reading)
     if not any(held_out.source.captions()):
         raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
-    trained_on = open_pictures(train, split=train_split, **reading) if train else None
+    trained_on = options.open_train(**reading)
     reader = network.reader(device, semantics=True)
     reference = read_pictures(reader, held_out, out=out)
     train_features = read_pictures(reader, trained_on, out=out) if trained_on else None

@@ -122,12 +122,14 @@ def generate(
     settings = vars(sampling) | vars(decoder) | {"negative_prompt": negative}
     by = f"{pipeline.model_id} on {pipeline.tokenizer.model_id}"
     if prompts:
-        drawing: dict[str, Any] = {
-            "num_images": num_images or 1,
-            "seed": seed,
-            "batch_size": model.batch_size,
-        }
-        run = BulkRun(prompts=prompts, tars=bulk.tars, sampling=settings, **drawing)
+        run = BulkRun(
+            prompts=prompts,
+            num_images=num_images or 1,
+            seed=seed,
+            batch_size=model.batch_size,
+            tars=bulk.tars,
+            sampling=settings,
+        )
         _generate_in_bulk(pipeline, run, out, by=by, json=json)
         return
     conditions: dict[str, Any] = {"labels": list(labels)} if labels else {"prompts": list(words)}

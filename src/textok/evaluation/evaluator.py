@@ -28,7 +28,6 @@ from textok.evaluation.reconstruction import (
     encoding_values,
 )
 from textok.evaluation.results import Scores
-from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.passes import decode_values, encode_pixels
 from textok.pipeline.text import RememberedText
@@ -65,19 +64,12 @@ class Evaluator:
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(
-        cls,
-        model: TexTok,
-        network: FeatureNetwork,
-        *,
-        semantics: bool,
-        **options: Any,
-    ) -> "Evaluator":
+    def load(cls, model: TexTok, network: FeatureNetwork, *, semantics: bool, **options: Any) -> "Evaluator":
         """Load the model's text encoder and, where asked, the judges of captions, on the model's device.
 
         The options are the attributes ``batch_size``, ``autocast`` and ``decoding``.
         """
-        device, config = _device(model), model.config
+        device, config = next(model.parameters()).device, model.config
         text = None
         if config.placement != "none":
             text = RememberedText(
@@ -157,16 +149,15 @@ class Evaluator:
 
         @eval_mode(self.model)
         def measure(indices: Int[Tensor, "b"]) -> Measurements:
-            images = pictures.images[indices].to(_device(self.model))
+            images = pictures.images[indices].to(next(self.model.parameters()).device)
             originals, values = meter.originals(images, indices)
             measurements: Measurements = {(): values}
             for caption in captions:
-                text = self._text_for(texts[caption], indices)
-                encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
+                own = [texts[caption][i] for i in indices.tolist()]
+                encoding, decoded = self._reconstructed(images, own, budgets)
                 measurements[caption,] = encoding_values(encoding)
-                for k in budgets:
-                    decoded = self._decode(encoding, text, budget=k, size=images.shape[-2:])
-                    measurements[caption, k] = meter.reconstructions(originals, decoded)
+                for k, outputs in decoded.items():
+                    measurements[caption, k] = meter.reconstructions(originals, outputs)
             return measurements
 
         return measure
@@ -188,35 +179,34 @@ class Evaluator:
         with eval_mode(self.model):
             for caption in captions:
                 texts = pictures.captions_under(caption)
-                for indices in torch.arange(len(pictures)).split(self.batch_size):
-                    text, images = self._text_for(texts, indices), pictures.images[indices]
-                    encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
-                    for k in budgets:
-                        parts[caption, k].append(
-                            self._decode(encoding, text, budget=k, size=images.shape[-2:], **decoding).cpu()
-                        )
-                    progress(len(indices))
+                for first in range(0, len(pictures), self.batch_size):
+                    rows = slice(first, first + self.batch_size)
+                    _, decoded = self._reconstructed(pictures.images[rows], texts[rows], budgets, **decoding)
+                    for k, outputs in decoded.items():
+                        parts[caption, k].append(outputs.cpu())
+                    progress(len(texts[rows]))
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
 
-    def _text_for(self, captions: Sequence[str], indices: Int[Tensor, "b"]) -> TextCondition | None:
-        """The text of the pictures at ``indices``; None, without calling the encoder, when none has a caption."""
-        texts = [captions[i] for i in indices.tolist()]
-        return self.text(texts) if self.text is not None and any(texts) else None
-
-    def _decode(
+    def _reconstructed(
         self,
-        encoding: Encoding,
-        text: TextCondition | None,
-        *,
-        budget: int,
-        size: torch.Size,
+        images: UInt8[Tensor, "b 3 h w"],
+        captions: Sequence[str],
+        budgets: Sequence[int],
         **decoding: Any,
-    ) -> UInt8[Tensor, "b 3 h w"]:
-        patch, latents = self.model.config.patch_size, encoding.latents[:, :budget]
-        grid, options = (size[0] // patch, size[1] // patch), {**self.decoding, **decoding}
-        return to_uint8(
-            decode_values(self.model, latents, text, grid=grid, autocast=self.autocast, **options)
-        )
+    ) -> tuple[Encoding, dict[int, UInt8[Tensor, "b 3 h w"]]]:
+        """A batch encoded with its captions, and decoded from each budget; without any, no text encoder is called."""
+        text = self.text(captions) if self.text is not None and any(captions) else None
+        encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
+        patch = self.model.config.patch_size
+        options: dict[str, Any] = {
+            "grid": (images.shape[2] // patch, images.shape[3] // patch),
+            "autocast": self.autocast,
+        }
+        options |= {**self.decoding, **decoding}
+        decoded = {
+            k: to_uint8(decode_values(self.model, encoding.latents[:, :k], text, **options)) for k in budgets
+        }
+        return encoding, decoded
 
 
 @contextmanager
@@ -228,7 +218,3 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

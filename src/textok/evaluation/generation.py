@@ -12,7 +12,7 @@ from torch import Tensor
 from textok.data.samples import Batch
 from textok.evaluation.alignment import Semantics, protocol
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics import PictureValues, means
+from textok.evaluation.metrics import means
 from textok.evaluation.metrics.feature_sets import (
     copying_row,
     inception_score,
@@ -83,37 +83,41 @@ class FeatureReader:
             judged: whether captions are judged, by a network that runs too when it is another one.
             progress: is called after every batch with its number of pictures.
         """
-        keys, captions, values = list[str](), list[str](), PictureValues()
+        keys, captions = list[str](), list[str]()
+        parts, meanings = list[ImageFeatures](), list[ImageFeatures]()
         for batch in batches:
-            images, indices = batch.images.to(self.device), torch.arange(len(batch)) + len(keys)
+            images = batch.images.to(self.device)
             features = self.network(images)
-            columns = _columns("", features)
+            parts.append(_kept(features))
             if judged and self.semantics is not None:
                 meaning = self.semantics.features(images, features=features, network=self.network)
-                columns |= _columns("meaning_", meaning)
-            values.add(indices, columns)
+                meanings.append(_kept(meaning))
             keys += batch.keys
             captions += batch.captions
             progress(len(batch))
         if not keys:
             raise ValueError("features: got no picture, expected at least 1")
-        columns = values.in_order()
-        meaning = None
-        if "meaning_pooled" in columns:
-            meaning = ImageFeatures(columns["meaning_pooled"], logits=columns.get("meaning_logits"))
+        whole = _joined(parts)
         return PictureFeatures(
             keys=tuple(keys),
             captions=tuple(captions),
-            pooled=columns["pooled"],
-            logits=columns.get("logits"),
-            meaning=meaning,
+            pooled=whole.pooled,
+            logits=whole.logits,
+            meaning=_joined(meanings) if meanings else None,
         )
 
 
-def _columns(prefix: str, features: ImageFeatures) -> dict[str, Tensor]:
+def _kept(features: ImageFeatures) -> ImageFeatures:
     """What is kept of a batch: not the feature maps, which would fill the memory."""
-    columns = {f"{prefix}pooled": features.pooled.float()}
-    return columns if features.logits is None else columns | {f"{prefix}logits": features.logits.float()}
+    logits = None if features.logits is None else features.logits.float().cpu()
+    return ImageFeatures(features.pooled.float().cpu(), logits=logits)
+
+
+def _joined(parts: list[ImageFeatures]) -> ImageFeatures:
+    logits = [part.logits for part in parts if part.logits is not None]
+    return ImageFeatures(
+        torch.cat([part.pooled for part in parts]), logits=torch.cat(logits) if logits else None
+    )
 
 
 def score_generator(

@@ -22,14 +22,7 @@ from textok.models.transformers_text import quiet_transformers
 from textok.objectives.efficientnet_lite0 import EfficientNetLite0, FoldedConv
 from textok.pixels import to_unit
 
-__all__ = [
-    "NETWORKS",
-    "EffNetLite2",
-    "FeatureNetwork",
-    "ImageFeatures",
-    "load_network",
-    "metric_name",
-]
+__all__ = ["NETWORKS", "EffNetLite2", "FeatureNetwork", "ImageFeatures", "load_network", "metric_name"]
 
 NETWORKS = ("effnet_lite2", "inception_2015", "dinov2", "clip")
 """Names that ``load_network`` knows."""
