@@ -195,14 +195,11 @@ class Evaluator:
         **decoding: Any,
     ) -> tuple[Encoding, dict[int, UInt8[Tensor, "b 3 h w"]]]:
         """A batch encoded with its captions, and decoded from each budget; without any, no text encoder is called."""
-        text = self.text(captions) if self.text is not None and any(captions) else None
+        text = self.text(list(captions)) if self.text is not None and any(captions) else None
         encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
         patch = self.model.config.patch_size
-        options: dict[str, Any] = {
-            "grid": (images.shape[2] // patch, images.shape[3] // patch),
-            "autocast": self.autocast,
-        }
-        options |= {**self.decoding, **decoding}
+        options = {"autocast": self.autocast, **self.decoding, **decoding}
+        options["grid"] = (images.shape[2] // patch, images.shape[3] // patch)
         decoded = {
             k: to_uint8(decode_values(self.model, encoding.latents[:, :k], text, **options)) for k in budgets
         }

@@ -76,9 +76,9 @@ class Meter:
     ) -> tuple[Originals, dict[str, Tensor]]:
         """A batch of originals, for their reconstructions to be compared with, and its values."""
         features = self.network(images)
-        meaning = self._meaning(images, features)
+        meaning, judged = self._judged(images, indices, features)
         originals = Originals(images=images, indices=indices, features=features, meaning=meaning)
-        return originals, {"vectors": features.pooled, **self._judged(meaning, indices)}
+        return originals, {"vectors": features.pooled, **judged}
 
     def reconstructions(self, originals: Originals, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
         """The values of the reconstructions of a batch."""
@@ -90,20 +90,20 @@ class Meter:
             features=features,
             network=self.network,
         )
-        judged = self._judged(self._meaning(images, features), originals.indices, originals.meaning)
+        _, judged = self._judged(images, originals.indices, features, originals.meaning)
         return {"vectors": features.pooled, **measure_pairs(pairs), **judged}
 
-    def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
-        if self.judge is None:
-            return None
-        return self.judge.semantics.features(images, features=features, network=self.network)
-
     def _judged(
-        self, meaning: ImageFeatures | None, indices: Int[Tensor, "b"], originals: ImageFeatures | None = None
-    ) -> dict[str, Tensor]:
-        if self.judge is None or meaning is None:
-            return {}
-        return self.judge.measure(indices, meaning, originals)
+        self,
+        images: UInt8[Tensor, "b 3 h w"],
+        indices: Int[Tensor, "b"],
+        features: ImageFeatures,
+        originals: ImageFeatures | None = None,
+    ) -> tuple[ImageFeatures | None, dict[str, Tensor]]:
+        if self.judge is None:
+            return None, {}
+        meaning = self.judge.semantics.features(images, features=features, network=self.network)
+        return meaning, self.judge.measure(indices, meaning, originals)
 
 
 def encoding_values(encoding: Encoding) -> dict[str, Tensor]:
