@@ -16,6 +16,7 @@ from torch import Tensor
 from tyro.conf import Positional, arg
 
 from textok.cli import parsing
+from textok.cli.check import check_source
 from textok.cli.distributed import check_single_process
 from textok.cli.options import DATA_HELP, Captions, Json, check_seed, optional
 from textok.cli.output import report
@@ -26,7 +27,6 @@ from textok.data.loading import SIDED
 from textok.display import note
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.pages import render
-from textok.evaluation.source_check import check_source
 from textok.models.card import CARD_FILE
 from textok.models.checkpoint import CONFIG_FILE, FIT_FILE, model_folder, read_config
 from textok.objectives.quality import psnr_per_image

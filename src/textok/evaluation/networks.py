@@ -59,11 +59,20 @@ class FeatureNetwork(Protocol):
 
 
 class FrozenNetwork(nn.Module):
-    """A network that stays in evaluation mode."""
+    """A network that stays in evaluation mode, and runs in float32 with autocast off."""
 
     def train(self, mode: bool = True) -> "FrozenNetwork":  # noqa: FBT001, FBT002 (nn.Module has it so)
         """Stay in evaluation mode: the network is frozen."""
         return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        """Features of uint8 pictures."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self._features(images)
+
+    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        raise NotImplementedError
 
 
 class EffNetLite2(FrozenNetwork):
@@ -72,7 +81,7 @@ class EffNetLite2(FrozenNetwork):
     The default network of the metrics; never that of the perceptual loss (EfficientNet-lite0). Pictures are read at
     their own size (it was trained at 260 px), scaled as the network's own were: (x - 127) / 128. Stage maps are the
     last outputs at strides 2, 4, 8, 16 and 32; the pooled vector is the mean over positions of the 1280-channel head,
-    the logits are those of the 1,000 ImageNet classes. Everything runs in float32 with autocast off.
+    the logits are those of the 1,000 ImageNet classes.
     """
 
     name = "effnet_lite2"
@@ -94,14 +103,11 @@ class EffNetLite2(FrozenNetwork):
         self.requires_grad_(False).eval()
         self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
-    @torch.no_grad()
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
-        """Features of uint8 pictures."""
-        with torch.autocast(images.device.type, enabled=False):
-            stages = self.backbone(to_unit(images).contiguous(memory_format=torch.channels_last))
-            pooled = self.head(stages[-1]).mean(dim=(2, 3))
-            logits = self.classifier(pooled)
-        return ImageFeatures(pooled, stages=tuple(stages[i] for i in self.last_of_stride), logits=logits)
+    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        stages = self.backbone(to_unit(images).contiguous(memory_format=torch.channels_last))
+        pooled = self.head(stages[-1]).mean(dim=(2, 3))
+        last = tuple(stages[i] for i in self.last_of_stride)
+        return ImageFeatures(pooled, stages=last, logits=self.classifier(pooled))
 
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -136,12 +142,9 @@ class Inception2015(FrozenNetwork):
         self.published = hashlib.sha256(content).hexdigest() == INCEPTION_SHA256
         self.network = _with_weights(build, content, path=path)
 
-    @torch.no_grad()
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
-        """Features of uint8 pictures, in float32 with autocast off."""
-        with torch.autocast(images.device.type, enabled=False):
-            pooled, logits = self.network(images)
-        return ImageFeatures(pooled=pooled, logits=logits)
+    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        pooled, logits = self.network(images)
+        return ImageFeatures(pooled, logits=logits)
 
 
 def _torch_fidelity() -> Any:
@@ -240,13 +243,9 @@ class VisionTransformer(FrozenNetwork):
         self.model: Any = _load(folder, family).requires_grad_(False).eval()
         self.output, self.dim = family.output, int(getattr(self.model.config, family.width))
 
-    @torch.no_grad()
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
-        """Features of uint8 pictures, in float32 with autocast off."""
-        with torch.autocast(images.device.type, enabled=False):
-            pixels = self.processor(images=list(images.cpu()), return_tensors="pt")["pixel_values"]
-            outputs = self.model(pixel_values=pixels.to(images.device))
-        return ImageFeatures(pooled=outputs[self.output])
+    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+        pixels = self.processor(images=list(images.cpu()), return_tensors="pt")["pixel_values"]
+        return ImageFeatures(self.model(pixel_values=pixels.to(images.device))[self.output])
 
 
 def _load_processor(folder: Path, family: Family) -> Any:

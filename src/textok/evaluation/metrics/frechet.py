@@ -13,13 +13,10 @@ from textok.evaluation.metrics import PictureValues, VectorSums
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStatistics:
-    """The statistics of a set of feature vectors that the Fréchet distance is computed from.
+    """What the Fréchet distance of a set of ``count`` feature vectors is computed from: their mean, and a matrix F whose
+    product F^T F is their unbiased covariance.
 
-    Attributes:
-        count: number of vectors.
-        mean: their mean (d,).
-        factor: a matrix F (r, d) whose product F^T F is the unbiased covariance. Of at most d vectors it holds
-            these, centred, so that distances of small sets need no matrix of all channels.
+    Of at most d vectors F holds these, centred, so that distances of small sets need no matrix of all channels.
     """
 
     count: int
@@ -28,7 +25,7 @@ class FeatureStatistics:
 
     @classmethod
     def of(cls, features: Float[Tensor, "n d"]) -> "FeatureStatistics":
-        """Statistics of some vectors (n, d); ``ValueError`` with fewer than two vectors."""
+        """Statistics of some vectors; ``ValueError`` with fewer than two."""
         count, dim = features.shape
         if count < 2:
             raise ValueError(f"Fréchet distance: got {count} pictures on one side, expected at least 2")
@@ -63,7 +60,7 @@ class FeatureStatistics:
 
     @property
     def covariance(self) -> Float64[Tensor, "d d"]:
-        """Unbiased covariance (d, d)."""
+        """Unbiased covariance."""
         return self.factor.T @ self.factor
 
     @cached_property
