@@ -64,8 +64,6 @@ def shown_place(out: Path) -> str:
 
 
 class _Place:
-    """A file or a folder behind an address."""
-
     def __init__(self, address: str) -> None:
         import fsspec
 

@@ -124,7 +124,6 @@ are kept.
 
 
 def _report(facts: dict[str, Any], *, json: bool) -> None:
-    """The facts as JSON, or in one line without what is 0."""
     texts = []
     for name, value in facts.items():
         counts = value.items() if isinstance(value, dict) else [("", value)]

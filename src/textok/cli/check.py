@@ -97,7 +97,6 @@ def _page(data: str, facts: dict[str, Any], source: Source) -> str:
 
 
 def _pictures(source: Source, keys: set[str]) -> Iterator[tuple[str, str]]:
-    """The pictures of these keys: in base64, and their key with the first caption."""
     for index in range(len(source)):
         try:
             raw = source.read(index)

@@ -1,8 +1,9 @@
-"""``textok decode`` and ``textok decompress``: a token file to PNG pictures, going on where a killed run ended."""
+"""``textok decode``: a token file to PNG pictures, going on where a killed run ended; and ``textok reconstruct``."""
 
 import hashlib
 import json as json_format
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,14 +12,19 @@ from typing import Annotated, Any
 import torch
 from tyro.conf import Positional, UseAppendAction, arg
 
-from textok.cli.options import Captions, Decoder, Json, Model, ModelOptions, NumTokens, optional
+from textok.cli.options import Captions, Decoder, Json, Model, ModelOptions, optional
 from textok.cli.output import report
-from textok.cli.pictures import PictureNames
+from textok.cli.pictures import PictureNames, PictureOptions
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
+from textok.data import Batch
 from textok.data.caption_files import first_captions
 from textok.data.images import save_png
 from textok.data.samples import BadSample, write_bad
 from textok.display import Progress, note
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.pages.grids import reconstruction_grid, save_picture
+from textok.evaluation.reconstruction import Reconstructions, check_budgets
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens, load_tokens
 from textok.writing import MARKER, check_target, mark_folder
@@ -32,7 +38,7 @@ def decode(
     decoder: Decoder,
     *,
     out: Path,
-    num_tokens: NumTokens = None,
+    num_tokens: Annotated[int | None, optional("K", "all")] = None,
     key: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], optional("KEY [KEY ...]", "all")] = (),
     captions: Captions = None,
     no_captions: bool = False,
@@ -168,3 +174,61 @@ def _captioned(
     elif texts is None and not no_captions and warn:
         note("the file holds no captions: decoding without (--captions FILE.json)")
     return replace(tokens, captions=("",) * len(tokens) if no_captions or texts is None else texts)
+
+
+_WORDS = {"right": "with caption", "none": "without"}
+
+
+def reconstruct(
+    pictures: Annotated[PictureOptions, arg(name="")],
+    model: Model,
+    decoder: Decoder,
+    *,
+    out: Path,
+    budgets: Annotated[tuple[int, ...] | None, optional("K,K", "1/16, 1/4 and all of them")] = None,
+    overwrite: bool = False,
+    json: Json = False,
+) -> None:
+    """Lay pictures beside what their tokens give back, at several budgets, with the caption and without.
+
+    Args:
+        out: the folder for the grids: one PNG for each picture, its budgets side by side.
+        budgets: tokens of each picture, such as 2,8,32.
+        overwrite: write into a folder that textok did not make.
+    """
+    check_target(out, sources=[pictures.data], overwrite=overwrite)
+    tokenizer = model.load()
+    most = tokenizer.model.config.num_latents
+    chosen = check_budgets(budgets or (max(1, most // 16), max(1, most // 4), most), max_tokens=most)
+    names, psnr = PictureNames(), defaultdict[tuple[str, int], list[float]](list)
+    for batch in pictures.batches(tokenizer, batch_size=model.batch_size, out=out, all_parts=False):
+        if not psnr:
+            mark_folder(out, "grids of reconstructed pictures")
+        outputs = _reconstruct(tokenizer, batch, chosen, **decoder.settings)
+        for cell, pixels in outputs.items():
+            psnr[cell].extend(psnr_per_image(batch.images, pixels).tolist())
+        for place, (key, caption) in enumerate(zip(batch.keys, batch.captions, strict=True)):
+            rows = slice(place, place + 1)
+            one = CaptionedPictures(split=key, images=batch.images[rows], captions=(caption,), keys=(key,))
+            grid = reconstruction_grid(one, {cell: pixels[rows] for cell, pixels in outputs.items()})
+            save_picture(grid, out / names.of(key))
+    results: list[dict[str, Any]] = [
+        {"captions": caption, "budget": k, "pictures": len(values), "psnr": sum(values) / len(values)}
+        for (caption, k), values in psnr.items()
+    ]
+    lines = [f"  {_WORDS[r['captions']]:<13}{r['budget']:>4} tokens  {r['psnr']:6.2f}" for r in results]
+    head = f"{out}: grids of {results[0]['pictures']} pictures; mean PSNR in dB"
+    report(results, head, *lines, json=json)
+
+
+def _reconstruct(
+    tokenizer: ImageTokenizer, batch: Batch, budgets: Sequence[int], **decoding: Any
+) -> Reconstructions:
+    captions = {"right": batch.captions, "none": None} if any(batch.captions) else {"none": None}
+    outputs: dict[Any, Any] = {}
+    for condition, texts in captions.items():
+        tokens = tokenizer.encode(batch.images, texts, keep_size=True, batch_size=len(batch))
+        for k in budgets:
+            decoded = tokenizer.decode(tokens.first(k), output="uint8", batch_size=len(batch), **decoding)
+            outputs[condition, k] = decoded
+    return outputs

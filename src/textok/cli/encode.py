@@ -138,7 +138,6 @@ class _PartEncoder:
 
     @classmethod
     def open(cls, options: EncodeOptions, calibration: Calibration | None, out: Path) -> "_PartEncoder":
-        """In another process."""
         encoder, _ = options.open(out)
         encoder.calibration = calibration
         return cls(options, encoder, out)
@@ -175,7 +174,6 @@ def _encode_parts(
     engine: EngineOptions,
     settings: Mapping[str, Any],
 ) -> Counter[str]:
-    """Encode the parts that are missing; returns counts over all pictures."""
     work = _PartEncoder(options, encoder, parts.out)
     numbers, sizes = range(len(work.places)), [len(place) for place in work.places]
     with parts.open({**options.settings(encoder), **settings}, work.source, work.places):

@@ -45,7 +45,6 @@ class Parts:
             raise
 
     def _remove_changed(self, source: Source, places: Sequence[range], *, all_after: bool) -> None:
-        """Remove the finished parts that are not of these very pictures, and name what changed."""
         files = sorted(self.folder.glob("[0-9]*.json"))
         notes = [json.loads(file.read_text())["contents"] for file in files]
         own = [places[int(file.stem)] if int(file.stem) < len(places) else range(0) for file in files]

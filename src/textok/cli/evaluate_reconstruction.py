@@ -23,7 +23,6 @@ from textok.cli.options import (
     EngineOptions,
     Json,
     Size,
-    Splits,
     check_at_least,
     check_files,
     check_folders,
@@ -51,7 +50,7 @@ class ReconstructionOptions(BadPictures):
     network: Network
     decoder: Decoder
     data: Data
-    split: Splits = ()
+    split: Annotated[tuple[str, ...], optional()] = ()
     """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
     limit: Annotated[int | None, optional("INT", "all")] = None
     """number of pictures of each split, spread over it"""
@@ -243,7 +242,6 @@ def _score(
 def _write_samples(
     evaluator: Evaluator, pictures: CaptionedPictures, cells: Sequence[Cell], folder: Path
 ) -> None:
-    """An ADM sample file of the originals and of the reconstructions of each cell."""
     stem = pictures.split.replace("/", "-")
     adm.write_samples(folder / f"{stem}-original.npz", pictures.images)
     for condition, budget in cells:  # one at a time: the pictures of all cells may not fit in memory

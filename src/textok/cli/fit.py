@@ -145,7 +145,6 @@ def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _begin(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Look at the pictures, choose, and write down what was chosen."""
     began = time.monotonic()
     config = _config(asked)
     facts = _checked(config)
@@ -223,7 +222,6 @@ def _checked(config: DataConfig) -> dict[str, Any]:
 
 
 def _measured_speed(train: Callable[..., Path], run: Any) -> float:
-    """Pictures a second of the real training, over the last of a few steps."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         weights = train(replace(run, log_every=_MEASURED // 2), folder, stop_at=_MEASURED)
         if steps_of(weights) < _MEASURED:

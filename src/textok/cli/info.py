@@ -120,7 +120,6 @@ def _weights(folder: Path) -> dict[str, Any]:
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, str, int]]:
-    """Name, dtype and number of values of every tensor in a safetensors file, by its header."""
     refuse_foreign(path, expected="weights in safetensors form")
     try:
         with safe_open(path, framework="pt") as file:
@@ -168,7 +167,6 @@ def _tokens(path: Path) -> dict[str, Any]:
 
 
 def _lines(values: dict[str, Any], depth: int = 0) -> Iterator[str]:
-    """One value per line; a group is indented below its name."""
     for key, value in values.items():
         label = "  " * depth + key
         if isinstance(value, dict) and value:

@@ -37,10 +37,8 @@ CAPTIONS_HELP = "captions by key (what textok caption wrote, or a JSON file), in
 
 Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 Split = Annotated[str | None, optional("NAME", about="which part of the data, such as test-drawing")]
-Splits = Annotated[tuple[str, ...], optional()]
 Limit = Annotated[int | None, optional("INT", "all", about="take at most so many, from the first")]
 Size = Annotated[tuple[int, int] | None, optional("H W", "the model's")]
-NumTokens = Annotated[int | None, optional("K", "all")]
 Captions = Annotated[Path | None, optional("FILE", about=CAPTIONS_HELP)]
 Json = Annotated[bool, arg(help="print the result as JSON")]
 OnBad = Literal["stop", "skip"]

@@ -100,7 +100,6 @@ def reconstruction_table(rows: Sequence[Row]) -> str:
 
 
 def _headings(rows: Sequence[Row], starts: Mapping[str, str]) -> dict[str, str]:
-    """A heading for every metric whose name has one of these beginnings, in their order."""
     names = dict.fromkeys(name for row in rows for name in row)
     shown_names = [name for name in names if "_pca" not in name and not name.endswith("_original")]
     return {
@@ -112,6 +111,5 @@ def _headings(rows: Sequence[Row], starts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _beside(row: Row, name: str) -> str | int | float:
-    """A value, with that of the originals where there is one."""
     ceiling = row.get(f"{name}_original")
     return row[name] if ceiling is None else f"{shown(row[name])} / {shown(ceiling)}"

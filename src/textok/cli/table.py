@@ -39,7 +39,7 @@ COMMANDS = {
     "compress": Command("encode", "The same as encode: .ttk files take a few dozen bytes a picture."),
     "decompress": Command("decode", "The same as decode."),
     "prior": Command("cache", "Measure how likely each token is, for textok compress.", "prior"),
-    "reconstruct": Command("reconstruct", "Lay pictures beside what their tokens give back."),
+    "reconstruct": Command("decode", "Lay pictures beside what their tokens give back.", "reconstruct"),
     "generate": Command("generate", "Make pictures from prompts or classes."),
     "scenes": Command("scenes", "Compose captioned pictures from drawings, as tars."),
     "cache": Command("cache", "Encode captioned pictures once, for textok train generator."),

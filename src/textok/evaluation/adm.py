@@ -126,8 +126,6 @@ def _statistics(arrays: "_Arrays") -> FeatureStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class _Arrays:
-    """The arrays of an open ``.npz``."""
-
     archive: zipfile.ZipFile
     path: Path
     max_bytes: int
@@ -160,7 +158,6 @@ class _Arrays:
             return np.lib.format.read_array(file, allow_pickle=False)
 
     def read_numbers(self, name: str, fits: Callable[[tuple[int, ...]], bool], *, form: str) -> np.ndarray:
-        """Finite numbers in float64, of a shape that fits."""
         expected = f"finite floating-point numbers up to {_MAX_ABS:g}, {form}"
         array = self.read(name, lambda shape, dtype: fits(shape) and dtype.kind == "f", expected=expected)
         values = np.ascontiguousarray(array, dtype=np.float64)

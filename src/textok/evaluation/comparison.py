@@ -169,7 +169,6 @@ def _intervals(
 
 
 def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Cell, str], list[list[float]]]:
-    """The values of every per-picture score, picture by picture in both results."""
     pictures_a, pictures_b = _pictures(a), _pictures(b)
     values = {}
     for cell in cells:

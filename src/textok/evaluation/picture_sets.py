@@ -29,8 +29,6 @@ from textok.evaluation.metrics.frechet import FeatureStatistics
 
 @dataclass(frozen=True)
 class _Pixels:
-    """A picture that is at hand as pixels, in the place of one that is drawn."""
-
     pixels: UInt8[Tensor, "3 h w"]
 
     def draw(self, size: tuple[int, int]) -> UInt8[Tensor, "3 h2 w2"]:

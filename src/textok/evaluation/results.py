@@ -132,7 +132,6 @@ def read_result(path: str | Path) -> Result:
 
 
 def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
-    """Keys of the pictures by split, and for every cell one list of values per metric."""
     cells: dict[Cell, list[Row]] = {}
     for row in per_image:
         cells.setdefault(cell_of(row), []).append(row)

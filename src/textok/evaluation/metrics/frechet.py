@@ -13,8 +13,8 @@ from textok.evaluation.metrics import PictureValues, VectorSums
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStatistics:
-    """What the Fréchet distance of a set of ``count`` feature vectors is computed from: their mean, and a matrix F whose
-    product F^T F is their unbiased covariance.
+    """What the Fréchet distance of ``count`` feature vectors is computed from: their mean, and a matrix F whose product
+    F^T F is their unbiased covariance.
 
     Of at most d vectors F holds these, centred, so that distances of small sets need no matrix of all channels.
     """

@@ -89,7 +89,6 @@ def _paint(
 
 
 def _lefts(columns: Sequence[_Column]) -> list[int]:
-    """Left edges of the columns; groups stand apart from each other."""
     lefts = [_MARGIN]
     for before, column in pairwise(columns):
         lefts.append(lefts[-1] + _CELL + (_GAP if column.group == before.group else _GROUP_GAP))
