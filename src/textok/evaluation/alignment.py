@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
+from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures, Pictures
 from textok.models.checkpoint import Pretrained
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
@@ -192,7 +192,7 @@ class Semantics:
         )
 
     def features(
-        self, images: UInt8[Tensor, "b 3 h w"], *, features: ImageFeatures, network: FeatureNetwork
+        self, images: Pictures, *, features: ImageFeatures, network: FeatureNetwork
     ) -> ImageFeatures:
         """Features by the judges' network: ``features`` themselves, when ``network``, which gave them, is that one."""
         return features if network is self.network else self.network(images)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from textok.evaluation.alignment import Semantics, TextSource, protocol
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
-from textok.evaluation.networks import FeatureNetwork
+from textok.evaluation.networks import FeatureNetwork, Pictures
 from textok.evaluation.reconstruction import (
     BUDGETS,
     Cell,
@@ -188,12 +188,8 @@ class Evaluator:
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
 
     def _reconstructed(
-        self,
-        images: UInt8[Tensor, "b 3 h w"],
-        captions: Sequence[str],
-        budgets: Sequence[int],
-        **decoding: Any,
-    ) -> tuple[Encoding, dict[int, UInt8[Tensor, "b 3 h w"]]]:
+        self, images: Pictures, captions: Sequence[str], budgets: Sequence[int], **decoding: Any
+    ) -> tuple[Encoding, dict[int, Pictures]]:
         """A batch encoded with its captions, and decoded from each budget; without any, no text encoder is called."""
         text = self.text(list(captions)) if self.text is not None and any(captions) else None
         encoding = encode_pixels(self.model, images, text, autocast=self.autocast)

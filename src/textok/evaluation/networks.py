@@ -27,6 +27,9 @@ __all__ = ["NETWORKS", "EffNetLite2", "FeatureNetwork", "ImageFeatures", "load_n
 NETWORKS = ("effnet_lite2", "inception_2015", "dinov2", "clip")
 """Names that ``load_network`` knows."""
 
+Pictures = UInt8[Tensor, "b 3 h w"]
+"""A batch of pictures: RGB, 0..255."""
+
 _PUBLISHED = {"fd": "fid", "kd": "kid", "is": "is"}
 
 
@@ -53,7 +56,7 @@ class FeatureNetwork(Protocol):
     name: str
     dim: int
 
-    def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+    def __call__(self, images: Pictures) -> ImageFeatures:
         """Features of uint8 pictures."""
         ...
 
@@ -66,12 +69,12 @@ class FrozenNetwork(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+    def forward(self, images: Pictures) -> ImageFeatures:
         """Features of uint8 pictures."""
         with torch.autocast(images.device.type, enabled=False):
             return self._features(images)
 
-    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+    def _features(self, images: Pictures) -> ImageFeatures:
         raise NotImplementedError
 
 
@@ -103,7 +106,7 @@ class EffNetLite2(FrozenNetwork):
         self.requires_grad_(False).eval()
         self.to(memory_format=torch.channels_last)  # pyrefly: ignore[no-matching-overload]
 
-    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+    def _features(self, images: Pictures) -> ImageFeatures:
         stages = self.backbone(to_unit(images).contiguous(memory_format=torch.channels_last))
         pooled = self.head(stages[-1]).mean(dim=(2, 3))
         last = tuple(stages[i] for i in self.last_of_stride)
@@ -142,7 +145,7 @@ class Inception2015(FrozenNetwork):
         self.published = hashlib.sha256(content).hexdigest() == INCEPTION_SHA256
         self.network = _with_weights(build, content, path=path)
 
-    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+    def _features(self, images: Pictures) -> ImageFeatures:
         pooled, logits = self.network(images)
         return ImageFeatures(pooled, logits=logits)
 
@@ -243,7 +246,7 @@ class VisionTransformer(FrozenNetwork):
         self.model: Any = _load(folder, family).requires_grad_(False).eval()
         self.output, self.dim = family.output, int(getattr(self.model.config, family.width))
 
-    def _features(self, images: UInt8[Tensor, "b 3 h w"]) -> ImageFeatures:
+    def _features(self, images: Pictures) -> ImageFeatures:
         pixels = self.processor(images=list(images.cpu()), return_tensors="pt")["pixel_values"]
         return ImageFeatures(self.model(pixel_values=pixels.to(images.device))[self.output])
 

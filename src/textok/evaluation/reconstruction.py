@@ -17,7 +17,7 @@ from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
 from textok.evaluation.metrics import Pairs, PictureValues, VectorSums, means
 from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures
 from textok.evaluation.results import Row, Scores
 from textok.models.tokenizer import Encoding
 
@@ -56,7 +56,7 @@ class Originals:
     network of the semantic metrics, where they are measured.
     """
 
-    images: UInt8[Tensor, "b 3 h w"]
+    images: Pictures
     indices: Int[Tensor, "b"]
     features: ImageFeatures
     meaning: ImageFeatures | None
@@ -71,16 +71,14 @@ class Meter:
     network: FeatureNetwork
     judge: CaptionJudge | None
 
-    def originals(
-        self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]
-    ) -> tuple[Originals, dict[str, Tensor]]:
+    def originals(self, images: Pictures, indices: Int[Tensor, "b"]) -> tuple[Originals, dict[str, Tensor]]:
         """A batch of originals, for their reconstructions to be compared with, and its values."""
         features = self.network(images)
         meaning, judged = self._judged(images, indices, features)
         originals = Originals(images=images, indices=indices, features=features, meaning=meaning)
         return originals, {"vectors": features.pooled, **judged}
 
-    def reconstructions(self, originals: Originals, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
+    def reconstructions(self, originals: Originals, images: Pictures) -> dict[str, Tensor]:
         """The values of the reconstructions of a batch."""
         features = self.network(images)
         pairs = Pairs(
@@ -95,7 +93,7 @@ class Meter:
 
     def _judged(
         self,
-        images: UInt8[Tensor, "b 3 h w"],
+        images: Pictures,
         indices: Int[Tensor, "b"],
         features: ImageFeatures,
         originals: ImageFeatures | None = None,

@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Float64, Int, Shaped, UInt8
+from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor
 
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """A batch of originals and their reconstructions, both uint8, with the features of each by ``network``."""
 
-    originals: UInt8[Tensor, "b 3 h w"]
-    reconstructions: UInt8[Tensor, "b 3 h w"]
+    originals: Pictures
+    reconstructions: Pictures
     original_features: ImageFeatures
     features: ImageFeatures
     network: FeatureNetwork

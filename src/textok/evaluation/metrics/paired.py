@@ -6,14 +6,14 @@ All of them read uint8 pictures: what a viewer sees is what is measured. Values 
 from functools import cache, partial
 
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from textok.evaluation.metrics import Pairs
 from textok.evaluation.metrics.feature_sets import kernel_distance
 from textok.evaluation.metrics.frechet import SplitFeatures, frechet_distance, frechet_distance_pca
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures, metric_name
 from textok.objectives.quality import psnr_per_image
 
 SSIM_WINDOW = 11
@@ -64,9 +64,7 @@ def perceptual_per_image(originals: ImageFeatures, reconstructions: ImageFeature
     return torch.stack(distances).mean(dim=0).double()
 
 
-def ssim_per_image(
-    originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:
+def ssim_per_image(originals: Pictures, reconstructions: Pictures) -> Float64[Tensor, "b"]:
     """Structural similarity of each picture (Wang et al. 2004), over windows that lie inside the picture.
 
     Gaussian window of 11 px, sigma 1.5, population covariance, data range 255, mean over channels: the values
@@ -78,9 +76,7 @@ def ssim_per_image(
     return (luminance * structure).double().mean(dim=(1, 2, 3))
 
 
-def ms_ssim_per_image(
-    originals: UInt8[Tensor, "b 3 h w"], reconstructions: UInt8[Tensor, "b 3 h w"]
-) -> Float64[Tensor, "b"]:
+def ms_ssim_per_image(originals: Pictures, reconstructions: Pictures) -> Float64[Tensor, "b"]:
     """Multi-scale structural similarity of each picture (Wang et al. 2003), five scales, each half the last.
 
     Contrast and structure count at every scale, luminance at the coarsest only; pictures are halved by means
@@ -104,7 +100,7 @@ def _require_side(metric: str, images: Tensor, side: int) -> None:
 
 
 def _sum_and_difference(
-    x: UInt8[Tensor, "b 3 h w"], y: UInt8[Tensor, "b 3 h w"]
+    x: Pictures, y: Pictures
 ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
     """The pair x + y - 256 and x - y, whose squares float32 holds; on a GPU, where products may be TF32, in float64."""
     exact = torch.float32 if x.device.type == "cpu" else torch.float64
