@@ -97,14 +97,12 @@ def _run(words: list[str]) -> None:
     elif words[0] in groups() and words[1:] in HELP_WORDS:
         print(overview(words[0]))
     else:
-        _run_command(*find(words))
-
-
-def _run_command(name: str, words: list[str]) -> None:
-    """Import the module of the command, and the parser, only now: the help texts need neither."""
-    with import_module("textok.display").waiting("loading"):
-        command, parsing = load(name, words), import_module("textok.cli.parsing")
-    parsing.run(command, words, prog=f"textok {name}")
+        name, rest = find(words)
+        with import_module("textok.display").waiting(
+            "loading"
+        ):  # only now: the help texts need none of these
+            command, parsing = load(name, rest), import_module("textok.cli.parsing")
+        parsing.run(command, rest, prog=f"textok {name}")
 
 
 def _sentence(error: Exception) -> str:

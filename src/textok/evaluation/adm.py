@@ -48,12 +48,7 @@ class UnfitFileError(ValueError):
 
 
 def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
-    """Pictures, statistics, or both; no array larger than ``max_bytes``.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        UnfitFileError: when it is not such a file; the message names the array and what was expected of it.
-    """
+    """Pictures, statistics, or both; ``UnfitFileError`` for another file, or an array larger than ``max_bytes``."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected an .npz file of the ADM evaluation suite")

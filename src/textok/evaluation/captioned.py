@@ -132,10 +132,7 @@ def lends_captions(captions: Sequence[str]) -> bool:
 
 
 def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
-    """For each picture the caption half the set further on, or the next one after it that reads differently.
-
-    A blank one is never lent. ``ValueError`` when there are no two different captions.
-    """
+    """For each picture the caption half the set further on, or the next that reads differently and is not blank."""
     if not lends_captions(captions):
         raise ValueError(
             f"wrong captions: got {len(captions)} captions, all the same, expected at least 2 different"

@@ -76,12 +76,9 @@ class FeatureReader:
         judged: bool = False,
         progress: Callable[[int], object] = lambda count: None,
     ) -> PictureFeatures:
-        """Run the networks over pictures; ``ValueError`` when there is no picture.
+        """Run the networks over pictures, which should have one size: that of the judges too where captions are judged.
 
-        Args:
-            batches: the pictures; a batch has one size, and all should have the same.
-            judged: whether captions are judged, by a network that runs too when it is another one.
-            progress: is called after every batch with its number of pictures.
+        ``progress`` is called after every batch with its number of pictures. ``ValueError`` when there is none.
         """
         keys, captions = list[str](), list[str]()
         parts, meanings = list[ImageFeatures](), list[ImageFeatures]()
@@ -132,18 +129,10 @@ def score_generator(
     seed: int = 0,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Scores:
-    """One row per cell: one picture for each caption of the held-out ``pictures``, from the same noise.
+    """One row per cell (a number of tokens with a scale of guidance): one picture for each caption of the held-out
+    ``pictures``, always from the same noise, compared with the features of all held-out pictures.
 
-    Args:
-        pipeline: a text-conditional generator.
-        pictures: held-out pictures; their captions are the prompts.
-        cells: ways to sample: numbers of tokens with scales of classifier-free guidance.
-        reader: the networks that read the samples.
-        reference: features of the held-out pictures, among them those whose captions are drawn.
-        train: features of the training pictures, for the copying check, or None.
-        batch_size: samples at a time.
-        seed: of the noise and of what the scores draw.
-        progress: is called after every cell with its number of pictures.
+    The other arguments are those of :func:`evaluate_generation`; ``progress`` gets the number of pictures of a cell.
     """
     total = Scores()
     for num_tokens, guidance in cells:
@@ -175,17 +164,10 @@ def evaluate_generation(
 ) -> Scores:
     """Score generated pictures: one row for the set, and one per picture with its caption scores and nearest picture.
 
-    Args:
-        samples: features of the generated pictures.
-        reference: of real ones, which should not be the training ones; None where only ``statistics`` are known.
-        split: name of the reference in the row.
-        reader: the networks that computed the features.
-        statistics: what the Fréchet distance is taken to instead of ``reference``; no other metric is.
-        train: features of the training pictures, for the copying check.
-        seed: of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
-
-    Raises:
-        ValueError: for fewer than ``MIN_FRECHET`` pictures, or features of another network.
+    The ``reference``, which ``split`` names, should not be the training pictures; these are for the copying check.
+    The Fréchet distance is taken to ``statistics`` instead, where they are given: all that is known without reference.
+    ``seed`` is of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
+    ``ValueError`` for fewer than ``MIN_FRECHET`` pictures, or features of another network.
     """
     check_count(len(samples))
     network = reader.network
@@ -215,9 +197,8 @@ def check_count(count: int) -> None:
 def frechet_floor(
     samples: PictureFeatures, reference: PictureFeatures, *, name: str, generator: torch.Generator
 ) -> Row:
-    """The score of real pictures against the others (floor), and of as many samples against those same others.
-
-    As many are drawn as there are samples, at most half of the reference; nothing below ``MIN_FRECHET``.
+    """The score of real pictures against the others (floor), and of as many samples, at most half of the reference,
+    against those same others; nothing below ``MIN_FRECHET``.
     """
     count = min(len(samples), len(reference) // 2)
     if count < MIN_FRECHET:

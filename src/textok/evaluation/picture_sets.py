@@ -97,19 +97,12 @@ def open_set(
     captions: Path | None = None,
     **policy: Any,
 ) -> PictureSet:
-    """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both.
+    """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both; the size is that of the first picture
+    where none is given.
 
-    Args:
-        name: the source or the file.
-        batch_size: pictures at a time.
-        split: part of the source.
-        size: None takes that of the first picture.
-        captions: a file of captions by key, or a JSON list in order, instead of those of the source.
-        policy: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
-
-    Raises:
-        FileNotFoundError: when nothing is there.
-        ValueError: for an unknown layout, a split of an ``.npz``, or captions that do not fit the pictures.
+    ``captions`` is a file of captions by key, or a JSON list in order, instead of those of the source; ``policy`` that of
+    :class:`textok.data.DataConfig` about bad pictures. ``ValueError`` for an unknown layout, a split of an ``.npz``,
+    or captions that do not fit the pictures.
     """
     statistics = None
     if name.endswith(".npz"):

@@ -173,10 +173,7 @@ def _short(value: Any) -> Any:
 
 
 def checked_row(row: Mapping[str, Any]) -> Row:
-    """A row of words and numbers, in which null is NaN.
-
-    ``TypeError`` for anything else, a score that is a word, or a count that is no integer.
-    """
+    """A row of words and numbers, in which null is NaN; ``TypeError`` for a score that is a word, and the like."""
     for name, value in row.items():
         if not isinstance(value, str | int | float | None) or (
             meaning(name).better and isinstance(value, str)

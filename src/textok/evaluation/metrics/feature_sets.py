@@ -111,8 +111,7 @@ def precision_recall(
     region of the real ones (quality), and of real pictures inside the region of the generated ones (coverage).
 
     The region of a set is the union of balls around its vectors, each reaching to the vector's ``neighbours``-th
-    nearest of the same set. Distances are Euclidean, in float64. ``ValueError`` when a set has no more vectors than
-    that.
+    nearest of the same set, by Euclidean distance in float64. ``ValueError`` when a set has no more vectors than that.
     """
     if not 1 <= neighbours < min(len(real), len(generated)):
         raise ValueError(
