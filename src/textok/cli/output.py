@@ -30,7 +30,7 @@ def text_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> str:
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold blue")
     for place, head in enumerate(heads):
-        number = any(_is_number(row[place]) for row in rows)
+        number = any(row[place].lstrip("+-")[:1].isdigit() for row in rows)
         table.add_column(Text(head), justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
@@ -61,10 +61,6 @@ def shown(value: object) -> str:
     if not math.isfinite(value):
         return "-"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
-
-
-def _is_number(cell: str) -> bool:
-    return cell.lstrip("+-")[:1].isdigit()
 
 
 # Headings in the terminal by how a metric's name begins, and by how it ends.

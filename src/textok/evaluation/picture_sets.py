@@ -100,9 +100,9 @@ def open_set(
     """Open a source, or an ADM ``.npz`` of pictures, of statistics or of both; the size is that of the first picture
     where none is given.
 
-    ``captions`` is a file of captions by key, or a JSON list in order, instead of those of the source; ``policy`` that of
-    :class:`textok.data.DataConfig` about bad pictures. ``ValueError`` for an unknown layout, a split of an ``.npz``,
-    or captions that do not fit the pictures.
+    ``captions`` is a file of captions by key, or a JSON list in order, instead of those of the source; ``policy`` is
+    about bad pictures, as in :class:`textok.data.DataConfig`. ``ValueError`` for an unknown layout, a split of an
+    ``.npz``, or captions that do not fit the pictures.
     """
     statistics = None
     if name.endswith(".npz"):

@@ -71,7 +71,9 @@ def _paint(
     notes: Sequence[Sequence[str]] = (),
 ) -> Image.Image:
     """Rows of pictures of one size, with words under each row, and a note under each picture where there are any."""
-    lefts, top = _lefts(columns), _header(columns)
+    lefts, top = [_MARGIN], _header(columns)
+    for before, column in pairwise(columns):  # groups stand apart from each other
+        lefts.append(lefts[-1] + _CELL + (_GAP if column.group == before.group else _GROUP_GAP))
     height = max(1, round(pictures[0][0].shape[1] * _CELL / pictures[0][0].shape[2]))
     foot = 2 * _LINE if notes else _LINE
     size = (lefts[-1] + _CELL + _MARGIN, top + len(pictures) * (height + foot) + _MARGIN)
@@ -86,13 +88,6 @@ def _paint(
         top += height + foot
         _write(sheet, (_MARGIN, top - _LINE + 2), short, size=13)
     return sheet
-
-
-def _lefts(columns: Sequence[_Column]) -> list[int]:
-    lefts = [_MARGIN]
-    for before, column in pairwise(columns):
-        lefts.append(lefts[-1] + _CELL + (_GAP if column.group == before.group else _GROUP_GAP))
-    return lefts
 
 
 def _header(columns: Sequence[_Column]) -> int:
