@@ -98,9 +98,8 @@ def _run(words: list[str]) -> None:
         print(overview(words[0]))
     else:
         name, rest = find(words)
-        with import_module("textok.display").waiting(
-            "loading"
-        ):  # only now: the help texts need none of these
+        # Imported only now: the help texts need none of these.
+        with import_module("textok.display").waiting("loading"):
             command, parsing = load(name, rest), import_module("textok.cli.parsing")
         parsing.run(command, rest, prog=f"textok {name}")
 

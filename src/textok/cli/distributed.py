@@ -12,9 +12,8 @@ import torch.distributed as dist
 from textok import display
 from textok.pipeline.precision import keep_freed_memory, torch_device
 
-PATIENCE = timedelta(
-    hours=12
-)  # the first rank alone writes samples; the others wait for it at the next split
+PATIENCE = timedelta(hours=12)
+"""The first rank alone writes samples and pages; the others wait for it at the next split."""
 
 
 class Place(NamedTuple):

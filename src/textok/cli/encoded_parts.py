@@ -63,9 +63,7 @@ class Parts:
         file = self.folder / f"{number:06d}.json"
         return json.loads(file.read_text()) if file.is_file() else None
 
-    def save(
-        self, number: int, tokens: list[Tokens], record: Mapping[str, Any], *, dtype: StoredDtype
-    ) -> None:
+    def save(self, number: int, tokens: list[Tokens], record: dict[str, Any], *, dtype: StoredDtype) -> None:
         """Keep a finished part."""
         if tokens:
             save_parts(tokens, self.folder / f"{number:06d}.safetensors", dtype=dtype)

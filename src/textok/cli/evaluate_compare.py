@@ -53,9 +53,7 @@ def evaluate_compare(
     print(json_format.dumps(finite(report)) if json else table)
 
 
-def comparison_table(
-    compared: Sequence[Compared], differing: Sequence[str], *, names: tuple[str, str]
-) -> str:
+def comparison_table(compared: Sequence[Compared], differing: list[str], *, names: tuple[str, str]) -> str:
     """One block per metric with one line per cell; a star where the interval leaves out zero."""
     fields = [i for i in range(len(HEADS)) if any(row.cell[i] is not None for row in compared)]
     heads = [*(HEADS[i] for i in fields), "count", "A", "B", "gain", "95 % interval"]

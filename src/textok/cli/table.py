@@ -47,9 +47,7 @@ COMMANDS = {
     "train tokenizer": Command("train", "Train a tokenizer by a recipe.", "train_tokenizer", by_recipe=True),
     "train generator": Command("train", "Train a generator by a recipe.", "train_generator", by_recipe=True),
     "train predictor": Command("train", "Train the head that chooses budgets.", "train_budget_head"),
-    "evaluate reconstruction": Command(
-        "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
-    ),
+    "evaluate reconstruction": Command("evaluate_reconstruction", "Score reconstructions of a tokenizer."),
     "evaluate generation": Command("evaluate_generation", "Score generated pictures against real ones."),
     "evaluate generator": Command(
         "evaluate_generation", "Let a generator draw pictures, and score them.", "evaluate_generator"

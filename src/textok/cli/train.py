@@ -59,10 +59,8 @@ class RunOptions:
         with nullcontext() if self.profile is None else profiled(self.out / "profile", steps=self.profile):
             weights = train(run, self.out, **options)
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
-        if (
-            in_time and steps_of(weights) < run.steps
-        ):  # no script may go on with those of a run that was stopped
-            raise KeyboardInterrupt
+        if in_time and steps_of(weights) < run.steps:
+            raise KeyboardInterrupt  # a script must not go on with those of a run that was stopped
         report({"weights": str(weights)}, str(weights), json=self.json)
 
 

@@ -191,9 +191,7 @@ class Semantics:
             text=source,
         )
 
-    def features(
-        self, images: Pictures, *, features: ImageFeatures, network: FeatureNetwork
-    ) -> ImageFeatures:
+    def features(self, images: Pictures, features: ImageFeatures, network: FeatureNetwork) -> ImageFeatures:
         """Features by the judges' network: ``features`` themselves, when ``network``, which gave them, is that one."""
         return features if network is self.network else self.network(images)
 

@@ -196,9 +196,8 @@ class Evaluator:
         patch = self.model.config.patch_size
         options = {"autocast": self.autocast, **self.decoding, **decoding}
         options["grid"] = (images.shape[2] // patch, images.shape[3] // patch)
-        decoded = {
-            k: to_uint8(decode_values(self.model, encoding.latents[:, :k], text, **options)) for k in budgets
-        }
+        latents = encoding.latents
+        decoded = {k: to_uint8(decode_values(self.model, latents[:, :k], text, **options)) for k in budgets}
         return encoding, decoded
 
 

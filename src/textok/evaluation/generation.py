@@ -87,7 +87,7 @@ class FeatureReader:
             features = self.network(images)
             parts.append(_kept(features))
             if judged and self.semantics is not None:
-                meaning = self.semantics.features(images, features=features, network=self.network)
+                meaning = self.semantics.features(images, features, self.network)
                 meanings.append(_kept(meaning))
             keys += batch.keys
             captions += batch.captions
@@ -111,10 +111,9 @@ def _kept(features: ImageFeatures) -> ImageFeatures:
 
 
 def _joined(parts: list[ImageFeatures]) -> ImageFeatures:
+    pooled = torch.cat([part.pooled for part in parts])
     logits = [part.logits for part in parts if part.logits is not None]
-    return ImageFeatures(
-        torch.cat([part.pooled for part in parts]), logits=torch.cat(logits) if logits else None
-    )
+    return ImageFeatures(pooled, logits=torch.cat(logits) if logits else None)
 
 
 def score_generator(

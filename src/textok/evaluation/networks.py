@@ -168,9 +168,7 @@ def _published_file() -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(
-                INCEPTION_URL, str(path), hash_prefix=INCEPTION_SHA256, progress=False
-            )
+            torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_SHA256, progress=False)
         except (OSError, RuntimeError) as error:  # no connection, or a file of another hash
             raise FileNotFoundError(
                 f"Inception weights: could not download {INCEPTION_URL} ({error}); download it elsewhere and give its "
@@ -260,9 +258,8 @@ def _load_processor(folder: Path, family: Family) -> Any:
             f"{path}: no such file; the model's pictures are prepared by it: fetch it too"
         )
     try:
-        processor = getattr(transformers, family.processor_class).from_pretrained(
-            folder, local_files_only=True
-        )
+        load = getattr(transformers, family.processor_class).from_pretrained
+        processor = load(folder, local_files_only=True)
         processor(images=[torch.zeros(3, 64, 64, dtype=torch.uint8)], return_tensors="pt")
     except Exception as error:  # transformers raises nearly anything on settings that it cannot use
         raise ValueError(f"{path}: {error}, expected the settings of an image processor") from error

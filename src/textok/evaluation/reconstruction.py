@@ -100,7 +100,7 @@ class Meter:
     ) -> tuple[ImageFeatures | None, dict[str, Tensor]]:
         if self.judge is None:
             return None, {}
-        meaning = self.judge.semantics.features(images, features=features, network=self.network)
+        meaning = self.judge.semantics.features(images, features, self.network)
         return meaning, self.judge.measure(indices, meaning, originals)
 
 
@@ -133,14 +133,11 @@ class MetricAccumulator:
     ) -> None:
         self.network, self.num_codes = network, num_codes
         self._cells: list[Cell] = [(caption, k) for caption in captions for k in budgets]
-        encodings = [(caption,) for caption in captions]
-        self._values: dict[Place, PictureValues] = {
-            place: PictureValues() for place in ((), *encodings, *self._cells)
-        }
-        self._features: dict[Place, SplitFeatures] = {
-            place: SplitFeatures(count=count, dim=network.dim) for place in ((), *self._cells)
-        }
-        self._latents: dict[Place, VectorSums] = {place: VectorSums(latent_dim) for place in encodings}
+        encodings: list[Place] = [(caption,) for caption in captions]
+        pictures: list[Place] = [(), *self._cells]
+        self._values = {place: PictureValues() for place in pictures + encodings}
+        self._features = {place: SplitFeatures(count=count, dim=network.dim) for place in pictures}
+        self._latents = {place: VectorSums(latent_dim) for place in encodings}
 
     def add(self, indices: Int[Tensor, "b"], measurements: Measurements) -> None:
         """Count the batch at these positions of the set."""

@@ -175,9 +175,8 @@ def _short(value: Any) -> Any:
 def checked_row(row: Mapping[str, Any]) -> Row:
     """A row of words and numbers, in which null is NaN; ``TypeError`` for a score that is a word, and the like."""
     for name, value in row.items():
-        if not isinstance(value, str | int | float | None) or (
-            meaning(name).better and isinstance(value, str)
-        ):
+        kinds = int | float | None if meaning(name).better else str | int | float | None
+        if not isinstance(value, kinds):
             raise TypeError(f"{name}: got {value!r:.40}")
     if not isinstance(row.get("count", 0), int):
         raise TypeError(f"count: got {row['count']!r:.40}")

@@ -99,9 +99,7 @@ def _require_side(metric: str, images: Tensor, side: int) -> None:
         raise ValueError(f"{metric}: got pictures of {tuple(images.shape[-2:])}, expected {side} px or more")
 
 
-def _sum_and_difference(
-    x: Pictures, y: Pictures
-) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"]]:
+def _sum_and_difference(x: Pictures, y: Pictures) -> tuple[Float[Tensor, "b 3 h w"], ...]:
     """The pair x + y - 256 and x - y, whose squares float32 holds; on a GPU, where products may be TF32, in float64."""
     exact = torch.float32 if x.device.type == "cpu" else torch.float64
     return x.to(exact) + y.to(exact) - 256, x.to(exact) - y.to(exact)
