@@ -19,8 +19,8 @@ from research.scenes.testing import SceneTest, foreign_test, photo_test, scene_t
 from research.scoring import judges
 from textok.cli.options import check_at_least, check_files
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import set_distances
+from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.results import Row
 from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok

@@ -13,7 +13,7 @@ from research import command
 from research.diffusion_comparison.diffusion import STEPS, add_noise, sample
 from textok.cli.options import check_at_least, check_files, check_seed
 from textok.data.latents import LatentBatch, LatentCache, LatentLoader
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.metrics.sets import FeatureStatistics, frechet_distance
 from textok.models.dit import DiT, DiTConfig
 from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.sampling.flow import FlowConfig, draw_times, sample_euler, time_grid, velocity_target

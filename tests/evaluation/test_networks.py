@@ -228,7 +228,7 @@ def test_files_that_are_not_the_weights_are_refused_and_nothing_is_unpickled(sta
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ImportError, match=r"open-textok\[fid\]"):
+    with pytest.raises(ValueError, match=r"open-textok\[fid\]"):
         load_network("inception_2015", weights="weights.pth")
 
 

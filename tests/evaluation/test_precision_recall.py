@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from textok.evaluation.metrics import feature_sets as module
-from textok.evaluation.metrics.feature_sets import precision_recall
+from textok.evaluation.metrics import sets as module
+from textok.evaluation.metrics.sets import precision_recall
 
 
 def cloud(count, seed, *, at=0.0, dim=8):

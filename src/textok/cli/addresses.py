@@ -69,17 +69,16 @@ class _Place:
 
         self.address = address
         with self._naming():
-            self._files, self._inner = fsspec.core.url_to_fs(address)
+            self.files, self.inner = fsspec.core.url_to_fs(address)
 
     def open(self, here: Path, *, fetch: bool, overwrite: bool) -> None:
         """Check before the work that it can be written to, and that nothing of the user's is lost there."""
-        files, inner = self._files, self._inner
         with self._naming():
-            files.pipe_file(f"{inner}.check", b"")
-            files.rm_file(f"{inner}.check")
-            is_ours = here.exists() or overwrite or not files.exists(inner) or self._is_made_here()
-            if fetch and is_ours and not here.exists() and files.isdir(inner):
-                files.get(f"{inner}/", f"{here}/", recursive=True)
+            self.files.pipe_file(f"{self.inner}.check", b"")
+            self.files.rm_file(f"{self.inner}.check")
+            is_ours = here.exists() or overwrite or not self.files.exists(self.inner) or self._is_made_here()
+            if fetch and is_ours and not here.exists() and self.files.isdir(self.inner):
+                self.files.get(f"{self.inner}/", f"{here}/", recursive=True)
         if not is_ours:
             raise ValueError(
                 f"out: got {self.address}, which exists and was not made by textok; choose another name"
@@ -87,23 +86,20 @@ class _Place:
 
     def put(self, here: Path) -> None:
         """Put the files there, each whole or not at all: first the marker of the folder, last its index.json."""
-        files, inner = self._files, self._inner
         names = [path.relative_to(here).as_posix() for path in sorted(here.rglob("*")) if path.is_file()]
         with self._naming():
             for name in names or [""]:
-                files.put_file(str(here / name), f"{inner}/{name}".rstrip("/"))
-            for old in files.find(inner) if names else ():
+                self.files.put_file(str(here / name), f"{self.inner}/{name}".rstrip("/"))
+            for old in self.files.find(self.inner) if names else ():
                 name = old.rpartition("/")[2]
                 if _SHARD.fullmatch(name) and name not in names:  # of an earlier run with more of them
-                    files.rm_file(old)
+                    self.files.rm_file(old)
         note(f"{self.address}: {len(names) or 1} files are there")
 
     def _is_made_here(self) -> bool:
-        files, inner = self._files, self._inner
-        if files.isdir(inner):
-            return files.exists(f"{inner}/{MARKER}")
-        size = files.info(inner)["size"]
-        ends = files.cat_file(inner, end=_ENDS) + files.cat_file(inner, start=max(0, size - _ENDS))
+        if self.files.isdir(self.inner):
+            return self.files.exists(f"{self.inner}/{MARKER}")
+        ends = self.files.head(self.inner, _ENDS) + self.files.tail(self.inner, _ENDS)
         return any(mark in ends for mark in MARKS)
 
     @contextmanager

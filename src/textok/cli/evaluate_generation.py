@@ -30,8 +30,8 @@ from textok.evaluation import adm, generation, networks
 from textok.evaluation.alignment import Semantics
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.generation import FEATURE_BATCH, FeatureReader, PictureFeatures
-from textok.evaluation.metrics.frechet import FeatureStatistics
 from textok.evaluation.metrics.paired import MIN_FRECHET
+from textok.evaluation.metrics.sets import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
 from textok.evaluation.picture_sets import (
     NEED_PICTURES,
@@ -58,10 +58,7 @@ class NetworkChoice:
 
     def load(self, device: torch.device) -> FeatureNetwork:
         """The network, ready to use."""
-        try:
-            network: Any = networks.load_network(self.network, weights=self.network_weights)
-        except ImportError as error:  # an extra that is not installed is no bug
-            raise ValueError(f"network {self.network}: {error}") from error
+        network: Any = networks.load_network(self.network, weights=self.network_weights)
         return network.to(device)
 
     def reader(self, device: torch.device, *, semantics: bool) -> FeatureReader:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.metrics.sets import FeatureStatistics
 from textok.writing import replacing
 
 MAX_BYTES = 16 * 2**30

@@ -13,15 +13,17 @@ from textok.data.samples import Batch
 from textok.evaluation.alignment import Semantics, protocol
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics import means
-from textok.evaluation.metrics.feature_sets import (
+from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
+from textok.evaluation.metrics.sets import (
+    FeatureStatistics,
     copying_row,
+    frechet_distance,
+    frechet_distance_pca,
     inception_score,
     kernel_distance,
     nearest_neighbours,
     precision_recall,
 )
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
-from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline

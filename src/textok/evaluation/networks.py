@@ -155,9 +155,9 @@ def _torch_fidelity() -> Any:
         # pyrefly: ignore[missing-import] (an extra)
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
-        raise ImportError(
-            f"inception_2015 needs torch-fidelity, which needs torchvision ({error}). Install both with: "
-            "pip install 'open-textok[fid]' (in an environment where torchvision may choose the build of torch)"
+        raise ValueError(
+            f"network: got inception_2015, which needs torch-fidelity, which needs torchvision ({error}). Install both "
+            "with: pip install 'open-textok[fid]' (in an environment where torchvision may choose the build of torch)"
         ) from error
     return FeatureExtractorInceptionV3
 
@@ -310,9 +310,8 @@ def load_network(name: str = "effnet_lite2", *, weights: str | Path | None = Non
             id for "dinov2" and "clip" (default: the model that published numbers are computed with).
 
     Raises:
-        ImportError: for "inception_2015" without the extra.
         FileNotFoundError: when the weights are not there and cannot be fetched.
-        ValueError: for an unknown name, or weights that do not fit.
+        ValueError: for an unknown name, weights that do not fit, or "inception_2015" without the extra.
     """
     if name == EffNetLite2.name and weights is not None:
         raise ValueError(

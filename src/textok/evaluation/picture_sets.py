@@ -24,7 +24,7 @@ from textok.data.census import Census
 from textok.data.files import fingerprint_files
 from textok.data.images import DRAWN_SIZE, ImageError, stored_size
 from textok.evaluation.adm import read_adm
-from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.metrics.sets import FeatureStatistics
 
 
 @dataclass(frozen=True)

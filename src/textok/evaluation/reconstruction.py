@@ -15,8 +15,8 @@ from torch import Tensor
 from textok.evaluation.alignment import CaptionJudge
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
 from textok.evaluation.metrics import Pairs, PictureValues, VectorSums, means
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures
 from textok.evaluation.results import Row, Scores
 from textok.models.tokenizer import Encoding

@@ -11,8 +11,12 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from textok.evaluation.metrics import Pairs
-from textok.evaluation.metrics.feature_sets import kernel_distance
-from textok.evaluation.metrics.frechet import SplitFeatures, frechet_distance, frechet_distance_pca
+from textok.evaluation.metrics.sets import (
+    SplitFeatures,
+    frechet_distance,
+    frechet_distance_pca,
+    kernel_distance,
+)
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures, metric_name
 from textok.objectives.quality import psnr_per_image
 
