@@ -14,19 +14,10 @@ from textok.captioning.outputs import write_beside, write_new_tars, write_previe
 from textok.captioning.prompting import load_prompt
 from textok.captioning.run import CaptionRun
 from textok.captioning.writers import open_writer
+from textok.cli import checks
 from textok.cli.addresses import shown_place, to_address
 from textok.cli.distributed import open_device
-from textok.cli.options import (
-    DATA_HELP,
-    Bad,
-    Engine,
-    Json,
-    Limit,
-    Split,
-    check_at_least,
-    check_needs,
-    optional,
-)
+from textok.cli.options import DATA_HELP, Bad, Engine, Json, Limit, Split, optional
 from textok.cli.output import report
 from textok.data.samples import report_bad
 from textok.display import note
@@ -73,8 +64,8 @@ as s3://.
 are kept.
         write_tars: also new tars of the captioned pictures, in the folder tars.
     """
-    check_at_least(1, limit=limit, block_pictures=block_pictures)
-    check_needs(absent=not engine.is_ray, by="engine ray", block_pictures=block_pictures)
+    checks.at_least(1, limit=limit, block_pictures=block_pictures)
+    checks.needs(absent=not engine.is_ray, by="engine ray", block_pictures=block_pictures)
     if engine.is_ray and config.max_cost is not None:
         raise ValueError(
             f"max_cost: got {config.max_cost:g} with --engine ray, expected none: no worker knows the sum"

@@ -5,18 +5,8 @@ from typing import Annotated
 
 from textok.app.serve import free_port, serve
 from textok.app.studio import Studio
-from textok.cli.options import (
-    DATA_HELP,
-    Bad,
-    Decoder,
-    Json,
-    Model,
-    ModelOptions,
-    Split,
-    check_at_least,
-    check_folders,
-    optional,
-)
+from textok.cli import checks
+from textok.cli.options import DATA_HELP, Bad, Decoder, Json, Model, ModelOptions, Split, optional
 from textok.cli.output import report
 from textok.display import note
 from textok.evaluation.demo import CREDIT, load_pictures, write_demo
@@ -45,8 +35,8 @@ def demo(
         out: the folder for the report.
         limit: take at most so many pictures of the data, from the first.
     """
-    check_at_least(1, limit=limit)
-    check_folders(out=out)
+    checks.at_least(1, limit=limit)
+    checks.folders(out=out)
     tokenizer = model.load()
     note(f"writing {out / 'report.html'}; without a GPU that takes minutes")
     side = tokenizer.model.config.image_size

@@ -12,10 +12,11 @@ from tyro.conf import arg
 
 from textok.budgets.encoder import SoftEncoder
 from textok.budgets.search import Calibration
+from textok.cli import checks
 from textok.cli.addresses import is_staged, shown_place, to_address
 from textok.cli.budget import BudgetChoice, budget_lines, calibrate_on_sample, encode_batch, threshold_facts
 from textok.cli.encoded_parts import Parts
-from textok.cli.options import Engine, EngineOptions, Json, Model, Precision, check_at_least, optional
+from textok.cli.options import Engine, EngineOptions, Json, Model, Precision, optional
 from textok.cli.output import report
 from textok.cli.pictures import PictureOptions
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
@@ -49,7 +50,7 @@ class EncodeOptions:
     """how coarsely a .ttk file rounds continuous tokens; 1 costs icons-128 less than 0.1 dB. Codes are exact"""
 
     def __post_init__(self) -> None:
-        check_at_least(1, shard_pictures=self.shard_pictures)
+        checks.at_least(1, shard_pictures=self.shard_pictures)
 
     @property
     def part_pictures(self) -> int:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.options import Json, check_files, optional
+from textok.cli import checks
+from textok.cli.options import Json, optional
 from textok.cli.output import shown, text_table
 from textok.evaluation.comparison import DRAWS, Compared, compare, differing_settings
 from textok.evaluation.results import meaning, read_result
@@ -35,7 +36,7 @@ def evaluate_compare(
         b: the result to compare with it, of the same pictures.
         out: write the comparison there as JSON.
     """
-    check_files(out=out)
+    checks.files(out=out)
     first, second = read_result(a), read_result(b)
     compared = compare(first, second)
     differing = differing_settings(first, second)

@@ -9,19 +9,9 @@ from typing import Annotated, Any, Literal
 import torch
 from tyro.conf import Positional, arg
 
+from textok.cli import checks
 from textok.cli.distributed import check_single_process, note, open_device
-from textok.cli.options import (
-    BadPictures,
-    Json,
-    Model,
-    ModelOptions,
-    check_at_least,
-    check_files,
-    check_needs,
-    check_seed,
-    check_size,
-    optional,
-)
+from textok.cli.options import BadPictures, Json, Model, ModelOptions, optional
 from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
@@ -86,9 +76,9 @@ class ScoringOptions(BadPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seed(self.seed)
-        check_needs(absent=self.train is None, by="train", train_split=self.train_split)
-        check_files(out=self.out)
+        checks.seed(self.seed)
+        checks.needs(absent=self.train is None, by="train", train_split=self.train_split)
+        checks.files(out=self.out)
 
     def open_train(self, **reading: Any) -> EvalLoader | None:
         """The training pictures, where they are given."""
@@ -122,9 +112,9 @@ class GenerationOptions(ScoringOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, batch_size=self.batch_size)
-        check_size(self.size)
-        check_files(write_samples=self.write_samples, write_statistics=self.write_statistics)
+        checks.at_least(1, batch_size=self.batch_size)
+        checks.size(self.size)
+        checks.files(write_samples=self.write_samples, write_statistics=self.write_statistics)
         if self.captions is not None and self.no_semantics:
             raise ValueError(
                 f"captions: got {self.captions} with no_semantics, which reads none; give one of the two"
@@ -256,8 +246,8 @@ def evaluate_generator(
         steps: of the sampler.
         limit: take only so many captions, spread over the split.
     """
-    check_at_least(1, steps=steps)
-    check_at_least(MIN_FRECHET, limit=limit)
+    checks.at_least(1, steps=steps)
+    checks.at_least(MIN_FRECHET, limit=limit)
     check_single_process()
     out, seed = options.out, options.seed
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]

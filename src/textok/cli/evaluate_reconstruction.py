@@ -13,22 +13,10 @@ import torch
 from torch import Tensor
 from tyro.conf import arg
 
+from textok.cli import checks
 from textok.cli.distributed import is_first, note, open_device, place, process_group
 from textok.cli.evaluate_generation import Network
-from textok.cli.options import (
-    BadPictures,
-    Data,
-    Decoder,
-    Engine,
-    EngineOptions,
-    Json,
-    Size,
-    check_at_least,
-    check_files,
-    check_folders,
-    check_size,
-    optional,
-)
+from textok.cli.options import BadPictures, Data, Decoder, Engine, EngineOptions, Json, Size, optional
 from textok.cli.output import reconstruction_table
 from textok.data import EvalLoader, Source
 from textok.data.samples import BadSample, report_bad, spread, write_bad
@@ -77,10 +65,10 @@ class ReconstructionOptions(BadPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, limit=self.limit, batch_size=self.batch_size)
-        check_size(self.size)
-        check_files(out=self.out)
-        check_folders(write_samples=self.write_samples)
+        checks.at_least(1, limit=self.limit, batch_size=self.batch_size)
+        checks.size(self.size)
+        checks.files(out=self.out)
+        checks.folders(write_samples=self.write_samples)
 
     def sources(self) -> dict[str, Source]:
         """The source of every split, by the split's name, or the source's own where it has no splits."""
@@ -91,7 +79,7 @@ class ReconstructionOptions(BadPictures):
     def fitted(self, model: TexTok) -> "ReconstructionOptions":
         """The same with the size, budgets and conditions that a model can be evaluated at."""
         config, conditions = model.config, tuple(dict.fromkeys(self.conditions))
-        check_size(self.size, patch=config.patch_size)
+        checks.size(self.size, patch=config.patch_size)
         budgets = self.budgets or usual_budgets(config.num_latents)
         if config.placement == "none" and conditions != ("none",):
             note("this tokenizer reads no captions: evaluated with none only")

@@ -15,10 +15,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 from tyro.conf import Positional, arg
 
-from textok.cli import parsing
+from textok.cli import checks, parsing
 from textok.cli.check import check_source
 from textok.cli.distributed import check_single_process
-from textok.cli.options import DATA_HELP, Captions, Json, check_seed, optional
+from textok.cli.options import DATA_HELP, Captions, Json, optional
 from textok.cli.output import report
 from textok.cli.table import find, load
 from textok.data import DataConfig, EvalLoader, open_source
@@ -67,7 +67,7 @@ def fit(
         seed: of every random choice.
     """
     check_single_process()
-    check_seed(seed)
+    checks.seed(seed)
     check_target(out, sources=[data], overwrite=True)
     asked = {"data": data, "hours": hours, "captions": captions and str(captions), "seed": seed}
     record = _begun(out, asked) or _begin(out, asked)

@@ -13,19 +13,9 @@ import torch
 from PIL import Image
 from tyro.conf import Positional, arg
 
+from textok.cli import checks
 from textok.cli.distributed import is_first, place
-from textok.cli.options import (
-    Decoder,
-    Json,
-    Limit,
-    Model,
-    ModelOptions,
-    Split,
-    check_at_least,
-    check_needs,
-    check_seed,
-    optional,
-)
+from textok.cli.options import Decoder, Json, Limit, Model, ModelOptions, Split, optional
 from textok.cli.output import report
 from textok.data.images import save_png
 from textok.display import Progress
@@ -68,9 +58,9 @@ class BulkOptions:
     """pack a thousand pictures and their prompts into each tar, instead of a file for each"""
 
     def __post_init__(self) -> None:
-        check_at_least(1, limit=self.limit)
+        checks.at_least(1, limit=self.limit)
         absent = self.prompts_from is None
-        check_needs(absent=absent, by="prompts", split=self.split, limit=self.limit, tars=self.tars)
+        checks.needs(absent=absent, by="prompts", split=self.split, limit=self.limit, tars=self.tars)
 
 
 _MODEL = ModelOptions(batch_size=16)
@@ -108,8 +98,8 @@ def generate(
         overwrite: replace pictures of the same names, also in a folder that textok did not make; without it new
             ones take free names.
     """
-    check_at_least(1, num_images=num_images)
-    check_seed(seed)
+    checks.at_least(1, num_images=num_images)
+    checks.seed(seed)
     check_target(out, overwrite=overwrite)
     if (ways := bool(labels) + bool(words) + (bulk.prompts_from is not None)) != 1:
         raise ValueError(f"PROMPT: got {ways} of prompts, --prompts and --labels (for classes), expected one")

@@ -9,17 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.options import (
-    DATA_HELP,
-    BadPictures,
-    Captions,
-    Limit,
-    Size,
-    Split,
-    check_at_least,
-    check_size,
-    optional,
-)
+from textok.cli import checks
+from textok.cli.options import DATA_HELP, BadPictures, Captions, Limit, Size, Split, optional
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.samples import SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
@@ -41,8 +32,8 @@ class PictureOptions(BadPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, limit=self.limit)
-        check_size(self.size)
+        checks.at_least(1, limit=self.limit)
+        checks.size(self.size)
 
     def batches(
         self,

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from textok.cli.options import Json, check_at_least, optional
+from textok.cli import checks
+from textok.cli.options import Json, optional
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.export import CARD, Format, write_shards
@@ -44,7 +45,7 @@ def scenes(
         page: HTML file for a page with the first 48 scenes and all three captions of each.
     """
     count = options.count
-    check_at_least(1, count=count)
+    checks.at_least(1, count=count)
     check_scene_size(size)
     if count > LENGTHS[split]:
         raise ValueError(f"count: got {count}, expected at most {LENGTHS[split]:,} for {split}")

@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 from tyro.conf import Positional, arg
 
+from textok.cli import checks
 from textok.cli.distributed import is_first
-from textok.cli.options import Json, check_folders, check_seed, optional
+from textok.cli.options import Json, optional
 from textok.cli.output import report
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe
@@ -84,8 +85,8 @@ def train_budget_head(run: Annotated[PredictorRun, arg(name="")], *, out: Path, 
     Args:
         out: the folder for the head.
     """
-    check_seed(run.seed)
-    check_folders(out=out)
+    checks.seed(run.seed)
+    checks.folders(out=out)
     scores = train_predictor(run, out)
     lines = [_predictor_line(scores, run)] if scores else []
     report(scores, f"{out}: quality predictor for {run.model}", *lines, json=json)
