@@ -16,20 +16,13 @@ from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
 from textok.display import Progress
-from textok.evaluation import adm, generation, networks
+from textok.evaluation import adm, generation, networks, picture_sets
 from textok.evaluation.alignment import Semantics
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.generation import FEATURE_BATCH, FeatureReader, PictureFeatures
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.evaluation.metrics.sets import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.picture_sets import (
-    NEED_PICTURES,
-    PictureSet,
-    open_pictures,
-    open_set,
-    picture_settings,
-)
 from textok.evaluation.reconstruction import check_budgets
 from textok.evaluation.results import Row, meaning, write_result
 from textok.pipeline.generation import Pipeline
@@ -82,7 +75,9 @@ class ScoringOptions(BadPictures):
 
     def open_train(self, **reading: Any) -> EvalLoader | None:
         """The training pictures, where they are given."""
-        return open_pictures(self.train, split=self.train_split, **reading) if self.train else None
+        return (
+            picture_sets.open_pictures(self.train, split=self.train_split, **reading) if self.train else None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,9 +124,11 @@ def evaluate_generation(
     out = options.out
     reading: dict[str, Any] = {"batch_size": options.batch_size, **options.policy}
     write_bad(out, [])
-    generated = open_pictures(options.samples, size=options.size, captions=options.captions, **reading)
+    generated = picture_sets.open_pictures(
+        options.samples, size=options.size, captions=options.captions, **reading
+    )
     reading["size"] = generated.config.size
-    real = open_set(options.reference, split=options.reference_split, **reading)
+    real = picture_sets.open_set(options.reference, split=options.reference_split, **reading)
     trained_on = options.open_train(**reading)
     generation.check_count(len(generated.source))
     judged = any(generated.source.captions()) and not options.no_semantics
@@ -149,8 +146,8 @@ def evaluate_generation(
         seed=options.seed,
     )
     settings = reader.settings | {
-        "samples": picture_settings(generated),
-        "train": trained_on and picture_settings(trained_on),
+        "samples": picture_sets.settings_of(generated),
+        "train": trained_on and picture_sets.settings_of(trained_on),
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
         "size": list(generated.config.size),
@@ -189,7 +186,7 @@ def generation_table(row: Row) -> str:
 
 
 def _stored_statistics(
-    reference: PictureSet, network: FeatureNetwork, options: GenerationOptions
+    reference: picture_sets.PictureSet, network: FeatureNetwork, options: GenerationOptions
 ) -> FeatureStatistics | None:
     """The file's own mean and covariance, where they are of this network's features; says what is left out.
 
@@ -202,7 +199,7 @@ def _stored_statistics(
                 f"train: got {options.train}, but {name} holds mean and covariance only, and the copying check "
                 "compares with real pictures; give a reference with pictures, or leave train out"
             )
-        note(f"{name}: holds mean and covariance only; left out: {NEED_PICTURES}")
+        note(f"{name}: holds mean and covariance only; left out: {picture_sets.NEED_PICTURES}")
     if statistics is None or statistics.dim == network.dim:
         return statistics
     if reference.pictures is None:
@@ -259,7 +256,7 @@ def evaluate_generator(
     side = pipeline.tokenizer.model.config.image_size
     write_bad(out, [])
     reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **options.policy}
-    held_out = open_pictures(data, split=split, **reading)
+    held_out = picture_sets.open_pictures(data, split=split, **reading)
     if not any(held_out.source.captions()):
         raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
     trained_on = options.open_train(**reading)
@@ -285,8 +282,8 @@ def evaluate_generator(
         settings |= {"tokenizer": pipeline.tokenizer.model_id, "budgets": chosen, "guidance": sorted(scales)}
         settings |= {"sampling": pipeline.defaults.record(pipeline.generator), "seed": seed, "limit": limit}
         settings |= {
-            "reference": picture_settings(held_out),
-            "train": trained_on and picture_settings(trained_on),
+            "reference": picture_sets.settings_of(held_out),
+            "train": trained_on and picture_sets.settings_of(trained_on),
         }
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
     heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}

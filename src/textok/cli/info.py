@@ -15,15 +15,7 @@ from textok.cli.options import Json
 from textok.cli.output import report
 from textok.codec import TtkReader, is_ttk
 from textok.data.latent_shards import MANIFEST, read_manifest
-from textok.models.checkpoint import (
-    CONFIG_FILE,
-    SHIPPED,
-    SHIPPED_GENERATORS,
-    WEIGHTS_FILE,
-    model_folder,
-    read_config,
-    shipped_folder,
-)
+from textok.models import checkpoint
 from textok.models.config_json import encode_config
 from textok.models.generators import build_generator, kind_of
 from textok.models.tokenizer import count_parameters
@@ -67,22 +59,22 @@ def _described(name: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     if (path / MANIFEST).is_file():
         return {"latents": _latents(path)}
-    folder = model_folder(path)
-    if (folder / CONFIG_FILE).is_file():
+    folder = checkpoint.model_folder(path)
+    if (folder / checkpoint.CONFIG_FILE).is_file():
         return {"generator" if kind_of(folder) else "model": _weights(folder)}
     return _named(name)
 
 
 def _named(name: str) -> dict[str, Any]:
     sections: dict[str, Any] = {}
-    for title, shipped in (("model", SHIPPED), ("generator", SHIPPED_GENERATORS)):
+    for title, shipped in (("model", checkpoint.SHIPPED), ("generator", checkpoint.SHIPPED_GENERATORS)):
         if name in shipped:
             with suppress(FileNotFoundError):  # weights that do not travel with this installation
-                sections[title] = _weights(shipped_folder(shipped[name]))
+                sections[title] = _weights(checkpoint.shipped_folder(shipped[name]))
     if name in RECIPES | GENERATOR_RECIPES:
         sections["recipe"] = _recipe(name)
     if not sections:
-        hint = nearest(name, [*RECIPES, *GENERATOR_RECIPES, *SHIPPED])
+        hint = nearest(name, [*RECIPES, *GENERATOR_RECIPES, *checkpoint.SHIPPED])
         raise ValueError(
             f"name: got {name!r}, expected a recipe, a shipped model, a model folder, a latent cache, a token file or "
             f"a .ttk file;{hint} see textok recipes"
@@ -103,9 +95,9 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path) -> dict[str, Any]:
-    config = read_config(folder / CONFIG_FILE)
+    config = checkpoint.read_config(folder / checkpoint.CONFIG_FILE)
     values, dtypes = {"total": 0}, set()
-    for key, dtype, size in _tensors(folder / WEIGHTS_FILE):
+    for key, dtype, size in _tensors(folder / checkpoint.WEIGHTS_FILE):
         part = key.partition(".")[0]
         values["total"] += size
         values[part] = values.get(part, 0) + size

@@ -12,18 +12,8 @@ from torch import Tensor
 from textok.data.samples import Batch
 from textok.evaluation.alignment import Semantics, protocol
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.metrics import means
+from textok.evaluation.metrics import means, sets
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
-from textok.evaluation.metrics.sets import (
-    FeatureStatistics,
-    copying_row,
-    frechet_distance,
-    frechet_distance_pca,
-    inception_score,
-    kernel_distance,
-    nearest_neighbours,
-    precision_recall,
-)
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline
@@ -50,9 +40,9 @@ class PictureFeatures:
     meaning: ImageFeatures | None = None
 
     @cached_property
-    def statistics(self) -> FeatureStatistics:
+    def statistics(self) -> sets.FeatureStatistics:
         """Mean and covariance."""
-        return FeatureStatistics.of(self.pooled)
+        return sets.FeatureStatistics.of(self.pooled)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -159,7 +149,7 @@ def evaluate_generation(
     *,
     split: str,
     reader: FeatureReader,
-    statistics: FeatureStatistics | None = None,
+    statistics: sets.FeatureStatistics | None = None,
     train: PictureFeatures | None = None,
     seed: int = 0,
 ) -> Scores:
@@ -176,7 +166,7 @@ def evaluate_generation(
         assert reference is not None, "there are statistics where there are no pictures"
         statistics = reference.statistics
     row: Row = {"split": split, "count": len(samples)}
-    row[metric_name("fd", network)] = frechet_distance(statistics, samples.statistics)
+    row[metric_name("fd", network)] = sets.frechet_distance(statistics, samples.statistics)
     per_image: list[Row] = [{"split": split, "key": key} for key in samples.keys]
     if reference is not None:
         row["count_reference"] = len(reference)
@@ -205,11 +195,11 @@ def frechet_floor(
     if count < MIN_FRECHET:
         return {}
     order = torch.randperm(len(reference), generator=generator)
-    some, others = reference.pooled[order[:count]], FeatureStatistics.of(reference.pooled[order[count:]])
+    some, others = reference.pooled[order[:count]], sets.FeatureStatistics.of(reference.pooled[order[count:]])
     drawn = samples.pooled[torch.randperm(len(samples), generator=generator)[:count]]
     return {
-        f"{name}_beside_floor": frechet_distance(others, FeatureStatistics.of(drawn)),
-        f"{name}_floor": frechet_distance(others, FeatureStatistics.of(some)),
+        f"{name}_beside_floor": sets.frechet_distance(others, sets.FeatureStatistics.of(drawn)),
+        f"{name}_floor": sets.frechet_distance(others, sets.FeatureStatistics.of(some)),
         "count_floor": count,
     }
 
@@ -223,11 +213,11 @@ def _set_metrics(
     smaller = min(len(samples), len(reference))
     if MIN_PCA <= smaller < samples.pooled.shape[1]:
         sides = (reference.statistics, samples.statistics)
-        row[f"{name}_pca{PCA_COMPONENTS}"] = frechet_distance_pca(*sides, components=PCA_COMPONENTS)
+        row[f"{name}_pca{PCA_COMPONENTS}"] = sets.frechet_distance_pca(*sides, components=PCA_COMPONENTS)
     if smaller > NEIGHBOURS:
-        distance = kernel_distance(reference.pooled, samples.pooled, generator=generator)
+        distance = sets.kernel_distance(reference.pooled, samples.pooled, generator=generator)
         row |= {kernel: distance.value, f"{kernel}_standard_error": distance.standard_error}
-        precision, recall = precision_recall(reference.pooled, samples.pooled, neighbours=NEIGHBOURS)
+        precision, recall = sets.precision_recall(reference.pooled, samples.pooled, neighbours=NEIGHBOURS)
         row |= {f"precision_{network.name}": precision, f"recall_{network.name}": recall}
     return row
 
@@ -238,19 +228,21 @@ def _inception_score(samples: PictureFeatures, network: FeatureNetwork, *, seed:
         return {}
     # Samples are often stored class by class; the score is a mean over parts that should be alike.
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    mean, std = inception_score(logits[order], splits=INCEPTION_SPLITS)
+    mean, std = sets.inception_score(logits[order], splits=INCEPTION_SPLITS)
     return {name: mean, f"{name}_std": std}
 
 
 def _copying(
     samples: PictureFeatures, held_out: PictureFeatures, train: PictureFeatures, per_image: list[Row]
 ) -> Row:
-    nearest = nearest_neighbours(samples.pooled, train.pooled)
+    nearest = sets.nearest_neighbours(samples.pooled, train.pooled)
     pairs = zip(nearest.distances.tolist(), nearest.indices.tolist(), strict=True)
     for picture, (distance, index) in zip(per_image, pairs, strict=True):
         picture |= {"nearest_train_distance": distance, "nearest_train_key": train.keys[index]}
     row: Row = {"count_train": len(train)}
-    return row | copying_row(nearest.distances, nearest_neighbours(held_out.pooled, train.pooled).distances)
+    return row | sets.copying_row(
+        nearest.distances, sets.nearest_neighbours(held_out.pooled, train.pooled).distances
+    )
 
 
 def _caption_metrics(samples: PictureFeatures, semantics: Semantics, per_image: list[Row]) -> Row:

@@ -9,20 +9,18 @@ from typing import Any, NamedTuple
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.data import (
-    BadSampleError,
-    DataConfig,
-    EvalLoader,
-    RawSample,
-    Source,
-    fit_image,
-    image_to_tensor,
-    tensor_to_image,
-)
+from textok.data import BadSampleError, DataConfig, EvalLoader, RawSample, Source
 from textok.data.caption_files import CaptionedSource, first_captions
 from textok.data.census import Census
 from textok.data.files import fingerprint_files
-from textok.data.images import DRAWN_SIZE, ImageError, stored_size
+from textok.data.images import (
+    DRAWN_SIZE,
+    ImageError,
+    fit_image,
+    image_to_tensor,
+    stored_size,
+    tensor_to_image,
+)
 from textok.evaluation.adm import read_adm
 from textok.evaluation.metrics.sets import FeatureStatistics
 
@@ -68,12 +66,12 @@ class PictureSet(NamedTuple):
     def settings(self) -> dict[str, Any]:
         """Which pictures these are, for a result file; once they are read."""
         if self.pictures is not None:
-            return picture_settings(self.pictures)
+            return settings_of(self.pictures)
         facts = {"data": self.name, "fingerprint": fingerprint_files([Path(self.name)], 0)}
         return facts | {"holds": "mean and covariance only", "left_out": NEED_PICTURES}
 
 
-def picture_settings(loader: EvalLoader) -> dict[str, Any]:
+def settings_of(loader: EvalLoader) -> dict[str, Any]:
     """Which pictures these are, for a result file."""
     source, config, bad = loader.source, loader.config, loader.bad.count
     facts = {"data": config.source, "split": config.split, "count": len(source) - bad, "left_out": bad}

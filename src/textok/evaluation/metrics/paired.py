@@ -10,13 +10,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from textok.evaluation.metrics import Pairs
-from textok.evaluation.metrics.sets import (
-    SplitFeatures,
-    frechet_distance,
-    frechet_distance_pca,
-    kernel_distance,
-)
+from textok.evaluation.metrics import Pairs, sets
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures, metric_name
 from textok.objectives.quality import psnr_per_image
 
@@ -139,7 +133,7 @@ def _window_matrix(size: int, *, device: str) -> Float64[Tensor, "positions size
 
 
 def set_distances(
-    originals: SplitFeatures, reconstructions: SplitFeatures, *, network: FeatureNetwork
+    originals: sets.SplitFeatures, reconstructions: sets.SplitFeatures, *, network: FeatureNetwork
 ) -> dict[str, float]:
     """Distances between the two sets, for ``MIN_FRECHET`` pictures or more.
 
@@ -156,19 +150,19 @@ def set_distances(
     if count < MIN_FRECHET:
         return {}
     row = {
-        name: frechet_distance(originals.whole, reconstructions.whole),
-        f"{name}_unpaired": frechet_distance(originals.odd, reconstructions.even),
+        name: sets.frechet_distance(originals.whole, reconstructions.whole),
+        f"{name}_unpaired": sets.frechet_distance(originals.odd, reconstructions.even),
         f"{name}_floor": originals.floor,
     }
     if MIN_PCA <= count < network.dim:
         name = f"{name}_pca{PCA_COMPONENTS}"
-        distance = partial(frechet_distance_pca, components=PCA_COMPONENTS)
+        distance = partial(sets.frechet_distance_pca, components=PCA_COMPONENTS)
         row[name] = distance(originals.whole, reconstructions.whole)
         row[f"{name}_unpaired"] = distance(originals.odd, reconstructions.even)
         row[f"{name}_floor"] = distance(originals.odd, originals.even)
     if count < network.dim:
         name, generator = metric_name("kd", network), torch.Generator().manual_seed(KERNEL_SEED)
         halves = (originals.vectors[1::2], reconstructions.vectors[0::2])
-        kernel = kernel_distance(*halves, generator=generator)
+        kernel = sets.kernel_distance(*halves, generator=generator)
         row |= {name: kernel.value, f"{name}_standard_error": kernel.standard_error}
     return row
