@@ -50,7 +50,7 @@ COMMANDS = {
     "evaluate reconstruction": Command("evaluate_reconstruction", "Score reconstructions of a tokenizer."),
     "evaluate generation": Command("evaluate_generation", "Score generated pictures against real ones."),
     "evaluate generator": Command(
-        "evaluate_generation", "Score what a generator draws.", "evaluate_generator"
+        "evaluate_generation", "Let a generator draw pictures, and score them.", "evaluate_generator"
     ),
     "evaluate compare": Command("evaluate_compare", "Lay two result files side by side."),
     "info": Command("info", "Describe a recipe, a model, a latent cache or a file of tokens."),

@@ -118,26 +118,18 @@ class Evaluator:
             measured: the batches with their values, where :meth:`measuring` did them elsewhere.
             progress: is called after every batch with its number of pictures.
         """
-        model = self.model
-        check_budgets(budgets, max_tokens=model.config.num_latents)
+        check_budgets(budgets, max_tokens=self.model.config.num_latents)
         if measured is None:
             measure = self.measuring(pictures, budgets=budgets, captions=captions)
             batches = torch.arange(rank, len(pictures), world_size).split(self.batch_size)
             measured = ((indices, measure(indices)) for indices in batches)
-        metrics = MetricAccumulator(
-            self.network,
-            count=len(pictures),
-            captions=captions,
-            budgets=budgets,
-            latent_dim=model.config.latent_dim,
-            num_codes=model.num_codes,
-        )
+        metrics = MetricAccumulator(pictures, self.model, self.network, captions, budgets)
         for indices, values in measured:
             metrics.add(indices, values)
             progress(len(indices))
         if world_size > 1:
             metrics.gather()
-        return metrics.scores(pictures)
+        return metrics.scores()
 
     def measuring(
         self, pictures: CaptionedPictures, *, budgets: Sequence[int], captions: Sequence[CaptionCondition]

@@ -19,7 +19,7 @@ from textok.evaluation.metrics.paired import measure_pairs, set_distances
 from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures
 from textok.evaluation.results import Row, Scores
-from textok.models.tokenizer import Encoding
+from textok.models.tokenizer import Encoding, TexTok
 
 BUDGETS = (2, 4, 8, 16, 32)
 """Numbers of tokens that a tokenizer is evaluated at, up to its own K."""
@@ -115,7 +115,7 @@ def encoding_values(encoding: Encoding) -> dict[str, Tensor]:
 
 
 class MetricAccumulator:
-    """All metrics of a set of ``count`` pictures, batch by batch.
+    """All metrics of a set of pictures under a model, batch by batch.
 
     In main memory stay the values and codes of every picture; its feature vectors only in small sets, see
     :class:`SplitFeatures`.
@@ -123,21 +123,19 @@ class MetricAccumulator:
 
     def __init__(
         self,
+        pictures: CaptionedPictures,
+        model: TexTok,
         network: FeatureNetwork,
-        *,
-        count: int,
         captions: Sequence[CaptionCondition],
         budgets: Sequence[int],
-        latent_dim: int,
-        num_codes: int | None,
     ) -> None:
-        self.network, self.num_codes = network, num_codes
+        self.set, self.network, self.num_codes = pictures, network, model.num_codes
         self._cells: list[Cell] = [(caption, k) for caption in captions for k in budgets]
         encodings: list[Place] = [(caption,) for caption in captions]
-        pictures: list[Place] = [(), *self._cells]
-        self._values = {place: PictureValues() for place in pictures + encodings}
-        self._features = {place: SplitFeatures(count=count, dim=network.dim) for place in pictures}
-        self._latents = {place: VectorSums(latent_dim) for place in encodings}
+        seen: list[Place] = [(), *self._cells]
+        self._values = {place: PictureValues() for place in seen + encodings}
+        self._features = {place: SplitFeatures(count=len(pictures), dim=network.dim) for place in seen}
+        self._latents = {place: VectorSums(model.config.latent_dim) for place in encodings}
 
     def add(self, indices: Int[Tensor, "b"], measurements: Measurements) -> None:
         """Count the batch at these positions of the set."""
@@ -155,9 +153,9 @@ class MetricAccumulator:
             for values in part.values():
                 values.gather()
 
-    def scores(self, pictures: CaptionedPictures) -> Scores:
+    def scores(self) -> Scores:
         """The metrics of the whole set; to be called once, for the features of a cell go when it is scored."""
-        scores = Scores()
+        scores, pictures = Scores(), self.set
         ceiling = {f"{name}_original": value for name, value in means(self._values[()].in_order()).items()}
         for place, sums in self._latents.items():
             caption, encodings = str(place[0]), self._values[place].in_order()

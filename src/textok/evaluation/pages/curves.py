@@ -7,8 +7,7 @@ from textok.evaluation.captioned import CONDITIONS, CaptionCondition
 from textok.evaluation.pages import macro
 from textok.evaluation.pages.grids import caption_label
 
-_WIDTH, _HEIGHT = 480, 280
-_LEFT, _RIGHT, _TOP, _BASE = 46, 354, 14, 236
+_LEFT, _RIGHT, _TOP, _BASE = 46, 354, 14, 236  # of the axes, in a chart of 480 x 280 (see parts.html)
 _LABEL_GAP = 16  # least distance between the names at the ends of the lines
 _VARIANTS = 5  # colours of conditions that are not right, none or wrong, in look.css
 
@@ -29,8 +28,6 @@ def curve_chart(
     label_y = _label_heights({c: ends[-1][1] for c, ends in points.items()})
     styles = _line_styles(list(lines))
     chart = {
-        "width": _WIDTH,
-        "height": _HEIGHT,
         "left": _LEFT,
         "right": _RIGHT,
         "top": _TOP,
