@@ -109,8 +109,8 @@ compressed ones of a few dozen bytes each, .parquet for other trainers (key, cap
         sample = pictures.batches(tokenizer, batch_size=options.model.batch_size, title="sample")
         calibrate_on_sample(encoder, sample)
     settings = budget.settings() | threshold_facts(encoder)
-    parts = Parts(out)
-    counts = _encode_parts(options, encoder, parts, engine, settings)
+    work = _PartEncoder(options, encoder, out)
+    counts, parts = _encode_parts(work, engine, settings), work.parts
     settings |= {"content": parts.content()}
     write: _Write = partial(save_parts, settings=settings, **stored)
     if compressed:
@@ -131,7 +131,7 @@ class _PartEncoder:
     """Encodes one part after another, in this process or in one of many."""
 
     def __init__(self, options: EncodeOptions, encoder: SoftEncoder, out: Path) -> None:
-        self._options, self._encoder, self.parts = options, encoder, Parts(out)
+        self.options, self.encoder, self.parts = options, encoder, Parts(out)
         self.config, self.source = options.pictures.open(encoder.tokenizer)
         count = min(len(self.source), options.pictures.limit or len(self.source))
         size = encoder.batch_size * max(1, options.part_pictures // encoder.batch_size)
@@ -148,14 +148,14 @@ class _PartEncoder:
 
         A part is the same whichever came before it: in one process, in one of many, after an interruption.
         """
-        self._encoder.tokenizer.remembered_text.forget()
+        self.encoder.tokenizer.remembered_text.forget()
         source = SourceSubset(self.source, self.places[number])
-        loader = EvalLoader(self.config, batch_size=self._encoder.batch_size, source=source)
+        loader = EvalLoader(self.config, batch_size=self.encoder.batch_size, source=source)
         tokens, counts = list[Tokens](), Counter[str]()
         try:
             for batch in loader:
-                batch = self._options.pictures.captioned(batch)
-                own, budgets = encode_batch(self._encoder, batch)
+                batch = self.options.pictures.captioned(batch)
+                own, budgets = encode_batch(self.encoder, batch)
                 tokens.append(own)
                 bare = sum(not caption.strip() for caption in batch.captions)
                 counts.update(budgets | {"pictures": len(batch), "bare": bare})
@@ -164,25 +164,19 @@ class _PartEncoder:
             raise
         left_out = [vars(bad) for bad in loader.bad.samples]
         record = {"counts": dict(counts), "left_out": left_out, "contents": loader.contents}
-        self.parts.save(number, tokens, record, dtype=self._options.stored)
+        self.parts.save(number, tokens, record, dtype=self.options.stored)
         return record
 
 
-def _encode_parts(
-    options: EncodeOptions,
-    encoder: SoftEncoder,
-    parts: Parts,
-    engine: EngineOptions,
-    settings: Mapping[str, Any],
-) -> Counter[str]:
-    work = _PartEncoder(options, encoder, parts.out)
+def _encode_parts(work: _PartEncoder, engine: EngineOptions, settings: Mapping[str, Any]) -> Counter[str]:
+    options, encoder, parts = work.options, work.encoder, work.parts
     numbers, sizes = range(len(work.places)), [len(place) for place in work.places]
     with parts.open({**options.settings(encoder), **settings}, work.source, work.places):
         notes = {number: record for number in numbers if (record := parts.note(number))}
         missing = [number for number in numbers if number not in notes]
         with Progress(sum(sizes), unit="image") as progress:
             progress.update(sum(sizes[number] for number in notes))
-            for number, record in _encoded(options, work, encoder, engine, missing, notes):
+            for number, record in _encoded(work, engine, missing, notes):
                 notes[number] = record
                 progress.update(sizes[number])
     counts = _counts(notes.values())
@@ -194,18 +188,15 @@ def _encode_parts(
 
 
 def _encoded(
-    options: EncodeOptions,
-    work: _PartEncoder,
-    encoder: SoftEncoder,
-    engine: EngineOptions,
-    missing: list[int],
-    notes: Mapping[int, dict[str, Any]],
+    work: _PartEncoder, engine: EngineOptions, missing: list[int], notes: Mapping[int, dict[str, Any]]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    encoder = work.encoder
     if engine.is_ray and missing:
         dtype: Precision = "float32" if encoder.tokenizer.dtype == torch.float32 else "bfloat16"
-        options = replace(options, model=replace(options.model, dtype=dtype))  # the same on every processor
+        model = replace(work.options.model, dtype=dtype)  # the same on every processor
+        options = replace(work.options, model=model)
         make = partial(_PartEncoder.open, options, encoder.calibration, work.parts.out)
-        yield from engine.run(make, missing, device=options.model.device)
+        yield from engine.run(make, missing, device=model.device)
         return
     counts, counted = Counter[str](), 0
     for number in missing:
