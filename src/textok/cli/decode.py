@@ -145,16 +145,10 @@ def _begin(out: Path, tokens: Path, job: Mapping[str, Any]) -> bool:
 
 
 def _decode_part(
-    part: Tokens,
-    files: list[Path],
-    tokenizer: ImageTokenizer,
-    *,
-    batch_size: int,
-    seed: int | None,
-    **sampling: Any,
+    part: Tokens, files: list[Path], tokenizer: ImageTokenizer, *, seed: int | None, **options: Any
 ) -> None:
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    pictures = tokenizer.decode(part, batch_size=batch_size, generator=generator, **sampling)
+    pictures = tokenizer.decode(part, generator=generator, **options)
     for key, picture, file in zip(part.keys, pictures, files, strict=True):
         picture.info["textok"] = json_format.dumps({"key": key, "tokenizer": part.model_id})
         save_png(picture, file)

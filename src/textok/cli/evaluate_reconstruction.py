@@ -198,8 +198,7 @@ def _evaluate(
         conditions, reason = usable_conditions(pictures, options.conditions)
         if unusable := [name for name in options.conditions if name not in conditions]:
             note(f"{pictures.split}: not evaluated: {', '.join(unusable)}: {reason}")
-        measured = _measured(options, pictures, conditions, engine) if engine.is_ray else None
-        result.extend(_score(evaluator, pictures, measured, conditions, options.budgets))
+        result.extend(_score(evaluator, options, pictures, conditions, engine))
         if options.write_samples is not None and is_first():
             cells = [(condition, k) for condition in conditions for k in options.budgets]
             _write_samples(evaluator, pictures, cells, options.write_samples)
@@ -208,17 +207,18 @@ def _evaluate(
 
 def _score(
     evaluator: Evaluator,
+    options: ReconstructionOptions,
     pictures: CaptionedPictures,
-    measured: Iterator[tuple[Tensor, Measurements]] | None,
     conditions: Sequence[CaptionCondition],
-    budgets: Sequence[int],
+    engine: EngineOptions,
 ) -> Scores:
+    measured = _measured(options, pictures, conditions, engine) if engine.is_ray else None
     rank, count = place()
     share = len(range(rank, len(pictures), count))
     with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
         return evaluator.score(
             pictures,
-            budgets=budgets,
+            budgets=options.budgets,
             captions=conditions,
             rank=rank,
             world_size=count,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -95,31 +96,25 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path) -> dict[str, Any]:
-    config = checkpoint.read_config(folder / checkpoint.CONFIG_FILE)
-    values, dtypes = {"total": 0}, set()
-    for key, dtype, size in _tensors(folder / checkpoint.WEIGHTS_FILE):
-        part = key.partition(".")[0]
-        values["total"] += size
-        values[part] = values.get(part, 0) + size
-        dtypes.add(dtype)
-    return {
-        "model_id": config.get("model_id"),
-        "values": values,
-        "dtypes": sorted(dtypes),
-        "made_by": config.get("made_by", {}),
-        "settings": config["model"],
-    }
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, str, int]]:
+    config, path = checkpoint.read_config(folder / checkpoint.CONFIG_FILE), folder / checkpoint.WEIGHTS_FILE
     refuse_foreign(path, expected="weights in safetensors form")
+    values, dtypes = Counter(total=0), set[str]()
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 (no dictionary)
                 tensor = file.get_slice(key)
-                yield key, tensor.get_dtype(), math.prod(tensor.get_shape())
+                size = math.prod(tensor.get_shape())
+                values.update({"total": size, key.partition(".")[0]: size})
+                dtypes.add(tensor.get_dtype())
     except SafetensorError as error:
         raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
+    return {
+        "model_id": config.get("model_id"),
+        "values": dict(values),
+        "dtypes": sorted(dtypes),
+        "made_by": config.get("made_by", {}),
+        "settings": config["model"],
+    }
 
 
 def _latents(folder: Path) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class PictureOptions(BadPictures):
         bare: int,
         count: int,
         tokenizer: ImageTokenizer,
-        out: Path | None = None,
+        out: Path | None,
     ) -> None:
         """Report pictures that were left out, list them beside ``out``, and report how many have no caption."""
         if out is not None:

@@ -27,6 +27,8 @@ def curve_chart(
     points = {c: [(_x(k, budgets), _y(line[k], ticks)) for k in sorted(line)] for c, line in lines.items()}
     label_y = _label_heights({c: ends[-1][1] for c, ends in points.items()})
     styles = _line_styles(list(lines))
+    first, last = math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1]))
+    written = budgets if across == "tokens" else [2**power for power in range(first, last + 1)]
     chart = {
         "left": _LEFT,
         "right": _RIGHT,
@@ -35,7 +37,7 @@ def curve_chart(
         "title": title,
         "unit": unit,
         "x_label": across,
-        "x_ticks": [(k, _x(k, budgets)) for k in (budgets if across == "tokens" else _powers(budgets))],
+        "x_ticks": [(k, _x(k, budgets)) for k in written],
         "y_ticks": [(f"{tick:.{decimals}f}", _y(tick, ticks)) for tick in ticks],
         "lines": [
             {"style": styles[c], "points": points[c], "label": caption_label(c), "label_y": label_y[c]}
@@ -72,10 +74,6 @@ def _x(budget: int, budgets: Sequence[int]) -> float:
 def _y(value: float, ticks: Sequence[float]) -> float:
     share = (value - ticks[0]) / (ticks[-1] - ticks[0])
     return round(_BASE - share * (_BASE - _TOP - 16), 1)
-
-
-def _powers(budgets: Sequence[int]) -> list[int]:
-    return [2**i for i in range(math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1])) + 1)]
 
 
 def _label_heights(ends: Mapping[CaptionCondition, float]) -> dict[CaptionCondition, float]:
