@@ -170,6 +170,7 @@ class SourceCheck:
         counts = token_counts(text_encoder, texts)
         cut = [text for text, count in zip(texts, counts, strict=True) if count > max_tokens]
         small = [one.key for one in self.looks if min(one.size) < min(size)]
+        ratios = [one.size[0] * size[1] / (one.size[1] * size[0]) for one in self.looks]
         return {
             "census": self.census,
             "pictures": len(self.looks),
@@ -181,7 +182,7 @@ class SourceCheck:
             "heights": _spread([one.size[0] for one in self.looks]),
             "widths": _spread([one.size[1] for one in self.looks]),
             "smaller_than_model": {"size": list(size), "count": len(small), "first": small[:3]},
-            "cropped_share": sum(_cropped(one.size, size) for one in self.looks) / max(1, len(self.looks)),
+            "cropped_share": sum(1 - min(x, 1 / x) for x in ratios) / max(1, len(ratios)),
             "animated": self.animated,
             "repeats": self.repeats(),
             "near_repeats": [list(pair) for pair in self.near_repeats()],
@@ -214,8 +215,3 @@ def _outline(picture: UInt8[Tensor, "3 s s"]) -> tuple[int, tuple[int, ...]]:
 def _spread(values: Sequence[int]) -> dict[str, int]:
     ordered = sorted(values) or [0]
     return {"least": ordered[0], "median": ordered[len(ordered) // 2], "most": ordered[-1]}
-
-
-def _cropped(stored: tuple[int, int], size: tuple[int, int]) -> float:
-    ratio = (stored[0] * size[1]) / (stored[1] * size[0])
-    return 1 - min(ratio, 1 / ratio)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from textok.checks import check
 from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures, Pictures
 from textok.models.checkpoint import Pretrained
 from textok.models.text import TextCondition
@@ -108,11 +109,9 @@ class TwoTowerConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("image_dim", "text_dim", "max_text_tokens", "hidden", "dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"two-tower {name}: got {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"two-tower dropout: got {self.dropout}, expected 0 up to below 1")
+        sizes = ("image_dim", "text_dim", "max_text_tokens", "hidden", "dim")
+        check(self, "two-tower", *sizes, at_least=1)
+        check(self, "two-tower", "dropout", at_least=0, below=1)
 
 
 class TwoTower(Pretrained):

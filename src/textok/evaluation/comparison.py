@@ -13,7 +13,6 @@ from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of, m
 DRAWS = 2000
 """Bootstrap resamples."""
 
-_SAME = "evaluate both on the same source, split and limit"
 _CHUNK_VALUES = 4_000_000  # resampling weights in memory at a time
 
 
@@ -59,11 +58,9 @@ class Compared:
 def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[Compared]:
     """Every score that both results have, cell by cell in the order of the first.
 
-    Intervals are by the paired bootstrap over pictures: the same resample of the pictures is taken in both
-    results, for all metrics, budgets and captions of a split. Generated pictures have no partner in another
-    result unless their keys agree: without, they have no intervals.
-
-    ``ValueError`` when the results share no cell or no score, or a split has other pictures in each.
+    Intervals are by the paired bootstrap over pictures: the same resample of the pictures is taken in both results, for
+    all metrics, budgets and captions of a split. Generated pictures have no partner in another result, and no interval,
+    unless their keys agree. ``ValueError`` when the results share no cell or no score, or have other pictures.
     """
     rows_a, rows_b = _cells(a), _cells(b)
     shared = [cell for cell in rows_a if cell in rows_b]
@@ -71,7 +68,7 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
         raise ValueError(f"nothing to compare: A has {_cell_words(rows_a)}; B has {_cell_words(rows_b)}")
     for cell in shared:
         if (counts := (rows_a[cell].get("count"), rows_b[cell].get("count")))[0] != counts[1]:
-            raise ValueError(f"{_other_pictures(cell)} {counts[0]} in A and {counts[1]} in B; {_SAME}")
+            raise _other_pictures(cell, f"{counts[0]} in A and {counts[1]} in B")
     intervals = _intervals(a, b, shared, seed=seed, draws=draws)
     compared = [
         Compared(
@@ -180,10 +177,8 @@ def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Ce
                 continue
             only_a = min(rows_a.keys() - rows_b.keys(), default="none")
             only_b = min(rows_b.keys() - rows_a.keys(), default="none")
-            raise ValueError(
-                f"{_other_pictures(cell)} {len(rows_a)} in A and {len(rows_b)} in B, only in A: {only_a}, only in B: "
-                f"{only_b}; {_SAME}"
-            )
+            counts = f"{len(rows_a)} in A and {len(rows_b)} in B"
+            raise _other_pictures(cell, f"{counts}, only in A: {only_a}, only in B: {only_b}")
         for metric in next(iter(rows_a.values())).keys() & next(iter(rows_b.values())).keys():
             if meaning(metric).better:
                 sides = (rows_a, rows_b)
@@ -191,8 +186,10 @@ def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Ce
     return values
 
 
-def _other_pictures(cell: Cell) -> str:
-    return f"split {cell[0]!r}: got results of other pictures:"
+def _other_pictures(cell: Cell, found: str) -> ValueError:
+    return ValueError(
+        f"split {cell[0]!r}: got results of other pictures: {found}; evaluate both on the same source, split and limit"
+    )
 
 
 def _pictures(result: Result) -> dict[Cell, dict[str, Row]]:

@@ -48,8 +48,7 @@ class Evaluator:
         model: the tokenizer; evaluated in eval mode, left in the mode it was in.
         text: turns captions into the model's text; None for a tokenizer that reads none.
         network: feature network of the perceptual and Fréchet distances, on the model's device.
-        semantics: judges whether pictures fit their captions, on the model's device; None leaves those metrics out.
-            Where the ``network`` is theirs too, it runs once.
+        semantics: the judges of captions, on the model's device, which may share the ``network``; None leaves them out.
         batch_size: pictures at a time.
         autocast: dtype to run the model in; None runs it in the dtype of its weights.
         decoding: steps and guidance of a decoder that samples, where they are not the model's own.

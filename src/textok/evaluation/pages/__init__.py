@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Iterable
 from functools import cache
-from html import escape
 
 from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -20,10 +19,7 @@ def html_page(body: str, *, title: str) -> str:
 
 def cards_page(cards: Iterable[str], *, title: str, lead: str = "") -> str:
     """A page of cards side by side, as many as its width has room for; each is HTML, title and lead are texts."""
-    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:2rem 1.5rem"
-    body = "\n".join(f"<div>{card}</div>" for card in cards)
-    head = f"<h1>{escape(title)}</h1>" + (f"\n<p>{escape(lead)}</p>" if lead else "")
-    return html_page(f'{head}\n<div style="{style}">\n{body}\n</div>', title=title)
+    return render("cards.html", cards=list(cards), title=title, lead=lead)
 
 
 def data_uri(pixels: UInt8[Tensor, "3 h w"], *, lossless: bool = False) -> str:
