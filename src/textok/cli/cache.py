@@ -75,14 +75,14 @@ def cache(
         text_cache=text_cache,
         precision=model.dtype,
     )
-    device, here = model.open(), place()
+    device, (rank, count) = model.open(), place()
     with process_group(device):
         ray = partial(engine.run, device=model.device) if engine.is_ray else None
         where = model.device if engine.is_ray else device
-        manifest = cache_latents(run, out, device=where, rank=here.rank, world=here.count, engine=ray)
+        manifest = cache_latents(run, out, device=where, rank=rank, world=count, engine=ray)
     if manifest is None:
         raise KeyboardInterrupt
-    if here.rank == 0:
+    if rank == 0:
         megabytes = sum(file.stat().st_size for file in out.glob("*.safetensors")) / 1e6
         line = f"{out}: {manifest.rows} rows of {manifest.pictures} pictures, {megabytes:.1f} MB"
         report(dataclasses.asdict(manifest), line, json=json)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -16,22 +15,15 @@ PATIENCE = timedelta(hours=12)
 """The first rank alone writes samples and pages; the others wait for it at the next split."""
 
 
-class Place(NamedTuple):
-    """Which of how many processes."""
-
-    rank: int
-    count: int
-
-
-def place() -> Place:
-    """This process among those of ``torchrun``; the only one without it."""
+def place() -> tuple[int, int]:
+    """Which process of ``torchrun`` this is, of how many; the only one without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    return Place(int(os.environ["RANK"]), count) if count > 1 else Place(0, 1)
+    return (int(os.environ["RANK"]), count) if count > 1 else (0, 1)
 
 
 def is_first() -> bool:
     """Whether this process prints and writes."""
-    return place().rank == 0
+    return place()[0] == 0
 
 
 def note(message: str) -> None:
@@ -42,8 +34,8 @@ def note(message: str) -> None:
 
 def check_single_process() -> None:
     """Check that the command was not started by ``torchrun``."""
-    if place().count > 1:
-        raise ValueError(f"processes: got {place().count}, expected one; start it without torchrun")
+    if (count := place()[1]) > 1:
+        raise ValueError(f"processes: got {count}, expected one; start it without torchrun")
 
 
 def open_device(name: str, *, float64: bool = False) -> torch.device:
@@ -55,7 +47,7 @@ def open_device(name: str, *, float64: bool = False) -> torch.device:
         raise ValueError(f"device: got {name!r}, which has no float64 to compute scores in; use cpu")
     device = torch_device(name)
     keep_freed_memory()
-    if place().count > 1 and device.type == "cuda":
+    if place()[1] > 1 and device.type == "cuda":
         if device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -68,7 +60,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     After an error the group is left to the end of the process: the others may never come to close it.
     """
-    if many := place().count > 1:
+    if many := place()[1] > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     yield
     if many:

@@ -18,7 +18,7 @@ from textok.cli.budget import BudgetChoice, budget_lines, calibrate_on_sample, e
 from textok.cli.encoded_parts import Parts
 from textok.cli.options import Engine, EngineOptions, Json, Model, Precision, optional
 from textok.cli.output import report
-from textok.cli.pictures import PictureOptions
+from textok.cli.pictures import PictureOptions, counted
 from textok.codec import Header, Prior, TtkWriter, coded_sizes, find_prior, header_for
 from textok.codec.entropy import library
 from textok.data import EvalLoader
@@ -157,8 +157,7 @@ class _PartEncoder:
                 batch = self.options.pictures.captioned(batch)
                 own, budgets = encode_batch(self.encoder, batch)
                 tokens.append(own)
-                bare = sum(not caption.strip() for caption in batch.captions)
-                counts.update(budgets | {"pictures": len(batch), "bare": bare})
+                counts.update(budgets | counted(batch))
         except BadSampleError:
             write_bad(self.parts.out, loader.bad.samples, add=True)
             raise
@@ -181,9 +180,7 @@ def _encode_parts(work: _PartEncoder, engine: EngineOptions, settings: Mapping[s
                 progress.update(sizes[number])
     counts = _counts(notes.values())
     left_out = [BadSample(**bad) for number in numbers for bad in notes[number]["left_out"]]
-    options.pictures.report(
-        left_out, bare=counts["bare"], count=counts["pictures"], tokenizer=encoder.tokenizer, out=parts.out
-    )
+    options.pictures.report(left_out, counts, encoder.tokenizer, parts.out)
     return counts
 
 

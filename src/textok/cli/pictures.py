@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -53,16 +54,15 @@ class PictureOptions(BadPictures):
         config, source = self.open(tokenizer, all_parts=all_parts)
         limit = min(len(source), self.limit or len(source))
         loader = EvalLoader(config, batch_size=batch_size, source=SourceSubset(source, range(limit)))
-        count = bare = 0
+        counts = Counter[str]()
         with Progress(limit, unit="image", title=title) as progress:
             for batch in loader:
                 batch = self.captioned(batch)
-                count += len(batch)
-                bare += sum(not caption.strip() for caption in batch.captions)
+                counts.update(counted(batch))
                 yield batch
                 progress.update(len(batch))
-        if not title or not count:
-            self.report(loader.bad.samples, bare=bare, count=count, tokenizer=tokenizer, out=out)
+        if not title or not counts:
+            self.report(loader.bad.samples, counts, tokenizer, out)
 
     def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
@@ -77,14 +77,13 @@ class PictureOptions(BadPictures):
 
     def report(
         self,
-        left_out: Sequence[BadSample],
-        *,
-        bare: int,
-        count: int,
+        left_out: list[BadSample],
+        counts: Mapping[str, int],
         tokenizer: ImageTokenizer,
         out: Path | None,
     ) -> None:
-        """Report pictures that were left out, list them beside ``out``, and report how many have no caption."""
+        """Report pictures that were left out, list them beside ``out``, and report how many are without a caption."""
+        count, bare = counts["pictures"], counts["bare"]
         if out is not None:
             write_bad(out, [])
         report_bad(left_out, out)
@@ -93,6 +92,11 @@ class PictureOptions(BadPictures):
             raise ValueError(f"{self.data}: no usable picture, {first}")
         if bare and tokenizer.model.config.placement != "none":
             note(f"{bare} of {count} pictures have no caption: encoded without")
+
+
+def counted(batch: Batch) -> dict[str, int]:
+    """How many pictures a batch has, and how many of them are without a caption."""
+    return {"pictures": len(batch), "bare": sum(not caption.strip() for caption in batch.captions)}
 
 
 class PictureNames:
