@@ -22,7 +22,7 @@ from textok.data import EvalLoader, Source
 from textok.data.samples import BadSample, report_bad, spread, write_bad
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
-from textok.evaluation.captioned import CaptionCondition, CaptionedPictures, usable_conditions
+from textok.evaluation.captioned import CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import BATCH_SIZE, Evaluator
 from textok.evaluation.reconstruction import Cell, Measurements, check_budgets, usual_budgets
 from textok.evaluation.results import Result, Scores, write_result
@@ -137,14 +137,12 @@ def evaluate_reconstruction(
 class _Measurer:
     """Measures one batch of a split after another, in a process of Ray."""
 
-    def __init__(
-        self, options: ReconstructionOptions, name: str, conditions: Sequence[CaptionCondition]
-    ) -> None:
+    def __init__(self, options: ReconstructionOptions, name: str) -> None:
         device = torch_device(options.device)
         evaluator = options.evaluator(TexTok.from_pretrained(options.model).to(device), device)
         pictures, _ = options.read(name, options.sources()[name])
         self._batches = options.batches(pictures)
-        self._measure = evaluator.measuring(pictures, budgets=options.budgets, captions=conditions)
+        self._measure = evaluator.measuring(pictures, budgets=options.budgets, captions=options.conditions)
 
     def __call__(self, number: int) -> dict[str, Any]:
         file = io.BytesIO()
@@ -153,13 +151,10 @@ class _Measurer:
 
 
 def _measured(
-    options: ReconstructionOptions,
-    pictures: CaptionedPictures,
-    conditions: Sequence[CaptionCondition],
-    engine: EngineOptions,
+    options: ReconstructionOptions, pictures: CaptionedPictures, engine: EngineOptions
 ) -> Iterator[tuple[Tensor, Measurements]]:
     """The batches of a split with what Ray's workers measured, in their order: sums round as in one process."""
-    make = partial(_Measurer, options, pictures.split, conditions)
+    make = partial(_Measurer, options, pictures.split)
     batches, early, following = options.batches(pictures), dict[int, str](), 0
     for number, known in engine.run(make, range(len(batches)), device=options.device):
         early[number] = known["values"]
@@ -198,7 +193,8 @@ def _evaluate(
         conditions, reason = usable_conditions(pictures, options.conditions)
         if unusable := [name for name in options.conditions if name not in conditions]:
             note(f"{pictures.split}: not evaluated: {', '.join(unusable)}: {reason}")
-        result.extend(_score(evaluator, options, pictures, conditions, engine))
+        usable: Any = tuple(conditions)
+        result.extend(_score(evaluator, replace(options, conditions=usable), pictures, engine))
         if options.write_samples is not None and is_first():
             cells = [(condition, k) for condition in conditions for k in options.budgets]
             _write_samples(evaluator, pictures, cells, options.write_samples)
@@ -206,20 +202,16 @@ def _evaluate(
 
 
 def _score(
-    evaluator: Evaluator,
-    options: ReconstructionOptions,
-    pictures: CaptionedPictures,
-    conditions: Sequence[CaptionCondition],
-    engine: EngineOptions,
+    evaluator: Evaluator, options: ReconstructionOptions, pictures: CaptionedPictures, engine: EngineOptions
 ) -> Scores:
-    measured = _measured(options, pictures, conditions, engine) if engine.is_ray else None
+    measured = _measured(options, pictures, engine) if engine.is_ray else None
     rank, count = place()
     share = len(range(rank, len(pictures), count))
     with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
         return evaluator.score(
             pictures,
             budgets=options.budgets,
-            captions=conditions,
+            captions=options.conditions,
             rank=rank,
             world_size=count,
             measured=measured,

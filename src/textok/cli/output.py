@@ -41,12 +41,7 @@ def text_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> str:
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Rows of a result under short headings.
-
-    Args:
-        rows: flat rows.
-        columns: name in the rows -> heading; those that no row has are left out.
-    """
+    """Rows of a result under short headings, by the name in the rows; a column that no row has is left out."""
     present = {name: head for name, head in columns.items() if any(name in row for row in rows)}
     cells = [[shown(row.get(name)) for name in present] for row in rows]
     return text_table(cells, heads=list(present.values()))
