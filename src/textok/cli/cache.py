@@ -60,10 +60,9 @@ def cache(
         text_cache: folder of caption features; default the user's cache.
     """
     side = TexTok.from_pretrained(model.model).config.image_size
-    reading = {"split": split, "captions": captions and str(captions), "size": (side, side)}
     run = CachingRun(
         tokenizer=model.model,
-        data=bad.config(data, **reading),
+        data=bad.config(data, split=split, captions=captions, size=(side, side)),
         captions=checked_forms(list(caption_forms)),
         flip=flip,
         text=not no_text,

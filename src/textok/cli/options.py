@@ -61,9 +61,9 @@ class BadPictures:
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(f"max_bad_share: got {self.max_bad_share}, expected a share from 0 to 1")
 
-    def config(self, source: str, **settings: Any) -> DataConfig:
+    def config(self, source: str, *, captions: Path | None = None, **settings: Any) -> DataConfig:
         """How a source is read, with these and the given settings; a picture needs no caption."""
-        return DataConfig(source=source, **self.policy, **settings)
+        return DataConfig(source=source, captions=captions and str(captions), **self.policy, **settings)
 
 
 Bad = Annotated[BadPictures, arg(name="")]

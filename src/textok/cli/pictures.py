@@ -67,8 +67,8 @@ class PictureOptions(BadPictures):
     def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
         side = tokenizer.model.config.image_size
-        reading = {"captions": self.captions and str(self.captions), "size": self.size or (side, side)}
-        config = self.config(self.data, split=self.split, **reading)
+        size = self.size or (side, side)
+        config = self.config(self.data, split=self.split, captions=self.captions, size=size)
         return config, config.open(all_parts=all_parts)
 
     def captioned(self, batch: Batch) -> Batch:

@@ -225,10 +225,14 @@ class CaptionJudge:
         The features of pictures and originals are those of ``semantics.network``. Pictures without a caption have NaN
         for the first two; without originals there is no agreement.
         """
-        columns = {}
+        judges, columns = self.semantics, {}
         rows = self.caption_indices[indices].to(pictures.pooled.device)
+        target = rows.clamp(min=0)
         for name, captions in self.candidates.items():
-            vectors, target = self._embed(name, pictures), rows.clamp(min=0)
+            if name == "two_tower":
+                vectors = judges.two_tower.embed_images(pictures.pooled)
+            else:
+                vectors = judges.class_posterior.embed_images(_logits(pictures))
             first = (ranks_of_own(vectors, captions, target) == 0).float()
             columns[f"retrieval_{name}_r1"] = first.masked_fill(rows < 0, torch.nan)
             alignment = (vectors * captions[target]).sum(dim=1)
@@ -238,11 +242,6 @@ class CaptionJudge:
             columns[f"posterior_agreement_{name}"] = posterior_agreement(*logits)
             columns[f"top1_agreement_{name}"] = top1_agreement(*logits)
         return columns
-
-    def _embed(self, name: str, features: ImageFeatures) -> Float[Tensor, "b _"]:
-        if name == "two_tower":
-            return self.semantics.two_tower.embed_images(features.pooled)
-        return self.semantics.class_posterior.embed_images(_logits(features))
 
 
 def posterior_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:

@@ -135,7 +135,15 @@ class Inception2015(FrozenNetwork):
 
     def __init__(self, weights: str | Path | None = None) -> None:
         super().__init__()
-        build = _torch_fidelity()
+        try:
+            # pyrefly: ignore[missing-import] (an extra)
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise ValueError(
+                f"network: got inception_2015, which needs torch-fidelity, which needs torchvision ({error}); install "
+                "both by pip install 'open-textok[fid]' (in an environment where torchvision may choose the build of "
+                "torch)"
+            ) from error
         path = _published_file() if weights is None else Path(weights)
         if not path.is_file():
             raise FileNotFoundError(
@@ -143,23 +151,11 @@ class Inception2015(FrozenNetwork):
             )
         self.weights, content = str(path), path.read_bytes()
         self.published = hashlib.sha256(content).hexdigest() == INCEPTION_SHA256
-        self.network = _with_weights(build, content, path=path)
+        self.network = _with_weights(FeatureExtractorInceptionV3, content, path=path)
 
     def _features(self, images: Pictures) -> ImageFeatures:
         pooled, logits = self.network(images)
         return ImageFeatures(pooled, logits=logits)
-
-
-def _torch_fidelity() -> Any:
-    try:
-        # pyrefly: ignore[missing-import] (an extra)
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-    except ImportError as error:
-        raise ValueError(
-            f"network: got inception_2015, which needs torch-fidelity, which needs torchvision ({error}). Install both "
-            "with: pip install 'open-textok[fid]' (in an environment where torchvision may choose the build of torch)"
-        ) from error
-    return FeatureExtractorInceptionV3
 
 
 def _published_file() -> Path:

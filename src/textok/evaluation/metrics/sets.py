@@ -291,19 +291,14 @@ def precision_recall(
 
 
 def _share_inside(queries: Float[Tensor, "n d"], centres: Float[Tensor, "m d"], neighbours: int) -> float:
-    queries, centres = queries.double(), centres.double()
-    radii = _squared_radii(centres, neighbours)
+    queries, centres, parts = queries.double(), centres.double(), list[Tensor]()
+    for indices in torch.arange(len(centres), device=centres.device).split(_ROWS):
+        distances = _squared_distances(centres[indices], centres)
+        distances.scatter_(1, indices[:, None], torch.inf)  # a vector is not its own neighbour
+        parts.append(distances.topk(neighbours, dim=1, largest=False).values[:, -1])
+    radii = torch.cat(parts)
     inside = [(_squared_distances(rows, centres) <= radii).any(dim=1) for rows in queries.split(_ROWS)]
     return float(torch.cat(inside).double().mean())
-
-
-def _squared_radii(vectors: Float64[Tensor, "n d"], neighbours: int) -> Float64[Tensor, "n"]:
-    radii = []
-    for indices in torch.arange(len(vectors), device=vectors.device).split(_ROWS):
-        distances = _squared_distances(vectors[indices], vectors)
-        distances.scatter_(1, indices[:, None], torch.inf)  # a vector is not its own neighbour
-        radii.append(distances.topk(neighbours, dim=1, largest=False).values[:, -1])
-    return torch.cat(radii)
 
 
 def _squared_distances(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> Float64[Tensor, "n m"]:

@@ -81,7 +81,12 @@ def _paint(
     _write_heads(sheet, columns, lefts)
     for row, line in enumerate(pictures):
         for left, pixels in zip(lefts, line, strict=True):
-            _paste(sheet, tensor_to_image(pixels), (left, top), (_CELL, height))
+            image = tensor_to_image(pixels)
+            # Small pictures are shown with sharp pixels, large ones without aliasing; white ones have an edge too.
+            resampling = Image.Resampling.NEAREST if image.width < _CELL else Image.Resampling.LANCZOS
+            sheet.paste(image.resize((_CELL, height), resampling), (left, top))
+            box = (left - 1, top - 1, left + _CELL, top + height)
+            ImageDraw.Draw(sheet).rectangle(box, outline=_RULE)
         for left, note in zip(lefts, notes[row] if notes else (), strict=False):
             _write(sheet, (left, top + height + 2), note, size=12, ink=_FAINT)
         short = fitted_words(words[row], room=size[0] - 2 * _MARGIN, size=13)
@@ -102,15 +107,6 @@ def _write_heads(sheet: Image.Image, columns: Sequence[_Column], lefts: Sequence
             group = column.group
             _write(sheet, (left, base - _LINE), group, size=14)
         _write(sheet, (left, base), column.head, size=13, ink=_FAINT)
-
-
-def _paste(sheet: Image.Image, image: Image.Image, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    # Small pictures are shown with sharp pixels, large ones without aliasing.
-    resampling = Image.Resampling.NEAREST if image.width < size[0] else Image.Resampling.LANCZOS
-    sheet.paste(image.resize(size, resampling), corner)
-    left, top = corner
-    # White pictures on white paper have an edge too.
-    ImageDraw.Draw(sheet).rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=_RULE)
 
 
 def _write(
