@@ -18,7 +18,7 @@ _SHARD = re.compile(r"\d{6}\.\w+")
 _ENDS = 1 << 16  # bytes at either end of a file, one of which has the mark
 
 
-def to_address(*, fetch: bool = False) -> Callable[[FunctionT], FunctionT]:
+def to_address(function: FunctionT, *, fetch: bool = False) -> FunctionT:
     """The function, whose ``out`` may be an address.
 
     It writes below ``.textok-out`` in the working folder. What it has made is put to the address at the end, and goes
@@ -26,28 +26,25 @@ def to_address(*, fetch: bool = False) -> Callable[[FunctionT], FunctionT]:
     there already is brought here first, for a function that adds to it.
     """
 
-    def decorate(function: FunctionT) -> FunctionT:
-        @wraps(function)
-        def reaching(*positional: Any, out: Path, **options: Any) -> None:
-            if not is_address(out):
-                function(*positional, out=out, **options)
-                return
-            here = _HERE / str(out).replace(":/", "/", 1)
-            with only_writer(here):
-                place = _Place(shown_place(here))
-                place.open(here, fetch=fetch, overwrite=options.get("overwrite", False))
-                function(*positional, out=here, **options)
-                place.put(here)
-                for folder in (here, here.with_name(f".{here.name}.parts")):
-                    shutil.rmtree(folder, ignore_errors=True)
-                here.unlink(missing_ok=True)
-            with suppress(OSError):  # another result waits there
-                for folder in list(here.parents)[:-1]:
-                    folder.rmdir()
+    @wraps(function)
+    def reaching(*positional: Any, out: Path, **options: Any) -> None:
+        if not is_address(out):
+            function(*positional, out=out, **options)
+            return
+        here = _HERE / str(out).replace(":/", "/", 1)
+        with only_writer(here):
+            place = _Place(shown_place(here))
+            place.open(here, fetch=fetch, overwrite=options.get("overwrite", False))
+            function(*positional, out=here, **options)
+            place.put(here)
+            for folder in (here, here.with_name(f".{here.name}.parts")):
+                shutil.rmtree(folder, ignore_errors=True)
+            here.unlink(missing_ok=True)
+        with suppress(OSError):  # another result waits there
+            for folder in list(here.parents)[:-1]:
+                folder.rmdir()
 
-        return cast(FunctionT, reaching)
-
-    return decorate
+    return cast(FunctionT, reaching)
 
 
 def is_staged(out: Path) -> bool:

@@ -29,7 +29,7 @@ _PREVIEWED = 20
 _BLOCK = 1000
 
 
-@to_address(fetch=True)
+@partial(to_address, fetch=True)
 def caption(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
     config: Annotated[CaptionConfig, arg(name="")],

@@ -52,11 +52,6 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         checks.at_least(1, shard_pictures=self.shard_pictures)
 
-    @property
-    def part_pictures(self) -> int:
-        """Pictures of a part."""
-        return self.shard_pictures or PART_PICTURES
-
     def open(self, out: Path) -> tuple[SoftEncoder, Prior | None]:
         """The encoder, not calibrated, and for a .ttk file the probability model."""
         tokenizer, is_ttk = self.model.load(), out.suffix == ".ttk"
@@ -68,12 +63,16 @@ class EncodeOptions:
         """What must be the same for a finished part to be used."""
         tokenizer = encoder.tokenizer
         model = {"model_id": tokenizer.model_id, "precision": str(tokenizer.dtype)}
-        model |= {"batch": self.model.batch_size, "dtype": self.stored, "part": self.part_pictures}
+        model |= {
+            "batch": self.model.batch_size,
+            "dtype": self.stored,
+            "part": self.shard_pictures or PART_PICTURES,
+        }
         names = ("split", "size", "limit", "caption")
         return model | {name: getattr(self.pictures, name) for name in names}
 
 
-@to_address()
+@to_address
 def encode(
     options: Annotated[EncodeOptions, arg(name="")],
     engine: Engine,
@@ -134,7 +133,7 @@ class _PartEncoder:
         self.options, self.encoder, self.parts = options, encoder, Parts(out)
         self.config, self.source = options.pictures.open(encoder.tokenizer)
         count = min(len(self.source), options.pictures.limit or len(self.source))
-        size = encoder.batch_size * max(1, options.part_pictures // encoder.batch_size)
+        size = encoder.batch_size * max(1, (options.shard_pictures or PART_PICTURES) // encoder.batch_size)
         self.places = [range(first, min(first + size, count)) for first in range(0, count, size)]
 
     @classmethod

@@ -69,16 +69,11 @@ class CaptionedPictures:
         out: Path | None = None,
         **policy: Any,
     ) -> "CaptionedPictures":
-        """The pictures of a source, at most ``limit`` from the first, resized and cropped to squares.
+        """The first ``limit`` pictures of a source, resized and cropped to squares of ``side`` pixels.
 
-        Args:
-            source: any source of captioned pictures.
-            split: part of the source; not needed when it has only one.
-            name: of the set in rows and reports; the split's when None.
-            side: height and width in pixels.
-            limit: number of pictures; all when None.
-            out: what bad pictures are listed beside.
-            policy: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
+        A source that has only one part needs no ``split``. ``name`` is that of the set in rows and reports, by default
+        the split's. Bad pictures are listed beside ``out``; the ``policy`` about them is ``on_bad`` and
+        ``max_bad_share`` of :class:`textok.data.DataConfig`.
         """
         config = DataConfig(source=source, split=split, size=(side, side), **policy)
         loader = EvalLoader(config, batch_size=min(64, limit or 64))

@@ -108,14 +108,9 @@ class Evaluator:
     ) -> Scores:
         """Every metric of a picture set, by caption condition and budget; ``ValueError`` when a budget is not in 1..K.
 
-        Args:
-            pictures: the whole set, the same on every rank.
-            budgets: numbers of tokens, at most the model's K.
-            captions: caption conditions.
-            rank: this process; it takes every ``world_size``-th picture.
-            world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
-            measured: the batches with their values, where :meth:`measuring` did them elsewhere.
-            progress: is called after every batch with its number of pictures.
+        In a job of torch.distributed every rank must call with the same set; it takes every ``world_size``-th picture,
+        and gets the whole result. ``measured`` are the batches with their values, where :meth:`measuring` did them
+        elsewhere; ``progress`` is called after every batch with its number of pictures.
         """
         check_budgets(budgets, max_tokens=self.model.config.num_latents)
         if measured is None:

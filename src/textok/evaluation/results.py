@@ -148,9 +148,9 @@ def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str
                 f"per_image: got rows of different values under {cell}, expected {list(rows[0])} in each"
             )
         column: dict[str, Any] = {name: rows[0][name] for name in CELL_FIELDS if name in rows[0]}
-        column |= {
-            name: [_short(row[name]) for row in rows] for name in rows[0] if name not in (*column, "key")
-        }
+        for name in [name for name in rows[0] if name not in (*column, "key")]:
+            values = [row[name] for row in rows]
+            column[name] = [float(f"{value:.7g}") if isinstance(value, float) else value for value in values]
         columns.append(column)
     return pictures, columns
 
@@ -166,10 +166,6 @@ def _unpack(packed: dict[str, Any]) -> list[Row]:
         for key, *values in zip(keys, *(columns[name] for name in names), strict=True):
             rows.append(where | {"key": str(key)} | checked_row(dict(zip(names, values, strict=True))))
     return rows
-
-
-def _short(value: Any) -> Any:
-    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def checked_row(row: Mapping[str, Any]) -> Row:

@@ -26,7 +26,8 @@ def curve_chart(
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     points = {c: [(_x(k, budgets), _y(line[k], ticks)) for k in sorted(line)] for c, line in lines.items()}
     label_y = _label_heights({c: ends[-1][1] for c, ends in points.items()})
-    styles = _line_styles(list(lines))
+    variants = [condition for condition in lines if condition not in CONDITIONS]
+    styles = {c: f"variant-{i % _VARIANTS + 1}" for i, c in enumerate(variants)} | {c: c for c in CONDITIONS}
     first, last = math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1]))
     written = budgets if across == "tokens" else [2**power for power in range(first, last + 1)]
     chart = {
@@ -58,12 +59,6 @@ def value_ticks(values: Sequence[float]) -> list[float]:
         if last - first < 8:
             break
     return [round(i * step, 10) for i in range(first, last + 1)]
-
-
-def _line_styles(conditions: Sequence[CaptionCondition]) -> dict[CaptionCondition, str]:
-    variants = [condition for condition in conditions if condition not in CONDITIONS]
-    numbered = {condition: f"variant-{i % _VARIANTS + 1}" for i, condition in enumerate(variants)}
-    return {condition: numbered.get(condition, condition) for condition in conditions}
 
 
 def _x(budget: int, budgets: Sequence[int]) -> float:
