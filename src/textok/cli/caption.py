@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from textok import scale
 from textok.captioning import CaptionConfig
 from textok.captioning.blocks import caption_blocks
 from textok.captioning.journal import Journal
@@ -19,7 +20,7 @@ from textok.cli.addresses import shown_place, to_address
 from textok.cli.distributed import open_device
 from textok.cli.options import DATA_HELP, Bad, Engine, Json, Limit, Split, optional
 from textok.cli.output import report
-from textok.data.samples import report_bad
+from textok.data.samples import BadSample, report_bad
 from textok.display import note
 from textok.pipeline.stopping import polite_stop
 from textok.writing import check_target
@@ -82,27 +83,18 @@ are kept.
                 rest = journal.estimate(pictures=count, in_flight=writer.in_flight)
                 return _report(rest, json=json)
             note(writer.notice)
-            if engine.is_ray:
-                unreadable = caption_blocks(
-                    journal,
-                    reading,
-                    count,
-                    size=block_pictures or _BLOCK,
-                    engine=partial(engine.run, device=config.device),
-                    stop=stop,
-                    accept_changes=accept_changes,
-                )
-            else:
-                unreadable = CaptionRun(
-                    source=source,
-                    data=reading,
-                    config=here,
-                    writer=writer,
-                    prompt=prompt,
-                    journal=journal,
-                    stop=stop,
-                    accept_changes=accept_changes,
-                ).run(count)
+            run = CaptionRun(
+                source=source,
+                data=reading,
+                config=here,
+                writer=writer,
+                prompt=prompt,
+                journal=journal,
+                stop=stop,
+                accept_changes=accept_changes,
+            )
+            ray = partial(engine.run, device=config.device) if engine.is_ray else None
+            unreadable = _run(run, count, size=block_pictures or _BLOCK, ray=ray)
         if preview is not None:
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
         if stop.asked:
@@ -112,6 +104,13 @@ are kept.
         facts |= {"text_files": write_beside(source, out)} if beside else {}
         facts |= {"tars": write_new_tars(source, out)} if write_tars else {}
         return _report({"folder": shown_place(out), **facts}, json=json)
+
+
+def _run(run: CaptionRun, count: int, *, size: int, ray: scale.Engine | None) -> list[BadSample]:
+    if ray is None:
+        return run.run(count)
+    rest: dict[str, Any] = {"stop": run.stop, "accept_changes": run.accept_changes}
+    return caption_blocks(run.journal, run.data, count, size=size, engine=ray, **rest)
 
 
 def _report(facts: dict[str, Any], *, json: bool) -> None:
