@@ -63,7 +63,8 @@ class BadPictures:
 
     def config(self, source: str, *, captions: Path | None = None, **settings: Any) -> DataConfig:
         """How a source is read, with these and the given settings; a picture needs no caption."""
-        return DataConfig(source=source, captions=captions and str(captions), **self.policy, **settings)
+        file = None if captions is None else str(captions)
+        return DataConfig(source=source, captions=file, **self.policy, **settings)
 
 
 Bad = Annotated[BadPictures, arg(name="")]
