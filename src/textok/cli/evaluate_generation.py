@@ -215,7 +215,6 @@ def _stored_statistics(
 
 
 _MODEL = ModelOptions(batch_size=16)
-HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
 
 
 def evaluate_generator(
@@ -286,7 +285,7 @@ def evaluate_generator(
             "train": trained_on and picture_sets.settings_of(trained_on),
         }
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
-    heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
+    heads = {name: "tokens" if name == "budget" else name for name in scores.rows[0]}
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
 
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -135,7 +135,10 @@ class _Arrays:
         """An array, whose header fits and agrees with the size of what is stored."""
         entry = self.archive.getinfo(f"{name}.npy")
         with self.archive.open(entry) as file:
-            shape, dtype = _header(file)
+            version = np.lib.format.read_magic(file)
+            if version not in _HEADERS:
+                raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
+            shape, _, dtype = _HEADERS[version](file)
             stored = entry.file_size - file.tell()
         header, size = f"{dtype} {shape}", math.prod(shape) * dtype.itemsize
         if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0 or not fits(shape, dtype):
@@ -159,11 +162,3 @@ class _Arrays:
         if not (np.abs(values) <= _MAX_ABS).all():  # NaN is not
             raise UnfitFileError(f"{self.path}, {name}: got {array.dtype} {array.shape}, expected {expected}")
         return values
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
-    shape, _, dtype = _HEADERS[version](file)
-    return shape, dtype

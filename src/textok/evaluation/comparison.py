@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of, meaning
@@ -121,22 +121,8 @@ def paired_bootstrap(
     count = a.shape[1]
     if count < 2:
         raise ValueError(f"bootstrap: got {count} pictures, expected at least 2")
-    means = _resampled_means(torch.cat((a, b)).double(), generator=generator, draws=draws)
-    means_a, means_b = means.chunk(2)
-    difference = means_b - means_a
-    gain = torch.tensor(better, dtype=torch.float64)[:, None] * difference / means_a.abs()
-    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    gain = gain.masked_fill(~gain.isfinite(), torch.nan)  # a resample in which a is 0 has no relative gain
-    bounds = [torch.nanquantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
-    return [Interval(difference=(d[0], d[1]), gain=(g[0], g[1])) for d, g in zip(*bounds, strict=True)]
-
-
-def _resampled_means(
-    values: Float64[Tensor, "m n"], *, generator: torch.Generator, draws: int
-) -> Float64[Tensor, "m draws"]:
-    count = values.shape[1]
-    present = (~values.isnan()).double()
-    sums = torch.cat((values.nan_to_num(), present))
+    values = torch.cat((a, b)).double()
+    sums = torch.cat((values.nan_to_num(), (~values.isnan()).double()))
     means = []
     for size in torch.arange(draws).split(max(1, _CHUNK_VALUES // count)):
         drawn = torch.randint(count, (len(size), count), generator=generator)
@@ -145,7 +131,13 @@ def _resampled_means(
         times.scatter_add_(1, drawn, torch.ones_like(times))
         total, counted = (sums @ times.T).chunk(2)
         means.append(total / counted)
-    return torch.cat(means, dim=1)
+    means_a, means_b = torch.cat(means, dim=1).chunk(2)
+    difference = means_b - means_a
+    gain = torch.tensor(better, dtype=torch.float64)[:, None] * difference / means_a.abs()
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    gain = gain.masked_fill(~gain.isfinite(), torch.nan)  # a resample in which a is 0 has no relative gain
+    bounds = [torch.nanquantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
+    return [Interval(difference=(d[0], d[1]), gain=(g[0], g[1])) for d, g in zip(*bounds, strict=True)]
 
 
 def _intervals(

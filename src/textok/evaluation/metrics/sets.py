@@ -14,9 +14,6 @@ from torch.nn.functional import normalize
 
 from textok.evaluation.metrics import PictureValues, VectorSums
 
-CLOSE_QUANTILE = 0.01
-"""Nearer to a training picture than this share of the held-out real pictures counts as suspiciously close."""
-
 _ROWS = 512  # rows of a distance matrix computed at a time: 50,000 vectors then need 0.2 GB
 
 
@@ -269,7 +266,7 @@ def copying_row(distances: Float64[Tensor, "n"], held_out: Float64[Tensor, "o"])
     return {
         "nearest_train_median": float(distances.median()),
         "nearest_train_median_held_out": float(held_out.median()),
-        "copied_share": float((distances <= held_out.quantile(CLOSE_QUANTILE)).double().mean()),
+        "copied_share": float((distances <= held_out.quantile(0.01)).double().mean()),
     }
 
 

@@ -12,11 +12,6 @@ from torch import Tensor
 from textok.data.images import tensor_to_image
 
 
-def html_page(body: str, *, title: str) -> str:
-    """A whole page around its body, which is HTML, with the style inside."""
-    return render("page.html", body=body, title=title)
-
-
 def cards_page(cards: Iterable[str], *, title: str, lead: str = "") -> str:
     """A page of cards side by side, as many as its width has room for; each is HTML, title and lead are texts."""
     return render("cards.html", cards=list(cards), title=title, lead=lead)
