@@ -22,7 +22,7 @@ from textok.data.images import save_png
 from textok.data.samples import BadSample, write_bad
 from textok.display import Progress, note
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.pages.grids import reconstruction_grid, save_picture
+from textok.evaluation.pages.grids import caption_label, reconstruction_grid, save_picture
 from textok.evaluation.reconstruction import Reconstructions, check_budgets
 from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
@@ -170,9 +170,6 @@ def _captioned(
     return replace(tokens, captions=("",) * len(tokens) if no_captions or texts is None else texts)
 
 
-_WORDS = {"right": "with caption", "none": "without"}
-
-
 def reconstruct(
     pictures: Annotated[PictureOptions, arg(name="")],
     model: Model,
@@ -210,7 +207,9 @@ def reconstruct(
         {"captions": caption, "budget": k, "pictures": len(values), "psnr": sum(values) / len(values)}
         for (caption, k), values in psnr.items()
     ]
-    lines = [f"  {_WORDS[r['captions']]:<13}{r['budget']:>4} tokens  {r['psnr']:6.2f}" for r in results]
+    lines = [
+        f"  {caption_label(r['captions']):<13}{r['budget']:>4} tokens  {r['psnr']:6.2f}" for r in results
+    ]
     head = f"{out}: grids of {results[0]['pictures']} pictures; mean PSNR in dB"
     report(results, head, *lines, json=json)
 

@@ -50,13 +50,14 @@ class Parts:
         own = [places[int(file.stem)] if int(file.stem) < len(places) else range(0) for file in files]
         contents = [[(key, content) for key, content in note] for note in notes]
         stale, changed = stale_parts(source, list(zip(own, contents, strict=True)))
+        if not stale:
+            return
         for number in stale:
             files[number].unlink()
             files[number].with_suffix(".safetensors").unlink(missing_ok=True)
-        if stale and all_after:  # the parts that are left depend on those before them
+        if all_after:  # the parts that are left depend on those before them
             self.remove()
-        if stale:
-            note(f"made anew what changed since the interruption: {shown_changes(changed)}")
+        note(f"made anew what changed since the interruption: {shown_changes(changed)}")
 
     def note(self, number: int) -> dict[str, Any] | None:
         """What was noted of a finished part; None of one that is not finished."""

@@ -15,8 +15,7 @@ from textok.evaluation.comparison import DRAWS, Compared, compare, differing_set
 from textok.evaluation.results import meaning, read_result
 from textok.writing import finite, write_json
 
-HEADS = ("split", "captions", "tokens", "guidance")
-"""What the fields of a cell are called in the table."""
+HEADS = ("split", "captions", "tokens", "guidance")  # of the fields of a cell
 
 
 def evaluate_compare(

@@ -39,7 +39,6 @@ from textok.training.run_folder import steps_of
 from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import check_target, holds_nothing, write_json, write_text
 
-_LOOKED_AT = recipes.MANY
 _MEASURED = 6
 _JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
 _TITLES = {"original": "held-out pictures", "start": "before: the start", "tuned": "after: this model"}
@@ -201,7 +200,7 @@ def _config(asked: dict[str, Any], recipe: str = "icons-128") -> DataConfig:
 
 def _checked(config: DataConfig) -> dict[str, Any]:
     """Counts of the first pictures, and whether all of them may be mirrored; refuses too few good ones."""
-    result, source = check_source(config, limit=_LOOKED_AT)
+    result, source = check_source(config, limit=recipes.MANY)
     good, bad, repeats = len(result.looks), len(result.bad), sum(len(group) - 1 for group in result.repeats())
     texts = [text for texts in result.captions.values() for text in texts]
     captioned = sum(map(bool, result.captions.values()))

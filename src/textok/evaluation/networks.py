@@ -30,8 +30,6 @@ NETWORKS = ("effnet_lite2", "inception_2015", "dinov2", "clip")
 Pictures = UInt8[Tensor, "b 3 h w"]
 """A batch of pictures: RGB, 0..255."""
 
-_PUBLISHED = {"fd": "fid", "kd": "kid", "is": "is"}
-
 
 @dataclass(frozen=True)
 class ImageFeatures:
@@ -293,7 +291,8 @@ def metric_name(kind: str, network: FeatureNetwork) -> str:
     A published name (fid, kid, is) is given only with the published weights: Inception of 2015 with the file that
     everyone uses, known by its hash. With any other network, or other weights, the name is KIND_NETWORK.
     """
-    return _PUBLISHED[kind] if getattr(network, "published", False) else f"{kind}_{network.name}"
+    published = {"fd": "fid", "kd": "kid", "is": "is"}[kind]
+    return published if getattr(network, "published", False) else f"{kind}_{network.name}"
 
 
 def load_network(name: str = "effnet_lite2", *, weights: str | Path | None = None) -> FeatureNetwork:

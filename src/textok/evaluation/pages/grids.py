@@ -14,11 +14,7 @@ from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
 from textok.evaluation.reconstruction import Reconstructions
 from textok.objectives.quality import psnr_per_image
 
-CAPTION_LABELS: dict[CaptionCondition, str] = {
-    "right": "with caption",
-    "none": "without",
-    "wrong": "wrong caption",
-}
+CAPTION_LABELS = {"right": "with caption", "none": "without", "wrong": "wrong caption"}
 
 _CELL = 128  # width of a shown picture
 _GAP, _GROUP_GAP = 6, 18  # between columns, and between groups of columns
