@@ -49,9 +49,7 @@ COMMANDS = {
     "train predictor": Command("train", "Train the head that chooses budgets.", "train_budget_head"),
     "evaluate reconstruction": Command("evaluate_reconstruction", "Score reconstructions of a tokenizer."),
     "evaluate generation": Command("evaluate_generation", "Score generated pictures against real ones."),
-    "evaluate generator": Command(
-        "evaluate_generation", "Let a generator draw pictures, and score them.", "evaluate_generator"
-    ),
+    "evaluate generator": Command("evaluate_generation", "Draw and score pictures.", "evaluate_generator"),
     "evaluate compare": Command("evaluate_compare", "Lay two result files side by side."),
     "info": Command("info", "Describe a recipe, a model, a latent cache or a file of tokens."),
     "recipes": Command("info", "List the recipes: named configurations to train by.", "recipes"),

@@ -156,7 +156,7 @@ def evaluate_generation(
     """Score generated pictures: one row for the set, and one per picture with its caption scores and nearest picture.
 
     The ``reference``, which ``split`` names, should not be the training pictures; these are for the copying check.
-    The Fréchet distance is taken to ``statistics`` instead, where they are given: all that is known without reference.
+    The Fréchet distance is taken to ``statistics`` instead, where they are given, which need no reference.
     ``seed`` is of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
     ``ValueError`` for fewer than ``MIN_FRECHET`` pictures, or features of another network.
     """
