@@ -6,8 +6,6 @@ from pathlib import Path
 from textok.data.images import DEFAULT_MAX_PIXELS
 from textok.writing import check_target
 
-MAX_SEED = 2**63 - 1
-
 
 def at_least(least: int, **values: int | None) -> None:
     """Check that every given number is so large; None is not given."""
@@ -18,8 +16,8 @@ def at_least(least: int, **values: int | None) -> None:
 
 def seed(value: int) -> None:
     """Check that torch takes a seed."""
-    if not 0 <= value <= MAX_SEED:
-        raise ValueError(f"seed: got {value}, expected 0 to {MAX_SEED}")
+    if not 0 <= value < 2**63:
+        raise ValueError(f"seed: got {value}, expected 0 to {2**63 - 1}")
 
 
 def size(pixels: tuple[int, int] | None, *, patch: int = 1) -> None:

@@ -85,9 +85,7 @@ class CaptionedPictures:
         """The pictures in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
-            yield Batch(
-                images=self.images[rows], captions=list(self.captions[rows]), keys=list(self.keys[rows])
-            )
+            yield Batch(images=self.images[rows], captions=[*self.captions[rows]], keys=[*self.keys[rows]])
 
     def spread(self, count: int) -> "CaptionedPictures":
         """At most ``count`` pictures at even distances, with the wrong captions that they have in the whole set."""

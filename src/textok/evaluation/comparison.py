@@ -85,9 +85,7 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
         if metric in rows_b[cell] and meaning(metric).better
     ]
     if not compared:
-        raise ValueError(
-            "nothing to compare: the two results have no metric in common (other feature networks?)"
-        )
+        raise ValueError("nothing to compare: the results have no metric in common (other feature networks?)")
     return compared
 
 

@@ -165,8 +165,7 @@ def _published_file() -> Path:
             torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_SHA256, progress=False)
         except (OSError, RuntimeError) as error:  # no connection, or a file of another hash
             raise FileNotFoundError(
-                f"Inception weights: could not download {INCEPTION_URL} ({error}); download it elsewhere and give its "
-                "path"
+                f"Inception weights: could not download {INCEPTION_URL} ({error}); fetch it elsewhere and give its path"
             ) from error
     return path
 
