@@ -30,10 +30,8 @@ from textok.data import DataConfig, EvalLoader
 from textok.evaluation.alignment import CaptionJudge, Semantics
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics import Pairs, means
-from textok.evaluation.metrics.feature_sets import kernel_distance
-from textok.evaluation.metrics.frechet import FeatureStatistics, SplitFeatures, frechet_distance
-from textok.evaluation.metrics.paired import KERNEL_SEED, measure_pairs, set_distances
-from textok.evaluation.metrics.structural_similarity import ssim_per_image
+from textok.evaluation.metrics.paired import KERNEL_SEED, measure_pairs, set_distances, ssim_per_image
+from textok.evaluation.metrics.sets import FeatureStatistics, SplitFeatures, frechet_distance, kernel_distance
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.evaluation.results import meaning
 from textok.objectives.quality import psnr_per_image

@@ -17,7 +17,7 @@ from tyro.conf import arg
 
 from research.command import run as run_command
 from textok.checks import check
-from textok.cli.options import check_folders, check_seed
+from textok.cli import checks
 from textok.cli.output import report
 from textok.data import DataConfig, EvalLoader
 from textok.data.samples import report_bad
@@ -230,8 +230,8 @@ def alignment(
         out: the folder for the head; Semantics.from_pretrained(OUT) judges with it.
         json: print the scores as JSON.
     """
-    check_seed(run.seed)
-    check_folders(out=out)
+    checks.seed(run.seed)
+    checks.folders(out=out)
     rows = train_alignment(run, out)
     lines = [
         f"  {row['split']:<13} {row['size']:>4} px  {row['r1']:6.1%} first, {row['r5']:6.1%} among the first 5, "

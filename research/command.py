@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
-from textok.cli import parsing
-from textok.cli.options import check_files
+from textok.cli import checks, parsing
 
 ArmNames = Annotated[
     UseAppendAction[tuple[tuple[str, ...], ...]],
@@ -44,7 +43,7 @@ def check_documents(publish: Path | None, record: Path | None) -> None:
         raise FileNotFoundError(
             f"publish: {publish}: no such document; expected one with marks for the tables"
         )
-    check_files(record=record)
+    checks.files(record=record)
 
 
 def check_names(kind: str, names: Sequence[str], expected: Sequence[str]) -> None:

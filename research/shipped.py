@@ -17,10 +17,10 @@ from research.judge.reading import accuracy, confirm
 from research.scenes.scoring import ArmScorer, Testing, seams
 from research.scenes.testing import SceneTest, foreign_test, photo_test, scene_test
 from research.scoring import judges
-from textok.cli.options import check_at_least, check_files
+from textok.cli import checks
 from textok.evaluation.evaluator import Evaluator
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import set_distances
+from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.results import Row
 from textok.models.decoder import FlowDecoderConfig
 from textok.models.tokenizer import TexTok
@@ -69,8 +69,8 @@ def shipped(
         decoder_steps: ways to decode, where the decoder generates; 0 is one pass.
         record: keep all rows there.
     """
-    check_at_least(2, limit=limit, prompts=prompts)
-    check_files(record=record)
+    checks.at_least(2, limit=limit, prompts=prompts)
+    checks.files(record=record)
     model = TexTok.from_pretrained(tokenizer)
     side = model.config.image_size
     sets = [scene_test("test-drawing", side=side, limit=limit), foreign_test(side=side, limit=limit)]

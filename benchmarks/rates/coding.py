@@ -17,8 +17,8 @@ from textok.codec import Prior, TtkReader, TtkWriter, header_for
 from textok.data.images import image_to_tensor, tensor_to_image
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics import Pairs, PictureValues, means
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.evaluation.results import Row
 from textok.pipeline.image_tokenizer import ImageTokenizer

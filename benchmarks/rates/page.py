@@ -7,7 +7,7 @@ from html import escape
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.evaluation.pages import data_uri, html_page, macro
+from textok.evaluation.pages import data_uri, macro, render
 from textok.evaluation.pages.curves import curve_chart
 from textok.evaluation.results import Row, meaning
 
@@ -38,7 +38,7 @@ classic codecs at the lowest rates they reach. Of a classic codec the best setti
 made smaller before and enlarged after among them. Counted twice: whole files, and the coded numbers alone, as if
 all pictures shared one header.</p></header>
 {sections}"""
-    return html_page(body, title="Rate and distortion")
+    return render("page.html", body=body, title="Rate and distortion")
 
 
 def _split(

@@ -11,7 +11,7 @@ from research.captions.arms import icons_64_small
 from research.captions.study import publish as publish_tables
 from research.captions.study import study_captions
 from research.command import ArmNames, check_documents, run
-from textok.cli.options import check_at_least, check_folders, check_seed
+from textok.cli import checks
 from textok.data import open_source
 from textok.models.checkpoint import resolve
 from textok.models.tokenizer import TexTok
@@ -54,10 +54,10 @@ def captions(
         record: keep all rows there, such as benchmarks/results/study_captions.json: arms that it holds count as
             run, wherever that was, and stay in the tables; a published document links it.
     """
-    check_at_least(1, limit=limit, steps=steps)
+    checks.at_least(1, limit=limit, steps=steps)
     for seed in seeds:
-        check_seed(seed)
-    check_folders(out=out)
+        checks.seed(seed)
+    checks.folders(out=out)
     check_documents(publish, record)
     shipped = None if shipped in (None, "none") else shipped
     if shipped is not None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from research import command
 from research.diffusion_comparison.diffusion import STEPS, add_noise, sample
-from textok.cli.options import check_at_least, check_files, check_seed
+from textok.cli import checks
 from textok.data.latents import LatentBatch, LatentCache, LatentLoader
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.metrics.sets import FeatureStatistics, frechet_distance
 from textok.models.dit import DiT, DiTConfig
 from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.sampling.flow import FlowConfig, draw_times, time_grid, velocity_target
@@ -47,9 +47,9 @@ def compare(
         seed: of the weights, the draws and the samples.
         out: file of the record.
     """
-    check_at_least(1, steps=steps)
-    check_seed(seed)
-    check_files(out=out)
+    checks.at_least(1, steps=steps)
+    checks.seed(seed)
+    checks.files(out=out)
     cache, others = LatentCache.open(data), LatentCache.open(held_out)
     batch = others.batch(range(min(len(others), 1000)))
     run = replace(find_recipe(recipe, GENERATOR_RECIPES)(), latents=data, steps=steps, seed=seed)

@@ -9,7 +9,7 @@ from tyro.conf import arg
 from research.command import ArmNames, check_documents, run
 from research.generation.study import RESULTS, GenerationSetting, study_generation
 from research.tables import fill
-from textok.cli.options import check_at_least, check_folders
+from textok.cli import checks
 from textok.evaluation.metrics.paired import MIN_FRECHET
 from textok.recipes import GENERATOR_RECIPES, find_recipe
 from textok.writing import write_text
@@ -44,8 +44,8 @@ def generation(
         publish: a document whose marked table is replaced, such as docs/generation.md.
         record: keep all rows there too, such as benchmarks/results/study_generation.json.
     """
-    check_at_least(MIN_FRECHET, limit=limit)
-    check_folders(out=out)
+    checks.at_least(MIN_FRECHET, limit=limit)
+    checks.folders(out=out)
     check_documents(publish, record)
     named = dict(_name_and_folder(one) for one in tokenizers)
     if len(named) < len(tokenizers):

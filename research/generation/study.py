@@ -17,8 +17,7 @@ from research.scoring import is_finished, scores_in
 from research.tables import curve, markdown, mean_curve, relative_gain
 from textok.data import DataConfig
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import FeatureReader
-from textok.evaluation.generation import FEATURE_BATCH, score_generator
+from textok.evaluation.generation import FEATURE_BATCH, FeatureReader, score_generator
 from textok.evaluation.results import Result, Scores
 from textok.models.bottleneck import FSQConfig, VQConfig
 from textok.models.dit import DiTConfig

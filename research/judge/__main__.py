@@ -9,7 +9,7 @@ from research.command import run
 from research.judge.network import Judge
 from research.judge.reading import accuracy, confirm
 from research.judge.train import JudgeRun, train_judge
-from textok.cli.options import check_at_least, check_files
+from textok.cli import checks
 from textok.data.scenes.source import SceneOptions, SceneSource, scene_picture
 from textok.training.run_folder import environment
 from textok.writing import write_json
@@ -41,9 +41,9 @@ def judge(
         limit: pictures of a split.
         record: keep the numbers there, such as benchmarks/results/judge.json.
     """
-    check_at_least(2, limit=limit)
-    check_at_least(1, pictures=pictures)
-    check_files(record=record)
+    checks.at_least(2, limit=limit)
+    checks.at_least(1, pictures=pictures)
+    checks.files(record=record)
     if train:
         train_judge(JudgeRun(pictures=pictures, seed=seed), weights)
     one = Judge.load(weights)

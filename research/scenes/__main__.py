@@ -14,7 +14,7 @@ from research.scenes.scoring import Testing, scores_of
 from research.scenes.tables import tables
 from research.scenes.testing import photo_test, scene_test
 from research.scoring import is_finished
-from textok.cli.options import check_at_least, check_files, check_folders, check_seed
+from textok.cli import checks
 from textok.evaluation.results import Row
 from textok.training.run_folder import environment
 from textok.training.tokenizer.train import train_tokenizer
@@ -53,12 +53,12 @@ def scenes(
         gather: train nothing; score the arms that are finished, and write the tables.
         record: keep all rows there, such as benchmarks/results/study_scenes.json.
     """
-    check_at_least(2, limit=limit)
-    check_at_least(1, pictures=pictures)
+    checks.at_least(2, limit=limit)
+    checks.at_least(1, pictures=pictures)
     for seed in seeds:
-        check_seed(seed)
-    check_folders(out=out)
-    check_files(record=record)
+        checks.seed(seed)
+    checks.folders(out=out)
+    checks.files(record=record)
     arms = scene_arms(seeds=seeds, pictures=pictures, flow_recipe=recipe)
     chosen = [name for names in only for name in names]
     check_names("arm", chosen, [arm.name for arm in arms])

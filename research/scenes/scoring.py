@@ -17,8 +17,8 @@ from research.scoring import judges, scores_in
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.evaluator import Evaluator
 from textok.evaluation.metrics import Pairs
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.networks import FeatureNetwork, ImageFeatures
 from textok.evaluation.results import Result, Row, Scores
 from textok.models.bottleneck import NormConfig

@@ -158,6 +158,14 @@ def has_setting(config: type, path: list[str]) -> bool:
     return len(path) == 1 or any(has_setting(inner, path[1:]) for inner in members(hints[path[0]]))
 
 
+def groups_in(hint: object) -> Iterator[type]:
+    """The groups of options that an argument is, and those within them."""
+    for group in members(hint):
+        yield group
+        for inner in typing.get_type_hints(group).values():
+            yield from groups_in(inner)
+
+
 @functools.cache
 def options_of_commands() -> set[str]:
     """Options of the studies and of every command; of the trainings by recipe those that are no settings of a run."""
@@ -167,7 +175,7 @@ def options_of_commands() -> set[str]:
     own = {name for function in by_recipe for name in inspect.signature(function).parameters}
     own |= {field.name for field in dataclasses.fields(RunOptions)}
     hints = [typing.get_type_hints(function) for function in functions]
-    groups = [inner for hint in hints for found in hint.values() for inner in members(found)]
+    groups = [group for hint in hints for found in hint.values() for group in groups_in(found)]
     return (
         own
         | {name for hint in hints for name in hint}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from textok.evaluation.alignment import ClassPosterior, Semantics, TwoTower, TwoTowerConfig
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.metrics import Pairs, PictureValues, means
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
+from textok.evaluation.metrics.sets import SplitFeatures
 from textok.evaluation.networks import ImageFeatures
 from textok.models.bottleneck import KLConfig
 from textok.models.tokenizer import TexTok

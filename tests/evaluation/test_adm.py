@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from textok.evaluation.adm import UNKNOWN_COUNT, UnfitFileError, read_adm, write_samples, write_statistics
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.metrics.sets import FeatureStatistics, frechet_distance
 
 
 def images(count=3, height=4, width=5):

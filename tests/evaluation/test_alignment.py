@@ -108,7 +108,7 @@ def test_what_is_no_head_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize(("name", "value"), [("dim", 0), ("hidden", -1), ("dropout", 1.0)])
 def test_impossible_heads_are_refused(name: str, value: float):
-    with pytest.raises(ValueError, match=f"two-tower {name}:"):
+    with pytest.raises(ValueError, match=f"two-tower.{name}:"):
         TwoTowerConfig(**{name: value})
 
 

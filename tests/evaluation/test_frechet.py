@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import sqrtm, svdvals
 
 from textok.evaluation import metrics
-from textok.evaluation.metrics.frechet import (
+from textok.evaluation.metrics.sets import (
     FeatureStatistics,
     SplitFeatures,
     frechet_distance,

@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from textok.data import Batch
-from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.generation import evaluate_generation, frechet_floor
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from textok.evaluation.generation import FeatureReader, PictureFeatures, evaluate_generation, frechet_floor
+from textok.evaluation.metrics.sets import FeatureStatistics, frechet_distance
 from textok.evaluation.networks import ImageFeatures
 
 DIM = 6

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from textok.evaluation.metrics.feature_sets import inception_score
+from textok.evaluation.metrics.sets import inception_score
 
 
 def sure_of(classes, count):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from textok.evaluation.metrics.feature_sets import kernel_distance
+from textok.evaluation.metrics.sets import kernel_distance
 
 
 def vectors(count, seed, *, shift=0.0, dim=12):

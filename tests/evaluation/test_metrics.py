@@ -12,18 +12,16 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from textok.evaluation.metrics.paired import (
     MIN_FRECHET,
     MIN_PCA,
-    perceptual_per_image,
-)
-from textok.evaluation.metrics.structural_similarity import (
     MS_SSIM_SIDE,
     SCALE_WEIGHTS,
     ms_ssim_per_image,
+    perceptual_per_image,
     ssim_per_image,
 )
+from textok.evaluation.metrics.sets import FeatureStatistics, frechet_distance
 from textok.evaluation.networks import EffNetLite2, ImageFeatures
 from textok.objectives.quality import MAX_PSNR, psnr_per_image
 

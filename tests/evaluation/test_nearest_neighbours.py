@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from textok.evaluation.metrics import feature_sets as module
-from textok.evaluation.metrics.feature_sets import copying_row, nearest_neighbours
+from textok.evaluation.metrics import sets as module
+from textok.evaluation.metrics.sets import copying_row, nearest_neighbours
 
 
 def vectors(count, seed, *, dim=16):

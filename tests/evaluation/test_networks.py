@@ -13,13 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from textok.evaluation.networks import (
-    EffNetLite2,
-    FeatureNetwork,
-    load_network,
-    metric_name,
-    published,
-)
+from textok.evaluation import networks
+from textok.evaluation.networks import EffNetLite2, FeatureNetwork, load_network, metric_name
 
 SETTINGS = {
     "do_resize": True,
@@ -177,7 +172,7 @@ def stand_in(monkeypatch, tmp_path):
     module.FeatureExtractorInceptionV3 = StandIn
     monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(published.Inception2015, "dim", 16)
+    monkeypatch.setattr(networks.Inception2015, "dim", 16)
     torch.manual_seed(0)
     path = tmp_path / "weights.pth"
     torch.save(nn.Sequential(OrderedDict(fc=nn.Linear(3, 16))).state_dict(), path)
@@ -191,7 +186,7 @@ def test_inception_is_fid_with_the_published_file_only(stand_in, monkeypatch, ev
     assert features.logits.shape == (3, 8) and not features.stages
     names = [metric_name(kind, other) for kind in ("fd", "kd", "is")]
     assert names == ["fd_inception_2015", "kd_inception_2015", "is_inception_2015"]
-    monkeypatch.setattr(published, "SHA256", hashlib.sha256(stand_in.read_bytes()).hexdigest())
+    monkeypatch.setattr(networks, "INCEPTION_SHA256", hashlib.sha256(stand_in.read_bytes()).hexdigest())
     known = load_network("inception_2015", weights=stand_in)
     names = [metric_name(kind, known) for kind in ("fd", "kd", "is")]
     assert names == ["fid", "kid", "is"]
@@ -201,7 +196,7 @@ def test_inception_is_fid_with_the_published_file_only(stand_in, monkeypatch, ev
 
 def test_inception_is_taken_from_where_torch_fidelity_keeps_it(stand_in, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    kept = tmp_path / "hub" / "checkpoints" / published.FILE
+    kept = tmp_path / "hub" / "checkpoints" / networks.INCEPTION_FILE
     kept.parent.mkdir(parents=True)
     kept.write_bytes(stand_in.read_bytes())
     assert load_network("inception_2015").weights == str(kept)
@@ -233,7 +228,7 @@ def test_files_that_are_not_the_weights_are_refused_and_nothing_is_unpickled(sta
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(ImportError, match=r"open-textok\[fid\]"):
+    with pytest.raises(ValueError, match=r"open-textok\[fid\]"):
         load_network("inception_2015", weights="weights.pth")
 
 

@@ -120,9 +120,9 @@ def test_what_a_network_must_be(semantics, network, pictures):
 
 def test_a_network_that_is_shared_runs_once(semantics, network, pictures):
     features = semantics.network(pictures.images)
-    assert semantics.features(pictures.images, features=features, network=semantics.network) is features
+    assert semantics.features(pictures.images, features, semantics.network) is features
     other = network(pictures.images)
-    assert semantics.features(pictures.images, features=other, network=network).logits is not None
+    assert semantics.features(pictures.images, other, network).logits is not None
 
 
 @pytest.mark.parametrize(("max_tokens", "shared"), [(40, True), (20, False)])

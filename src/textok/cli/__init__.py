@@ -22,21 +22,15 @@ _MACHINE = ("allocate memory", "out of memory", "start new thread", "DataLoader 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, given by the words after ``textok``, which are those of the process when None.
 
-    Args:
-        argv: the words after ``textok``; those of the process when None.
-
-    Returns:
-        The exit code: 0 done, 1 the reader of the output went away, 2 a mistake of the user (one line on stderr),
-        130 interrupted.
+    Returns the exit code: 0 done, 1 the reader of the output went away, 2 a mistake of the user (one line on stderr),
+    130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     threading.excepthook = _hook_of_threads
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a terminal in ASCII gets what it cannot show spelled out
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal in ASCII gets what it cannot show spelled out
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with _telling_interrupts():
             _run(words)
@@ -45,18 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # such as head; Python would write the rest at exit, and fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MISTAKES as error:
-        from textok.display import note  # only now: it imports tqdm
-
-        note(f"error: {_sentence(error)}")
-        return 2
-    except (MemoryError, RuntimeError) as error:
+    except (*MISTAKES, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in _MACHINE):
             raise
-        from textok.display import note
+        from textok.display import note  # only now: it imports tqdm
 
-        reason = _sentence(error) or "out of memory"
-        note(f"error: {reason}; start the same command again, with more memory or smaller batches")
+        reason = _sentence(error)
+        if not isinstance(error, MISTAKES):
+            advice = "start the same command again, with more memory or smaller batches"
+            reason = f"{reason or 'out of memory'}; {advice}"
+        note(f"error: {reason}")
         return 2
     except KeyboardInterrupt:
         if argv is None:  # the process ends: a second one must not meet the end of the interpreter
@@ -105,14 +97,11 @@ def _run(words: list[str]) -> None:
     elif words[0] in groups() and words[1:] in HELP_WORDS:
         print(overview(words[0]))
     else:
-        _run_command(*find(words))
-
-
-def _run_command(name: str, words: list[str]) -> None:
-    """Import the module of the command, and the parser, only now: the help texts need neither."""
-    with import_module("textok.display").waiting("loading"):
-        command, parsing = load(name, words), import_module("textok.cli.parsing")
-    parsing.run(command, words, prog=f"textok {name}")
+        name, rest = find(words)
+        # Imported only now: the help texts need none of these.
+        with import_module("textok.display").waiting("loading"):
+            command, parsing = load(name, rest), import_module("textok.cli.parsing")
+        parsing.run(command, rest, prog=f"textok {name}")
 
 
 def _sentence(error: Exception) -> str:

@@ -18,38 +18,33 @@ _SHARD = re.compile(r"\d{6}\.\w+")
 _ENDS = 1 << 16  # bytes at either end of a file, one of which has the mark
 
 
-def to_address(*, fetch: bool = False) -> Callable[[FunctionT], FunctionT]:
+def to_address(function: FunctionT, *, fetch: bool = False) -> FunctionT:
     """The function, whose ``out`` may be an address.
 
     It writes below ``.textok-out`` in the working folder. What it has made is put to the address at the end, and goes
-    here; after an error or an interrupt it stays, so that the same command goes on.
-
-    Args:
-        fetch: bring a folder that is there already here first, for a function that adds to it.
+    here; after an error or an interrupt it stays, so that the same command goes on. With ``fetch`` a folder that is
+    there already is brought here first, for a function that adds to it.
     """
 
-    def decorate(function: FunctionT) -> FunctionT:
-        @wraps(function)
-        def reaching(*positional: Any, out: Path, **options: Any) -> None:
-            if not is_address(out):
-                function(*positional, out=out, **options)
-                return
-            here = _HERE / str(out).replace(":/", "/", 1)
-            with only_writer(here):
-                place = _Place(shown_place(here))
-                place.open(here, fetch=fetch, overwrite=options.get("overwrite", False))
-                function(*positional, out=here, **options)
-                place.put(here)
-                for folder in (here, here.with_name(f".{here.name}.parts")):
-                    shutil.rmtree(folder, ignore_errors=True)
-                here.unlink(missing_ok=True)
-            with suppress(OSError):  # another result waits there
-                for folder in list(here.parents)[:-1]:
-                    folder.rmdir()
+    @wraps(function)
+    def reaching(*positional: Any, out: Path, **options: Any) -> None:
+        if not is_address(out):
+            function(*positional, out=out, **options)
+            return
+        here = _HERE / str(out).replace(":/", "/", 1)
+        with only_writer(here):
+            place = _Place(shown_place(here))
+            place.open(here, fetch=fetch, overwrite=options.get("overwrite", False))
+            function(*positional, out=here, **options)
+            place.put(here)
+            for folder in (here, here.with_name(f".{here.name}.parts")):
+                shutil.rmtree(folder, ignore_errors=True)
+            here.unlink(missing_ok=True)
+        with suppress(OSError):  # another result waits there
+            for folder in list(here.parents)[:-1]:
+                folder.rmdir()
 
-        return cast(FunctionT, reaching)
-
-    return decorate
+    return cast(FunctionT, reaching)
 
 
 def is_staged(out: Path) -> bool:
@@ -66,49 +61,42 @@ def shown_place(out: Path) -> str:
 
 
 class _Place:
-    """A file or a folder behind an address."""
-
     def __init__(self, address: str) -> None:
         import fsspec
 
         self.address = address
         with self._naming():
-            self._files, self._inner = fsspec.core.url_to_fs(address)
+            self.files, self.inner = fsspec.core.url_to_fs(address)
 
     def open(self, here: Path, *, fetch: bool, overwrite: bool) -> None:
         """Check before the work that it can be written to, and that nothing of the user's is lost there."""
-        files, inner = self._files, self._inner
         with self._naming():
-            files.pipe_file(f"{inner}.check", b"")
-            files.rm_file(f"{inner}.check")
-            is_ours = here.exists() or overwrite or not files.exists(inner) or self._is_made_here()
+            self.files.pipe_file(f"{self.inner}.check", b"")
+            self.files.rm_file(f"{self.inner}.check")
+            is_ours = here.exists() or overwrite or not self.files.exists(self.inner) or self._is_made_here()
+            if fetch and is_ours and not here.exists() and self.files.isdir(self.inner):
+                self.files.get(f"{self.inner}/", f"{here}/", recursive=True)
         if not is_ours:
             raise ValueError(
                 f"out: got {self.address}, which exists and was not made by textok; choose another name"
             )
-        if fetch and not here.exists() and files.isdir(inner):
-            with self._naming():
-                files.get(f"{inner}/", f"{here}/", recursive=True)
 
     def put(self, here: Path) -> None:
         """Put the files there, each whole or not at all: first the marker of the folder, last its index.json."""
-        files, inner = self._files, self._inner
         names = [path.relative_to(here).as_posix() for path in sorted(here.rglob("*")) if path.is_file()]
         with self._naming():
             for name in names or [""]:
-                files.put_file(str(here / name), f"{inner}/{name}".rstrip("/"))
-            for old in files.find(inner) if names else ():
+                self.files.put_file(str(here / name), f"{self.inner}/{name}".rstrip("/"))
+            for old in self.files.find(self.inner) if names else ():
                 name = old.rpartition("/")[2]
                 if _SHARD.fullmatch(name) and name not in names:  # of an earlier run with more of them
-                    files.rm_file(old)
+                    self.files.rm_file(old)
         note(f"{self.address}: {len(names) or 1} files are there")
 
     def _is_made_here(self) -> bool:
-        files, inner = self._files, self._inner
-        if files.isdir(inner):
-            return files.exists(f"{inner}/{MARKER}")
-        size = files.info(inner)["size"]
-        ends = files.cat_file(inner, end=_ENDS) + files.cat_file(inner, start=max(0, size - _ENDS))
+        if self.files.isdir(self.inner):
+            return self.files.exists(f"{self.inner}/{MARKER}")
+        ends = self.files.head(self.inner, _ENDS) + self.files.tail(self.inner, _ENDS)
         return any(mark in ends for mark in MARKS)
 
     @contextmanager

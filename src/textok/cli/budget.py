@@ -79,10 +79,7 @@ quality; a mean is then met by one quality for all"""
         return SoftBudget(*token_range(self.num_tokens or str(num_latents), num_latents), **own)
 
     def encoder(self, tokenizer: ImageTokenizer, *, sizes: Sizes | None, batch_size: int) -> SoftEncoder:
-        """The encoder of these options; ``sizes`` counts coded tokens, for a mean of bytes.
-
-        ``ValueError`` when the budget does not fit the tokenizer.
-        """
+        """The encoder of these options; ``sizes`` counts coded tokens, for a mean of bytes."""
         chooser = self.chooser
         if chooser not in ("oracle", "bisection"):
             own = tokenizer.model_id.rpartition("-")[0]
@@ -119,20 +116,13 @@ def threshold_facts(encoder: SoftEncoder) -> dict[str, Any]:
     facts: dict[str, Any] = {"threshold": encoder.goal.threshold}
     if sample := encoder.calibration:
         facts["target"] = "drop" if encoder.budget.by_drop else "quality"
-        numbers = {"pictures": sample.pictures, "mean": sample.mean}
-        facts["sample"] = numbers | {"standard_error": sample.standard_error}
+        names = ("pictures", "mean", "standard_error")
+        facts["sample"] = {name: getattr(sample, name) for name in names}
     return facts
 
 
-def budget_facts(encoder: SoftEncoder, counts: Mapping[str, int]) -> dict[str, Any]:
-    """How the budget was met over all pictures; nothing for a fixed one."""
-    if encoder.budget.is_fixed:
-        return {}
-    return threshold_facts(encoder) | {name: counts[name] for name in ("not_reached", "overflow")}
-
-
 def budget_lines(budget: SoftBudget, facts: Mapping[str, Any]) -> list[str]:
-    """The same in lines for a reader: the threshold, the sample, pictures that do not reach it."""
+    """Lines for a reader: the threshold, the sample, pictures that do not reach it."""
     if budget.is_fixed:
         return []
     threshold = f"{facts['threshold']:.4g} {'dB' if budget.measure == 'psnr' else 'of distance'}"

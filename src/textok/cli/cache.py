@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from tyro.conf import Positional, arg
 
-from textok.cli.distributed import check_single_process, place, process_group
+from textok.cli.distributed import place, process_group
 from textok.cli.options import Bad, Captions, Data, Engine, Json, Limit, Model, ModelOptions, Split, optional
 from textok.cli.output import report
 from textok.codec import CodePrior, LatentPrior, save_prior
@@ -59,14 +59,10 @@ def cache(
         shard_pictures: pictures per file, and the most that a killed run loses.
         text_cache: folder of caption features; default the user's cache.
     """
-    if engine.is_ray:
-        check_single_process()
     side = TexTok.from_pretrained(model.model).config.image_size
     run = CachingRun(
         tokenizer=model.model,
-        data=bad.config(
-            data, split=split, captions=None if captions is None else str(captions), size=(side, side)
-        ),
+        data=bad.config(data, split=split, captions=captions, size=(side, side)),
         captions=checked_forms(list(caption_forms)),
         flip=flip,
         text=not no_text,
@@ -78,14 +74,14 @@ def cache(
         text_cache=text_cache,
         precision=model.dtype,
     )
-    device, here = model.open(), place()
+    device, (rank, count) = model.open(), place()
     with process_group(device):
         ray = partial(engine.run, device=model.device) if engine.is_ray else None
         where = model.device if engine.is_ray else device
-        manifest = cache_latents(run, out, device=where, rank=here.rank, world=here.count, engine=ray)
+        manifest = cache_latents(run, out, device=where, rank=rank, world=count, engine=ray)
     if manifest is None:
         raise KeyboardInterrupt
-    if here.rank == 0:
+    if rank == 0:
         megabytes = sum(file.stat().st_size for file in out.glob("*.safetensors")) / 1e6
         line = f"{out}: {manifest.rows} rows of {manifest.pictures} pictures, {megabytes:.1f} MB"
         report(dataclasses.asdict(manifest), line, json=json)
@@ -125,7 +121,5 @@ def _fit(cache: Path, tokenizer: TexTok) -> LatentPrior | CodePrior:
     if tokenizer.num_codes is not None:
         levels = levels_of(tokenizer)
         return fit_codes((s["codes"] for s in shards), levels=levels, tokens=tokenizer.config.num_latents)
-    means = torch.cat([shard["mean"].float() for shard in shards])
-    if "log_variance" not in shards[0]:
-        return fit_latents(means)
-    return fit_latents(means, torch.cat([shard["log_variance"].float() for shard in shards]))
+    names = [name for name in ("mean", "log_variance") if name in shards[0]]
+    return fit_latents(*(torch.cat([shard[name].float() for shard in shards]) for name in names))

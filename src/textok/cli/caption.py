@@ -7,25 +7,16 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from textok import scale
 from textok.captioning import CaptionConfig, load_prompt
 from textok.captioning.journal import Journal
 from textok.captioning.outputs import write_beside, write_new_tars, write_preview
 from textok.captioning.run import CaptionRun, caption_blocks
 from textok.captioning.writers import open_writer
+from textok.cli import checks
 from textok.cli.addresses import shown_place, to_address
 from textok.cli.distributed import open_device
-from textok.cli.options import (
-    DATA_HELP,
-    Bad,
-    Engine,
-    EngineOptions,
-    Json,
-    Limit,
-    Split,
-    check_at_least,
-    check_needs,
-    optional,
-)
+from textok.cli.options import DATA_HELP, Bad, Engine, Json, Limit, Split, optional
 from textok.cli.output import report
 from textok.data.samples import BadSample, report_bad
 from textok.display import note
@@ -37,7 +28,7 @@ _PREVIEWED = 20
 _BLOCK = 1000
 
 
-@to_address(fetch=True)
+@partial(to_address, fetch=True)
 def caption(
     data: Annotated[Positional[str], arg(metavar="DATA", help=DATA_HELP)],
     config: Annotated[CaptionConfig, arg(name="")],
@@ -72,8 +63,8 @@ as s3://.
 are kept.
         write_tars: also new tars of the captioned pictures, in the folder tars.
     """
-    check_at_least(1, limit=limit, block_pictures=block_pictures)
-    check_needs(absent=not engine.is_ray, by="engine ray", block_pictures=block_pictures)
+    checks.at_least(1, limit=limit, block_pictures=block_pictures)
+    checks.needs(absent=not engine.is_ray, by="engine ray", block_pictures=block_pictures)
     if engine.is_ray and config.max_cost is not None:
         raise ValueError(
             f"max_cost: got {config.max_cost:g} with --engine ray, expected none: no worker knows the sum"
@@ -98,7 +89,8 @@ are kept.
                 stop=stop,
                 accept_changes=accept_changes,
             )
-            unreadable = _run(run, count, engine, size=block_pictures or _BLOCK, device=config.device)
+            ray = partial(engine.run, device=config.device) if engine.is_ray else None
+            unreadable = _run(run, count, size=block_pictures or _BLOCK, ray=ray)
         if preview is not None:
             write_preview(source, out, preview, limit=min(count, limit or _PREVIEWED))
         if stop.asked:
@@ -110,14 +102,13 @@ are kept.
         return _report({"folder": shown_place(out), **facts}, json=json)
 
 
-def _run(run: CaptionRun, count: int, engine: EngineOptions, *, size: int, device: str) -> list[BadSample]:
-    if not engine.is_ray:
+def _run(run: CaptionRun, count: int, *, size: int, ray: scale.Engine | None) -> list[BadSample]:
+    if ray is None:
         return run.run(count)
-    return caption_blocks(run, count, size=size, engine=partial(engine.run, device=device))
+    return caption_blocks(run, count, size=size, engine=ray)
 
 
 def _report(facts: dict[str, Any], *, json: bool) -> None:
-    """The facts as JSON, or in one line without what is 0."""
     texts = []
     for name, value in facts.items():
         counts = value.items() if isinstance(value, dict) else [("", value)]

@@ -1,8 +1,9 @@
-"""``textok decode`` and ``textok decompress``: a token file to PNG pictures, going on where a killed run ended."""
+"""``textok decode``: a token file to PNG pictures, going on where a killed run ended; and ``textok reconstruct``."""
 
 import hashlib
 import json as json_format
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,14 +12,19 @@ from typing import Annotated, Any
 import torch
 from tyro.conf import Positional, UseAppendAction, arg
 
-from textok.cli.options import Captions, Decoder, Json, Model, ModelOptions, NumTokens, optional
+from textok.cli.options import Captions, Decoder, Json, Model, ModelOptions, optional
 from textok.cli.output import report
-from textok.cli.pictures import PictureNames
+from textok.cli.pictures import PictureNames, PictureOptions
 from textok.codec import TtkReader, check_model, find_prior, is_ttk
+from textok.data import Batch
 from textok.data.images import save_png
 from textok.data.records import first_captions
 from textok.data.samples import BadSample, write_bad
 from textok.display import Progress, note
+from textok.evaluation.captioned import CaptionedPictures
+from textok.evaluation.pages.grids import caption_label, reconstruction_grid, save_picture
+from textok.evaluation.reconstruction import Reconstructions, check_budgets
+from textok.objectives.quality import psnr_per_image
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.pipeline.tokens import Tokens, load_tokens
 from textok.writing import MARKER, check_target, mark_folder
@@ -32,7 +38,7 @@ def decode(
     decoder: Decoder,
     *,
     out: Path,
-    num_tokens: NumTokens = None,
+    num_tokens: Annotated[int | None, optional("K", "all")] = None,
     key: Annotated[UseAppendAction[tuple[tuple[str, ...], ...]], optional("KEY [KEY ...]", "all")] = (),
     captions: Captions = None,
     no_captions: bool = False,
@@ -100,10 +106,7 @@ def _parts(
     lost: list[str],
     expect: Callable[[int], object],
 ) -> Iterator[Tokens]:
-    """The pictures of a file, as many at a time as are decoded together.
-
-    ``lost`` gets what cannot be read, ``expect`` the number of pictures before the first is read.
-    """
+    """The pictures of a file, as many at a time as are decoded together; ``lost`` gets what cannot be read."""
     if not is_ttk(file):
         tokens = load_tokens(file)
         tokenizer.check_made_here(tokens)
@@ -134,25 +137,18 @@ def _begin(out: Path, tokens: Path, job: Mapping[str, Any]) -> bool:
     with open(tokens, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     content = hashlib.sha256(json_format.dumps([digest, job]).encode()).hexdigest()
-    content = f"pictures of {tokens.name}, {content}"
-    marker = out / MARKER
-    goes_on = marker.is_file() and json_format.loads(marker.read_text()).get("content") == content
-    if not goes_on:
-        mark_folder(out, content)
-    return goes_on
+    content, marker = f"pictures of {tokens.name}, {content}", out / MARKER
+    if marker.is_file() and json_format.loads(marker.read_text()).get("content") == content:
+        return True
+    mark_folder(out, content)
+    return False
 
 
 def _decode_part(
-    part: Tokens,
-    files: list[Path],
-    tokenizer: ImageTokenizer,
-    *,
-    batch_size: int,
-    seed: int | None,
-    **sampling: Any,
+    part: Tokens, files: list[Path], tokenizer: ImageTokenizer, *, seed: int | None, **options: Any
 ) -> None:
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    pictures = tokenizer.decode(part, batch_size=batch_size, generator=generator, **sampling)
+    pictures = tokenizer.decode(part, generator=generator, **options)
     for key, picture, file in zip(part.keys, pictures, files, strict=True):
         picture.info["textok"] = json_format.dumps({"key": key, "tokenizer": part.model_id})
         save_png(picture, file)
@@ -161,7 +157,6 @@ def _decode_part(
 def _captioned(
     tokens: Tokens, captions: Mapping[str, str] | None, *, no_captions: bool, warn: bool
 ) -> Tokens:
-    """The tokens with the captions to decode with."""
     texts = tokens.captions
     if captions is not None:
         missing = [key for key in tokens.keys if key not in captions]
@@ -173,3 +168,60 @@ def _captioned(
     elif texts is None and not no_captions and warn:
         note("the file holds no captions: decoding without (--captions FILE.json)")
     return replace(tokens, captions=("",) * len(tokens) if no_captions or texts is None else texts)
+
+
+def reconstruct(
+    pictures: Annotated[PictureOptions, arg(name="")],
+    model: Model,
+    decoder: Decoder,
+    *,
+    out: Path,
+    budgets: Annotated[tuple[int, ...] | None, optional("K,K", "1/16, 1/4 and all of them")] = None,
+    overwrite: bool = False,
+    json: Json = False,
+) -> None:
+    """Lay pictures beside what their tokens give back, at several budgets, with the caption and without.
+
+    Args:
+        out: the folder for the grids: one PNG for each picture, its budgets side by side.
+        budgets: tokens of each picture, such as 2,8,32.
+        overwrite: write into a folder that textok did not make.
+    """
+    check_target(out, sources=[pictures.data], overwrite=overwrite)
+    tokenizer = model.load()
+    most = tokenizer.model.config.num_latents
+    chosen = check_budgets(budgets or (max(1, most // 16), max(1, most // 4), most), max_tokens=most)
+    names, psnr = PictureNames(), defaultdict[tuple[str, int], list[float]](list)
+    for batch in pictures.batches(tokenizer, batch_size=model.batch_size, out=out, all_parts=False):
+        if not psnr:
+            mark_folder(out, "grids of reconstructed pictures")
+        outputs = _reconstruct(tokenizer, batch, chosen, **decoder.settings)
+        for cell, pixels in outputs.items():
+            psnr[cell].extend(psnr_per_image(batch.images, pixels).tolist())
+        for place, (key, caption) in enumerate(zip(batch.keys, batch.captions, strict=True)):
+            rows = slice(place, place + 1)
+            one = CaptionedPictures(split=key, images=batch.images[rows], captions=(caption,), keys=(key,))
+            grid = reconstruction_grid(one, {cell: pixels[rows] for cell, pixels in outputs.items()})
+            save_picture(grid, out / names.of(key))
+    results: list[dict[str, Any]] = [
+        {"captions": caption, "budget": k, "pictures": len(values), "psnr": sum(values) / len(values)}
+        for (caption, k), values in psnr.items()
+    ]
+    lines = [
+        f"  {caption_label(r['captions']):<13}{r['budget']:>4} tokens  {r['psnr']:6.2f}" for r in results
+    ]
+    head = f"{out}: grids of {results[0]['pictures']} pictures; mean PSNR in dB"
+    report(results, head, *lines, json=json)
+
+
+def _reconstruct(
+    tokenizer: ImageTokenizer, batch: Batch, budgets: Sequence[int], **decoding: Any
+) -> Reconstructions:
+    captions = {"right": batch.captions, "none": None} if any(batch.captions) else {"none": None}
+    outputs: dict[Any, Any] = {}
+    for condition, texts in captions.items():
+        tokens = tokenizer.encode(batch.images, texts, keep_size=True, batch_size=len(batch))
+        for k in budgets:
+            decoded = tokenizer.decode(tokens.first(k), output="uint8", batch_size=len(batch), **decoding)
+            outputs[condition, k] = decoded
+    return outputs

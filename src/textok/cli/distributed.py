@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -12,26 +11,19 @@ import torch.distributed as dist
 from textok import display
 from textok.pipeline.precision import keep_freed_memory, torch_device
 
-# The first rank alone writes samples and pages; the others wait for it at the next split.
 PATIENCE = timedelta(hours=12)
+"""The first rank alone writes samples and pages; the others wait for it at the next split."""
 
 
-class Place(NamedTuple):
-    """Which of how many processes."""
-
-    rank: int
-    count: int
-
-
-def place() -> Place:
-    """This process among those of ``torchrun``; the only one without it."""
+def place() -> tuple[int, int]:
+    """Which process of ``torchrun`` this is, of how many; the only one without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    return Place(int(os.environ["RANK"]), count) if count > 1 else Place(0, 1)
+    return (int(os.environ["RANK"]), count) if count > 1 else (0, 1)
 
 
 def is_first() -> bool:
     """Whether this process prints and writes."""
-    return place().rank == 0
+    return place()[0] == 0
 
 
 def note(message: str) -> None:
@@ -42,27 +34,20 @@ def note(message: str) -> None:
 
 def check_single_process() -> None:
     """Check that the command was not started by ``torchrun``."""
-    if place().count > 1:
-        raise ValueError(f"processes: got {place().count}, expected one; start it without torchrun")
+    if (count := place()[1]) > 1:
+        raise ValueError(f"processes: got {count}, expected one; start it without torchrun")
 
 
 def open_device(name: str, *, float64: bool = False) -> torch.device:
-    """The device that ``--device`` names; of several processes each takes its own CUDA device, unless one is named.
+    """The device that ``--device`` names, with ``float64`` where scores are computed; otherwise ``ValueError``.
 
-    The process keeps the memory that its batches free.
-
-    Args:
-        name: "auto" (CUDA where there is one, else the processor) or a name that torch knows.
-        float64: whether the command computes in float64, as scores are.
-
-    Raises:
-        ValueError: for another word, CUDA where there is none, or a device without float64 where it is needed.
+    Of several processes each takes a CUDA device of its own, unless one is named, and keeps the memory it frees.
     """
     if float64 and name.startswith("mps"):
         raise ValueError(f"device: got {name!r}, which has no float64 to compute scores in; use cpu")
     device = torch_device(name)
     keep_freed_memory()
-    if place().count > 1 and device.type == "cuda":
+    if place()[1] > 1 and device.type == "cuda":
         if device.index is None:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -75,9 +60,8 @@ def process_group(device: torch.device) -> Iterator[None]:
 
     After an error the group is left to the end of the process: the others may never come to close it.
     """
-    if place().count == 1:
-        yield
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    if many := place()[1] > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     yield
-    dist.destroy_process_group()
+    if many:
+        dist.destroy_process_group()

@@ -45,28 +45,26 @@ class Parts:
             raise
 
     def _remove_changed(self, source: Source, places: Sequence[range], *, all_after: bool) -> None:
-        """Remove the finished parts that are not of these very pictures, and name what changed."""
         files = sorted(self.folder.glob("[0-9]*.json"))
         notes = [json.loads(file.read_text())["contents"] for file in files]
         own = [places[int(file.stem)] if int(file.stem) < len(places) else range(0) for file in files]
         contents = [[(key, content) for key, content in note] for note in notes]
         stale, changed = stale_parts(source, list(zip(own, contents, strict=True)))
+        if not stale:
+            return
         for number in stale:
             files[number].unlink()
             files[number].with_suffix(".safetensors").unlink(missing_ok=True)
-        if stale and all_after:  # the parts that are left depend on those before them
+        if all_after:  # the parts that are left depend on those before them
             self.remove()
-        if stale:
-            note(f"made anew what changed since the interruption: {shown_changes(changed)}")
+        note(f"made anew what changed since the interruption: {shown_changes(changed)}")
 
     def note(self, number: int) -> dict[str, Any] | None:
         """What was noted of a finished part; None of one that is not finished."""
         file = self.folder / f"{number:06d}.json"
         return json.loads(file.read_text()) if file.is_file() else None
 
-    def save(
-        self, number: int, tokens: list[Tokens], record: Mapping[str, Any], *, dtype: StoredDtype
-    ) -> None:
+    def save(self, number: int, tokens: list[Tokens], record: dict[str, Any], *, dtype: StoredDtype) -> None:
         """Keep a finished part."""
         if tokens:
             save_parts(tokens, self.folder / f"{number:06d}.safetensors", dtype=dtype)

@@ -8,14 +8,14 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from textok.cli.options import Json, check_files, optional
+from textok.cli import checks
+from textok.cli.options import Json, optional
 from textok.cli.output import shown, text_table
 from textok.evaluation.comparison import DRAWS, Compared, compare, differing_settings
 from textok.evaluation.results import meaning, read_result
 from textok.writing import finite, write_json
 
-HEADS = ("split", "captions", "tokens", "guidance")
-"""What the fields of a cell are called in the table."""
+HEADS = ("split", "captions", "tokens", "guidance")  # of the fields of a cell
 
 
 def evaluate_compare(
@@ -35,7 +35,7 @@ def evaluate_compare(
         b: the result to compare with it, of the same pictures.
         out: write the comparison there as JSON.
     """
-    check_files(out=out)
+    checks.files(out=out)
     first, second = read_result(a), read_result(b)
     compared = compare(first, second)
     differing = differing_settings(first, second)
@@ -53,9 +53,7 @@ def evaluate_compare(
     print(json_format.dumps(finite(report)) if json else table)
 
 
-def comparison_table(
-    compared: Sequence[Compared], differing: Sequence[str], *, names: tuple[str, str]
-) -> str:
+def comparison_table(compared: Sequence[Compared], differing: list[str], *, names: tuple[str, str]) -> str:
     """One block per metric with one line per cell; a star where the interval leaves out zero."""
     fields = [i for i in range(len(HEADS)) if any(row.cell[i] is not None for row in compared)]
     heads = [*(HEADS[i] for i in fields), "count", "A", "B", "gain", "95 % interval"]

@@ -9,39 +9,20 @@ from typing import Annotated, Any, Literal
 import torch
 from tyro.conf import Positional, arg
 
+from textok.cli import checks
 from textok.cli.distributed import check_single_process, note, open_device
-from textok.cli.options import (
-    Bad,
-    BadPictures,
-    Json,
-    Model,
-    ModelOptions,
-    check_at_least,
-    check_files,
-    check_needs,
-    check_seed,
-    check_size,
-    optional,
-)
+from textok.cli.options import BadPictures, Json, Model, ModelOptions, optional
 from textok.cli.output import score_table, shown, text_table
 from textok.data import EvalLoader
 from textok.data.samples import report_bad, write_bad
 from textok.display import Progress
-from textok.evaluation import adm, generation, networks
+from textok.evaluation import adm, generation, networks, picture_sets
 from textok.evaluation.alignment import Semantics
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.generation import FEATURE_BATCH
-from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.generation import FEATURE_BATCH, FeatureReader, PictureFeatures
 from textok.evaluation.metrics.paired import MIN_FRECHET
+from textok.evaluation.metrics.sets import FeatureStatistics
 from textok.evaluation.networks import FeatureNetwork
-from textok.evaluation.picture_sets import (
-    NEED_PICTURES,
-    Reference,
-    open_pictures,
-    open_reference,
-    picture_settings,
-)
 from textok.evaluation.reconstruction import check_budgets
 from textok.evaluation.results import Row, meaning, write_result
 from textok.pipeline.generation import Pipeline
@@ -60,10 +41,7 @@ class NetworkChoice:
 
     def load(self, device: torch.device) -> FeatureNetwork:
         """The network, ready to use."""
-        try:
-            network: Any = networks.load_network(self.network, weights=self.network_weights)
-        except ImportError as error:  # an extra that is not installed is no bug
-            raise ValueError(f"network {self.network}: {error}") from error
+        network: Any = networks.load_network(self.network, weights=self.network_weights)
         return network.to(device)
 
     def reader(self, device: torch.device, *, semantics: bool) -> FeatureReader:
@@ -77,7 +55,33 @@ Network = Annotated[NetworkChoice, arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationOptions(BadPictures):
+class ScoringOptions(BadPictures):
+    """What the scores of generated pictures need besides these and real ones, and where they are written."""
+
+    train: Annotated[str | None, optional("SOURCE")] = None
+    """the training pictures, to find copies of them; the real ones must be others"""
+    train_split: Annotated[str | None, optional("NAME")] = None
+    """which part of them"""
+    out: Annotated[Path | None, optional("FILE.json")] = None
+    """result file: settings, rows, and the values of every picture"""
+    seed: int = 0
+    """of the noise of pictures that are drawn, the floor's halves and the kernel distance's subsets"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.seed(self.seed)
+        checks.needs(absent=self.train is None, by="train", train_split=self.train_split)
+        checks.files(out=self.out)
+
+    def open_train(self, **reading: Any) -> EvalLoader | None:
+        """The training pictures, where they are given."""
+        return (
+            picture_sets.open_pictures(self.train, split=self.train_split, **reading) if self.train else None
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(ScoringOptions):
     """Which pictures are scored, against which others, and what is written."""
 
     samples: Annotated[Positional[str], arg(metavar="SAMPLES")]
@@ -86,14 +90,8 @@ class GenerationOptions(BadPictures):
     """real pictures: any source, or an ADM .npz of pictures, of mean and covariance, or of both"""
     reference_split: Annotated[str | None, optional("NAME")] = None
     """which part of the reference, such as test-drawing"""
-    train: Annotated[str | None, optional("SOURCE")] = None
-    """the training pictures, to find copies of them; the reference must be others"""
-    train_split: Annotated[str | None, optional("NAME")] = None
-    """which part of them"""
     captions: Annotated[Path | None, optional("FILE.json")] = None
     """the samples' captions, a JSON object {key: caption} or a list in their order"""
-    out: Annotated[Path | None, optional("FILE.json")] = None
-    """result file: settings, the row, and the values of every picture"""
     write_samples: Annotated[Path | None, optional("FILE.npz")] = None
     """write the samples as an ADM .npz for published evaluators"""
     write_statistics: Annotated[Path | None, optional("FILE.npz")] = None
@@ -104,18 +102,14 @@ class GenerationOptions(BadPictures):
     """leave out whether the samples show what their captions say"""
     batch_size: int = 32
     """pictures at a time"""
-    seed: int = 0
-    """of the floor's halves and the kernel distance's subsets"""
     device: str = "auto"
     """cpu, cuda, cuda:1; auto takes cuda where there is one"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, batch_size=self.batch_size)
-        check_seed(self.seed)
-        check_size(self.size)
-        check_needs(absent=self.train is None, by="train", train_split=self.train_split)
-        check_files(out=self.out, write_samples=self.write_samples, write_statistics=self.write_statistics)
+        checks.at_least(1, batch_size=self.batch_size)
+        checks.size(self.size)
+        checks.files(write_samples=self.write_samples, write_statistics=self.write_statistics)
         if self.captions is not None and self.no_semantics:
             raise ValueError(
                 f"captions: got {self.captions} with no_semantics, which reads none; give one of the two"
@@ -130,10 +124,12 @@ def evaluate_generation(
     out = options.out
     reading: dict[str, Any] = {"batch_size": options.batch_size, **options.policy}
     write_bad(out, [])
-    generated = open_pictures(options.samples, size=options.size, captions=options.captions, **reading)
+    generated = picture_sets.open_pictures(
+        options.samples, size=options.size, captions=options.captions, **reading
+    )
     reading["size"] = generated.config.size
-    real = open_reference(options.reference, split=options.reference_split, **reading)
-    trained_on = open_pictures(options.train, split=options.train_split, **reading) if options.train else None
+    real = picture_sets.open_set(options.reference, split=options.reference_split, **reading)
+    trained_on = options.open_train(**reading)
     generation.check_count(len(generated.source))
     judged = any(generated.source.captions()) and not options.no_semantics
     reader = network.reader(open_device(options.device, float64=True), semantics=judged)
@@ -150,8 +146,8 @@ def evaluate_generation(
         seed=options.seed,
     )
     settings = reader.settings | {
-        "samples": picture_settings(generated),
-        "train": picture_settings(trained_on) if trained_on else None,
+        "samples": picture_sets.settings_of(generated),
+        "train": trained_on and picture_sets.settings_of(trained_on),
         "reference": real.settings,
         "frechet_distance_to": f"the reference's {'pictures' if statistics is None else 'mu and sigma'}",
         "size": list(generated.config.size),
@@ -184,15 +180,13 @@ def _write_adm(
 def generation_table(row: Row) -> str:
     """One line per score, with which way is better."""
     advice = {name: meaning(name).advice for name in row}
-    cells = [
-        [name, shown(value), "" if advice[name] == name.replace("_", " ") else advice[name]]
-        for name, value in row.items()
-    ]
+    about = {name: "" if words == name.replace("_", " ") else words for name, words in advice.items()}
+    cells = [[name, shown(value), about[name]] for name, value in row.items()]
     return text_table(cells, heads=["score", "value", "what it is"])
 
 
 def _stored_statistics(
-    reference: Reference, network: FeatureNetwork, options: GenerationOptions
+    reference: picture_sets.PictureSet, network: FeatureNetwork, options: GenerationOptions
 ) -> FeatureStatistics | None:
     """The file's own mean and covariance, where they are of this network's features; says what is left out.
 
@@ -205,7 +199,7 @@ def _stored_statistics(
                 f"train: got {options.train}, but {name} holds mean and covariance only, and the copying check "
                 "compares with real pictures; give a reference with pictures, or leave train out"
             )
-        note(f"{name}: holds mean and covariance only; left out: {NEED_PICTURES}")
+        note(f"{name}: holds mean and covariance only; left out: {picture_sets.NEED_PICTURES}")
     if statistics is None or statistics.dim == network.dim:
         return statistics
     if reference.pictures is None:
@@ -221,25 +215,20 @@ def _stored_statistics(
 
 
 _MODEL = ModelOptions(batch_size=16)
-HEADS = {"split": "split", "budget": "tokens", "guidance": "guidance", "count": "count"}
 
 
 def evaluate_generator(
+    options: Annotated[ScoringOptions, arg(name="")],
     network: Network,
-    bad: Bad,
     model: Model = _MODEL,
     *,
     data: Annotated[str, arg(metavar="SOURCE")],
     split: Annotated[str | None, optional("NAME")] = None,
-    train: Annotated[str | None, optional("SOURCE")] = None,
-    train_split: Annotated[str | None, optional("NAME")] = None,
     tokenizer: Annotated[str | None, optional("MODEL")] = None,
     budgets: Annotated[tuple[int, ...], optional(default="a quarter, half and all of the model's")] = (),
     guidance: tuple[float, ...] = (1.0, 3.0),
     steps: Annotated[int | None, optional("INT", "the model's")] = None,
     limit: Annotated[int | None, optional("INT", "all")] = None,
-    out: Annotated[Path | None, optional("FILE.json")] = None,
-    seed: int = 0,
     json: Json = False,
 ) -> None:
     """Score a text-conditional generator: one picture for each caption of a held-out split, set against the real ones.
@@ -247,34 +236,29 @@ def evaluate_generator(
     Args:
         data: captioned pictures that it was not trained on.
         split: the part of them.
-        train: the training pictures, to find copies of them.
-        train_split: the part of them.
         tokenizer: the generator's tokenizer, when it is not where it was at training.
         budgets: tokens per picture.
         guidance: scales of classifier-free guidance.
         steps: of the sampler.
         limit: take only so many captions, spread over the split.
-        out: result file: settings, rows, and the values of every picture.
-        seed: of the noise.
     """
-    check_at_least(1, steps=steps)
-    check_at_least(MIN_FRECHET, limit=limit)
-    check_seed(seed)
-    check_needs(absent=train is None, by="train", train_split=train_split)
-    check_files(out=out)
+    checks.at_least(1, steps=steps)
+    checks.at_least(MIN_FRECHET, limit=limit)
     check_single_process()
+    out, seed = options.out, options.seed
     scales = [Guidance(scale=scale).scale for scale in dict.fromkeys(guidance)]
     device = open_device(model.device, float64=True)
     pipeline = _open_pipeline(model, tokenizer=tokenizer, device=device, steps=steps)
-    chosen = _budgets(budgets, pipeline.generator.config.num_latents)
+    most = pipeline.generator.config.num_latents
+    chosen = check_budgets(budgets or (max(1, most // 4), max(1, most // 2), most), max_tokens=most)
     cells = list(product(chosen, scales))
     side = pipeline.tokenizer.model.config.image_size
     write_bad(out, [])
-    reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **bad.policy}
-    held_out = open_pictures(data, split=split, **reading)
+    reading: dict[str, Any] = {"batch_size": FEATURE_BATCH, "size": (side, side), **options.policy}
+    held_out = picture_sets.open_pictures(data, split=split, **reading)
     if not any(held_out.source.captions()):
         raise ValueError(f"data: got {data}, whose pictures have no captions, expected captions to draw")
-    trained_on = open_pictures(train, split=train_split, **reading) if train else None
+    trained_on = options.open_train(**reading)
     reader = network.reader(device, semantics=True)
     reference = read_pictures(reader, held_out, out=out)
     train_features = read_pictures(reader, trained_on, out=out) if trained_on else None
@@ -293,24 +277,21 @@ def evaluate_generator(
             progress=bar.update,
         )
     if out is not None:
-        settings = reader.settings | _settings(pipeline) | {"budgets": chosen, "guidance": sorted(scales)}
-        settings |= {"reference": picture_settings(held_out), "seed": seed, "limit": limit}
-        settings |= {"train": trained_on and picture_settings(trained_on)}
+        settings = reader.settings | {"model": pipeline.model_id, "precision": str(pipeline.dtype)}
+        settings |= {"tokenizer": pipeline.tokenizer.model_id, "budgets": chosen, "guidance": sorted(scales)}
+        settings |= {"sampling": pipeline.defaults.record(pipeline.generator), "seed": seed, "limit": limit}
+        settings |= {
+            "reference": picture_sets.settings_of(held_out),
+            "train": trained_on and picture_sets.settings_of(trained_on),
+        }
         write_result(out, settings=settings, made_by=environment(), **vars(scores))
-    heads = HEADS | {name: name for name in scores.rows[0] if name not in HEADS}
+    heads = {name: "tokens" if name == "budget" else name for name in scores.rows[0]}
     print(json_format.dumps(scores.rows) if json else score_table(scores.rows, heads))
-
-
-def _budgets(budgets: tuple[int, ...], max_tokens: int) -> list[int]:
-    """The budgets, or a quarter, half and all of the model's tokens."""
-    usual = (max(1, max_tokens // 4), max(1, max_tokens // 2), max_tokens)
-    return check_budgets(budgets or usual, max_tokens=max_tokens)
 
 
 def _open_pipeline(
     options: ModelOptions, *, tokenizer: str | None, device: torch.device, steps: int | None
 ) -> Pipeline:
-    """A text-conditional generator, with so many steps of its sampler."""
     pipeline = Pipeline.from_pretrained(
         options.model, tokenizer=tokenizer, device=device, dtype=options.dtype
     )
@@ -322,12 +303,3 @@ def _open_pipeline(
     if steps is not None:
         pipeline.defaults = pipeline.defaults.changed(pipeline.generator, steps=steps)
     return pipeline
-
-
-def _settings(pipeline: Pipeline) -> dict[str, Any]:
-    return {
-        "model": pipeline.model_id,
-        "precision": str(pipeline.dtype),
-        "tokenizer": pipeline.tokenizer.model_id,
-        "sampling": pipeline.defaults.record(pipeline.generator),
-    }

@@ -1,5 +1,6 @@
 """``textok evaluate reconstruction``: every metric of a tokenizer on any captioned pictures."""
 
+import io
 import json as json_format
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
@@ -9,34 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 from tyro.conf import arg
 
-from textok.cli.distributed import check_single_process, is_first, note, open_device, place, process_group
-from textok.cli.evaluate_generation import Network, NetworkChoice
-from textok.cli.options import (
-    BadPictures,
-    Data,
-    Decoder,
-    DecoderOptions,
-    Engine,
-    EngineOptions,
-    Json,
-    Size,
-    Splits,
-    check_at_least,
-    check_files,
-    check_folders,
-    check_size,
-    optional,
-)
+from textok.cli import checks
+from textok.cli.distributed import is_first, note, open_device, place, process_group
+from textok.cli.evaluate_generation import Network
+from textok.cli.options import BadPictures, Data, Decoder, Engine, EngineOptions, Json, Size, optional
 from textok.cli.output import reconstruction_table
 from textok.data import EvalLoader, Source
 from textok.data.samples import BadSample, report_bad, spread, write_bad
 from textok.display import Progress, with_progress
 from textok.evaluation import adm
-from textok.evaluation.captioned import CaptionCondition, CaptionedPictures, usable_conditions
+from textok.evaluation.captioned import CaptionedPictures, usable_conditions
 from textok.evaluation.evaluator import BATCH_SIZE, Evaluator
 from textok.evaluation.reconstruction import Cell, Measurements, check_budgets, usual_budgets
 from textok.evaluation.results import Result, Scores, write_result
@@ -47,10 +33,12 @@ from textok.training.run_folder import environment
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionOptions(BadPictures):
-    """Which tokenizer is evaluated, on which pictures and how."""
+    """Which tokenizer is evaluated, on which pictures and how: all that another process needs to take a part in it."""
 
+    network: Network
+    decoder: Decoder
     data: Data
-    split: Splits = ()
+    split: Annotated[tuple[str, ...], optional()] = ()
     """parts of the source, such as test-drawing,test-concept; not needed when it has only one"""
     limit: Annotated[int | None, optional("INT", "all")] = None
     """number of pictures of each split, spread over it"""
@@ -77,18 +65,13 @@ class ReconstructionOptions(BadPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, limit=self.limit, batch_size=self.batch_size)
-        check_size(self.size)
-        check_files(out=self.out)
-        check_folders(write_samples=self.write_samples)
+        checks.at_least(1, limit=self.limit, batch_size=self.batch_size)
+        checks.size(self.size)
+        checks.files(out=self.out)
+        checks.folders(write_samples=self.write_samples)
 
     def sources(self) -> dict[str, Source]:
-        """The source of every split, by the split's name, or the source's own where it has no splits.
-
-        Raises:
-            FileNotFoundError: when nothing is there.
-            ValueError: for an unknown layout or split.
-        """
+        """The source of every split, by the split's name, or the source's own where it has no splits."""
         splits: list[str | None] = [*dict.fromkeys(self.split)] or [None]
         names = {split: split or Path(self.data.rstrip("/")).stem for split in splits}
         return {name: self.config(self.data, split=split).open() for split, name in names.items()}
@@ -96,7 +79,7 @@ class ReconstructionOptions(BadPictures):
     def fitted(self, model: TexTok) -> "ReconstructionOptions":
         """The same with the size, budgets and conditions that a model can be evaluated at."""
         config, conditions = model.config, tuple(dict.fromkeys(self.conditions))
-        check_size(self.size, patch=config.patch_size)
+        checks.size(self.size, patch=config.patch_size)
         budgets = self.budgets or usual_budgets(config.num_latents)
         if config.placement == "none" and conditions != ("none",):
             note("this tokenizer reads no captions: evaluated with none only")
@@ -108,27 +91,42 @@ class ReconstructionOptions(BadPictures):
             conditions=conditions,
         )
 
+    def evaluator(self, tokenizer: TexTok, device: torch.device) -> Evaluator:
+        """The tokenizer with all that scores it."""
+        return Evaluator.load(
+            tokenizer,
+            self.network.load(device),
+            semantics=not self.no_semantics,
+            batch_size=self.batch_size,
+            autocast=torch.bfloat16 if self.dtype == "bfloat16" else None,
+            decoding=self.decoder.settings,
+        )
+
+    def read(self, name: str, source: Source) -> tuple[CaptionedPictures, list[BadSample]]:
+        """The pictures of a split, and those that are left out."""
+        config = self.config(self.data, size=self.size)
+        loader = EvalLoader(config, batch_size=self.batch_size, source=spread(source, self.limit))
+        title = f"{name}: reading"
+        progress = with_progress(loader, len(loader), unit="batch", title=title, shown=is_first())
+        return CaptionedPictures.collect(name, progress), loader.bad.samples
+
+    def batches(self, pictures: CaptionedPictures) -> Sequence[Tensor]:
+        """Positions of the pictures, a batch at a time."""
+        return torch.arange(len(pictures)).split(self.batch_size)
+
 
 def evaluate_reconstruction(
-    options: Annotated[ReconstructionOptions, arg(name="")],
-    network: Network,
-    decoder: Decoder,
-    engine: Engine,
-    *,
-    json: Json = False,
+    options: Annotated[ReconstructionOptions, arg(name="")], engine: Engine, *, json: Json = False
 ) -> None:
     """Score a tokenizer: every metric by split, caption condition and number of tokens.
 
     Under torchrun the processes share the pictures, and the first one prints and writes; or the workers of Ray do.
     """
-    if engine.is_ray:
-        check_single_process()
     sources, device = options.sources(), open_device(options.device, float64=True)
     tokenizer = TexTok.from_pretrained(options.model).to(device)
-    evaluation = _Evaluation(options=options.fitted(tokenizer), network=network, decoder=decoder)
-    evaluator = evaluation.evaluator(tokenizer, device)
+    options = options.fitted(tokenizer)
     with process_group(device):
-        result = _evaluate(evaluator, evaluation, sources, engine)
+        result = _evaluate(options.evaluator(tokenizer, device), options, sources, engine)
     if not is_first():
         return
     if options.out is not None:
@@ -136,83 +134,40 @@ def evaluate_reconstruction(
     print(json_format.dumps(result.rows) if json else reconstruction_table(result.rows))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Evaluation:
-    """What is evaluated, and how: all that another process needs to take a part in it."""
-
-    options: ReconstructionOptions
-    network: NetworkChoice
-    decoder: DecoderOptions
-
-    def evaluator(self, tokenizer: TexTok, device: torch.device) -> Evaluator:
-        options = self.options
-        return Evaluator.load(
-            tokenizer,
-            self.network.load(device),
-            semantics=not options.no_semantics,
-            batch_size=options.batch_size,
-            autocast=torch.bfloat16 if options.dtype == "bfloat16" else None,
-            decoding=self.decoder.settings,
-        )
-
-    def read(self, name: str, source: Source) -> tuple[CaptionedPictures, list[BadSample]]:
-        """The pictures of a split, and those that are left out."""
-        options = self.options
-        config = options.config(options.data, size=options.size)
-        loader = EvalLoader(config, batch_size=options.batch_size, source=spread(source, options.limit))
-        title = f"{name}: reading"
-        progress = with_progress(loader, len(loader), unit="batch", title=title, shown=is_first())
-        return CaptionedPictures.collect(name, progress), loader.bad.samples
-
-    def batches(self, pictures: CaptionedPictures) -> Sequence[Tensor]:
-        """Positions of the pictures, a batch at a time."""
-        return torch.arange(len(pictures)).split(self.options.batch_size)
-
-
 class _Measurer:
     """Measures one batch of a split after another, in a process of Ray."""
 
-    def __init__(self, evaluation: _Evaluation, name: str, conditions: Sequence[CaptionCondition]) -> None:
-        options, device = evaluation.options, torch_device(evaluation.options.device)
-        evaluator = evaluation.evaluator(TexTok.from_pretrained(options.model).to(device), device)
-        pictures, _ = evaluation.read(name, options.sources()[name])
-        self._batches = evaluation.batches(pictures)
-        self._measure = evaluator.measuring(pictures, budgets=options.budgets, captions=conditions)
+    def __init__(self, options: ReconstructionOptions, name: str) -> None:
+        device = torch_device(options.device)
+        evaluator = options.evaluator(TexTok.from_pretrained(options.model).to(device), device)
+        pictures, _ = options.read(name, options.sources()[name])
+        self._batches = options.batches(pictures)
+        self._measure = evaluator.measuring(pictures, budgets=options.budgets, captions=options.conditions)
 
     def __call__(self, number: int) -> dict[str, Any]:
-        columns = {
-            json_format.dumps([*where, name]): values.contiguous()
-            for where, part in self._measure(self._batches[number]).items()
-            for name, values in part.items()
-        }
-        return {"values": b64encode(save(columns)).decode()}
+        file = io.BytesIO()
+        torch.save(self._measure(self._batches[number]), file)
+        return {"values": b64encode(file.getvalue()).decode()}
 
 
 def _measured(
-    evaluation: _Evaluation,
-    pictures: CaptionedPictures,
-    conditions: Sequence[CaptionCondition],
-    engine: EngineOptions,
+    options: ReconstructionOptions, pictures: CaptionedPictures, engine: EngineOptions
 ) -> Iterator[tuple[Tensor, Measurements]]:
     """The batches of a split with what Ray's workers measured, in their order: sums round as in one process."""
-    make = partial(_Measurer, evaluation, pictures.split, conditions)
-    batches, early, following = evaluation.batches(pictures), dict[int, str](), 0
-    for number, known in engine.run(make, range(len(batches)), device=evaluation.options.device):
+    make = partial(_Measurer, options, pictures.split)
+    batches, early, following = options.batches(pictures), dict[int, str](), 0
+    for number, known in engine.run(make, range(len(batches)), device=options.device):
         early[number] = known["values"]
         while following in early:
-            measurements: Measurements = {}
-            for key, values in load(b64decode(early.pop(following))).items():
-                *where, name = json_format.loads(key)
-                measurements.setdefault(tuple(where), {})[name] = values
-            yield batches[following], measurements
+            file = io.BytesIO(b64decode(early.pop(following)))
+            yield batches[following], torch.load(file, map_location="cpu", weights_only=True)
             following += 1
 
 
 def _evaluate(
-    evaluator: Evaluator, evaluation: _Evaluation, sources: dict[str, Source], engine: EngineOptions
+    evaluator: Evaluator, options: ReconstructionOptions, sources: dict[str, Source], engine: EngineOptions
 ) -> Result:
     """The scores of all splits, the same in every process."""
-    options = evaluation.options
     settings = evaluator.settings | {
         "model_source": options.model,
         "budgets": list(options.budgets),
@@ -226,7 +181,7 @@ def _evaluate(
     if options.out is not None and is_first():
         write_bad(options.out, [])
     for name, source in sources.items():
-        pictures, left_out = evaluation.read(name, source)
+        pictures, left_out = options.read(name, source)
         if is_first():
             report_bad(left_out, options.out)
         settings["splits"][name] = {
@@ -238,11 +193,8 @@ def _evaluate(
         conditions, reason = usable_conditions(pictures, options.conditions)
         if unusable := [name for name in options.conditions if name not in conditions]:
             note(f"{pictures.split}: not evaluated: {', '.join(unusable)}: {reason}")
-        measured = _measured(evaluation, pictures, conditions, engine) if engine.is_ray else None
-        scores = _score(evaluator, pictures, measured, conditions=conditions, budgets=options.budgets)
-        result.rows.extend(scores.rows)
-        result.per_image.extend(scores.per_image)
-        result.latents.extend(scores.latents)
+        usable: Any = tuple(conditions)
+        result.extend(_score(evaluator, replace(options, conditions=usable), pictures, engine))
         if options.write_samples is not None and is_first():
             cells = [(condition, k) for condition in conditions for k in options.budgets]
             _write_samples(evaluator, pictures, cells, options.write_samples)
@@ -250,20 +202,16 @@ def _evaluate(
 
 
 def _score(
-    evaluator: Evaluator,
-    pictures: CaptionedPictures,
-    measured: Iterator[tuple[Tensor, Measurements]] | None,
-    *,
-    conditions: Sequence[CaptionCondition],
-    budgets: Sequence[int],
+    evaluator: Evaluator, options: ReconstructionOptions, pictures: CaptionedPictures, engine: EngineOptions
 ) -> Scores:
+    measured = _measured(options, pictures, engine) if engine.is_ray else None
     rank, count = place()
     share = len(range(rank, len(pictures), count))
     with Progress(share, unit="image", title=pictures.split, shown=is_first()) as bar:
         return evaluator.score(
             pictures,
-            budgets=budgets,
-            captions=conditions,
+            budgets=options.budgets,
+            captions=options.conditions,
             rank=rank,
             world_size=count,
             measured=measured,
@@ -274,7 +222,6 @@ def _score(
 def _write_samples(
     evaluator: Evaluator, pictures: CaptionedPictures, cells: Sequence[Cell], folder: Path
 ) -> None:
-    """An ADM sample file of the originals and of the reconstructions of each cell."""
     stem = pictures.split.replace("/", "-")
     adm.write_samples(folder / f"{stem}-original.npz", pictures.images)
     for condition, budget in cells:  # one at a time: the pictures of all cells may not fit in memory

@@ -15,8 +15,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 from tyro.conf import Positional, arg
 
+from textok.cli import checks, parsing
+from textok.cli.check import check_source
 from textok.cli.distributed import check_single_process
-from textok.cli.options import DATA_HELP, Captions, Json, check_seed, optional
+from textok.cli.options import DATA_HELP, Captions, Json, optional
 from textok.cli.output import report
 from textok.cli.table import find, load
 from textok.data import DataConfig, EvalLoader, open_source
@@ -25,7 +27,6 @@ from textok.data.loading import SIDED
 from textok.display import note
 from textok.evaluation.captioned import CaptionedPictures
 from textok.evaluation.pages import render
-from textok.evaluation.source_check import check_source
 from textok.models.card import CARD_FILE
 from textok.models.checkpoint import CONFIG_FILE, FIT_FILE, model_folder, read_config
 from textok.objectives.quality import psnr_per_image
@@ -38,7 +39,6 @@ from textok.training.run_folder import steps_of
 from textok.training.tokenizer.train import train_tokenizer
 from textok.writing import check_target, holds_nothing, write_json, write_text
 
-_LOOKED_AT = recipes.MANY
 _MEASURED = 6
 _JUDGED, _SHOWN, _PROMPTS, _TOKENS = 256, 8, 4, 8
 _TITLES = {"original": "held-out pictures", "start": "before: the start", "tuned": "after: this model"}
@@ -66,7 +66,7 @@ def fit(
         seed: of every random choice.
     """
     check_single_process()
-    check_seed(seed)
+    checks.seed(seed)
     check_target(out, sources=[data], overwrite=True)
     asked = {"data": data, "hours": hours, "captions": captions and str(captions), "seed": seed}
     record = _begun(out, asked) or _begin(out, asked)
@@ -122,17 +122,12 @@ def _fit_generator(record: dict[str, Any], out: Path, *, seconds: float) -> None
 
 def _run(words: list[str]) -> None:
     """Run a command as if its words had been typed; an interruption ends this one too."""
-    from textok.cli.parsing import run
-
     name, options = find(words)
-    run(load(name, options), options, prog=f"textok {name}")
+    parsing.run(load(name, options), options, prog=f"textok {name}")
 
 
 def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """What an earlier start of the same command chose; None where there is none.
-
-    ``ValueError`` when the folder holds something else.
-    """
+    """What an earlier start of the same command chose, where there is one."""
     if not (out / FIT_FILE).is_file():
         if out.exists() and not holds_nothing(out):
             raise ValueError(
@@ -149,7 +144,6 @@ def _begun(out: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _begin(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Look at the pictures, choose, and write down what was chosen."""
     began = time.monotonic()
     config = _config(asked)
     facts = _checked(config)
@@ -183,9 +177,12 @@ def _begin(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(out: Path, record: dict[str, Any]) -> None:
-    lines = [f"textok {shlex.join(command)}" for command in record["commands"].values()]
     write_json(out / FIT_FILE, record)  # first: a folder without it is somebody else's
-    write_text(out / "commands.sh", "\n".join(["set -e", *lines, ""]))
+    write_text(out / "commands.sh", "\n".join(["set -e", *_command_lines(record), ""]))
+
+
+def _command_lines(record: dict[str, Any]) -> list[str]:
+    return [f"textok {shlex.join(words)}" for words in record["commands"].values()]
 
 
 def _has_drawings() -> bool:
@@ -202,11 +199,8 @@ def _config(asked: dict[str, Any], recipe: str = "icons-128") -> DataConfig:
 
 
 def _checked(config: DataConfig) -> dict[str, Any]:
-    """Counts of the first pictures, and whether all of them may be mirrored.
-
-    ``ValueError`` when there are too few good ones.
-    """
-    result, source = check_source(config, limit=_LOOKED_AT)
+    """Counts of the first pictures, and whether all of them may be mirrored; refuses too few good ones."""
+    result, source = check_source(config, limit=recipes.MANY)
     good, bad, repeats = len(result.looks), len(result.bad), sum(len(group) - 1 for group in result.repeats())
     texts = [text for texts in result.captions.values() for text in texts]
     captioned = sum(map(bool, result.captions.values()))
@@ -227,7 +221,6 @@ def _checked(config: DataConfig) -> dict[str, Any]:
 
 
 def _measured_speed(train: Callable[..., Path], run: Any) -> float:
-    """Pictures a second of the real training, over the last of a few steps."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         weights = train(replace(run, log_every=_MEASURED // 2), folder, stop_at=_MEASURED)
         if steps_of(weights) < _MEASURED:
@@ -251,25 +244,22 @@ def _write_report(out: Path, record: dict[str, Any], data: DataConfig) -> Path:
     }
     prompts = [text for text in dict.fromkeys(pictures.captions) if text][:_PROMPTS] or [""]
     samples = pipeline(prompts, num_tokens=tokens, output="uint8")
-    results = {
-        "keeps_start": _keeps_start(out),
-        "psnr_db": scores,
-        "num_tokens": tokens,
-        "held_out": len(pictures),
-        "prompts": prompts,
-    }
+    results = {"keeps_start": _keeps_start(out), "psnr_db": scores, "num_tokens": tokens}
+    results |= {"held_out": len(pictures), "prompts": prompts}
     write_json(out / "report.json", {**record, **results})
-    usage = _LINES.format(model=str(out), prompt=prompts[0], tokens=tokens)
-    write_text(out / CARD_FILE, _card(out, record, results, usage))
+    words = {
+        "title": out.name,
+        "lead": f"{_verdict(results)} {_limits(record)}",
+        "reasons": record["plan"]["reasons"],
+        "usage": _LINES.format(model=str(out), prompt=prompts[0], tokens=tokens),
+    }
+    write_text(out / CARD_FILE, render("fit.md", **words, commands=_command_lines(record)) + "\n")
     page = render(
         "fit.html",
-        title=out.name,
-        lead=f"{_verdict(results)} {_limits(record)}",
+        **words,
         rows={_TITLES[name]: images[:_SHOWN] for name, images in shown.items()},
         samples=zip(samples, (prompt or "no caption" for prompt in prompts), strict=True),
         facts=record["facts"],
-        reasons=record["plan"]["reasons"],
-        usage=usage,
     )
     write_text(out / "report.html", page)
     return out / "report.html"
@@ -308,13 +298,3 @@ def _limits(record: dict[str, Any]) -> str:
         else ""
     )
     return f"It learned from {facts['train']:,} pictures{few}.{texts}{short}"
-
-
-def _card(out: Path, record: dict[str, Any], results: dict[str, Any], usage: str) -> str:
-    reasons = "\n".join(f"- {reason}" for reason in record["plan"]["reasons"])
-    lines = "\n".join(f"textok {shlex.join(words)}" for words in record["commands"].values())
-    return (
-        f"---\nlibrary_name: open-textok\n---\n\n# {out.name}\n\nA tokenizer and a generator, made by textok fit.\n\n"
-        f"{_verdict(results)} {_limits(record)}\n\n```python\n{usage}\n```\n\n## What was chosen\n\n"
-        f"{reasons}\n\n```bash\n{lines}\n```\n"
-    )

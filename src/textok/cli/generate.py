@@ -13,19 +13,9 @@ import torch
 from PIL import Image
 from tyro.conf import Positional, arg
 
+from textok.cli import checks
 from textok.cli.distributed import is_first, place
-from textok.cli.options import (
-    Decoder,
-    Json,
-    Limit,
-    Model,
-    ModelOptions,
-    Split,
-    check_at_least,
-    check_needs,
-    check_seed,
-    optional,
-)
+from textok.cli.options import Decoder, Json, Limit, Model, ModelOptions, Split, optional
 from textok.cli.output import report
 from textok.data.images import save_png
 from textok.display import Progress
@@ -36,7 +26,7 @@ from textok.sampling.flow import SAMPLERS
 from textok.writing import check_target, mark_folder, mark_folder_for
 
 _BY_MODEL = "the model's"
-_BY_SOURCE = "4, with --prompts 1"
+_SAMPLERS = f"of a flow: {', '.join(SAMPLERS)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +41,7 @@ class SamplingOptions:
     """how strongly the prompt is followed; 1 is none"""
     guidance_interval: Annotated[tuple[float, float] | None, optional("LOW HIGH", _BY_MODEL)] = None
     """times within which guidance acts: 1 is pure noise, 0 the picture"""
-    sampler: Annotated[str | None, optional("NAME", _BY_MODEL, about=f"of a flow: {', '.join(SAMPLERS)}")] = (
-        None
-    )
+    sampler: Annotated[str | None, optional("NAME", _BY_MODEL, about=_SAMPLERS)] = None
     temperature: Annotated[float | None, optional("FLOAT", _BY_MODEL)] = None
     """of the codes of a MaskGIT"""
 
@@ -70,9 +58,9 @@ class BulkOptions:
     """pack a thousand pictures and their prompts into each tar, instead of a file for each"""
 
     def __post_init__(self) -> None:
-        check_at_least(1, limit=self.limit)
+        checks.at_least(1, limit=self.limit)
         absent = self.prompts_from is None
-        check_needs(absent=absent, by="prompts", split=self.split, limit=self.limit, tars=self.tars)
+        checks.needs(absent=absent, by="prompts", split=self.split, limit=self.limit, tars=self.tars)
 
 
 _MODEL = ModelOptions(batch_size=16)
@@ -88,7 +76,7 @@ def generate(
     out: Path,
     labels: Annotated[tuple[int, ...], optional()] = (),
     negative: Annotated[str | None, optional("TEXT")] = None,
-    num_images: Annotated[int | None, optional("INT", _BY_SOURCE)] = None,
+    num_images: Annotated[int | None, optional("INT", "4, with --prompts 1")] = None,
     seed: int = 0,
     tokenizer: Annotated[str | None, optional("MODEL")] = None,
     overwrite: bool = False,
@@ -110,8 +98,8 @@ def generate(
         overwrite: replace pictures of the same names, also in a folder that textok did not make; without it new
             ones take free names.
     """
-    check_at_least(1, num_images=num_images)
-    check_seed(seed)
+    checks.at_least(1, num_images=num_images)
+    checks.seed(seed)
     check_target(out, overwrite=overwrite)
     if (ways := bool(labels) + bool(words) + (bulk.prompts_from is not None)) != 1:
         raise ValueError(f"PROMPT: got {ways} of prompts, --prompts and --labels (for classes), expected one")
@@ -145,7 +133,7 @@ def generate(
         progress=True,
     )
     seconds = time.perf_counter() - started
-    names = [str(x) for x in (labels or words)]
+    names = list(map(str, labels or words))
     files, grid = save_pictures(images, out, names=names, seed=seed, overwrite=overwrite)
     report(
         {"files": [str(file) for file in files], "seconds": seconds},

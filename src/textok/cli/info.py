@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +16,7 @@ from textok.cli.options import Json
 from textok.cli.output import report
 from textok.codec import TtkReader, is_ttk
 from textok.data.latents import MANIFEST, read_manifest
-from textok.models.checkpoint import (
-    CONFIG_FILE,
-    SHIPPED,
-    SHIPPED_GENERATORS,
-    WEIGHTS_FILE,
-    model_folder,
-    read_config,
-    shipped_folder,
-)
+from textok.models import checkpoint
 from textok.models.config_json import encode_config
 from textok.models.generators import build_generator, kind_of
 from textok.models.tokenizer import count_parameters
@@ -55,18 +48,11 @@ def info(name: Annotated[Positional[str], arg(metavar="NAME")], *, json: Json = 
     Args:
         name: a recipe, a shipped model, a model folder, a latent cache, a token file (.safetensors) or a .ttk file.
     """
-    sections = describe(name)
+    sections = _described(name)
     report(sections, *_lines(sections), json=json)
 
 
-def describe(name: str) -> dict[str, Any]:
-    """Everything of that name: a section for each of ``model``, ``generator``, ``recipe``, ``latents``, ``tokens``
-    and ``ttk``.
-
-    Raises:
-        FileNotFoundError: when the name is that of a file which does not exist.
-        ValueError: when there is nothing of that name; suggests the nearest.
-    """
+def _described(name: str) -> dict[str, Any]:
     path = Path(name)
     if path.is_file():
         return _file(path)
@@ -74,22 +60,22 @@ def describe(name: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file")
     if (path / MANIFEST).is_file():
         return {"latents": _latents(path)}
-    folder = model_folder(path)
-    if (folder / CONFIG_FILE).is_file():
+    folder = checkpoint.model_folder(path)
+    if (folder / checkpoint.CONFIG_FILE).is_file():
         return {"generator" if kind_of(folder) else "model": _weights(folder)}
     return _named(name)
 
 
 def _named(name: str) -> dict[str, Any]:
     sections: dict[str, Any] = {}
-    for title, shipped in (("model", SHIPPED), ("generator", SHIPPED_GENERATORS)):
+    for title, shipped in (("model", checkpoint.SHIPPED), ("generator", checkpoint.SHIPPED_GENERATORS)):
         if name in shipped:
             with suppress(FileNotFoundError):  # weights that do not travel with this installation
-                sections[title] = _weights(shipped_folder(shipped[name]))
+                sections[title] = _weights(checkpoint.shipped_folder(shipped[name]))
     if name in RECIPES | GENERATOR_RECIPES:
         sections["recipe"] = _recipe(name)
     if not sections:
-        hint = nearest(name, [*RECIPES, *GENERATOR_RECIPES, *SHIPPED])
+        hint = nearest(name, [*RECIPES, *GENERATOR_RECIPES, *checkpoint.SHIPPED])
         raise ValueError(
             f"name: got {name!r}, expected a recipe, a shipped model, a model folder, a latent cache, a token file or "
             f"a .ttk file;{hint} see textok recipes"
@@ -110,33 +96,25 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path) -> dict[str, Any]:
-    """A model by its configuration and the header of its weights: nothing is built, whatever they say."""
-    config = read_config(folder / CONFIG_FILE)
-    values, dtypes = {"total": 0}, set()
-    for key, dtype, size in _tensors(folder / WEIGHTS_FILE):
-        part = key.partition(".")[0]
-        values["total"] += size
-        values[part] = values.get(part, 0) + size
-        dtypes.add(dtype)
-    return {
-        "model_id": config.get("model_id"),
-        "values": values,
-        "dtypes": sorted(dtypes),
-        "made_by": config.get("made_by", {}),
-        "settings": config["model"],
-    }
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, str, int]]:
-    """Name, dtype and number of values of every tensor in a safetensors file, by its header."""
+    config, path = checkpoint.read_config(folder / checkpoint.CONFIG_FILE), folder / checkpoint.WEIGHTS_FILE
     refuse_foreign(path, expected="weights in safetensors form")
+    values, dtypes = Counter(total=0), set[str]()
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 (no dictionary)
                 tensor = file.get_slice(key)
-                yield key, tensor.get_dtype(), math.prod(tensor.get_shape())
+                size = math.prod(tensor.get_shape())
+                values.update({"total": size, key.partition(".")[0]: size})
+                dtypes.add(tensor.get_dtype())
     except SafetensorError as error:
         raise ValueError(f"{path}: cut off or no safetensors file ({error}); fetch it again") from error
+    return {
+        "model_id": config.get("model_id"),
+        "values": dict(values),
+        "dtypes": sorted(dtypes),
+        "made_by": config.get("made_by", {}),
+        "settings": config["model"],
+    }
 
 
 def _latents(folder: Path) -> dict[str, Any]:
@@ -176,7 +154,6 @@ def _tokens(path: Path) -> dict[str, Any]:
 
 
 def _lines(values: dict[str, Any], depth: int = 0) -> Iterator[str]:
-    """One value per line; a group is indented below its name."""
     for key, value in values.items():
         label = "  " * depth + key
         if isinstance(value, dict) and value:

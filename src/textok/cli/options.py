@@ -1,10 +1,9 @@
-"""Options that several commands share, and the checks of their values. One thing has one name in every command.
+"""Options that several commands share. One thing has one name in every command.
 
 A command that turns one thing into another takes it as its first words (pictures, tokens, prompts); everything else
-is an option with a name. Lists are written with commas (see :mod:`textok.cli.parsing`).
+is an option with a name.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Annotated, Any, Literal
 import torch
 from tyro.conf import arg
 
-from textok.cli.distributed import open_device
+from textok.cli import checks
+from textok.cli.distributed import check_single_process, open_device
 from textok.data import DataConfig
-from textok.data.images import DEFAULT_MAX_PIXELS
 from textok.display import waiting
 from textok.pipeline.image_tokenizer import ImageTokenizer
 from textok.scale import Work, run_blocks
-from textok.writing import check_target
 
 
 def optional(metavar: str | None = None, default: str = "", *, about: str | None = None) -> Any:
@@ -30,107 +28,19 @@ def optional(metavar: str | None = None, default: str = "", *, about: str | None
 
 DATA_HELP = (
     "captioned pictures: scenes or icons, which are drawn; a folder (pictures alone or with .txt, .caption or .json "
-    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Hugging Face datasets), "
-    "webdataset tars, parquet files, a glob, or an "
-    "address such as hf:// or s3://"
+    "files, metadata.jsonl or .csv, one folder per class, COCO captions, Hugging Face datasets), webdataset tars, "
+    "parquet files, a glob, or an address such as hf:// or s3://"
 )
+CAPTIONS_HELP = "captions by key (what textok caption wrote, or a JSON file), instead of those that are there"
 
 Data = Annotated[str, arg(metavar="DATA", help=DATA_HELP)]
 Split = Annotated[str | None, optional("NAME", about="which part of the data, such as test-drawing")]
-Splits = Annotated[tuple[str, ...], optional()]
 Limit = Annotated[int | None, optional("INT", "all", about="take at most so many, from the first")]
 Size = Annotated[tuple[int, int] | None, optional("H W", "the model's")]
-NumTokens = Annotated[int | None, optional("K", "all")]
-Captions = Annotated[
-    Path | None,
-    optional(
-        "FILE",
-        about="captions by key (what textok caption wrote, or a JSON file), instead of those that are there",
-    ),
-]
+Captions = Annotated[Path | None, optional("FILE", about=CAPTIONS_HELP)]
 Json = Annotated[bool, arg(help="print the result as JSON")]
 OnBad = Literal["stop", "skip"]
 Precision = Literal["auto", "float32", "bfloat16"]
-
-
-MAX_SEED = 2**63 - 1
-
-
-def check_at_least(least: int, **values: int | None) -> None:
-    """Check that every given number is so large; None stands for an option that is not given.
-
-    ``ValueError`` names the first one that is not.
-    """
-    for name, value in values.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name}: got {value}, expected at least {least}")
-
-
-def check_seed(seed: int) -> None:
-    """Check that torch takes a seed; ``ValueError`` when it does not."""
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed: got {seed}, expected 0 to {MAX_SEED}")
-
-
-def check_size(size: tuple[int, int] | None, *, patch: int = 1) -> None:
-    """Check that a height and width are those of a picture, and multiples of a model's patch.
-
-    ``ValueError`` when they are not.
-    """
-    if size is None:
-        return
-    if min(size) < 1 or size[0] * size[1] > DEFAULT_MAX_PIXELS:
-        raise ValueError(
-            f"size: got {size[0]} {size[1]}, expected height and width in pixels, at least 1, together at most "
-            f"{DEFAULT_MAX_PIXELS:,} pixels"
-        )
-    if size[0] % patch or size[1] % patch:
-        raise ValueError(
-            f"size: got {size[0]} {size[1]}, expected multiples of the model's patch, {patch} px"
-        )
-
-
-def check_needs(*, absent: bool, by: str, **values: object) -> None:
-    """Check that an option which only says more about another one comes with it.
-
-    Args:
-        absent: whether that other one is not given.
-        by: its name.
-        **values: the options that need it; None and False are not given.
-
-    Raises:
-        ValueError: names the first that stands alone.
-    """
-    for name, value in values.items():
-        if absent and value not in (None, False):
-            raise ValueError(f"{name}: got {value!r} without {by}, expected both or none")
-
-
-def check_files(**files: Path | None) -> None:
-    """Check that files can be written where they are asked for, and are none of the user's; makes nothing.
-
-    Raises:
-        ValueError: when a folder is there, a file where its folder should be, or a file that textok did not make.
-        OSError: when the folder is not writable or full.
-    """
-    for name, file in files.items():
-        if file is not None:
-            check_folders(**{name: file.parent})
-            if file.is_dir():
-                raise ValueError(f"{name}: got {file}, which is a folder, expected a file to write")
-            check_target(file, option=name, overwrite=file.suffix == ".npz")  # in which there is no mark
-
-
-def check_folders(**folders: Path | None) -> None:
-    """Check that folders are there or can be made; makes nothing. Raises as :func:`check_files`."""
-    for name, folder in folders.items():
-        if folder is None:
-            continue
-        nearest = next(place for place in (folder, *folder.parents) if place.exists())
-        if not nearest.is_dir():
-            raise ValueError(f"{name}: got {nearest}, which is a file, expected a folder")
-        if not os.access(nearest, os.W_OK):
-            raise PermissionError(f"{name}: got {nearest}, which is not writable; choose another place")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +61,10 @@ class BadPictures:
         if not 0 <= self.max_bad_share <= 1:
             raise ValueError(f"max_bad_share: got {self.max_bad_share}, expected a share from 0 to 1")
 
-    def config(self, source: str, **settings: Any) -> DataConfig:
+    def config(self, source: str, *, captions: Path | None = None, **settings: Any) -> DataConfig:
         """How a source is read, with these and the given settings; a picture needs no caption."""
-        return DataConfig(source=source, **self.policy, **settings)
+        file = None if captions is None else str(captions)
+        return DataConfig(source=source, captions=file, **self.policy, **settings)
 
 
 Bad = Annotated[BadPictures, arg(name="")]
@@ -173,10 +84,10 @@ class ModelOptions:
     """pictures at a time"""
 
     def __post_init__(self) -> None:
-        check_at_least(1, batch_size=self.batch_size)
+        checks.at_least(1, batch_size=self.batch_size)
 
     def open(self) -> torch.device:
-        """The device. Raises as :func:`textok.cli.distributed.open_device`."""
+        """The device."""
         return open_device(self.device)
 
     def load(self) -> ImageTokenizer:
@@ -200,8 +111,10 @@ class EngineOptions:
     """with ray: processes that hold a model"""
 
     def __post_init__(self) -> None:
-        check_at_least(1, workers=self.workers)
-        check_needs(absent=not self.is_ray, by="engine ray", address=self.address, workers=self.workers)
+        checks.at_least(1, workers=self.workers)
+        checks.needs(absent=not self.is_ray, by="engine ray", address=self.address, workers=self.workers)
+        if self.is_ray:
+            check_single_process()
 
     @property
     def is_ray(self) -> bool:
@@ -211,7 +124,7 @@ class EngineOptions:
     def run(
         self, make: Callable[[], Work], numbers: Sequence[int], *, device: str
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Do blocks by Ray on a kind of device; arguments and errors are those of :func:`textok.scale.run_blocks`."""
+        """Do blocks by Ray on a kind of device, as :func:`textok.scale.run_blocks`."""
         cuda = device.startswith(("auto", "cuda"))
         return run_blocks(make, numbers, address=self.address, workers=self.workers, cuda=cuda)
 

@@ -30,7 +30,7 @@ def text_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> str:
     """
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold blue")
     for place, head in enumerate(heads):
-        number = any(_is_number(row[place]) for row in rows)
+        number = any(row[place].lstrip("+-")[:1].isdigit() for row in rows)
         table.add_column(Text(head), justify="right" if number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
@@ -41,12 +41,7 @@ def text_table(rows: Sequence[Sequence[str]], *, heads: Sequence[str]) -> str:
 
 
 def score_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """Rows of a result under short headings.
-
-    Args:
-        rows: flat rows.
-        columns: name in the rows -> heading; those that no row has are left out.
-    """
+    """Rows of a result under short headings, by the name in the rows; a column that no row has is left out."""
     present = {name: head for name, head in columns.items() if any(name in row for row in rows)}
     cells = [[shown(row.get(name)) for name in present] for row in rows]
     return text_table(cells, heads=list(present.values()))
@@ -61,10 +56,6 @@ def shown(value: object) -> str:
     if not math.isfinite(value):
         return "-"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
-
-
-def _is_number(cell: str) -> bool:
-    return cell.lstrip("+-")[:1].isdigit()
 
 
 # Headings in the terminal by how a metric's name begins, and by how it ends.
@@ -100,7 +91,6 @@ def reconstruction_table(rows: Sequence[Row]) -> str:
 
 
 def _headings(rows: Sequence[Row], starts: Mapping[str, str]) -> dict[str, str]:
-    """A heading for every metric whose name has one of these beginnings, in their order."""
     names = dict.fromkeys(name for row in rows for name in row)
     shown_names = [name for name in names if "_pca" not in name and not name.endswith("_original")]
     return {
@@ -112,6 +102,5 @@ def _headings(rows: Sequence[Row], starts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _beside(row: Row, name: str) -> str | int | float:
-    """A value, with that of the originals where there is one."""
     ceiling = row.get(f"{name}_original")
     return row[name] if ceiling is None else f"{shown(row[name])} / {shown(ceiling)}"

@@ -39,9 +39,7 @@ def _lists(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     return _list_of(inner[0], f"{metavar},{metavar}")
 
 
-def _list_of(
-    item: type, metavar: str, *, allowed: Sequence[str] = ()
-) -> PrimitiveConstructorSpec[tuple[Any, ...]]:
+def _list_of(item: type, metavar: str, *, allowed: Sequence[str] = ()) -> PrimitiveConstructorSpec[Any]:
     def parse(words: list[str]) -> tuple[Any, ...]:
         items = [word.strip() for word in next(csv.reader(words, skipinitialspace=True))]
         if any(not word or (allowed and word not in allowed) for word in items):

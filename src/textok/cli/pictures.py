@@ -2,31 +2,20 @@
 
 import hashlib
 import re
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from tyro.conf import Positional, arg
 
-from textok.cli.options import (
-    DATA_HELP,
-    BadPictures,
-    Captions,
-    Limit,
-    Size,
-    Split,
-    check_at_least,
-    check_size,
-    optional,
-)
+from textok.cli import checks
+from textok.cli.options import DATA_HELP, BadPictures, Captions, Limit, Size, Split, optional
 from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.samples import SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
-
-_UNSORTED = 4096  # names at most that wait to be sorted in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +33,8 @@ class PictureOptions(BadPictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, limit=self.limit)
-        check_size(self.size)
+        checks.at_least(1, limit=self.limit)
+        checks.size(self.size)
 
     def batches(
         self,
@@ -58,32 +47,28 @@ class PictureOptions(BadPictures):
     ) -> Generator[Batch, None, None]:
         """The pictures in order, with a progress bar on stderr.
 
-        Pictures that were left out, and how many have no caption, are reported there at the end; not with the
-        ``title`` of a pass before the one that counts. They are listed beside ``out``.
-
-        Raises:
-            ValueError: for data without a usable picture, and for a bad picture with ``on_bad="stop"``.
+        Pictures that were left out, and how many have no caption, are reported there at the end, and listed beside
+        ``out``; not with the ``title`` of a pass before the one that counts. ``ValueError`` for data without a usable
+        picture.
         """
         config, source = self.open(tokenizer, all_parts=all_parts)
         limit = min(len(source), self.limit or len(source))
         loader = EvalLoader(config, batch_size=batch_size, source=SourceSubset(source, range(limit)))
-        count = bare = 0
+        counts = Counter[str]()
         with Progress(limit, unit="image", title=title) as progress:
             for batch in loader:
                 batch = self.captioned(batch)
-                count += len(batch)
-                bare += sum(not caption.strip() for caption in batch.captions)
+                counts.update(counted(batch))
                 yield batch
                 progress.update(len(batch))
-        if not title or not count:
-            self.report(loader.bad.samples, bare=bare, count=count, tokenizer=tokenizer, out=out)
+        if not title or not counts:
+            self.report(loader.bad.samples, counts, tokenizer, out)
 
     def open(self, tokenizer: ImageTokenizer, *, all_parts: bool = True) -> tuple[DataConfig, Source]:
         """The pictures, and how they are read for a tokenizer."""
         side = tokenizer.model.config.image_size
-        captions = None if self.captions is None else str(self.captions)
         size = self.size or (side, side)
-        config = self.config(self.data, split=self.split, captions=captions, size=size)
+        config = self.config(self.data, split=self.split, captions=self.captions, size=size)
         return config, config.open(all_parts=all_parts)
 
     def captioned(self, batch: Batch) -> Batch:
@@ -92,17 +77,13 @@ class PictureOptions(BadPictures):
 
     def report(
         self,
-        left_out: Sequence[BadSample],
-        *,
-        bare: int,
-        count: int,
+        left_out: list[BadSample],
+        counts: Mapping[str, int],
         tokenizer: ImageTokenizer,
-        out: Path | None = None,
+        out: Path | None,
     ) -> None:
-        """Report pictures that were left out, list them beside ``out``, and report how many have no caption.
-
-        ``ValueError`` when no picture is left.
-        """
+        """Report pictures that were left out, list them beside ``out``, and report how many are without a caption."""
+        count, bare = counts["pictures"], counts["bare"]
         if out is not None:
             write_bad(out, [])
         report_bad(left_out, out)
@@ -113,30 +94,25 @@ class PictureOptions(BadPictures):
             note(f"{bare} of {count} pictures have no caption: encoded without")
 
 
+def counted(batch: Batch) -> dict[str, int]:
+    """How many pictures a batch has, and how many of them are without a caption."""
+    return {"pictures": len(batch), "bare": sum(not caption.strip() for caption in batch.captions)}
+
+
 class PictureNames:
     """PNG file names for keys: no folders, no hidden files, no two alike even where case is ignored.
 
-    Eight bytes of each are remembered, so that a million need no more memory than a batch.
+    Of each a hash of eight bytes is remembered, not the name.
     """
 
     def __init__(self) -> None:
-        self._count, self._last, self._sorted = 0, set[int](), np.empty(0, np.uint64)
+        self._taken, self._count = set[bytes](), 0
 
     def of(self, key: str) -> str:
         """The file name of the next picture."""
         stem = re.sub(r"[^\w.-]+", "_", key).lstrip(".")[:150] or "picture"
-        while not self._is_new(stem.lower()):
+        while (digest := hashlib.blake2b(stem.lower().encode(), digest_size=8).digest()) in self._taken:
             stem = f"{stem}-{self._count}"
+        self._taken.add(digest)
         self._count += 1
         return f"{stem}.png"
-
-    def _is_new(self, stem: str) -> bool:
-        digest = np.frombuffer(hashlib.blake2b(stem.encode(), digest_size=8).digest(), np.uint64)
-        place = np.searchsorted(self._sorted, digest[0])
-        if int(digest[0]) in self._last or digest[0] in self._sorted[place : place + 1]:
-            return False
-        self._last.add(int(digest[0]))
-        if len(self._last) == _UNSORTED:
-            self._sorted = np.union1d(self._sorted, np.fromiter(self._last, np.uint64))
-            self._last.clear()
-        return True

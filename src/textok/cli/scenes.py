@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from textok.cli.options import Json, check_at_least, optional
+from textok.cli import checks
+from textok.cli.options import Json, optional
 from textok.cli.output import report
 from textok.data.scenes.captions import DENSITIES
 from textok.data.scenes.drawings import check_scene_size
@@ -43,7 +44,7 @@ def scenes(
         page: HTML file for a page with the first 48 scenes and all three captions of each.
     """
     count = options.count
-    check_at_least(1, count=count)
+    checks.at_least(1, count=count)
     check_scene_size(size)
     if count > LENGTHS[split]:
         raise ValueError(f"count: got {count}, expected at most {LENGTHS[split]:,} for {split}")
@@ -59,15 +60,10 @@ def scenes(
     text = CARD.format(count=count, size=size, split=split, fingerprint=source.fingerprint)
     write_text(out / "README.md", text)
     if page is not None:
-        write_text(page, example_page(source, count=min(count, _ON_PAGE)))
+        cards = (_card(source, index) for index in range(min(count, _ON_PAGE)))
+        write_text(page, cards_page(cards, title=f"Scenes of {source.split}"))
     facts = {"folder": str(out), "scenes": count, "split": split, "size": size, "page": page and str(page)}
     report(facts, f"{out}: {count} scenes of {split}, {size} px{f'; {page}' if page else ''}", json=json)
-
-
-def example_page(source: SceneSource, *, count: int) -> str:
-    """A page of scenes, each with its captions of all three densities."""
-    cards = (_card(source, index) for index in range(count))
-    return cards_page(cards, title=f"Scenes of {source.split}")
 
 
 def _card(source: SceneSource, index: int) -> str:

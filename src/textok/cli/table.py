@@ -18,12 +18,9 @@ on stderr; 130 interrupted."""
 class Command(NamedTuple):
     """Where a command is, and its line in ``textok --help``.
 
-    Attributes:
-        module: a module of ``textok.cli``.
-        help: one line.
-        function: its function, whose arguments are the options; of the module's name where there is none.
-        by_recipe: whether ``function`` makes the command, given the words of the command line: its options are
-            the values of the recipe that the first of them names.
+    It is a function of a module of ``textok.cli``, of the module's name where none is given; its arguments are the
+    options. ``by_recipe`` says that the function makes the command, given the words of the command line, for its
+    options are the values of the recipe that the first of them names.
     """
 
     module: str
@@ -34,7 +31,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "demo": Command("demo", "Write a report that shows the tokenizer at work."),
-    "app": Command("app", "Open a page to play with."),
+    "app": Command("demo", "Open a page to play with.", "app"),
     "check": Command("check", "Report what is in captioned pictures."),
     "caption": Command("caption", "Write captions of pictures that have none."),
     "encode": Command("encode", "Encode pictures with their captions into a token file."),
@@ -42,7 +39,7 @@ COMMANDS = {
     "compress": Command("encode", "The same as encode: .ttk files take a few dozen bytes a picture."),
     "decompress": Command("decode", "The same as decode."),
     "prior": Command("cache", "Measure how likely each token is, for textok compress.", "prior"),
-    "reconstruct": Command("reconstruct", "Lay pictures beside what their tokens give back."),
+    "reconstruct": Command("decode", "Lay pictures beside what their tokens give back.", "reconstruct"),
     "generate": Command("generate", "Make pictures from prompts or classes."),
     "scenes": Command("scenes", "Compose captioned pictures from drawings, as tars."),
     "cache": Command("cache", "Encode captioned pictures once, for textok train generator."),
@@ -50,13 +47,9 @@ COMMANDS = {
     "train tokenizer": Command("train", "Train a tokenizer by a recipe.", "train_tokenizer", by_recipe=True),
     "train generator": Command("train", "Train a generator by a recipe.", "train_generator", by_recipe=True),
     "train predictor": Command("train", "Train the head that chooses budgets.", "train_budget_head"),
-    "evaluate reconstruction": Command(
-        "evaluate_reconstruction", "Score the reconstructions of a tokenizer."
-    ),
+    "evaluate reconstruction": Command("evaluate_reconstruction", "Score reconstructions of a tokenizer."),
     "evaluate generation": Command("evaluate_generation", "Score generated pictures against real ones."),
-    "evaluate generator": Command(
-        "evaluate_generation", "Let a generator draw pictures, and score them.", "evaluate_generator"
-    ),
+    "evaluate generator": Command("evaluate_generation", "Draw and score pictures.", "evaluate_generator"),
     "evaluate compare": Command("evaluate_compare", "Lay two result files side by side."),
     "info": Command("info", "Describe a recipe, a model, a latent cache or a file of tokens."),
     "recipes": Command("info", "List the recipes: named configurations to train by.", "recipes"),
@@ -65,10 +58,7 @@ COMMANDS = {
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:
-    """The name of the command that the words begin with, and the other words.
-
-    ``ValueError`` when there is no such command; suggests the nearest.
-    """
+    """The name of the command that the words begin with, and the other words; ``ValueError`` suggests the nearest."""
     for count in (1, 2):
         if (name := " ".join(words[:count])) in COMMANDS:
             return name, words[count:]

@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 from tyro.conf import Positional, arg
 
+from textok.cli import checks
 from textok.cli.distributed import is_first
-from textok.cli.options import Json, check_folders, check_seed, optional
+from textok.cli.options import Json, optional
 from textok.cli.output import report
 from textok.display import note
 from textok.recipes import GENERATOR_RECIPES, RECIPES, find_recipe
@@ -23,14 +24,8 @@ from textok.training.run_folder import steps_of
 from textok.training.tokenizer import train as tokenizer
 from textok.training.tokenizer.config import TokenizerRun
 
-Hours = Annotated[float | None, optional("H")]
-Recipe = Annotated[
-    Positional[str],
-    arg(
-        metavar="RECIPE",
-        help="its name comes first; textok recipes lists them. Its values are the defaults of the options",
-    ),
-]
+_RECIPE_HELP = "its name comes first; textok recipes lists them. Its values are the defaults of the options"
+Recipe = Annotated[Positional[str], arg(metavar="RECIPE", help=_RECIPE_HELP)]
 RunT = TypeVar("RunT", TokenizerRun, GeneratorRun)
 
 
@@ -40,7 +35,7 @@ class RunOptions:
 
     out: Path
     """the run folder: configuration, metrics, pictures, checkpoints and weights"""
-    hours: Hours = None
+    hours: Annotated[float | None, optional("H")] = None
     """stop after so many hours, with the weights that there are then; the same command goes on"""
     extend: bool = False
     """go on with the run in that folder for other steps, or by another optimizer, validation or preview"""
@@ -64,10 +59,8 @@ class RunOptions:
         with nullcontext() if self.profile is None else profiled(self.out / "profile", steps=self.profile):
             weights = train(run, self.out, **options)
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
-        if (
-            in_time and steps_of(weights) < run.steps
-        ):  # a script must not go on with those of a run that was stopped
-            raise KeyboardInterrupt
+        if in_time and steps_of(weights) < run.steps:
+            raise KeyboardInterrupt  # a script must not go on with those of a run that was stopped
         report({"weights": str(weights)}, str(weights), json=self.json)
 
 
@@ -91,8 +84,8 @@ def train_budget_head(run: Annotated[PredictorRun, arg(name="")], *, out: Path, 
     Args:
         out: the folder for the head.
     """
-    check_seed(run.seed)
-    check_folders(out=out)
+    checks.seed(run.seed)
+    checks.folders(out=out)
     scores = train_predictor(run, out)
     lines = [_predictor_line(scores, run)] if scores else []
     report(scores, f"{out}: quality predictor for {run.model}", *lines, json=json)
@@ -101,10 +94,7 @@ def train_budget_head(run: Annotated[PredictorRun, arg(name="")], *, out: Path, 
 def _with_recipe(
     command: Callable[..., None], recipes: Mapping[str, Callable[[], object]], words: list[str]
 ) -> Callable[..., None]:
-    """A command whose argument ``run`` is by default the recipe that the first word names.
-
-    Without a name it is the first recipe, which serves for ``--help``; the parser asks for the name.
-    """
+    """A command whose argument ``run`` is by default the recipe that the first word names; for ``--help`` the first."""
     name = words[0] if words and not words[0].startswith("-") else next(iter(recipes))
     return partial(command, run=find_recipe(name, recipes)())
 

@@ -11,14 +11,14 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from textok.evaluation.metrics.frechet import FeatureStatistics
+from textok.evaluation.metrics.sets import FeatureStatistics
 from textok.writing import replacing
 
 MAX_BYTES = 16 * 2**30
@@ -34,14 +34,9 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 _LISTED = 8  # names in a message
 
 
-@dataclass(frozen=True, kw_only=True)
-class AdmFile:
-    """The content of an ``.npz`` of the suite: at least one of the two.
-
-    Attributes:
-        pictures: the array ``arr_0``, uint8 (n, 3, h, w).
-        statistics: ``mu`` and ``sigma``, maybe of more pictures than the file holds. Published ones have no count
-            and get ``UNKNOWN_COUNT``.
+class AdmFile(NamedTuple):
+    """The content of an ``.npz``, at least one of the two. Statistics may be of more pictures than the file holds;
+    published ones have no count and get ``UNKNOWN_COUNT``.
     """
 
     pictures: UInt8[Tensor, "n 3 h w"] | None
@@ -53,16 +48,7 @@ class UnfitFileError(ValueError):
 
 
 def read_adm(path: str | Path, *, max_bytes: int = MAX_BYTES) -> AdmFile:
-    """Pictures, statistics, or both.
-
-    Args:
-        path: the ``.npz`` file.
-        max_bytes: larger arrays are refused.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        UnfitFileError: when it is not such a file; the message names the array and what was expected of it.
-    """
+    """Pictures, statistics, or both; ``UnfitFileError`` for another file, or an array larger than ``max_bytes``."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file, expected an .npz file of the ADM evaluation suite")
@@ -135,8 +121,6 @@ def _statistics(arrays: "_Arrays") -> FeatureStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class _Arrays:
-    """The arrays of an open ``.npz``."""
-
     archive: zipfile.ZipFile
     path: Path
     max_bytes: int
@@ -151,7 +135,10 @@ class _Arrays:
         """An array, whose header fits and agrees with the size of what is stored."""
         entry = self.archive.getinfo(f"{name}.npy")
         with self.archive.open(entry) as file:
-            shape, dtype = _header(file)
+            version = np.lib.format.read_magic(file)
+            if version not in _HEADERS:
+                raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
+            shape, _, dtype = _HEADERS[version](file)
             stored = entry.file_size - file.tell()
         header, size = f"{dtype} {shape}", math.prod(shape) * dtype.itemsize
         if dtype.hasobject or not dtype.itemsize or min(shape, default=0) < 0 or not fits(shape, dtype):
@@ -169,18 +156,9 @@ class _Arrays:
             return np.lib.format.read_array(file, allow_pickle=False)
 
     def read_numbers(self, name: str, fits: Callable[[tuple[int, ...]], bool], *, form: str) -> np.ndarray:
-        """Finite numbers in float64, of a shape that fits."""
         expected = f"finite floating-point numbers up to {_MAX_ABS:g}, {form}"
         array = self.read(name, lambda shape, dtype: fits(shape) and dtype.kind == "f", expected=expected)
         values = np.ascontiguousarray(array, dtype=np.float64)
         if not (np.abs(values) <= _MAX_ABS).all():  # NaN is not
             raise UnfitFileError(f"{self.path}, {name}: got {array.dtype} {array.shape}, expected {expected}")
         return values
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"an array of format {version}, expected 1.0 or 2.0")
-    shape, _, dtype = _HEADERS[version](file)
-    return shape, dtype

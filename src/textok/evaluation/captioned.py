@@ -22,12 +22,8 @@ CONDITIONS: tuple[CaptionCondition, ...] = ("right", "none", "wrong")
 class CaptionedPictures:
     """Pictures of one size in a fixed order, each with a key and a caption.
 
-    Attributes:
-        split: the name of the set in rows and reports, such as "test-drawing".
-        images: uint8 pictures (n, 3, h, w); a memory-mapped tensor does.
-        captions: n captions.
-        keys: n names.
-        variants: further caption conditions by name, n captions each, such as shortened ones.
+    ``split`` is the name of the set in rows and reports, such as "test-drawing"; ``variants`` are further caption
+    conditions by name, n captions each, such as shortened ones.
     """
 
     split: str
@@ -46,10 +42,7 @@ class CaptionedPictures:
     def collect(
         cls, split: str, batches: Iterable[Batch], *, limit: int | None = None
     ) -> "CaptionedPictures":
-        """Read whole batches into memory until there are ``limit`` pictures (all of them by default).
-
-        ``ValueError`` when there is no picture.
-        """
+        """Read batches into memory until there are ``limit`` pictures; ``ValueError`` when there is none."""
         parts: list[Batch] = []
         for batch in batches:
             parts.append(batch)
@@ -76,16 +69,11 @@ class CaptionedPictures:
         out: Path | None = None,
         **policy: Any,
     ) -> "CaptionedPictures":
-        """The pictures of a source, resized and cropped to squares.
+        """The first ``limit`` pictures of a source, resized and cropped to squares of ``side`` pixels.
 
-        Args:
-            source: any source of captioned pictures.
-            split: part of the source; not needed when it has only one.
-            name: of the set in rows and reports; the split's when None.
-            side: height and width in pixels.
-            limit: number of pictures, from the first; all when None.
-            out: what bad pictures are listed beside.
-            policy: ``on_bad`` and ``max_bad_share`` of :class:`textok.data.DataConfig`.
+        A source that has only one part needs no ``split``. ``name`` is that of the set in rows and reports, by default
+        the split's. Bad pictures are listed beside ``out``; the ``policy`` about them is ``on_bad`` and
+        ``max_bad_share`` of :class:`textok.data.DataConfig`.
         """
         config = DataConfig(source=source, split=split, size=(side, side), **policy)
         loader = EvalLoader(config, batch_size=min(64, limit or 64))
@@ -97,21 +85,14 @@ class CaptionedPictures:
         """The pictures in order, ``size`` at a time."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
-            yield Batch(
-                images=self.images[rows], captions=list(self.captions[rows]), keys=list(self.keys[rows])
-            )
+            yield Batch(images=self.images[rows], captions=[*self.captions[rows]], keys=[*self.keys[rows]])
 
     def spread(self, count: int) -> "CaptionedPictures":
-        """``count`` pictures taken at even distances; all of them when there are no more than that.
-
-        Their wrong captions are those that they have in the whole set.
-        """
+        """At most ``count`` pictures at even distances, with the wrong captions that they have in the whole set."""
         count = min(count, len(self))
-        lends = lends_captions(self.captions)
-        wrong = {"wrong": self.captions_under("wrong")} if lends else {}
-        return replace(self, variants={**self.variants, **wrong}).take(
-            [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
-        )
+        wrong = {"wrong": self.captions_under("wrong")} if lends_captions(self.captions) else {}
+        places = [(2 * i + 1) * len(self) // (2 * count) for i in range(count)]
+        return replace(self, variants={**self.variants, **wrong}).take(places)
 
     def take(self, indices: Sequence[int]) -> "CaptionedPictures":
         """The pictures at these positions, in this order."""
@@ -124,10 +105,7 @@ class CaptionedPictures:
         )
 
     def captions_under(self, condition: CaptionCondition) -> tuple[str, ...]:
-        """The n captions that the model gets under a condition.
-
-        ``ValueError`` for a condition that is neither a usual one nor a variant of this set.
-        """
+        """The n captions that the model gets under a condition; ``ValueError`` for an unknown one."""
         if condition in self.variants:
             return self.variants[condition]
         if condition not in CONDITIONS:
@@ -147,13 +125,7 @@ def lends_captions(captions: Sequence[str]) -> bool:
 
 
 def wrong_captions(captions: Sequence[str]) -> tuple[str, ...]:
-    """For each picture the caption half the set further on, or the next one after it that reads differently.
-
-    A blank caption is no caption: it is never lent.
-
-    Raises:
-        ValueError: when there are no two different captions.
-    """
+    """For each picture the caption half the set further on, or the next that reads differently and is not blank."""
     if not lends_captions(captions):
         raise ValueError(
             f"wrong captions: got {len(captions)} captions, all the same, expected at least 2 different"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of, meaning
@@ -13,7 +13,6 @@ from textok.evaluation.results import CELL_FIELDS, Cell, Result, Row, cell_of, m
 DRAWS = 2000
 """Bootstrap resamples."""
 
-_SAME = "evaluate both on the same source, split and limit"
 _CHUNK_VALUES = 4_000_000  # resampling weights in memory at a time
 
 
@@ -26,16 +25,8 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One metric in one cell of both results.
-
-    Attributes:
-        cell: split, caption condition, budget and guidance; None for what the rows do not have.
-        metric: its name.
-        count: pictures.
-        a: value in the first result.
-        b: value in the second.
-        gain: relative gain of the second; positive is better.
-        interval: 95 % intervals; None for metrics of a whole set, and where the files hold no single values.
+    """One metric in one cell of both results, of ``count`` pictures: its value in each, the relative gain of b
+    (positive is better), and 95 % intervals where the metric has values of single pictures in the files.
     """
 
     cell: Cell
@@ -67,18 +58,9 @@ class Compared:
 def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[Compared]:
     """Every score that both results have, cell by cell in the order of the first.
 
-    Intervals are by the paired bootstrap over pictures: the same resample of the pictures is taken in both
-    results, for all metrics, budgets and captions of a split. Generated pictures have no partner in another
-    result unless their keys agree: without, they have no intervals.
-
-    Args:
-        a: the first result, what gains are relative to.
-        b: the second.
-        seed: of the resampling.
-        draws: resamples.
-
-    Raises:
-        ValueError: when they share no cell or no score, or a split has other pictures in each.
+    Intervals are by the paired bootstrap over pictures: the same resample of the pictures is taken in both results, for
+    all metrics, budgets and captions of a split. Generated pictures have no partner in another result, and no interval,
+    unless their keys agree. ``ValueError`` when the results share no cell or no score, or have other pictures.
     """
     rows_a, rows_b = _cells(a), _cells(b)
     shared = [cell for cell in rows_a if cell in rows_b]
@@ -86,7 +68,7 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
         raise ValueError(f"nothing to compare: A has {_cell_words(rows_a)}; B has {_cell_words(rows_b)}")
     for cell in shared:
         if (counts := (rows_a[cell].get("count"), rows_b[cell].get("count")))[0] != counts[1]:
-            raise ValueError(f"{_other_pictures(cell)} {counts[0]} in A and {counts[1]} in B; {_SAME}")
+            raise _other_pictures(cell, f"{counts[0]} in A and {counts[1]} in B")
     intervals = _intervals(a, b, shared, seed=seed, draws=draws)
     compared = [
         Compared(
@@ -103,9 +85,7 @@ def compare(a: Result, b: Result, *, seed: int = 0, draws: int = DRAWS) -> list[
         if metric in rows_b[cell] and meaning(metric).better
     ]
     if not compared:
-        raise ValueError(
-            "nothing to compare: the two results have no metric in common (other feature networks?)"
-        )
+        raise ValueError("nothing to compare: the results have no metric in common (other feature networks?)")
     return compared
 
 
@@ -132,38 +112,15 @@ def paired_bootstrap(
 ) -> list[Interval]:
     """95 % percentile intervals of mean(b) - mean(a) and of the relative gain, over resamples of the n pictures.
 
-    Every row (a metric in a cell) is resampled with the same draws (Efron and Tibshirani 1993, chapter 13).
-    Means pass over NaN: a picture without a caption has no retrieval.
-
-    Args:
-        a: m rows of values of the n pictures.
-        b: the same of the second result, picture by picture.
-        better: for every row 1 or -1, which way is better.
-        generator: of the draws.
-        draws: resamples.
-
-    Raises:
-        ValueError: with fewer than two pictures.
+    Every row (a metric in a cell, for which ``better`` is 1 or -1) is resampled with the same draws (Efron and
+    Tibshirani 1993, chapter 13). Means pass over NaN: a picture without a caption has no retrieval. ``ValueError``
+    with fewer than two pictures.
     """
     count = a.shape[1]
     if count < 2:
         raise ValueError(f"bootstrap: got {count} pictures, expected at least 2")
-    means = _resampled_means(torch.cat((a, b)).double(), generator=generator, draws=draws)
-    means_a, means_b = means.chunk(2)
-    difference = means_b - means_a
-    gain = torch.tensor(better, dtype=torch.float64)[:, None] * difference / means_a.abs()
-    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    gain = gain.masked_fill(~gain.isfinite(), torch.nan)  # a resample in which a is 0 has no relative gain
-    bounds = [torch.nanquantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
-    return [Interval(difference=(d[0], d[1]), gain=(g[0], g[1])) for d, g in zip(*bounds, strict=True)]
-
-
-def _resampled_means(
-    values: Float64[Tensor, "m n"], *, generator: torch.Generator, draws: int
-) -> Float64[Tensor, "m draws"]:
-    count = values.shape[1]
-    present = (~values.isnan()).double()
-    sums = torch.cat((values.nan_to_num(), present))
+    values = torch.cat((a, b)).double()
+    sums = torch.cat((values.nan_to_num(), (~values.isnan()).double()))
     means = []
     for size in torch.arange(draws).split(max(1, _CHUNK_VALUES // count)):
         drawn = torch.randint(count, (len(size), count), generator=generator)
@@ -172,7 +129,13 @@ def _resampled_means(
         times.scatter_add_(1, drawn, torch.ones_like(times))
         total, counted = (sums @ times.T).chunk(2)
         means.append(total / counted)
-    return torch.cat(means, dim=1)
+    means_a, means_b = torch.cat(means, dim=1).chunk(2)
+    difference = means_b - means_a
+    gain = torch.tensor(better, dtype=torch.float64)[:, None] * difference / means_a.abs()
+    tails = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    gain = gain.masked_fill(~gain.isfinite(), torch.nan)  # a resample in which a is 0 has no relative gain
+    bounds = [torch.nanquantile(values, tails, dim=1).T.tolist() for values in (difference, gain)]
+    return [Interval(difference=(d[0], d[1]), gain=(g[0], g[1])) for d, g in zip(*bounds, strict=True)]
 
 
 def _intervals(
@@ -182,9 +145,7 @@ def _intervals(
     values, intervals = _paired_values(a, b, cells), dict[tuple[Cell, str], Interval]()
     for split in dict.fromkeys(cell[0] for cell, _ in values):
         scores = [score for score in values if score[0][0] == split]
-        pairs = torch.tensor(
-            [values[score] for score in scores], dtype=torch.float64
-        )  # (scores, 2, pictures)
+        pairs = torch.tensor([values[score] for score in scores], dtype=torch.float64)
         if pairs.shape[2] < 2:
             continue
         better = [meaning(metric).better for _, metric in scores]
@@ -195,7 +156,6 @@ def _intervals(
 
 
 def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Cell, str], list[list[float]]]:
-    """The values of every per-picture score, picture by picture in both results."""
     pictures_a, pictures_b = _pictures(a), _pictures(b)
     values = {}
     for cell in cells:
@@ -205,13 +165,10 @@ def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Ce
         if rows_a.keys() != rows_b.keys():
             if a.settings.get("task") == "generation":
                 continue
-            only = [
-                min(keys, default="none") for keys in (rows_a.keys() - rows_b.keys(), rows_b.keys() - rows_a)
-            ]
-            raise ValueError(
-                f"{_other_pictures(cell)} {len(rows_a)} in A and {len(rows_b)} in B, only in A: {only[0]}, only in B: "
-                f"{only[1]}; {_SAME}"
-            )
+            only_a = min(rows_a.keys() - rows_b.keys(), default="none")
+            only_b = min(rows_b.keys() - rows_a.keys(), default="none")
+            counts = f"{len(rows_a)} in A and {len(rows_b)} in B"
+            raise _other_pictures(cell, f"{counts}, only in A: {only_a}, only in B: {only_b}")
         for metric in next(iter(rows_a.values())).keys() & next(iter(rows_b.values())).keys():
             if meaning(metric).better:
                 sides = (rows_a, rows_b)
@@ -219,8 +176,10 @@ def _paired_values(a: Result, b: Result, cells: Sequence[Cell]) -> dict[tuple[Ce
     return values
 
 
-def _other_pictures(cell: Cell) -> str:
-    return f"split {cell[0]!r}: got results of other pictures:"
+def _other_pictures(cell: Cell, found: str) -> ValueError:
+    return ValueError(
+        f"split {cell[0]!r}: got results of other pictures: {found}; evaluate both on the same source, split and limit"
+    )
 
 
 def _pictures(result: Result) -> dict[Cell, dict[str, Row]]:

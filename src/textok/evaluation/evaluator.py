@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from torch import Tensor, nn
 
-from textok.evaluation.alignment import Semantics, TextSource
+from textok.evaluation.alignment import Semantics, TextSource, protocol
 from textok.evaluation.captioned import CONDITIONS, CaptionCondition, CaptionedPictures
-from textok.evaluation.features import WRONG_CAPTION, protocol
-from textok.evaluation.networks import FeatureNetwork
+from textok.evaluation.networks import FeatureNetwork, Pictures
 from textok.evaluation.reconstruction import (
     BUDGETS,
     Cell,
@@ -29,7 +28,6 @@ from textok.evaluation.reconstruction import (
     encoding_values,
 )
 from textok.evaluation.results import Scores
-from textok.models.text import TextCondition
 from textok.models.tokenizer import Encoding, TexTok
 from textok.pipeline.image_tokenizer import decode_values, encode_pixels
 from textok.pipeline.text import RememberedText
@@ -47,11 +45,10 @@ class Evaluator:
     """A tokenizer with everything that scores it.
 
     Attributes:
-        model: the tokenizer (EMA weights, in training); evaluated in eval mode, left in the mode it was in.
+        model: the tokenizer; evaluated in eval mode, left in the mode it was in.
         text: turns captions into the model's text; None for a tokenizer that reads none.
         network: feature network of the perceptual and Fréchet distances, on the model's device.
-        semantics: judges whether pictures fit their captions, on the model's device. Give them the same
-            ``network`` where it is theirs, so that it runs once. None leaves those metrics out.
+        semantics: the judges of captions, on the model's device, which may share the ``network``; None leaves them out.
         batch_size: pictures at a time.
         autocast: dtype to run the model in; None runs it in the dtype of its weights.
         decoding: steps and guidance of a decoder that samples, where they are not the model's own.
@@ -66,18 +63,12 @@ class Evaluator:
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def load(
-        cls,
-        model: TexTok,
-        network: FeatureNetwork,
-        *,
-        semantics: bool,
-        batch_size: int = BATCH_SIZE,
-        autocast: torch.dtype | None = None,
-        decoding: Mapping[str, Any] | None = None,
-    ) -> "Evaluator":
-        """Load the model's text encoder and, where asked, the judges of captions, on the model's device."""
-        device, config = _device(model), model.config
+    def load(cls, model: TexTok, network: FeatureNetwork, *, semantics: bool, **options: Any) -> "Evaluator":
+        """Load the model's text encoder and, where asked, the judges of captions, on the model's device.
+
+        The options are the attributes ``batch_size``, ``autocast`` and ``decoding``.
+        """
+        device, config = next(model.parameters()).device, model.config
         text = None
         if config.placement != "none":
             text = RememberedText(
@@ -87,30 +78,20 @@ class Evaluator:
                 remember=MAX_REMEMBERED,
             )
             text.to(device, torch.float32)
-        return cls(
-            model=model,
-            text=text,
-            network=network,
-            semantics=Semantics.from_pretrained(network=network, text=text, device=device)
-            if semantics
-            else None,
-            batch_size=batch_size,
-            autocast=autocast,
-            decoding=decoding or {},
-        )
+        judges = Semantics.from_pretrained(network=network, text=text, device=device) if semantics else None
+        return cls(model=model, text=text, network=network, semantics=judges, **options)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the numbers depend on besides the pictures."""
+        autocast = f"{self.autocast} autocast".removeprefix("torch.")
         return {
             "task": "reconstruction",
             "model": self.model.model_id,
             "text_encoder": self.model.config.text_encoder,
-            "precision": "float32"
-            if self.autocast is None
-            else f"{self.autocast} autocast".removeprefix("torch."),
+            "precision": "float32" if self.autocast is None else autocast,
             **({"decoding": dict(self.decoding)} if self.decoding else {}),
-            "wrong_caption": WRONG_CAPTION,
+            "wrong_caption": "that of the picture half the split further on, or the next that reads differently",
             "seed": "0 for the subsets of the kernel distance and the order of shuffled words",
         } | protocol(self.network, self.semantics)
 
@@ -123,40 +104,26 @@ class Evaluator:
         rank: int = 0,
         world_size: int = 1,
         measured: Iterable[tuple[Int[Tensor, "b"], Measurements]] | None = None,
-        progress: Callable[[int], object] | None = None,
+        progress: Callable[[int], object] = lambda count: None,
     ) -> Scores:
         """Every metric of a picture set, by caption condition and budget; ``ValueError`` when a budget is not in 1..K.
 
-        Args:
-            pictures: the whole set, the same on every rank.
-            budgets: numbers of tokens, at most the model's K.
-            captions: caption conditions.
-            rank: this process; it takes every ``world_size``-th picture.
-            world_size: processes of the torch.distributed job; all of them must call, all get the whole result.
-            measured: the batches with their values, where :meth:`measuring` did them elsewhere.
-            progress: is called after every batch with its number of pictures.
+        In a job of torch.distributed every rank must call with the same set; it takes every ``world_size``-th picture,
+        and gets the whole result. ``measured`` are the batches with their values, where :meth:`measuring` did them
+        elsewhere; ``progress`` is called after every batch with its number of pictures.
         """
-        model = self.model
-        check_budgets(budgets, max_tokens=model.config.num_latents)
+        check_budgets(budgets, max_tokens=self.model.config.num_latents)
         if measured is None:
             measure = self.measuring(pictures, budgets=budgets, captions=captions)
             batches = torch.arange(rank, len(pictures), world_size).split(self.batch_size)
             measured = ((indices, measure(indices)) for indices in batches)
-        metrics = MetricAccumulator(
-            self.network,
-            count=len(pictures),
-            captions=captions,
-            budgets=budgets,
-            latent_dim=model.config.latent_dim,
-            num_codes=model.num_codes,
-        )
+        metrics = MetricAccumulator(pictures, self.model, self.network, captions, budgets)
         for indices, values in measured:
             metrics.add(indices, values)
-            if progress is not None:
-                progress(len(indices))
+            progress(len(indices))
         if world_size > 1:
             metrics.gather()
-        return metrics.scores(pictures)
+        return metrics.scores()
 
     def measuring(
         self, pictures: CaptionedPictures, *, budgets: Sequence[int], captions: Sequence[CaptionCondition]
@@ -168,16 +135,15 @@ class Evaluator:
 
         @eval_mode(self.model)
         def measure(indices: Int[Tensor, "b"]) -> Measurements:
-            images = pictures.images[indices].to(_device(self.model))
+            images = pictures.images[indices].to(next(self.model.parameters()).device)
             originals, values = meter.originals(images, indices)
             measurements: Measurements = {(): values}
             for caption in captions:
-                text = self._text_for(texts[caption], indices)
-                encoding = self._encode(images, text)
+                own = [texts[caption][i] for i in indices.tolist()]
+                encoding, decoded = self._reconstructed(images, own, budgets)
                 measurements[caption,] = encoding_values(encoding)
-                for k in budgets:
-                    decoded = self._decode(encoding, text, budget=k, size=images.shape[-2:])
-                    measurements[caption, k] = meter.reconstructions(originals, decoded)
+                for k, outputs in decoded.items():
+                    measurements[caption, k] = meter.reconstructions(originals, outputs)
             return measurements
 
         return measure
@@ -193,49 +159,32 @@ class Evaluator:
     ) -> Reconstructions:
         """The reconstructions themselves, in main memory, by caption condition and budget.
 
-        Args:
-            pictures: the whole set.
-            budgets: numbers of tokens, at most the model's K.
-            captions: caption conditions.
-            progress: is called with the number of pictures that are decoded at all budgets under one condition.
-            **decoding: steps, guidance, start and generator of a decoder that samples; see ``TexTok.decode``.
+        The other arguments are those of :meth:`score`, and for a decoder that samples those of ``TexTok.decode``.
         """
         parts: dict[Cell, list[Tensor]] = {(caption, k): [] for caption in captions for k in budgets}
         with eval_mode(self.model):
             for caption in captions:
                 texts = pictures.captions_under(caption)
-                for indices in torch.arange(len(pictures)).split(self.batch_size):
-                    text, images = self._text_for(texts, indices), pictures.images[indices]
-                    encoding = self._encode(images, text)
-                    for k in budgets:
-                        parts[caption, k].append(
-                            self._decode(encoding, text, budget=k, size=images.shape[-2:], **decoding).cpu()
-                        )
-                    progress(len(indices))
+                for first in range(0, len(pictures), self.batch_size):
+                    rows = slice(first, first + self.batch_size)
+                    _, decoded = self._reconstructed(pictures.images[rows], texts[rows], budgets, **decoding)
+                    for k, outputs in decoded.items():
+                        parts[caption, k].append(outputs.cpu())
+                    progress(len(texts[rows]))
         return {cell: torch.cat(outputs) for cell, outputs in parts.items()}
 
-    def _text_for(self, captions: Sequence[str], indices: Int[Tensor, "b"]) -> TextCondition | None:
-        """The text of the pictures at ``indices``; None, without calling the encoder, when none has a caption."""
-        texts = [captions[i] for i in indices.tolist()]
-        return self.text(texts) if self.text is not None and any(texts) else None
-
-    def _encode(self, images: UInt8[Tensor, "b 3 h w"], text: TextCondition | None) -> Encoding:
-        return encode_pixels(self.model, images, text, autocast=self.autocast)
-
-    def _decode(
-        self,
-        encoding: Encoding,
-        text: TextCondition | None,
-        *,
-        budget: int,
-        size: torch.Size,
-        **decoding: Any,
-    ) -> UInt8[Tensor, "b 3 h w"]:
-        patch, latents = self.model.config.patch_size, encoding.latents[:, :budget]
-        grid, options = (size[0] // patch, size[1] // patch), {**self.decoding, **decoding}
-        return to_uint8(
-            decode_values(self.model, latents, text, grid=grid, autocast=self.autocast, **options)
-        )
+    def _reconstructed(
+        self, images: Pictures, captions: Sequence[str], budgets: Sequence[int], **decoding: Any
+    ) -> tuple[Encoding, dict[int, Pictures]]:
+        """A batch encoded with its captions, and decoded from each budget; without any, no text encoder is called."""
+        text = self.text(list(captions)) if self.text is not None and any(captions) else None
+        encoding = encode_pixels(self.model, images, text, autocast=self.autocast)
+        patch = self.model.config.patch_size
+        options = {"autocast": self.autocast, **self.decoding, **decoding}
+        options["grid"] = (images.shape[2] // patch, images.shape[3] // patch)
+        latents = encoding.latents
+        decoded = {k: to_uint8(decode_values(self.model, latents[:, :k], text, **options)) for k in budgets}
+        return encoding, decoded
 
 
 @contextmanager
@@ -247,7 +196,3 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(training)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

@@ -1,25 +1,20 @@
 """How good generated pictures are: distances to real ones, quality and coverage, captions, and copying."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from textok.evaluation.alignment import Semantics
+from textok.data.samples import Batch
+from textok.evaluation.alignment import Semantics, protocol
 from textok.evaluation.captioned import CaptionedPictures
-from textok.evaluation.features import FeatureReader, PictureFeatures
-from textok.evaluation.metrics import means
-from textok.evaluation.metrics.feature_sets import (
-    copying_row,
-    inception_score,
-    kernel_distance,
-    nearest_neighbours,
-    precision_recall,
-)
-from textok.evaluation.metrics.frechet import FeatureStatistics, frechet_distance, frechet_distance_pca
+from textok.evaluation.metrics import means, sets
 from textok.evaluation.metrics.paired import MIN_FRECHET, MIN_PCA, PCA_COMPONENTS
-from textok.evaluation.networks import FeatureNetwork, metric_name
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, metric_name
 from textok.evaluation.results import Row, Scores
 from textok.pipeline.generation import Pipeline
 
@@ -30,6 +25,87 @@ INCEPTION_SPLITS = 10
 """Runs of pictures that the Inception score is averaged over, as published."""
 
 FEATURE_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFeatures:
+    """Features of n pictures, in their order, in main memory: of the network of the distances ``pooled`` vectors and,
+    where it has a classifier, ``logits``; ``meaning`` by the network of the caption judges, where captions are judged.
+    """
+
+    keys: tuple[str, ...]
+    captions: tuple[str, ...]
+    pooled: Float[Tensor, "n d"]
+    logits: Float[Tensor, "n c"] | None = None
+    meaning: ImageFeatures | None = None
+
+    @cached_property
+    def statistics(self) -> sets.FeatureStatistics:
+        """Mean and covariance."""
+        return sets.FeatureStatistics.of(self.pooled)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureReader:
+    """The networks that read pictures as sets, on their device: that of the distances, and the judges of captions."""
+
+    network: FeatureNetwork
+    semantics: Semantics | None = None
+    device: torch.device | str = "cpu"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the numbers depend on besides the pictures."""
+        return {"task": "generation"} | protocol(self.network, self.semantics)
+
+    def read(
+        self,
+        batches: Iterable[Batch],
+        *,
+        judged: bool = False,
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> PictureFeatures:
+        """Run the networks over pictures, which should have one size: that of the judges too where captions are judged.
+
+        ``progress`` is called after every batch with its number of pictures. ``ValueError`` when there is none.
+        """
+        keys, captions = list[str](), list[str]()
+        parts, meanings = list[ImageFeatures](), list[ImageFeatures]()
+        for batch in batches:
+            images = batch.images.to(self.device)
+            features = self.network(images)
+            parts.append(_kept(features))
+            if judged and self.semantics is not None:
+                meaning = self.semantics.features(images, features, self.network)
+                meanings.append(_kept(meaning))
+            keys += batch.keys
+            captions += batch.captions
+            progress(len(batch))
+        if not keys:
+            raise ValueError("features: got no picture, expected at least 1")
+        whole = _joined(parts)
+        return PictureFeatures(
+            keys=tuple(keys),
+            captions=tuple(captions),
+            pooled=whole.pooled,
+            logits=whole.logits,
+            meaning=_joined(meanings) if meanings else None,
+        )
+
+
+def _kept(features: ImageFeatures) -> ImageFeatures:
+    """What is kept of a batch: not the feature maps, which would fill the memory."""
+    logits = None if features.logits is None else features.logits.float().cpu()
+    return ImageFeatures(features.pooled.float().cpu(), logits=logits)
+
+
+def _joined(parts: list[ImageFeatures]) -> ImageFeatures:
+    pooled = torch.cat([part.pooled for part in parts])
+    logits = [part.logits for part in parts if part.logits is not None]
+    return ImageFeatures(pooled, logits=torch.cat(logits) if logits else None)
 
 
 def score_generator(
@@ -44,18 +120,10 @@ def score_generator(
     seed: int = 0,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Scores:
-    """One row per cell: one picture for each caption, from the same noise.
+    """One row per cell (a number of tokens with a scale of guidance): one picture for each caption of the held-out
+    ``pictures``, always from the same noise, compared with the features of all held-out pictures.
 
-    Args:
-        pipeline: a text-conditional generator.
-        pictures: held-out pictures; their captions are the prompts.
-        cells: ways to sample: numbers of tokens with scales of classifier-free guidance.
-        reader: the networks that read the samples.
-        reference: features of the held-out pictures, among them those whose captions are drawn.
-        train: features of the training pictures, for the copying check, or None.
-        batch_size: number of pictures in a batch of samples.
-        seed: of the noise and of what the scores draw.
-        progress: is called after every cell with its number of pictures.
+    The other arguments are those of :func:`evaluate_generation`; ``progress`` gets the number of pictures of a cell.
     """
     total = Scores()
     for num_tokens, guidance in cells:
@@ -70,9 +138,7 @@ def score_generator(
         features = reader.read(replace(pictures, images=samples).batches(FEATURE_BATCH), judged=True)
         options: dict[str, Any] = {"split": pictures.split, "reader": reader, "train": train, "seed": seed}
         scores = evaluate_generation(features, reference, **options)
-        where: Row = {"split": pictures.split, "budget": num_tokens, "guidance": guidance}
-        total.rows.extend(where | row for row in scores.rows)
-        total.per_image.extend(where | row for row in scores.per_image)
+        total.extend(scores, split=pictures.split, budget=num_tokens, guidance=guidance)
         progress(len(pictures))
     return total
 
@@ -83,25 +149,16 @@ def evaluate_generation(
     *,
     split: str,
     reader: FeatureReader,
-    statistics: FeatureStatistics | None = None,
+    statistics: sets.FeatureStatistics | None = None,
     train: PictureFeatures | None = None,
     seed: int = 0,
 ) -> Scores:
     """Score generated pictures: one row for the set, and one per picture with its caption scores and nearest picture.
 
-    Args:
-        samples: features of the generated pictures.
-        reference: features of real pictures, which should not be the training ones; None where only ``statistics``
-            are known.
-        split: name of the reference in the row.
-        reader: the networks that computed the features; their names are in the metrics' names.
-        statistics: mean and covariance that the Fréchet distance is taken to instead of those of ``reference``;
-            published files hold those of more pictures. No other metric can be computed from them.
-        train: features of the training pictures, for the copying check.
-        seed: of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
-
-    Raises:
-        ValueError: for fewer than ``MIN_FRECHET`` pictures, or features of another network.
+    The ``reference``, which ``split`` names, should not be the training pictures; these are for the copying check.
+    The Fréchet distance is taken to ``statistics`` instead, where they are given, which need no reference.
+    ``seed`` is of the halves of the floor, the subsets of the kernel distance and the parts of the Inception score.
+    ``ValueError`` for fewer than ``MIN_FRECHET`` pictures, or features of another network.
     """
     check_count(len(samples))
     network = reader.network
@@ -109,7 +166,7 @@ def evaluate_generation(
         assert reference is not None, "there are statistics where there are no pictures"
         statistics = reference.statistics
     row: Row = {"split": split, "count": len(samples)}
-    row[metric_name("fd", network)] = frechet_distance(statistics, samples.statistics)
+    row[metric_name("fd", network)] = sets.frechet_distance(statistics, samples.statistics)
     per_image: list[Row] = [{"split": split, "key": key} for key in samples.keys]
     if reference is not None:
         row["count_reference"] = len(reference)
@@ -131,19 +188,18 @@ def check_count(count: int) -> None:
 def frechet_floor(
     samples: PictureFeatures, reference: PictureFeatures, *, name: str, generator: torch.Generator
 ) -> Row:
-    """The score of real pictures against the others (floor), and of as many samples against those same others.
-
-    As many are drawn as there are samples, at most half of the reference; nothing below ``MIN_FRECHET``.
+    """The score of real pictures against the others (floor), and of as many samples, at most half of the reference,
+    against those same others; nothing below ``MIN_FRECHET``.
     """
     count = min(len(samples), len(reference) // 2)
     if count < MIN_FRECHET:
         return {}
     order = torch.randperm(len(reference), generator=generator)
-    some, others = reference.pooled[order[:count]], FeatureStatistics.of(reference.pooled[order[count:]])
+    some, others = reference.pooled[order[:count]], sets.FeatureStatistics.of(reference.pooled[order[count:]])
     drawn = samples.pooled[torch.randperm(len(samples), generator=generator)[:count]]
     return {
-        f"{name}_beside_floor": frechet_distance(others, FeatureStatistics.of(drawn)),
-        f"{name}_floor": frechet_distance(others, FeatureStatistics.of(some)),
+        f"{name}_beside_floor": sets.frechet_distance(others, sets.FeatureStatistics.of(drawn)),
+        f"{name}_floor": sets.frechet_distance(others, sets.FeatureStatistics.of(some)),
         "count_floor": count,
     }
 
@@ -151,18 +207,17 @@ def frechet_floor(
 def _set_metrics(
     samples: PictureFeatures, reference: PictureFeatures, *, network: FeatureNetwork, seed: int
 ) -> Row:
-    """The floor, and the metrics that need the vectors of both sides."""
     generator = torch.Generator().manual_seed(seed)
     name, kernel = metric_name("fd", network), metric_name("kd", network)
     row = frechet_floor(samples, reference, name=name, generator=generator)
     smaller = min(len(samples), len(reference))
     if MIN_PCA <= smaller < samples.pooled.shape[1]:
         sides = (reference.statistics, samples.statistics)
-        row[f"{name}_pca{PCA_COMPONENTS}"] = frechet_distance_pca(*sides, components=PCA_COMPONENTS)
+        row[f"{name}_pca{PCA_COMPONENTS}"] = sets.frechet_distance_pca(*sides, components=PCA_COMPONENTS)
     if smaller > NEIGHBOURS:
-        distance = kernel_distance(reference.pooled, samples.pooled, generator=generator)
+        distance = sets.kernel_distance(reference.pooled, samples.pooled, generator=generator)
         row |= {kernel: distance.value, f"{kernel}_standard_error": distance.standard_error}
-        precision, recall = precision_recall(reference.pooled, samples.pooled, neighbours=NEIGHBOURS)
+        precision, recall = sets.precision_recall(reference.pooled, samples.pooled, neighbours=NEIGHBOURS)
         row |= {f"precision_{network.name}": precision, f"recall_{network.name}": recall}
     return row
 
@@ -173,19 +228,21 @@ def _inception_score(samples: PictureFeatures, network: FeatureNetwork, *, seed:
         return {}
     # Samples are often stored class by class; the score is a mean over parts that should be alike.
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    mean, std = inception_score(logits[order], splits=INCEPTION_SPLITS)
+    mean, std = sets.inception_score(logits[order], splits=INCEPTION_SPLITS)
     return {name: mean, f"{name}_std": std}
 
 
 def _copying(
     samples: PictureFeatures, held_out: PictureFeatures, train: PictureFeatures, per_image: list[Row]
 ) -> Row:
-    nearest = nearest_neighbours(samples.pooled, train.pooled)
+    nearest = sets.nearest_neighbours(samples.pooled, train.pooled)
     pairs = zip(nearest.distances.tolist(), nearest.indices.tolist(), strict=True)
     for picture, (distance, index) in zip(per_image, pairs, strict=True):
         picture |= {"nearest_train_distance": distance, "nearest_train_key": train.keys[index]}
     row: Row = {"count_train": len(train)}
-    return row | copying_row(nearest.distances, nearest_neighbours(held_out.pooled, train.pooled).distances)
+    return row | sets.copying_row(
+        nearest.distances, sets.nearest_neighbours(held_out.pooled, train.pooled).distances
+    )
 
 
 def _caption_metrics(samples: PictureFeatures, semantics: Semantics, per_image: list[Row]) -> Row:

@@ -15,11 +15,11 @@ from torch import Tensor
 from textok.evaluation.alignment import CaptionJudge
 from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
 from textok.evaluation.metrics import Pairs, PictureValues, VectorSums, means
-from textok.evaluation.metrics.frechet import SplitFeatures
 from textok.evaluation.metrics.paired import measure_pairs, set_distances
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures
+from textok.evaluation.metrics.sets import SplitFeatures
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures
 from textok.evaluation.results import Row, Scores
-from textok.models.tokenizer import Encoding
+from textok.models.tokenizer import Encoding, TexTok
 
 BUDGETS = (2, 4, 8, 16, 32)
 """Numbers of tokens that a tokenizer is evaluated at, up to its own K."""
@@ -43,10 +43,7 @@ def usual_budgets(max_tokens: int) -> list[int]:
 
 
 def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
-    """The budgets in rising order, each once.
-
-    ``ValueError`` when there are none, or for a number of tokens that the model does not have.
-    """
+    """The budgets in rising order, each once; ``ValueError`` for none, or what the model does not have."""
     if not budgets or not all(1 <= k <= max_tokens for k in budgets):
         listed = ", ".join(map(str, budgets)) or "none"
         raise ValueError(f"budgets: got {listed}, expected 1 to {max_tokens}, the tokens of the model")
@@ -55,12 +52,11 @@ def check_budgets(budgets: Sequence[int], *, max_tokens: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Originals:
-    """A batch of original pictures, uint8, with their positions in the set and their features.
-
-    ``meaning`` are the features by the network of the semantic metrics; None when those are not measured.
+    """A batch of original pictures, with their positions in the set and their features: ``meaning`` are those by the
+    network of the semantic metrics, where they are measured.
     """
 
-    images: UInt8[Tensor, "b 3 h w"]
+    images: Pictures
     indices: Int[Tensor, "b"]
     features: ImageFeatures
     meaning: ImageFeatures | None
@@ -68,26 +64,21 @@ class Originals:
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """Measures batches of pictures: what takes time, and can be done anywhere.
-
-    Attributes:
-        network: feature network of the distances.
-        judge: of the set's right captions; None leaves the semantic metrics out.
+    """Measures batches of pictures: what takes time, and can be done anywhere. Without a judge of the set's right
+    captions there are no semantic metrics.
     """
 
     network: FeatureNetwork
     judge: CaptionJudge | None
 
-    def originals(
-        self, images: UInt8[Tensor, "b 3 h w"], indices: Int[Tensor, "b"]
-    ) -> tuple[Originals, dict[str, Tensor]]:
-        """A batch of originals with their features, which their reconstructions are compared with, and its values."""
+    def originals(self, images: Pictures, indices: Int[Tensor, "b"]) -> tuple[Originals, dict[str, Tensor]]:
+        """A batch of originals, for their reconstructions to be compared with, and its values."""
         features = self.network(images)
-        meaning = self._meaning(images, features)
+        meaning, judged = self._judged(images, indices, features)
         originals = Originals(images=images, indices=indices, features=features, meaning=meaning)
-        return originals, {"vectors": features.pooled, **self._judged(meaning, indices)}
+        return originals, {"vectors": features.pooled, **judged}
 
-    def reconstructions(self, originals: Originals, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Tensor]:
+    def reconstructions(self, originals: Originals, images: Pictures) -> dict[str, Tensor]:
         """The values of the reconstructions of a batch."""
         features = self.network(images)
         pairs = Pairs(
@@ -97,20 +88,20 @@ class Meter:
             features=features,
             network=self.network,
         )
-        judged = self._judged(self._meaning(images, features), originals.indices, originals.meaning)
+        _, judged = self._judged(images, originals.indices, features, originals.meaning)
         return {"vectors": features.pooled, **measure_pairs(pairs), **judged}
 
-    def _meaning(self, images: UInt8[Tensor, "b 3 h w"], features: ImageFeatures) -> ImageFeatures | None:
-        if self.judge is None:
-            return None
-        return self.judge.semantics.features(images, features=features, network=self.network)
-
     def _judged(
-        self, meaning: ImageFeatures | None, indices: Int[Tensor, "b"], originals: ImageFeatures | None = None
-    ) -> dict[str, Tensor]:
-        if self.judge is None or meaning is None:
-            return {}
-        return self.judge.measure(indices, meaning, originals)
+        self,
+        images: Pictures,
+        indices: Int[Tensor, "b"],
+        features: ImageFeatures,
+        originals: ImageFeatures | None = None,
+    ) -> tuple[ImageFeatures | None, dict[str, Tensor]]:
+        if self.judge is None:
+            return None, {}
+        meaning = self.judge.semantics.features(images, features, self.network)
+        return meaning, self.judge.measure(indices, meaning, originals)
 
 
 def encoding_values(encoding: Encoding) -> dict[str, Tensor]:
@@ -124,40 +115,27 @@ def encoding_values(encoding: Encoding) -> dict[str, Tensor]:
 
 
 class MetricAccumulator:
-    """All metrics of a set, batch by batch.
+    """All metrics of a set of pictures under a model, batch by batch.
 
     In main memory stay the values and codes of every picture; its feature vectors only in small sets, see
     :class:`SplitFeatures`.
-
-    Args:
-        network: feature network of the distances.
-        count: pictures of the set.
-        captions: caption conditions.
-        budgets: numbers of tokens.
-        latent_dim: channels of a token.
-        num_codes: size of a discrete tokenizer's vocabulary, else None.
     """
 
     def __init__(
         self,
+        pictures: CaptionedPictures,
+        model: TexTok,
         network: FeatureNetwork,
-        *,
-        count: int,
         captions: Sequence[CaptionCondition],
         budgets: Sequence[int],
-        latent_dim: int,
-        num_codes: int | None,
     ) -> None:
-        self.network, self.num_codes = network, num_codes
+        self.set, self.network, self.num_codes = pictures, network, model.num_codes
         self._cells: list[Cell] = [(caption, k) for caption in captions for k in budgets]
-        encodings = [(caption,) for caption in captions]
-        self._values: dict[Place, PictureValues] = {
-            place: PictureValues() for place in ((), *encodings, *self._cells)
-        }
-        self._features: dict[Place, SplitFeatures] = {
-            place: SplitFeatures(count=count, dim=network.dim) for place in ((), *self._cells)
-        }
-        self._latents: dict[Place, VectorSums] = {place: VectorSums(latent_dim) for place in encodings}
+        encodings: list[Place] = [(caption,) for caption in captions]
+        seen: list[Place] = [(), *self._cells]
+        self._values = {place: PictureValues() for place in seen + encodings}
+        self._features = {place: SplitFeatures(count=len(pictures), dim=network.dim) for place in seen}
+        self._latents = {place: VectorSums(model.config.latent_dim) for place in encodings}
 
     def add(self, indices: Int[Tensor, "b"], measurements: Measurements) -> None:
         """Count the batch at these positions of the set."""
@@ -175,9 +153,9 @@ class MetricAccumulator:
             for values in part.values():
                 values.gather()
 
-    def scores(self, pictures: CaptionedPictures) -> Scores:
+    def scores(self) -> Scores:
         """The metrics of the whole set; to be called once, for the features of a cell go when it is scored."""
-        scores = Scores()
+        scores, pictures = Scores(), self.set
         ceiling = {f"{name}_original": value for name, value in means(self._values[()].in_order()).items()}
         for place, sums in self._latents.items():
             caption, encodings = str(place[0]), self._values[place].in_order()
@@ -201,19 +179,11 @@ class MetricAccumulator:
 
 
 def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, float]:
-    """How a discrete tokenizer uses its codes over n pictures of k tokens.
+    """How a discrete tokenizer uses its codes, integers from 0 to ``num_codes`` - 1, over n pictures of k tokens.
 
-    Args:
-        codes: integers from 0 to ``num_codes`` - 1.
-        num_codes: size of the codebook.
-
-    Returns:
-        ``code_usage``, share of the codes that occur at all; ``code_perplexity``, exp of the entropy of their
-        frequencies, from 1 to ``num_codes``; ``bits_per_image``, k log2(num_codes): the size of a picture's
-        tokens at a fixed length per code, without entropy coding.
-
-    Raises:
-        ValueError: for no codes, or codes out of range.
+    ``code_usage`` is the share of the codes that occur at all; ``code_perplexity`` exp of the entropy of their
+    frequencies, from 1 to ``num_codes``; ``bits_per_image`` k log2(num_codes), the size of a picture's tokens without
+    entropy coding. ``ValueError`` for no codes, or codes out of range.
     """
     if not codes.numel() or int(codes.min()) < 0 or int(codes.max()) >= num_codes:
         raise ValueError(f"codes: got {tuple(codes.shape)} of them, expected some, from 0 to {num_codes - 1}")
@@ -227,24 +197,14 @@ def code_statistics(codes: Int[Tensor, "n k"], *, num_codes: int) -> dict[str, f
 
 
 def channel_statistics(latents: VectorSums) -> dict[str, list[float]]:
-    """``mean`` and ``std`` of each of the c channels, over every token of a set of pictures.
-
-    Args:
-        latents: sums of the tokens' latents (c,), on the unit scale that ``TexTok.encode`` gives.
-    """
+    """``mean`` and ``std`` of each channel over every token of a set, on the scale that ``TexTok.encode`` gives."""
     mean, covariance = latents.moments(correction=0)
     return {"mean": mean.tolist(), "std": covariance.diagonal().clamp(min=0).sqrt().tolist()}
 
 
 def latent_extremes(channels: dict[str, list[float]]) -> dict[str, float]:
-    """How far latents are from a mean of 0 and a standard deviation of 1 in the worst channel.
-
-    Args:
-        channels: what ``channel_statistics`` gives.
-
-    Returns:
-        ``latent_mean_abs_max``, ``latent_std_min`` and ``latent_std_max``: near 0, 1 and 1 when the stored
-        normalization fits these pictures.
+    """How far latents are from a mean of 0 and a standard deviation of 1 in the worst of all channels: near 0, 1 and 1
+    when the stored normalization fits these pictures.
     """
     return {
         "latent_mean_abs_max": max(map(abs, channels["mean"])),
@@ -258,9 +218,7 @@ def nats_per_token(
 ) -> Float64[Tensor, "n"]:
     """Divergence of N(latent, variance) from N(0, 1), summed over channels and averaged over each picture's tokens.
 
-    Args:
-        latents: of a ``kl`` tokenizer, on the unit scale that ``TexTok.encode`` gives.
-        log_variance: on the same scale.
+    Both are on the unit scale that ``TexTok.encode`` gives for a ``kl`` tokenizer.
     """
     values, logs = latents.double(), log_variance.double()
     return 0.5 * (values.square() + logs.exp() - 1 - logs).sum(dim=2).mean(dim=1)

@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from textok.evaluation.metrics import Meaning
-from textok.evaluation.metrics.paired import PICTURE_METRICS
 from textok.writing import finite, write_text
 
 Row = dict[str, str | int | float]
@@ -33,30 +31,41 @@ Cell = tuple[str | int | float | None, ...]
 """The values of ``CELL_FIELDS`` in a row; None where the row has no such field."""
 
 
+class Meaning(NamedTuple):
+    """The meaning of a metric: its name in words, the unit on its axis, and whether higher is better (1), lower is
+    better (-1), or it is a fact and not a score (0).
+    """
+
+    title: str
+    unit: str
+    better: int
+
+    @property
+    def advice(self) -> str:
+        """The title, with which way is better."""
+        return self.title + {1: ": higher is better", -1: ": lower is better", 0: ""}[self.better]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The scores of picture sets.
-
-    Attributes:
-        rows: one row per split, caption condition and budget: these, count, and the metrics by name.
-        per_image: one row per picture and cell, with its ``key`` and the metrics that single pictures have (for
-            bootstrap intervals); may be empty.
-        latents: one row per split and caption condition: mean and std of every channel of a tokenizer's latents.
+    """The scores of picture sets: one row for each cell, one for each picture in each cell (with its ``key``, for
+    bootstrap intervals), and one for each split and caption condition with the channels of a tokenizer's latents.
     """
 
     rows: list[Row] = field(default_factory=list)
     per_image: list[Row] = field(default_factory=list)
     latents: list[ChannelRow] = field(default_factory=list)
 
+    def extend(self, other: "Scores", **where: str | int | float) -> None:
+        """Add the rows of another set of pictures, those of pictures and cells with what tells them apart."""
+        self.rows.extend(where | row for row in other.rows)
+        self.per_image.extend(where | row for row in other.per_image)
+        self.latents.extend(other.latents)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Scores):
-    """A result file: scores, what they depend on, and what made them.
-
-    Attributes:
-        settings: data, split, crop, resize filter, uint8 rule, feature network, sample count, seed, model id.
-        made_by: command, versions and machine.
-    """
+    """A result file: scores, the settings that they depend on, and what made them (command, versions, machine)."""
 
     settings: dict[str, Any]
     made_by: dict[str, Any] = field(default_factory=dict)
@@ -76,12 +85,9 @@ def write_result(
     latents: Sequence[ChannelRow] = (),
     made_by: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a result file under a temporary name, then rename it.
+    """Write a result file: numbers of ``per_image`` with seven digits, null for a value that is not finite.
 
-    Numbers of ``per_image`` keep seven digits; a value that is not finite is stored as null.
-
-    Raises:
-        ValueError: when the pictures of a cell have different values, or those of a split differ by cell.
+    ``ValueError`` when the pictures of a cell have different values, or those of a split differ by cell.
     """
     path = Path(path)
     parts = [
@@ -99,12 +105,7 @@ def write_result(
 
 
 def read_result(path: str | Path) -> Result:
-    """Read a result file.
-
-    Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when it is something else; the message says what is missing.
-    """
+    """Read a result file; ``FileNotFoundError`` when there is none, ``ValueError`` when it is something else."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such result file")
@@ -131,7 +132,6 @@ def read_result(path: str | Path) -> Result:
 
 
 def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
-    """Keys of the pictures by split, and for every cell one list of values per metric."""
     cells: dict[Cell, list[Row]] = {}
     for row in per_image:
         cells.setdefault(cell_of(row), []).append(row)
@@ -148,9 +148,9 @@ def _pack(per_image: Sequence[Row]) -> tuple[dict[str, list[str]], list[dict[str
                 f"per_image: got rows of different values under {cell}, expected {list(rows[0])} in each"
             )
         column: dict[str, Any] = {name: rows[0][name] for name in CELL_FIELDS if name in rows[0]}
-        column |= {
-            name: [_short(row[name]) for row in rows] for name in rows[0] if name not in (*column, "key")
-        }
+        for name in [name for name in rows[0] if name not in (*column, "key")]:
+            values = [row[name] for row in rows]
+            column[name] = [float(f"{value:.7g}") if isinstance(value, float) else value for value in values]
         columns.append(column)
     return pictures, columns
 
@@ -168,19 +168,11 @@ def _unpack(packed: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def _short(value: Any) -> Any:
-    return float(f"{value:.7g}") if isinstance(value, float) else value
-
-
 def checked_row(row: Mapping[str, Any]) -> Row:
-    """A row of words and numbers, in which null is NaN.
-
-    ``TypeError`` for anything else, a score that is a word, or a count that is no integer.
-    """
+    """A row of words and numbers, in which null is NaN; ``TypeError`` for a score that is a word, and the like."""
     for name, value in row.items():
-        if not isinstance(value, str | int | float | None) or (
-            meaning(name).better and isinstance(value, str)
-        ):
+        kinds = int | float | None if meaning(name).better else str | int | float | None
+        if not isinstance(value, kinds):
             raise TypeError(f"{name}: got {value!r:.40}")
     if not isinstance(row.get("count", 0), int):
         raise TypeError(f"count: got {row['count']!r:.40}")
@@ -196,7 +188,11 @@ def _json(value: Any, *, indent: int | None = None) -> str:
 
 
 # By how the name begins: the whole name, or what stands before an underscore. Longer beginnings win.
-_BY_START = {metric.name: metric.meaning for metric in PICTURE_METRICS} | {
+_BY_START = {
+    "psnr": Meaning("PSNR", "dB", 1),
+    "ssim": Meaning("SSIM", "similarity", 1),
+    "ms_ssim": Meaning("Multi-scale SSIM", "similarity", 1),
+    "perceptual": Meaning("Perceptual distance", "distance", -1),
     "lpips": Meaning("LPIPS", "distance", -1),
     "fd": Meaning("Fréchet distance", "distance", -1),
     "fid": Meaning("FID", "distance", -1),

@@ -1,69 +1,27 @@
-"""Metrics as functions and mergeable sums; each names what it compares and with which network.
+"""Metrics as functions and mergeable sums; each names what it compares and with which network."""
 
-A metric of single pictures is a :class:`PictureMetric`: one value per reconstruction, from it and its original.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import fsum, isnan
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Float64, Int, Shaped, UInt8
+from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor
 
-from textok.evaluation.networks import FeatureNetwork, ImageFeatures
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """The meaning of a metric: its name in words, the unit on its axis, and whether higher is better (1), lower is
-    better (-1), or it is a fact and not a score (0).
-    """
-
-    title: str
-    unit: str
-    better: int
-
-    @property
-    def advice(self) -> str:
-        """The title, with which way is better."""
-        return self.title + {1: ": higher is better", -1: ": lower is better", 0: ""}[self.better]
+from textok.evaluation.networks import FeatureNetwork, ImageFeatures, Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """A batch of originals and their reconstructions, both uint8, with the features of each by ``network``."""
 
-    originals: UInt8[Tensor, "b 3 h w"]
-    reconstructions: UInt8[Tensor, "b 3 h w"]
+    originals: Pictures
+    reconstructions: Pictures
     original_features: ImageFeatures
     features: ImageFeatures
     network: FeatureNetwork
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureMetric:
-    """A metric of single pictures; its module defines it, and ``PICTURE_METRICS`` lists it.
-
-    Attributes:
-        name: of the column in result files; a metric that a network computes gets ``_NETWORK`` appended.
-        meaning: its name in words, its unit, and which way is better.
-        measure: one value per pair.
-        learned: whether the feature network computes it.
-        applies: whether it can be computed for these pictures.
-    """
-
-    name: str
-    meaning: Meaning
-    measure: Callable[[Pairs], Float[Tensor, "b"]]
-    learned: bool = False
-    applies: Callable[[Pairs], bool] = lambda pairs: True
-
-    def column(self, network: FeatureNetwork) -> str:
-        """Name of the column in result files."""
-        return f"{self.name}_{network.name}" if self.learned else self.name
 
 
 class PictureValues:
@@ -93,11 +51,7 @@ class PictureValues:
 
 
 class VectorSums:
-    """The sum of vectors (n, d) and of their outer products, in float64: their size does not depend on n.
-
-    Args:
-        dim: channels d of a vector.
-    """
+    """The sum of vectors (n, dim) and of their outer products, in float64: their size does not depend on n."""
 
     def __init__(self, dim: int) -> None:
         self.count = 0

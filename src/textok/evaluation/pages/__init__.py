@@ -4,26 +4,17 @@ import base64
 import io
 from collections.abc import Iterable
 from functools import cache
-from html import escape
 
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from torch import Tensor
 
 from textok.data.images import tensor_to_image
 
 
-def html_page(body: str, *, title: str) -> str:
-    """A whole page around its body, which is HTML, with the style inside."""
-    return render("page.html", body=body, title=title)
-
-
 def cards_page(cards: Iterable[str], *, title: str, lead: str = "") -> str:
     """A page of cards side by side, as many as its width has room for; each is HTML, title and lead are texts."""
-    style = "display:grid;grid-template-columns:repeat(auto-fill,minmax(256px,1fr));gap:2rem 1.5rem"
-    body = "\n".join(f"<div>{card}</div>" for card in cards)
-    head = f"<h1>{escape(title)}</h1>" + (f"\n<p>{escape(lead)}</p>" if lead else "")
-    return html_page(f'{head}\n<div style="{style}">\n{body}\n</div>', title=title)
+    return render("cards.html", cards=list(cards), title=title, lead=lead)
 
 
 def data_uri(pixels: UInt8[Tensor, "3 h w"], *, lossless: bool = False) -> str:
@@ -34,7 +25,7 @@ def data_uri(pixels: UInt8[Tensor, "3 h w"], *, lossless: bool = False) -> str:
 
 
 def render(template: str, **values: object) -> str:
-    """A template of this folder with its values, which are escaped."""
+    """A template of this folder with its values, which are escaped in HTML."""
     return _environment().get_template(template).render(**values, uri=data_uri)
 
 
@@ -46,6 +37,7 @@ def macro(name: str, *values: object) -> str:
 @cache
 def _environment() -> Environment:
     loader = PackageLoader("textok.evaluation", "pages")
+    html_only = select_autoescape()
     return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader, autoescape=html_only, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

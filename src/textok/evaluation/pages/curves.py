@@ -7,8 +7,7 @@ from textok.evaluation.captioned import CONDITIONS, CaptionCondition
 from textok.evaluation.pages import macro
 from textok.evaluation.pages.grids import caption_label
 
-_WIDTH, _HEIGHT = 480, 280
-_LEFT, _RIGHT, _TOP, _BASE = 46, 354, 14, 236
+_LEFT, _RIGHT, _TOP, _BASE = 46, 354, 14, 236  # of the axes, in a chart of 480 x 280 (see parts.html)
 _LABEL_GAP = 16  # least distance between the names at the ends of the lines
 _VARIANTS = 5  # colours of conditions that are not right, none or wrong, in look.css
 
@@ -19,13 +18,7 @@ def curve_chart(
     """An SVG of one metric: budgets on a log axis, one marked line per condition, named at its end.
 
     Colours come from the page's CSS: ``--right``, ``--none``, ``--wrong``, and ``--variant-1`` to 5 for other
-    conditions in their order.
-
-    Args:
-        lines: condition -> budget -> value; finite values.
-        title: what is drawn, for readers of the page without pictures.
-        unit: written at the top of the value axis.
-        across: what budgets are; other than tokens, only powers of two are written under the axis.
+    conditions in their order. Of budgets that are not tokens, only powers of two are written under the axis.
     """
     budgets = sorted({k for line in lines.values() for k in line})
     values = [value for line in lines.values() for value in line.values()]
@@ -33,10 +26,11 @@ def curve_chart(
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     points = {c: [(_x(k, budgets), _y(line[k], ticks)) for k in sorted(line)] for c, line in lines.items()}
     label_y = _label_heights({c: ends[-1][1] for c, ends in points.items()})
-    styles = _line_styles(list(lines))
+    variants = [condition for condition in lines if condition not in CONDITIONS]
+    styles = {c: f"variant-{i % _VARIANTS + 1}" for i, c in enumerate(variants)} | {c: c for c in CONDITIONS}
+    first, last = math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1]))
+    written = budgets if across == "tokens" else [2**power for power in range(first, last + 1)]
     chart = {
-        "width": _WIDTH,
-        "height": _HEIGHT,
         "left": _LEFT,
         "right": _RIGHT,
         "top": _TOP,
@@ -44,7 +38,7 @@ def curve_chart(
         "title": title,
         "unit": unit,
         "x_label": across,
-        "x_ticks": [(k, _x(k, budgets)) for k in (budgets if across == "tokens" else _powers(budgets))],
+        "x_ticks": [(k, _x(k, budgets)) for k in written],
         "y_ticks": [(f"{tick:.{decimals}f}", _y(tick, ticks)) for tick in ticks],
         "lines": [
             {"style": styles[c], "points": points[c], "label": caption_label(c), "label_y": label_y[c]}
@@ -67,13 +61,6 @@ def value_ticks(values: Sequence[float]) -> list[float]:
     return [round(i * step, 10) for i in range(first, last + 1)]
 
 
-def _line_styles(conditions: Sequence[CaptionCondition]) -> dict[CaptionCondition, str]:
-    """CSS class of every condition: its own name for the usual ones, ``variant-N`` for others."""
-    variants = [condition for condition in conditions if condition not in CONDITIONS]
-    numbered = {condition: f"variant-{i % _VARIANTS + 1}" for i, condition in enumerate(variants)}
-    return {condition: numbered.get(condition, condition) for condition in conditions}
-
-
 def _x(budget: int, budgets: Sequence[int]) -> float:
     span = math.log2(budgets[-1] / budgets[0]) or 1.0
     return round(_LEFT + 10 + math.log2(budget / budgets[0]) / span * (_RIGHT - _LEFT - 20), 1)
@@ -82,11 +69,6 @@ def _x(budget: int, budgets: Sequence[int]) -> float:
 def _y(value: float, ticks: Sequence[float]) -> float:
     share = (value - ticks[0]) / (ticks[-1] - ticks[0])
     return round(_BASE - share * (_BASE - _TOP - 16), 1)
-
-
-def _powers(budgets: Sequence[int]) -> list[int]:
-    """The powers of two from the least budget to the largest."""
-    return [2**i for i in range(math.ceil(math.log2(budgets[0])), math.floor(math.log2(budgets[-1])) + 1)]
 
 
 def _label_heights(ends: Mapping[CaptionCondition, float]) -> dict[CaptionCondition, float]:

@@ -14,11 +14,7 @@ from textok.evaluation.captioned import CaptionCondition, CaptionedPictures
 from textok.evaluation.reconstruction import Reconstructions
 from textok.objectives.quality import psnr_per_image
 
-CAPTION_LABELS: dict[CaptionCondition, str] = {
-    "right": "with caption",
-    "none": "without",
-    "wrong": "wrong caption",
-}
+CAPTION_LABELS = {"right": "with caption", "none": "without", "wrong": "wrong caption"}
 
 _CELL = 128  # width of a shown picture
 _GAP, _GROUP_GAP = 6, 18  # between columns, and between groups of columns
@@ -27,8 +23,6 @@ _INK, _FAINT, _RULE, _PAPER = (24, 24, 28), (112, 112, 122), (224, 224, 228), (2
 
 
 class _Column(NamedTuple):
-    """Words above a column, and those above its group of columns."""
-
     head: str = ""
     group: str = ""
 
@@ -55,13 +49,7 @@ def reconstruction_grid(pictures: CaptionedPictures, outputs: Reconstructions) -
 def sample_grid(
     pictures: UInt8[Tensor, "r n 3 h w"], *, rows: Sequence[str], columns: Sequence[str] = ()
 ) -> Image.Image:
-    """Generated pictures side by side with their prompt underneath.
-
-    Args:
-        pictures: r rows of n pictures.
-        rows: words under each row.
-        columns: words above each column; none when empty.
-    """
+    """Generated pictures side by side, with words under each row (the prompt) and above each column."""
     heads = columns or [""] * pictures.shape[1]
     return _paint([list(row) for row in pictures], columns=[_Column(head=head) for head in heads], words=rows)
 
@@ -79,7 +67,9 @@ def _paint(
     notes: Sequence[Sequence[str]] = (),
 ) -> Image.Image:
     """Rows of pictures of one size, with words under each row, and a note under each picture where there are any."""
-    lefts, top = _lefts(columns), _header(columns)
+    lefts, top = [_MARGIN], _header(columns)
+    for before, column in pairwise(columns):  # groups stand apart from each other
+        lefts.append(lefts[-1] + _CELL + (_GAP if column.group == before.group else _GROUP_GAP))
     height = max(1, round(pictures[0][0].shape[1] * _CELL / pictures[0][0].shape[2]))
     foot = 2 * _LINE if notes else _LINE
     size = (lefts[-1] + _CELL + _MARGIN, top + len(pictures) * (height + foot) + _MARGIN)
@@ -87,7 +77,12 @@ def _paint(
     _write_heads(sheet, columns, lefts)
     for row, line in enumerate(pictures):
         for left, pixels in zip(lefts, line, strict=True):
-            _paste(sheet, tensor_to_image(pixels), (left, top), (_CELL, height))
+            image = tensor_to_image(pixels)
+            # Small pictures are shown with sharp pixels, large ones without aliasing; white ones have an edge too.
+            resampling = Image.Resampling.NEAREST if image.width < _CELL else Image.Resampling.LANCZOS
+            sheet.paste(image.resize((_CELL, height), resampling), (left, top))
+            box = (left - 1, top - 1, left + _CELL, top + height)
+            ImageDraw.Draw(sheet).rectangle(box, outline=_RULE)
         for left, note in zip(lefts, notes[row] if notes else (), strict=False):
             _write(sheet, (left, top + height + 2), note, size=12, ink=_FAINT)
         short = fitted_words(words[row], room=size[0] - 2 * _MARGIN, size=13)
@@ -96,16 +91,7 @@ def _paint(
     return sheet
 
 
-def _lefts(columns: Sequence[_Column]) -> list[int]:
-    """Left edges of the columns; groups stand apart from each other."""
-    lefts = [_MARGIN]
-    for before, column in pairwise(columns):
-        lefts.append(lefts[-1] + _CELL + (_GAP if column.group == before.group else _GROUP_GAP))
-    return lefts
-
-
 def _header(columns: Sequence[_Column]) -> int:
-    """Height above the first row."""
     lines = any(column.group for column in columns) + any(column.head for column in columns)
     return _MARGIN + lines * _LINE
 
@@ -117,15 +103,6 @@ def _write_heads(sheet: Image.Image, columns: Sequence[_Column], lefts: Sequence
             group = column.group
             _write(sheet, (left, base - _LINE), group, size=14)
         _write(sheet, (left, base), column.head, size=13, ink=_FAINT)
-
-
-def _paste(sheet: Image.Image, image: Image.Image, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    # Small pictures are shown with sharp pixels, large ones without aliasing.
-    resampling = Image.Resampling.NEAREST if image.width < size[0] else Image.Resampling.LANCZOS
-    sheet.paste(image.resize(size, resampling), corner)
-    left, top = corner
-    # White pictures on white paper have an edge too.
-    ImageDraw.Draw(sheet).rectangle((left - 1, top - 1, left + size[0], top + size[1]), outline=_RULE)
 
 
 def _write(
