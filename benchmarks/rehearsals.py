@@ -18,6 +18,8 @@ from textok.recipes import GENERATOR_RECIPES, RECIPES
 from textok.training.run_folder import environment
 
 OUT = Path(__file__).resolve().parent / "results" / "rehearsals.json"
+TEXTOK = [sys.executable, "-m", "textok.cli"]
+TABLE = 7  # lines of a rehearsal's table
 
 
 def main() -> None:
@@ -37,14 +39,11 @@ def main() -> None:
             for name in names:
                 if name in (options.only or names):
                     row = rehearsed(kind, name, latents, Path(scratch) / "run", seconds=options.seconds)
-                    print(*row["said"], sep="\n", flush=True)
+                    print(row["said"], flush=True)
                     rows.append(row)
     write_result(
         options.out, settings={"seconds": options.seconds, "seed": 0}, rows=rows, made_by=environment()
     )
-
-
-TEXTOK = [sys.executable, "-m", "textok.cli"]
 
 
 def rehearsed(kind: str, name: str, latents: Path, out: Path, *, seconds: float) -> Row:
@@ -60,10 +59,10 @@ def rehearsed(kind: str, name: str, latents: Path, out: Path, *, seconds: float)
             timeout=seconds, env=os.environ | {"TQDM_DISABLE": "1"},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"recipe": name, "kind": kind, "exit": None, "said": [f"{name}: took over {seconds:.0f} s"]}
+        return {"recipe": name, "kind": kind, "exit": 124, "said": f"{name}: took over {seconds:.0f} s"}
     lines = (done.stdout or done.stderr).replace(f"{out.parent}/", "").splitlines()
-    table = lines if done.returncode == 0 else [line for line in lines if "error" in line][-1:]
-    return {"recipe": name, "kind": kind, "exit": done.returncode, "said": table}
+    told = lines[-TABLE:] if done.returncode == 0 else [line for line in lines if "error" in line][-1:]
+    return {"recipe": name, "kind": kind, "exit": done.returncode, "said": "\n".join(told)}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -142,6 +143,8 @@ class TexTok(Pretrained):
         if lengths is None or torch.compiler.is_compiling() or lengths.min() > 0:
             return self.encoder(images, text, grid=grid)
         rows = lengths.nonzero().flatten()
+        if not len(rows) and not (dist.is_available() and dist.is_initialized()):
+            return images.new_zeros(len(images), self.config.num_latents, self.bottleneck.input_dim)
         rows = rows if len(rows) else rows.new_zeros(1)  # DDP waits for the gradients of all weights
         kept = self.encoder(images[rows], None if text is None else text[rows], grid=grid)
         return kept.new_zeros(len(images), *kept.shape[1:]).index_copy(0, rows.to(kept.device), kept)
