@@ -72,7 +72,7 @@ check: setup site  ## lint, format, types, layers, dependencies, size, documenta
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
 	$(BIN)/deptry src research
-	$(BIN)/python runs/measure_code.py
+	$(BIN)/python runs/measure_code.py --enforce
 
 format: setup  ## let ruff fix and format
 	$(BIN)/ruff check --fix
