@@ -80,7 +80,9 @@ class ClassPosterior:
     def embed_images(self, logits: Float[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """The mean class feature under the posterior, at unit length; ``ValueError`` for other classes."""
         if logits.shape[1] != len(self.classes):
-            raise ValueError(f"class posterior: got logits of {logits.shape[1]} classes, expected {len(self.classes)}")
+            raise ValueError(
+                f"class posterior: got logits of {logits.shape[1]} classes, expected {len(self.classes)}"
+            )
         return normalize(logits.float().softmax(dim=1) @ self.classes, dim=1)
 
     def embed_captions(self, features: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
