@@ -38,12 +38,11 @@ def main() -> None:
         for kind, names in (("tokenizer", RECIPES), ("generator", GENERATOR_RECIPES)):
             for name in names:
                 if name in (options.only or names):
-                    row = rehearsed(kind, name, latents, Path(scratch) / "run", seconds=options.seconds)
+                    row = rehearsed(kind, name, latents, Path(scratch) / name, seconds=options.seconds)
                     print(row["said"], flush=True)
                     rows.append(row)
-    write_result(
-        options.out, settings={"seconds": options.seconds, "seed": 0}, rows=rows, made_by=environment()
-    )
+                    settings = {"seconds": options.seconds, "seed": 0}
+                    write_result(options.out, settings=settings, rows=rows, made_by=environment())
 
 
 def rehearsed(kind: str, name: str, latents: Path, out: Path, *, seconds: float) -> Row:
@@ -60,8 +59,8 @@ def rehearsed(kind: str, name: str, latents: Path, out: Path, *, seconds: float)
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"recipe": name, "kind": kind, "exit": 124, "said": f"{name}: took over {seconds:.0f} s"}
-    lines = (done.stdout or done.stderr).replace(f"{out.parent}/", "").splitlines()
-    told = lines[-TABLE:] if done.returncode == 0 else [line for line in lines if "error" in line][-1:]
+    lines = (done.stdout if done.returncode == 0 else done.stderr).replace(f"{out.parent}/", "").splitlines()
+    told = lines[-TABLE:] if done.returncode == 0 else lines[-1:]
     return {"recipe": name, "kind": kind, "exit": done.returncode, "said": "\n".join(told)}
 
 

@@ -13,8 +13,10 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from textok.evaluation.results import write_result
 from textok.training.run_folder import environment
@@ -56,16 +58,32 @@ def main() -> None:
             process.wait()
         curves = {name: curve(out) for name, (_, out) in folders.items()}
     seconds, psnr = curves["before"][-1]
-    now = next((second for second, value in curves["now"] if value >= psnr), None)
+    now = when(curves["now"], psnr)
     rows = [
         {"side": side, "seconds": second, "psnr": value}
         for side, points in curves.items()
         for second, value in points
     ]
-    settings = {"seed": 0, "threads": 1, "tokens": TOKENS, "before_seconds": seconds, "psnr": psnr}
-    settings |= {"now_seconds": now or 0.0, "share": (now or 0.0) / seconds}
+    settings: dict[str, Any] = {
+        "seed": 0,
+        "threads": 1,
+        "tokens": TOKENS,
+        "before_seconds": seconds,
+        "psnr": psnr,
+    }
+    words = ["git", "-C", str(options.before), "rev-parse", "--short", "HEAD"]
+    settings["before"] = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    settings |= {"now_seconds": now, "share": now / seconds}
     print(settings)
     write_result(options.out, settings=settings, rows=rows, made_by=environment())
+
+
+def when(points: Curve, psnr: float) -> float:
+    """Seconds until the PSNR, on a straight line between two validations; 0 where none reaches it."""
+    for (first, low), (second, high) in pairwise(points):
+        if high >= psnr:
+            return first + (second - first) * max(0.0, psnr - low) / (high - low)
+    return 0.0
 
 
 def start(tree: Path, out: Path, *, core: int) -> subprocess.Popen[bytes]:
