@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from tyro.conf import Positional, arg
 
 from textok.cli import checks
@@ -16,6 +17,8 @@ from textok.data import BadSample, Batch, DataConfig, EvalLoader, Source
 from textok.data.samples import SourceSubset, report_bad, write_bad
 from textok.display import Progress, note
 from textok.pipeline.image_tokenizer import ImageTokenizer
+
+_UNSORTED = 4096  # names at most that wait to be sorted in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,17 +105,27 @@ def counted(batch: Batch) -> dict[str, int]:
 class PictureNames:
     """PNG file names for keys: no folders, no hidden files, no two alike even where case is ignored.
 
-    Of each a hash of eight bytes is remembered, not the name.
+    Eight bytes of each are remembered, so that a million need no more memory than a batch.
     """
 
     def __init__(self) -> None:
-        self._taken, self._count = set[bytes](), 0
+        self._count, self._last, self._sorted = 0, set[int](), np.empty(0, np.uint64)
 
     def of(self, key: str) -> str:
         """The file name of the next picture."""
         stem = re.sub(r"[^\w.-]+", "_", key).lstrip(".")[:150] or "picture"
-        while (digest := hashlib.blake2b(stem.lower().encode(), digest_size=8).digest()) in self._taken:
+        while not self._is_new(stem.lower()):
             stem = f"{stem}-{self._count}"
-        self._taken.add(digest)
         self._count += 1
         return f"{stem}.png"
+
+    def _is_new(self, stem: str) -> bool:
+        digest = np.frombuffer(hashlib.blake2b(stem.encode(), digest_size=8).digest(), np.uint64)
+        place = np.searchsorted(self._sorted, digest[0])
+        if int(digest[0]) in self._last or digest[0] in self._sorted[place : place + 1]:
+            return False
+        self._last.add(int(digest[0]))
+        if len(self._last) == _UNSORTED:
+            self._sorted = np.union1d(self._sorted, np.fromiter(self._last, np.uint64))
+            self._last.clear()
+        return True
