@@ -65,3 +65,9 @@ def process_group(device: torch.device) -> Iterator[None]:
     yield
     if many:
         dist.destroy_process_group()
+
+
+def leave_group() -> None:
+    """Close the connections of a training's ranks; a rank that ends with open ones may be aborted by the others' end."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from tyro.conf import Positional, arg
 
 from textok.cli import checks
-from textok.cli.distributed import is_first
+from textok.cli.distributed import is_first, leave_group
 from textok.cli.options import Json, optional
 from textok.cli.output import report
 from textok.display import note
@@ -51,6 +51,7 @@ class RunOptions:
         """Train a run that was made from a recipe."""
         if self.rehearse:
             made = rehearse(run, self.out, train)
+            leave_group()
             if is_first():
                 report(vars(made), *made.lines(run), json=self.json)
             return
@@ -58,6 +59,7 @@ class RunOptions:
         options = {"hours": self.hours, "extend": self.extend, "accept_changes": self.accept_changes}
         with nullcontext() if self.profile is None else profiled(self.out / "profile", steps=self.profile):
             weights = train(run, self.out, **options)
+        leave_group()
         in_time = self.hours is None or time.monotonic() < began + 3600 * self.hours
         if in_time and steps_of(weights) < run.steps:
             raise KeyboardInterrupt  # a script must not go on with those of a run that was stopped
