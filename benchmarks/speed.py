@@ -93,7 +93,10 @@ def compare_cold(sides: dict[str, tuple[Path, str]]) -> list[dict[str, Any]]:
                 for side, (place, _) in sides.items():
                     times[side].append(cold(place, command))
             rows.append(row(f"textok {command[0]}", times))
-    return rows
+    floor = {
+        side: [whole(place, "-c", "import torch") for _ in range(3)] for side, (place, _) in sides.items()
+    }
+    return [*rows, row("import torch", floor)]  # what any command of such a package takes at least
 
 
 def row(work: str, times: dict[str, list[float]]) -> dict[str, Any]:
@@ -168,10 +171,15 @@ def cold(place: Path, command: tuple[str, ...]) -> float:
     """Seconds of one command, from nothing to its end."""
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/out.ttk" if command[0] == "encode" else f"{folder}/out"
-        call = [sys.executable, "-m", "textok.cli", *command, "--out", out]
-        begin = time.perf_counter()
-        subprocess.run(call, env=process_environment(place), cwd=place, check=True, capture_output=True)
-        return time.perf_counter() - begin
+        return whole(place, "-m", "textok.cli", *command, "--out", out)
+
+
+def whole(place: Path, *words: str) -> float:
+    """Seconds of a Python process."""
+    begin = time.perf_counter()
+    call = [sys.executable, *words]
+    subprocess.run(call, env=process_environment(place), cwd=place, check=True, capture_output=True)
+    return time.perf_counter() - begin
 
 
 # --- what a worker does -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Seconds of training until the validation PSNR that another checkout reaches in ten minutes.
+"""Seconds of training until the PSNR and the perceptual distance that another checkout reaches in ten minutes.
 
     python benchmarks/time_to_quality.py --before /path/to/another/checkout
 
@@ -29,7 +29,8 @@ WORDS = (
     f"--validation.budgets {TOKENS} --ema-decay 0.9 --data.split val --validation.split test-drawing "
     "--checkpoint-every 100000"
 )
-Curve = list[tuple[float, float]]
+MEASURES = {"psnr": 1, "perceptual_effnet_lite2": -1}  # with the sign of better
+Curve = list[tuple[float, dict[str, float]]]
 
 
 def main() -> None:
@@ -57,32 +58,28 @@ def main() -> None:
             process.kill()
             process.wait()
         curves = {name: curve(out) for name, (_, out) in folders.items()}
-    seconds, psnr = curves["before"][-1]
-    now = when(curves["now"], psnr)
+    seconds, reached = curves["before"][-1]
     rows = [
-        {"side": side, "seconds": second, "psnr": value}
+        {"side": side, "seconds": second, **values}
         for side, points in curves.items()
-        for second, value in points
+        for second, values in points
     ]
-    settings: dict[str, Any] = {
-        "seed": 0,
-        "threads": 1,
-        "tokens": TOKENS,
-        "before_seconds": seconds,
-        "psnr": psnr,
-    }
+    settings: dict[str, Any] = {"seed": 0, "threads": 1, "tokens": TOKENS, "before_seconds": seconds}
+    settings["reached"] = reached
     words = ["git", "-C", str(options.before), "rev-parse", "--short", "HEAD"]
     settings["before"] = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    settings |= {"now_seconds": now, "share": now / seconds}
+    now = {measure: when(curves["now"], measure, value) for measure, value in reached.items()}
+    settings |= {"now_seconds": now, "share": {measure: moment / seconds for measure, moment in now.items()}}
     print(settings)
     write_result(options.out, settings=settings, rows=rows, made_by=environment())
 
 
-def when(points: Curve, psnr: float) -> float:
-    """Seconds until the PSNR, on a straight line between two validations; 0 where none reaches it."""
-    for (first, low), (second, high) in pairwise(points):
-        if high >= psnr:
-            return first + (second - first) * max(0.0, psnr - low) / (high - low)
+def when(points: Curve, measure: str, value: float) -> float:
+    """Seconds until a measure is as good, on a straight line between two validations; 0 where it never is."""
+    better = [(second, MEASURES[measure] * values[measure]) for second, values in points]
+    for (first, low), (second, high) in pairwise(better):
+        if high >= MEASURES[measure] * value:
+            return first + (second - first) * max(0.0, MEASURES[measure] * value - low) / (high - low)
     return 0.0
 
 
@@ -103,8 +100,9 @@ def curve(run: Path) -> Curve:
         values = json.loads(line)
         if "images_per_second" in values:
             seconds += EVERY * BATCH / values["images_per_second"]
-        if (psnr := values.get(f"val/right/{TOKENS}/psnr")) is not None:
-            points.append((seconds, psnr))
+        scores = {measure: values.get(f"val/right/{TOKENS}/{measure}") for measure in MEASURES}
+        if None not in scores.values():
+            points.append((seconds, scores))
     return points
 
 

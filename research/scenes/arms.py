@@ -68,5 +68,6 @@ def _arm_run(base: TokenizerRun, text: str, seed: int, pictures: int) -> Tokeniz
         steps=pictures // base.batch_size,
         model=replace(base.model, placement=placement),
         budgets=replace(base.budgets, empty_share=0.0) if text == "none" else base.budgets,
+        words_first=0.0 if text == "none" else base.words_first,
         data=replace(base.data, source="scenes:name" if text == "both-name" else base.data.source),
     )

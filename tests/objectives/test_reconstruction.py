@@ -15,6 +15,7 @@ from textok.objectives.reconstruction import (
     PerceptualDistance,
     PixelLoss,
     ReconstructionObjective,
+    spread,
 )
 
 
@@ -57,6 +58,20 @@ def test_terms_are_weighted_and_named(pictures: Tensor) -> None:
     assert terms["bottleneck"].item() == 0.25
 
 
+def test_the_perceptual_distance_sees_its_share_evenly_spread() -> None:
+    assert spread(torch.arange(8), 0.25).tolist() == [2, 6]
+    assert spread(torch.arange(5), 0.5).tolist() == [0, 2, 4]
+    assert spread(torch.arange(3), 1.0).tolist() == [0, 1, 2] and not len(spread(torch.arange(0), 0.5))
+    pictures = torch.rand(8, 3, 32, 32)
+    images = torch.rand(8, 3, 32, 32, requires_grad=True)
+    config = LossConfig(perceptual=0.5, perceptual_share=0.25)
+    term = ReconstructionObjective(config)(result(images), pictures)["perceptual"]
+    distance = EfficientNetPerceptualLoss()(images[[2, 6]], pictures[[2, 6]])
+    torch.testing.assert_close(term, 0.5 * distance)
+    (gradient,) = torch.autograd.grad(term, images)
+    assert (gradient.flatten(1).abs().amax(dim=1) > 0).nonzero().flatten().tolist() == [2, 6]
+
+
 def test_a_network_that_no_loss_needs_is_not_built() -> None:
     objective = ReconstructionObjective(LossConfig(l2=0.0, l1=1.0, perceptual=0.0))
     assert not list(objective.buffers())
@@ -76,6 +91,8 @@ def test_frozen_networks_do_not_learn() -> None:
         ({"l2": -1.0}, "loss.l2"),
         ({"l2": 0.0}, "loss"),
         ({"perceptual_network": "vgg16"}, "loss.perceptual_weights"),
+        ({"perceptual_share": 0.0}, "loss.perceptual_share"),
+        ({"perceptual_share": 1.5}, "loss.perceptual_share"),
     ],
 )
 def test_bad_settings_are_named(change: dict[str, object], key: str) -> None:

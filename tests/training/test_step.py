@@ -13,6 +13,7 @@ from textok.models.text import TextCondition
 from textok.models.tokenizer import TexTok
 from textok.objectives.reconstruction import LossConfig, ReconstructionObjective
 from textok.pipeline.text import CachedText
+from textok.training.run import BudgetDraw
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.step import MicroBatch, micro_batches, total
 
@@ -92,6 +93,14 @@ def test_captions_are_dropped(tiny: TokenizerRun, batch: Batch, text: CachedText
         return int(condition.mask.any(dim=1).sum())
 
     assert with_caption(0.0) == 16 and with_caption(1.0) == 0 and 0 < with_caption(0.5) < 16
+
+
+def test_words_come_first(tiny: TokenizerRun, batch: Batch, text: CachedText) -> None:
+    run = replace(tiny, micro_batch=16, steps=10, words_first=0.25, budgets=BudgetDraw(kind="uniform"))
+    kept = [parts_of(batch, run, text, step=step)[0].lengths.tolist() for step in range(4)]
+    assert [max(lengths) for lengths in kept[:3]] == [0, 0, 0] and min(kept[3]) > 0
+    later = parts_of(batch, replace(run, words_first=0.0), text, step=3)[0]
+    assert later.lengths.tolist() == kept[3]
 
 
 def test_steps_and_ranks_draw_differently(tiny: TokenizerRun, batch: Batch, text: CachedText) -> None:

@@ -31,5 +31,7 @@ def test_pictures_without_latents_need_a_decoder_that_reads_captions() -> None:
     for placement in ("encoder", "none"):
         with pytest.raises(ValueError, match=r"budgets\.empty_share: got 0\.2 with model\.placement"):
             replace(run, budgets=draw, model=replace(run.model, placement=placement))
+        with pytest.raises(ValueError, match=r"words_first: got 0\.4 with model\.placement"):
+            replace(run, words_first=0.4, model=replace(run.model, placement=placement))
     with pytest.raises(ValueError, match=r"budgets\.empty_share: got 0\.2 for a generator"):
         GeneratorRun(latents="unused", budgets=draw)

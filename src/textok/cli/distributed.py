@@ -68,6 +68,6 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def leave_group() -> None:
-    """Close the connections of a training's ranks; a rank that ends with open ones may be aborted by the others' end."""
+    """Close the connections of a training's ranks; one that ends with open ones may be aborted by another's end."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

@@ -4,11 +4,12 @@ A loss is a module called with an ``Estimate`` and the pictures; it returns one 
 in a file of its own, give ``LossConfig`` its settings, and build it in ``LossConfig.build``.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,6 +48,7 @@ class LossConfig:
     Attributes:
         l2, l1: weights of the pixel losses, means over all pixel values on [-1, 1].
         perceptual: weight of the perceptual distance, a mean over positions, stages and pictures.
+        perceptual_share: of a batch's pictures, the share that the perceptual distance sees; in (0, 1].
         perceptual_network: "effnet_lite0" (packaged), or "vgg16" / "alexnet" with ``perceptual_weights``.
         perceptual_weights: safetensors file with the LPIPS network; needed for vgg16 and alexnet only.
         flow: the losses of rows that a flow decoder sees through noise; those above are of its direct rows; None for a
@@ -56,12 +58,14 @@ class LossConfig:
     l2: float = 1.0
     l1: float = 0.0
     perceptual: float = 0.1
+    perceptual_share: float = 1.0
     perceptual_network: Literal["effnet_lite0", "vgg16", "alexnet"] = "effnet_lite0"
     perceptual_weights: str | None = None
     flow: FlowLossConfig | None = None
 
     def __post_init__(self) -> None:
         check(self, "loss", "l2", "l1", "perceptual", at_least=0)
+        check(self, "loss", "perceptual_share", above=0, at_most=1)
         if self.l2 + self.l1 <= 0:
             raise ValueError("loss: got 0 for both l2 and l1, expected a pixel loss")
         if (self.perceptual_network == "effnet_lite0") == (self.perceptual_weights is not None):
@@ -76,12 +80,16 @@ class LossConfig:
         of_noisy = self.flow.perceptual if self.flow else 0.0
         network = self.build_perceptual_network(dtype=dtype) if self.perceptual or of_noisy else None
         if network is not None and self.perceptual:
-            losses["perceptual"] = PerceptualDistance(network, weight=self.perceptual)
+            losses["perceptual"] = PerceptualDistance(
+                network, weight=self.perceptual, share=self.perceptual_share
+            )
         if self.flow:
             losses["flow"] = FlowLoss(self.flow)
             if network is not None and of_noisy:
                 until = self.flow.perceptual_until
-                losses["flow_perceptual"] = PerceptualDistance(network, weight=of_noisy, until=until)
+                losses["flow_perceptual"] = PerceptualDistance(
+                    network, weight=of_noisy, share=self.perceptual_share, until=until
+                )
         return losses
 
     def build_perceptual_network(self, *, dtype: torch.dtype) -> PerceptualLoss:
@@ -127,20 +135,33 @@ class PixelLoss(nn.Module):
 
 
 class PerceptualDistance(nn.Module):
-    """A perceptual distance, times its weight, of the rows decoded without noise, or from noise ``until`` a time."""
+    """A perceptual distance, times its weight, of the rows decoded without noise, or from noise ``until`` a time.
 
-    def __init__(self, network: PerceptualLoss, *, weight: float, until: float | None = None) -> None:
+    It sees a ``share`` of these rows, evenly spread: rows may lie in the order of their captions' length.
+    """
+
+    def __init__(
+        self, network: PerceptualLoss, *, weight: float, share: float = 1.0, until: float | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.weight, self.until = network, weight, until
+        self.network, self.weight, self.share, self.until = network, weight, share, until
 
     def forward(self, estimate: Estimate, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """The weighted mean over these rows; 0 without such rows."""
         rows = estimate.direct_rows() if self.until is None else estimate.noisy_rows(until=self.until)
+        if self.share < 1:
+            rows = spread(torch.arange(len(images)) if rows is None else rows, self.share)
         if rows is None:
             return self.weight * self.network(estimate.images, images)
         if not len(rows):
             return images.new_zeros(())
         return self.weight * self.network(estimate.images[rows], images[rows])
+
+
+def spread(rows: Int[Tensor, "b"], share: float) -> Int[Tensor, "n"]:
+    """A share of some rows, rounded up, at even distances."""
+    count = math.ceil(share * len(rows))
+    return rows[((torch.arange(count, device=rows.device) + 0.5) * len(rows) / max(count, 1)).long()]
 
 
 class FlowLoss(nn.Module):

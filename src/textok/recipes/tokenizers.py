@@ -32,7 +32,7 @@ def icons_128() -> TokenizerRun:
     return TokenizerRun(
         name="icons-128",
         data=ICONS,
-        loss=LossConfig(l2=1.0, perceptual=0.04),
+        loss=LossConfig(l2=1.0, perceptual=0.04, perceptual_share=0.25),
         optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=200),
         budgets=BudgetDraw(kind="log_uniform", full_share=0.25),
         steps=3800,
@@ -134,6 +134,7 @@ def scenes_64_direct() -> TokenizerRun:
         optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=250),
         budgets=BudgetDraw(kind="powers", full_share=0.25, empty_share=0.2),
         decoder_caption_dropout=0.1,
+        words_first=0.4,
         steps=6250,
         batch_size=64,
         validation=ValidationConfig(every=1250, budgets=(1, 2, 4, 8, 16, 32)),

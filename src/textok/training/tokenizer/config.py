@@ -1,6 +1,6 @@
 """The settings of a tokenizer training: one frozen dataclass per part, one for the whole run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from textok.checks import check, check_choice
@@ -11,7 +11,7 @@ from textok.objectives.adversarial import AdversarialConfig
 from textok.objectives.discriminator import DiscriminatorConfig
 from textok.objectives.reconstruction import LossConfig
 from textok.training.optimizers import OptimizerConfig
-from textok.training.run import Run
+from textok.training.run import BudgetDraw, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,8 @@ class TokenizerRun(Run):
             the captions of the same pictures on both sides.
         wrong_caption_share: share of training pictures that get the caption of another picture of the batch, so
             that the model learns to doubt captions.
+        words_first: share of the steps, at the start, in which no picture keeps a latent, as with
+            ``budgets.empty_share`` 1: the decoder learns to read captions, which it neglects once latents are there.
         mix: SOURCE:SHARE, such as scenes:0.5: so much of each batch comes from another source. Few pictures are learned
             without losing what ``init_from`` knew.
         init_from: shipped name, folder or hub id whose weights the run starts from (fine-tuning).
@@ -86,6 +88,7 @@ class TokenizerRun(Run):
     caption_dropout: float = 0.1
     decoder_caption_dropout: float | None = None
     wrong_caption_share: float = 0.0
+    words_first: float = 0.0
     mix: str | None = None
     init_from: str | None = None
     text_states: Literal["stored", "online"] = "stored"
@@ -93,7 +96,7 @@ class TokenizerRun(Run):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self, "", "caption_dropout", "wrong_caption_share", at_least=0, at_most=1)
+        check(self, "", "caption_dropout", "wrong_caption_share", "words_first", at_least=0, at_most=1)
         check_choice(self, "", text_states=("stored", "online"))
         if self.mix is not None:
             Mix.parse(self.mix)
@@ -109,11 +112,15 @@ class TokenizerRun(Run):
             )
         if self.decoder_caption_dropout is not None:
             check(self, "", "decoder_caption_dropout", at_least=0, at_most=1)
-        if self.budgets.empty_share and not self.model.reads_text("decoder"):
-            raise ValueError(
-                f"budgets.empty_share: got {self.budgets.empty_share} with model.placement {self.model.placement}, "
-                "expected 0: without latents such a decoder has nothing to read"
-            )
+        for name, share in (
+            ("budgets.empty_share", self.budgets.empty_share),
+            ("words_first", self.words_first),
+        ):
+            if share and not self.model.reads_text("decoder"):
+                raise ValueError(
+                    f"{name}: got {share} with model.placement {self.model.placement}, "
+                    "expected 0: without latents such a decoder has nothing to read"
+                )
         self._check_flow()
         unused = {"discriminator": None, "discriminator_optimizer": DISCRIMINATOR_OPTIMIZER}
         for name, default in unused.items():  # a mistake, not a wish
@@ -121,6 +128,11 @@ class TokenizerRun(Run):
                 raise ValueError(
                     f"{name}: got {value} while adversarial is None, expected the default; set adversarial too"
                 )
+
+    def budgets_at(self, step: int) -> BudgetDraw:
+        """How many latents the pictures of a step keep."""
+        in_words = step < self.words_first * self.steps
+        return replace(self.budgets, empty_share=1.0) if in_words else self.budgets
 
     def _check_flow(self) -> None:
         has_flow = self.model.decoder.kind == "flow"

@@ -45,7 +45,7 @@ def micro_batches(
     draws = seeded(run.seed, step, f"rank {rank}")
     noise_seed = seeded(run.seed, step, f"noise of rank {rank}").initial_seed()
     noise = torch.Generator(device).manual_seed(noise_seed)
-    lengths = run.budgets.lengths(len(batch), most=run.model.num_latents, generator=draws)
+    lengths = run.budgets_at(step).lengths(len(batch), most=run.model.num_latents, generator=draws)
     dropped = drop_rows(len(batch), run.caption_dropout, generator=draws)
     captions = swap_rows(batch.captions, run.wrong_caption_share, generator=draws)
     condition = None if reader is None else reader(captions)
