@@ -35,6 +35,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "every token, bias -3": {"text_pool": None, "text_bias": -3.0},
     "pooled to 16, plain": {"text_pool": 16, "text_bias": None},
     "pooled to 16, bias -3": {"text_pool": 16, "text_bias": -3.0},
+    "every token as keys, plain": {"text_pool": None, "text_bias": None, "text_path": "keys"},
+    "every token as keys, bias -3": {"text_pool": None, "text_bias": -3.0, "text_path": "keys"},
 }
 OPTIMIZER = OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=20)
 Pictures = Float[Tensor, "n 3 h w"]
@@ -49,11 +51,12 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--scenes", type=int, default=4352)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     images, states = scenes(options.scenes)
     rows = []
-    for arm, settings in ARMS.items():
+    for arm, settings in ((arm, ARMS[arm]) for arm in options.only):
         for row in learn(images, states, settings, options):
             rows.append({"arm": arm} | settings | row)
             print(

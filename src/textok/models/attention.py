@@ -37,6 +37,14 @@ class KeyMask:
         """The first ``keep`` positions; all without it."""
         return x[:, :keep]
 
+    def captions_of(self, x: States) -> Float[Tensor, "b t d"]:
+        """The caption tokens."""
+        return x[:, x.shape[1] - self.num_text :]
+
+    def with_captions(self, x: Float[Tensor, "b r d"], captions: Float[Tensor, "b t d"]) -> States:
+        """Positions that had left their caption, with it again."""
+        return torch.cat([x, captions], dim=1)
+
     def attend(
         self, q: Float[Tensor, "b q d"], k: States, v: States, *, num_heads: int, text_bias: TextBias
     ) -> Float[Tensor, "b q d"]:

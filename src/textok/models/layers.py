@@ -4,8 +4,9 @@ Axes: b batch, s sequence, h heads, e channels of a head, d width.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -121,16 +122,28 @@ class Blocks(nn.ModuleList):
 
     activation_checkpointing = False
 
-    def forward(self, x: States, *context: Any, keep: int) -> Float[Tensor, "*b q d"]:
-        """Run them on the sequence ``x``; the last one computes the first ``keep`` positions only."""
+    def forward(
+        self,
+        x: States,
+        *context: Any,
+        keep: int,
+        keep_between: int | None = None,
+        between: Callable[[States], States] | None = None,
+    ) -> Float[Tensor, "*b q d"]:
+        """Run them on the sequence ``x``; the last one computes the first ``keep`` positions only.
+
+        The others compute the first ``keep_between``, default all; ``between`` makes of them what the next one reads.
+        """
         x = in_autocast_dtype(x)
         last = len(self) - 1
         for index, block in enumerate(self):
-            positions = keep if index == last else None
+            positions = keep if index == last else keep_between
             if self.activation_checkpointing and self.training:
                 x = checkpoint(block, x, *context, keep=positions, use_reentrant=False)
             else:
                 x = block(x, *context, keep=positions)
+            if between is not None and index < last:
+                x = between(x)
         return x
 
 
@@ -153,6 +166,7 @@ class Transformer(nn.Module):
         mlp_ratio: float = 4.0,
         text_bias: float | None = None,
         modulated: bool = False,
+        text_as_keys: bool = False,
     ) -> None:
         super().__init__()
         block = ModulatedBlock if modulated else Block
@@ -160,17 +174,27 @@ class Transformer(nn.Module):
             block(dim, num_heads, mlp_ratio=mlp_ratio, text_bias=text_bias) for _ in range(depth)
         )
         self.norm = Norm(dim)
+        self.text_as_keys = text_as_keys  # every block reads the captions as they came in, and computes none
         self.fixed_shapes = False  # keeps the padding, as compiled blocks want it
 
     def forward(
         self, x: Float[Tensor, "b s d"], keys: KeyMask, *context: Any, keep: int
     ) -> Float[Tensor, "b q d"]:
         """Run the blocks and keep the first ``keep`` positions; modulated blocks read a state as ``context``."""
+        body = x.shape[1] - keys.num_text
         if self.fixed_shapes or not suits_rows(x):
-            return self.norm(self.blocks(x, keys, *context, keep=keep))
+            return self.norm(self._run(x, keys, *context, keep=keep, body=body))
         packed, rows = as_rows(x, keys.mask, num_text=keys.num_text, keep=keep, front=keys.front)
-        packed = self.blocks(packed, rows, *context, keep=keep)
+        packed = self._run(packed, rows, *context, keep=keep, body=body)
         return kept_of_rows(self.norm(packed), rows)
+
+    def _run(self, x: States, keys: Keys, *context: Any, keep: int, body: int) -> States:
+        """The blocks; ``body`` is the number of positions before the caption."""
+        if not self.text_as_keys:
+            return self.blocks(x, keys, *context, keep=keep)
+        captions = keys.captions_of(in_autocast_dtype(x))
+        renew = partial(keys.with_captions, captions=captions)
+        return self.blocks(x, keys, *context, keep=keep, keep_between=body, between=renew)
 
 
 def suits_rows(x: Float[Tensor, "b s d"]) -> bool:

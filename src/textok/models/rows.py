@@ -7,6 +7,7 @@ Axes: b batch, s sequence, n present positions of all rows, m kept ones, h heads
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,37 +24,65 @@ class Rows:
 
     Attributes:
         lengths: present positions of each row.
-        captions: how many of the last ones are caption tokens.
+        num_text: how many of the last ones are caption tokens.
         fronts: how many of the first ones are modulated.
         kept: (b, keep), which of the first places are present; the last block computes only these.
         kept_places: (m,), where those lie among all present positions.
+        is_caption: (n,), which positions are caption tokens.
     """
 
     lengths: list[int]
-    captions: list[int]
+    num_text: list[int]
     fronts: list[int]
     kept: Bool[Tensor, "b keep"]
     kept_places: Int[Tensor, "m"]
+    is_caption: Bool[Tensor, "n"]
 
     def first(self, x: Packed, keep: int | None) -> Kept:
-        """The positions that are kept; all without ``keep``."""
-        return x if keep is None else x.index_select(0, self.kept_places)
+        """The positions that are kept; all without ``keep``, all but the captions for another than the last block's."""
+        if keep is None:
+            return x
+        return x.index_select(0, self.kept_places if keep == self.kept.shape[1] else self._body_places)
+
+    def captions_of(self, x: Packed) -> Packed:
+        """The caption tokens."""
+        return x.index_select(0, self._caption_places)
+
+    def with_captions(self, x: Packed, captions: Packed) -> Packed:
+        """Positions that had left their captions, with them again."""
+        return torch.cat([x, captions]).index_select(0, self._order)
 
     def attend(
         self, q: Kept, k: Packed, v: Packed, *, num_heads: int, text_bias: Float[Tensor, "h"] | None
     ) -> Kept:
         """Every row attends to itself; ``text_bias`` is added to the scores of its caption."""
-        asking = self.lengths if len(q) == len(k) else self._kept_lengths()
-        sizes = list(zip(asking, self.lengths, self.captions, strict=True))
+        sizes = list(zip(self._lengths(len(q)), self.lengths, self.num_text, strict=True))
         return _RowAttention.apply(q, k, v, text_bias, sizes, num_heads)
 
     def modulate(self, x: Packed, shift: Float[Tensor, "b d"] | None, scale: Float[Tensor, "b d"]) -> Packed:
         """Scale the first positions of every row by (1 + scale), and shift them; ``x`` may hold the kept ones only."""
-        lengths = self.lengths if len(x) == sum(self.lengths) else self._kept_lengths()
-        return _RowModulation.apply(x, shift, scale, list(zip(lengths, self.fronts, strict=True)))
+        sizes = list(zip(self._lengths(len(x)), self.fronts, strict=True))
+        return _RowModulation.apply(x, shift, scale, sizes)
 
-    def _kept_lengths(self) -> list[int]:
+    def _lengths(self, total: int) -> list[int]:
+        """Positions of each row: all, or all but the captions, or those that are kept, whichever are so many."""
+        if total == sum(self.lengths):
+            return self.lengths
+        if total == sum(self.lengths) - sum(self.num_text):
+            return [length - text for length, text in zip(self.lengths, self.num_text, strict=True)]
         return self.kept.sum(dim=1).tolist()
+
+    @cached_property
+    def _body_places(self) -> Int[Tensor, "r"]:
+        return (~self.is_caption).nonzero()[:, 0]
+
+    @cached_property
+    def _caption_places(self) -> Int[Tensor, "c"]:
+        return self.is_caption.nonzero()[:, 0]
+
+    @cached_property
+    def _order(self) -> Int[Tensor, "n"]:
+        return torch.cat([self._body_places, self._caption_places]).argsort()
 
 
 def as_rows(
@@ -63,13 +92,15 @@ def as_rows(
     batch, length = x.shape[:2]
     if mask is None:
         mask = torch.ones(batch, length, dtype=torch.bool, device=x.device)
-    first = torch.arange(length, device=x.device) < keep
+    positions = torch.arange(length, device=x.device)
+    first = positions < keep
     rows = Rows(
         lengths=mask.sum(dim=1).tolist(),
-        captions=mask[:, length - num_text :].sum(dim=1).tolist(),
+        num_text=mask[:, length - num_text :].sum(dim=1).tolist(),
         fronts=mask[:, :front].sum(dim=1).tolist(),
         kept=mask[:, :keep],
         kept_places=first.expand(batch, -1)[mask].nonzero()[:, 0],
+        is_caption=(positions >= length - num_text).expand(batch, -1)[mask],
     )
     places = mask.flatten().nonzero()[:, 0]
     return x.flatten(0, 1).index_select(0, places), rows

@@ -36,10 +36,12 @@ class ViTConfig:
         max_text_tokens: captions are cut to this many tokens.
         text_pool: number of tokens that a caption is pooled to, by learned queries on each side, which makes long
             captions cheaper; None reads every token state.
+        text_path: "sequence" puts the caption tokens into the sequence, as the paper does; with "keys" every block
+            attends to them as they came in, which costs a sixth per token: long captions need no pooling.
         text_bias: initial value of the learned attention bias on caption keys; None leaves the bias out.
     """
 
-    retired: ClassVar[dict[str, Any]] = {"text_path": "sequence", "tail": "cut"}
+    retired: ClassVar[dict[str, Any]] = {"tail": "cut"}
 
     image_size: int = 128
     patch_size: int = 16
@@ -55,6 +57,7 @@ class ViTConfig:
     text_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     max_text_tokens: int = 40
     text_pool: int | None = None
+    text_path: Literal["sequence", "keys"] = "sequence"
     text_bias: float | None = -3.0
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class ViTConfig:
         if self.text_pool is not None:
             check(self, "model", "text_pool", at_least=1)
         check_choice(self, "model", placement=("both", "encoder", "decoder", "none"))
+        check_choice(self, "model", text_path=("sequence", "keys"))
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"model.image_size: got {self.image_size}, expected a multiple of patch_size {self.patch_size}"
@@ -98,7 +102,13 @@ class ViTConfig:
         depth = self.encoder_depth if side == "encoder" else self.decoder_depth
         bias, ratio = self.text_bias if self.reads_text(side) else None, self.mlp_ratio
         return Transformer(
-            self.dim, self.num_heads, depth=depth, mlp_ratio=ratio, text_bias=bias, modulated=modulated
+            self.dim,
+            self.num_heads,
+            depth=depth,
+            mlp_ratio=ratio,
+            text_bias=bias,
+            modulated=modulated,
+            text_as_keys=self.text_path == "keys" and self.reads_text(side),
         )
 
     def build_text(self, side: Literal["encoder", "decoder"]) -> TextTokens | PooledTextTokens | None:
