@@ -4,8 +4,9 @@
 
 A small decoder gets no latents, only captions of scenes in all three densities, and learns the pictures at 32 px. Told
 is the squared error on held-out scenes with their captions and with those of others: while both are equal, captions
-are not read. The arms differ in two settings of ``TexTokConfig``: whether a caption is pooled to 16 tokens first
-(``text_pool``), and whether attention to it starts behind a bias of -3 (``text_bias``). Same batches of one seed.
+are not read. The arms differ in three settings of ``TexTokConfig``: whether a caption is pooled to 16 tokens first
+(``text_pool``), whether attention to it starts behind a bias of -3 (``text_bias``), and whether its tokens are part of
+the sequence or keys alone (``text_path``). Same batches of one seed.
 """
 
 import argparse

@@ -62,9 +62,12 @@ def sequence() -> Tensor:
     return torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(3))
 
 
-def make_transformer(text_bias: float | None = 0.7, *, modulated: bool = False) -> Transformer:
+def make_transformer(
+    text_bias: float | None = 0.7, *, modulated: bool = False, text_as_keys: bool = False
+) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(16, 2, depth=3, text_bias=text_bias, modulated=modulated).eval()
+    kinds = {"modulated": modulated, "text_as_keys": text_as_keys}
+    return Transformer(16, 2, depth=3, text_bias=text_bias, **kinds).eval()
 
 
 @pytest.mark.parametrize("keep", [1, 4, 9])
@@ -98,10 +101,11 @@ def test_absent_keys_get_no_gradient(sequence: Tensor) -> None:
     assert bool((sequence.grad[1].abs().amax(-1) > 0).all())
 
 
-@pytest.mark.parametrize("keep", [3, 9])
+@pytest.mark.parametrize("text_as_keys", [False, True])
+@pytest.mark.parametrize("keep", [3, 6])
 @pytest.mark.parametrize("front", [0, 5])
 def test_modulated_rows_without_padding_are_the_padded_sequence(
-    monkeypatch: pytest.MonkeyPatch, keep: int, front: int
+    monkeypatch: pytest.MonkeyPatch, keep: int, front: int, text_as_keys: bool
 ) -> None:
     valid = torch.rand(3, 9, generator=torch.Generator().manual_seed(4)) < 0.6
     valid[:, 0] = True
@@ -110,7 +114,7 @@ def test_modulated_rows_without_padding_are_the_padded_sequence(
     results = []
     for packed in (True, False):
         monkeypatch.setattr(layers, "suits_rows", lambda x, packed=packed: packed)
-        transformer = make_transformer(text_bias=0.7, modulated=True)
+        transformer = make_transformer(text_bias=0.7, modulated=True, text_as_keys=text_as_keys)
         x = values[0].reshape(3, 6, 16)[:, torch.arange(9) % 6].clone().requires_grad_()
         state = values[1].clone().requires_grad_()
         y = transformer(x, KeyMask(mask=valid, num_text=3, front=front), state, keep=keep)
@@ -143,6 +147,30 @@ def test_rows_without_padding_are_the_padded_sequence(
         results.append([y * valid[:, :keep, None], x.grad, *(p.grad for p in transformer.parameters())])
     for one, other in zip(*results, strict=True):
         assert_close(one, other, rtol=atol, atol=atol)
+
+
+def test_captions_as_keys_are_read_as_they_came_in(sequence: Tensor) -> None:
+    """One block reads them as ever; in later blocks they are what they were, not what a block made of them."""
+    valid = torch.ones(2, 9, dtype=torch.bool)
+    valid[1, 8:] = False
+    keys, body = KeyMask(mask=valid, num_text=3), 6
+    plain, fixed = make_transformer(), make_transformer(text_as_keys=True)
+    x = sequence
+    for block in plain.blocks:
+        x = torch.cat([block(x, keys, keep=body), sequence[:, body:]], dim=1)
+    assert_close(fixed(sequence, keys, keep=4), plain.norm(x)[:, :4], rtol=0, atol=1e-5)
+    assert not torch.allclose(plain(sequence, keys, keep=4), fixed(sequence, keys, keep=4), atol=1e-3)
+    assert_close(plain.blocks[:1](sequence, keys, keep=body), x_of(fixed, sequence, keys), rtol=0, atol=1e-5)
+
+
+def x_of(transformer: Transformer, sequence: Tensor, keys: KeyMask) -> Tensor:
+    """What the first block makes of the positions before the caption."""
+    seen = []
+    hook = transformer.blocks[0].register_forward_hook(lambda _, __, output: seen.append(output))
+    transformer.fixed_shapes = True
+    transformer(sequence, keys, keep=4)
+    hook.remove()
+    return seen[0]
 
 
 def test_the_text_bias_is_added_to_scores_of_caption_keys() -> None:

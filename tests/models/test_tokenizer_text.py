@@ -226,10 +226,11 @@ def test_a_pooled_caption_has_a_fixed_number_of_tokens(make_model: MakeModel, ma
     assert not torch.allclose(none, short[0], atol=1e-3)
 
 
-def test_padding_changes_no_pooled_caption(
-    make_model: MakeModel, make_text: MakeText, images: Tensor
+@pytest.mark.parametrize("change", [{"text_pool": 3}, {"text_path": "keys"}])
+def test_padding_changes_no_pooled_caption_and_no_keys(
+    make_model: MakeModel, make_text: MakeText, images: Tensor, change: dict[str, object]
 ) -> None:
-    model = make_model(text_pool=3)
+    model = make_model(**change)
     text, other = make_text([5, 0, 9]), make_text([5, 0, 9], seed=2)
     wide = padded(text, 12, garbage=7.0)
     sides = zip(*(run(model, images, captions) for captions in (text, wide, other)), strict=True)

@@ -156,12 +156,16 @@ def test_another_decoder_starts_as_the_trained_one(
     torch.testing.assert_close(pictures[0], pictures[1])
 
 
-def test_pooled_captions_keep_the_caption_tokens(finished: Path) -> None:
+def test_pooled_captions_keep_the_caption_tokens(finished: Path, tmp_path: Path) -> None:
     trained = TexTok.from_pretrained(finished / "weights")
     model = TexTok(replace(trained.config, text_pool=4, text_bias=None, bottleneck=AEConfig(latent_dim=3)))
     start_from(model, str(finished / "weights"))
     weights = trained.encoder.text.project.weight
     assert torch.equal(model.encoder.text.tokens.project.weight, weights)
+    model.save_pretrained(tmp_path, name="pooled", made_by={})
+    again = TexTok(replace(trained.config, text_path="keys", bottleneck=AEConfig(latent_dim=3)))
+    start_from(again, str(tmp_path))
+    assert torch.equal(again.encoder.text.project.weight, weights)
 
 
 def test_the_start_stays_the_best_when_tuning_makes_it_worse(

@@ -188,7 +188,7 @@ class Transformer(nn.Module):
         packed = self._run(packed, rows, *context, keep=keep, body=body)
         return kept_of_rows(self.norm(packed), rows)
 
-    def _run(self, x: States, keys: Keys, *context: Any, keep: int, body: int) -> States:
+    def _run(self, x: States, keys: Keys, *context: Any, keep: int, body: int) -> Float[Tensor, "*b q d"]:
         """The blocks; ``body`` is the number of positions before the caption."""
         if not self.text_as_keys:
             return self.blocks(x, keys, *context, keep=keep)

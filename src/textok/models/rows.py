@@ -44,11 +44,11 @@ class Rows:
             return x
         return x.index_select(0, self.kept_places if keep == self.kept.shape[1] else self._body_places)
 
-    def captions_of(self, x: Packed) -> Packed:
+    def captions_of(self, x: Packed) -> Float[Tensor, "c d"]:
         """The caption tokens."""
         return x.index_select(0, self._caption_places)
 
-    def with_captions(self, x: Packed, captions: Packed) -> Packed:
+    def with_captions(self, x: Float[Tensor, "r d"], captions: Float[Tensor, "c d"]) -> Packed:
         """Positions that had left their captions, with them again."""
         return torch.cat([x, captions]).index_select(0, self._order)
 

@@ -126,8 +126,7 @@ def scenes_64_direct() -> TokenizerRun:
             decoder_depth=6,
             bottleneck=NormConfig(latent_dim=8),
             max_text_tokens=96,
-            text_pool=16,
-            text_bias=None,  # behind a bias, pooled captions are not read
+            text_path="keys",
         ),
         data=DataConfig(source="scenes", split="train", size=(64, 64)),
         loss=LossConfig(l2=1.0, perceptual=0.1),
@@ -157,8 +156,7 @@ def scenes_128() -> TokenizerRun:
             bottleneck=KLConfig(weight=1e-3),  # direct rows weigh five times as much as those of icons-128
             decoder=run.model.decoder,
             max_text_tokens=96,
-            text_pool=16,
-            text_bias=None,
+            text_path="keys",
         ),
         data=replace(run.data, size=(128, 128)),
         optimizer=replace(run.optimizer, warmup_steps=200),

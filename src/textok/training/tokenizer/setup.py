@@ -36,9 +36,10 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
             f"in all but {', '.join(_STARTS_ANEW)}; set model.* to its values"
         )
     # Caption tokens lie a level deeper where they are pooled.
-    pools = model.config.text_pool is not None and trained.config.text_pool is None
-    deeper = ".text.tokens." if pools else ".text."
-    states = {name.replace(".text.", deeper): tensor for name, tensor in trained.state_dict().items()}
+    old, place = (
+        ".text." if config.text_pool is None else ".text.tokens." for config in (trained.config, model.config)
+    )
+    states = {name.replace(old, place): tensor for name, tensor in trained.state_dict().items()}
     new = []
     for name, tensor in model.state_dict().items():
         source = states.get(name)
@@ -54,7 +55,7 @@ def start_from(model: TexTok, name_or_folder: str) -> None:
         note(f"init_from: {name_or_folder} lacks {len(new)} tensors of the model, and these start at random")
 
 
-_STARTS_ANEW = ("decoder", "bottleneck", "text_pool", "text_bias", "max_text_tokens")
+_STARTS_ANEW = ("decoder", "bottleneck", "text_pool", "text_path", "text_bias", "max_text_tokens")
 
 
 def with_batch(run: TokenizerRun, *, samples: int, world: int) -> TokenizerRun:
