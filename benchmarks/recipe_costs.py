@@ -74,7 +74,8 @@ def tokenizer_row(run: TokenizerRun) -> dict[str, Any]:
         images = torch.rand(BATCH, 3, side, side)
         text = _text(run.model.text_dim, run.model.max_text_tokens) if run.model.placement != "none" else None
         operations = _operations(lambda: model(images, text).estimate.images)
-    operations += _perceptual(run.loss, side) if run.loss.perceptual or run.loss.flow else 0
+    if run.loss.perceptual or run.loss.flow:
+        operations += run.loss.perceptual_share * _perceptual(run.loss, side)
     return _row(run, model, operations)
 
 
