@@ -32,7 +32,7 @@ def icons_128() -> TokenizerRun:
     return TokenizerRun(
         name="icons-128",
         data=ICONS,
-        loss=LossConfig(l2=1.0, perceptual=0.04, perceptual_share=0.25),
+        loss=LossConfig(l2=1.0, perceptual=0.04, perceptual_share=0.125),
         optimizer=OptimizerConfig(kind="muon", lr=1e-3, warmup_steps=200),
         budgets=BudgetDraw(kind="log_uniform", full_share=0.25),
         steps=3800,
