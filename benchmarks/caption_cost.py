@@ -26,13 +26,14 @@ from textok.objectives.reconstruction import ReconstructionObjective
 from textok.pipeline.text import CachedText
 from textok.recipes.tokenizers import scenes_128
 from textok.training.optimizers import build_optimizers
+from textok.training.run import BudgetDraw
 from textok.training.run_folder import environment
 from textok.training.tokenizer.config import TokenizerRun
 from textok.training.tokenizer.setup import open_loader
 from textok.training.tokenizer.step import MicroBatch, micro_batches, total
 
 OUT = Path(__file__).resolve().parent / "results" / "caption_cost.json"
-RECIPE = scenes_128()
+RECIPE = replace(scenes_128(), words_first=0.0, budgets=BudgetDraw(kind="powers"))  # none is without latents
 ARMS = {
     "no caption": replace(RECIPE.model, placement="none"),
     "up to 96 tokens as keys": RECIPE.model,
