@@ -40,6 +40,17 @@ def test_a_gan_is_rehearsed_with_every_phase(gan: TokenizerRun, tmp_path: Path) 
     assert "1,000 steps of 8" in made.lines(gan)[0] and "R1" in made.lines(gan)[2]
 
 
+def test_no_step_that_is_measured_is_one_of_words_alone(tiny: TokenizerRun, tmp_path: Path) -> None:
+    seen = []
+
+    def train(run: TokenizerRun, out: Path, **options: int) -> Path:
+        seen.append(run)
+        return train_tokenizer(run, out, **options)
+
+    rehearse(replace(tiny, words_first=0.9), tmp_path / "run", train)
+    assert [run.words_first for run in seen] == [0, 0]
+
+
 def test_a_generator_is_rehearsed(generator_run: GeneratorRun, tmp_path: Path) -> None:
     made = rehearse(generator_run, tmp_path / "run", train_generator)
     assert made.step > 0 and made.gan_step is None and not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ class RunOptions:
     hours: Annotated[float | None, optional("H")] = None
     """stop after so many hours, with the weights that there are then; the same command goes on"""
     extend: bool = False
-    """go on with the run in that folder for other steps, or by another optimizer, validation or preview"""
+    """go on with the run in that folder for other steps, or by another words_first, optimizer, validation or preview"""
     accept_changes: bool = False
     """go on with the run in that folder although pictures, captions or latents changed, which is named without it"""
     rehearse: bool = False

@@ -150,7 +150,9 @@ class PerceptualDistance(nn.Module):
         """The weighted mean over these rows; 0 without such rows."""
         rows = estimate.direct_rows() if self.until is None else estimate.noisy_rows(until=self.until)
         if self.share < 1:
-            rows = spread(torch.arange(len(images)) if rows is None else rows, self.share)
+            rows = spread(
+                torch.arange(len(images), device=images.device) if rows is None else rows, self.share
+            )
         if rows is None:
             return self.weight * self.network(estimate.images, images)
         if not len(rows):

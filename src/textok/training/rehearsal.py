@@ -103,6 +103,7 @@ def _shortened(run: Run) -> Run:
     settings: dict[str, Any] = {"steps": PLAIN + 1, "log_every": 1, "checkpoint_every": 10**9}
     if isinstance(run, TokenizerRun):
         settings["text_states"] = "online"  # else all captions would be encoded first
+        settings["words_first"] = 0.0  # steps of words alone are cheaper than the others
         if run.adversarial is not None:
             settings["steps"] = PLAIN + GAN + 1
             settings["adversarial"] = replace(

@@ -34,7 +34,7 @@ _PLACES = {"latents", "data.source", "text_cache", "preview.held_out", "preview.
 _SPEED = {"data.workers", "data.keep_decoded_mb", "data.resident", "text_states", "compile", "prepare_ahead"}
 MAY_DIFFER = _PLACES | _SPEED | {"log_every", "checkpoint_every", "trackers"}
 
-MAY_EXTEND = {"steps", "optimizer", "validation", "preview"}
+MAY_EXTEND = {"steps", "words_first", "optimizer", "validation", "preview"}
 """What a run may be extended with another value of: for how long and how it is optimized and judged."""
 
 
